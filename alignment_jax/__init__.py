@@ -1,0 +1,65 @@
+"""Contrastive alignment of two modalities on small data: pure JAX functions and a trainer.
+
+The rooms load on first use, so that ``import alignment_jax as aj`` costs almost nothing and a program that only needs
+one loss never imports flax, grain, TensorFlow or matplotlib.
+
+>>> import alignment_jax as aj
+>>> aj.losses.infonce  # doctest: +ELLIPSIS
+<function infonce at ...>
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_ROOMS = (
+    "baselines",
+    "config",
+    "core",
+    "data",
+    "evals",
+    "losses",
+    "metrics",
+    "models",
+    "perturb",
+    "report",
+    "sampling",
+    "schedules",
+    "similarity",
+    "train",
+    "weighting",
+)
+
+__all__ = ["__version__", *_ROOMS]
+
+if TYPE_CHECKING:  # lets editors and type checkers see what __getattr__ finds at run time
+    from alignment_jax import (  # noqa: F401
+        baselines,
+        config,
+        core,
+        data,
+        evals,
+        losses,
+        metrics,
+        models,
+        perturb,
+        report,
+        sampling,
+        schedules,
+        similarity,
+        train,
+        weighting,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

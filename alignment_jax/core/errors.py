@@ -1,0 +1,39 @@
+"""The errors a person can act on.
+
+Everything that the person at the keyboard can mend (a wrong file, a wrong setting, a missing package) is a `UserError`
+with one line that says what is wrong, where, and what to change. The command line prints that line and exits with
+status 2; anything a run itself did wrong is a `RunError` and exits with status 1.
+"""
+
+from __future__ import annotations
+
+
+class AlignmentError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+    exit_status = 1
+
+
+class UserError(AlignmentError, ValueError):
+    """Bad input or configuration: names what, where and what to do. Exit status 2.
+
+    It is a `ValueError` too, so that code which uses single functions can catch it without importing this class.
+    """
+
+    exit_status = 2
+
+
+class DataError(UserError):
+    """A file or a row of a data set is unusable; the message names both."""
+
+
+class ConfigError(UserError):
+    """A setting is unknown, out of range or contradicts another one; the message names it."""
+
+
+class MissingPackageError(UserError):
+    """An optional package is needed; the message says which extra installs it."""
+
+
+class RunError(AlignmentError):
+    """A run or a checkpoint failed (non-finite loss, damaged checkpoint). Exit status 1."""

@@ -1,0 +1,35 @@
+# Sourced by quickstart.sh and test.sh: makes .venv with the extras in $1 and leaves its Python in $python.
+# An existing .venv is used again as long as neither setup.cfg nor the extras have changed.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+find_python() {
+  for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
+    [ -n "$candidate" ] || continue
+    if "$candidate" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "needs Python 3.11, 3.12 or 3.13 with venv: apt-get install python3 python3-venv, or set PYTHON=..." >&2
+  return 1
+}
+
+make_venv() {
+  local extras=$1 base stamp wanted
+  base=$(find_python) || exit 1
+  stamp="$here/.venv/.installed-$extras"
+  wanted=$(cat "$here/setup.cfg" "$here/pyproject.toml" | sha256sum)
+  python="$here/.venv/bin/python"
+  if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! "$python" -c '' 2>/dev/null; then
+    echo "installing into .venv (once; about a minute)"
+    if ! "$python" -m pip --version >/dev/null 2>&1; then
+      "$base" -m venv --clear "$here/.venv" || {
+        echo "python3 -m venv failed: apt-get install python3-venv" >&2
+        exit 1
+      }
+    fi
+    "$python" -m pip install --quiet --disable-pip-version-check --editable "$here[$extras]" || exit 1
+    echo "$wanted" >"$stamp"
+  fi
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs what the tests need into .venv and runs every check. --quick leaves the slow tests out.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source scripts/venv.sh
+make_venv test
+
+selection=()
+if [ "${1:-}" = "--quick" ]; then
+  selection=(-m "not slow")
+  shift
+fi
+
+echo "== ruff"
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+echo "== types"
+"$python" -m mypy
+echo "== tests"
+exec "$python" -m pytest "${selection[@]}" "$@"
