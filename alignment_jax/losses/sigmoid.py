@@ -1,0 +1,54 @@
+"""SigLIP: every pair of the batch is a yes-or-no question of its own."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from alignment_jax.core.types import Array
+from alignment_jax.losses.inputs import prepare, silence
+from alignment_jax.similarity.form import Form
+from alignment_jax.similarity.pairwise import LOGISTIC, pairwise_losses
+
+
+def sigmoid(
+    za: Array,
+    zb: Array,
+    *,
+    scale: Array | float = 10.0,
+    bias: Array | float = -10.0,
+    where: Array | None = None,
+    axis_name: str | None = None,
+    similarity: str | Form = "auto",
+) -> jax.Array:
+    """Logistic loss of telling each sample's own partner from every other candidate.
+
+    loss_i = Σ_j softplus(-y_ij (s S_ij + b)), with S = za zbᵀ, y_ii = 1 and y_ij = -1 elsewhere.
+
+    Args:
+      za, zb: [n, d] embeddings, used as they are: normalise first (`l2_normalize`).
+      scale: s, scalar; the inverse of a temperature.
+      bias: b, scalar, in logits; -10 starts training with almost every pair told apart.
+      where: [n] bool, rows that count, or None for all; a masked row is no candidate and its loss is 0.
+      axis_name: mesh axis that the rows are sharded over, in order, or None.
+      similarity: as in `infonce`.
+
+    Returns:
+      loss [n], float32, a sum over candidates; the mean over rows (`reduce`) is the published loss.
+
+    Raises:
+      ValueError: a shape does not fit.
+
+    >>> z = jnp.eye(2)
+    >>> sigmoid(z, z, scale=1.0, bias=0.0).tolist()
+    [1.006..., 1.006...]
+
+    Source: Zhai et al. 2023 (arXiv 2303.15343), algorithm 1; there both sums are divided by n, here every row is
+    returned.
+    """
+    if jnp.ndim(scale) or jnp.ndim(bias):
+        raise ValueError(f"scale and bias must be scalars, got shapes {jnp.shape(scale)} and {jnp.shape(bias)}")
+    za, zb, where, values = prepare(za, zb, where, axis_name, scale=scale, bias=bias)
+    offset = jnp.broadcast_to(values["bias"], za.shape[:1])
+    (loss,) = pairwise_losses(LOGISTIC, za, zb, values["scale"], offset, where, similarity, axis_name)
+    return silence(loss, where)

@@ -1,0 +1,69 @@
+"""Sums over pairs in which every pair stands for itself: the hinge of max-margin and the logistic loss of SigLIP."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from alignment_jax.similarity.dense import DenseBlock, dense_block
+from alignment_jax.similarity.form import Form
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairwise:
+    """A function of one pair's score t_ij = s S_ij + u.
+
+    Args:
+      value: (t, same) -> the pair's loss; `same` is true for a sample with its own partner.
+      slope: (t, same) -> its derivative with respect to t.
+      both: columns are anchors too, with their own u.
+    """
+
+    value: Callable[[jax.Array, jax.Array], jax.Array]
+    slope: Callable[[jax.Array, jax.Array], jax.Array]
+    both: bool
+
+
+HINGE = Pairwise(
+    value=lambda t, same: jnp.where(same, 0.0, jax.nn.relu(t)),
+    slope=lambda t, same: jnp.where((t > 0) & ~same, 1.0, 0.0),
+    both=True,
+)
+LOGISTIC = Pairwise(
+    value=lambda t, same: jax.nn.softplus(jnp.where(same, -t, t)),
+    slope=lambda t, same: jnp.where(same, -jax.nn.sigmoid(-t), jax.nn.sigmoid(t)),
+    both=False,
+)
+
+
+def pairwise_losses(
+    pairwise: Pairwise,
+    za: jax.Array,
+    zb: jax.Array,
+    scale: jax.Array,
+    offset: jax.Array,
+    where: jax.Array | None,
+    similarity: str | Form,
+    axis_name: str | None,
+) -> tuple[jax.Array, ...]:
+    """Sums over candidates (ab [n], and ba [n] if the loss has two directions); `offset` [n] is the anchor's u."""
+    return _dense_pairwise(pairwise, dense_block(za, zb, where, axis_name), scale, offset)
+
+
+def _dense_pairwise(
+    pairwise: Pairwise, block: DenseBlock, scale: jax.Array, offset: jax.Array
+) -> tuple[jax.Array, ...]:
+    def candidates(terms: jax.Array, counts: jax.Array | None) -> jax.Array:
+        return terms if counts is None else jnp.where(counts, terms, 0.0)
+
+    t = scale * block.s + offset[:, None]
+    column_counts = None if block.candidate is None else block.candidate[None, :]
+    rows = jnp.sum(candidates(pairwise.value(t, block.same), column_counts), axis=1)
+    if not pairwise.both:
+        return (rows,)
+    t = scale * block.s + block.all_columns(offset)[None, :]
+    row_counts = None if block.anchor is None else block.anchor[:, None]
+    return rows, block.add_columns(candidates(pairwise.value(t, block.same), row_counts))
