@@ -1,0 +1,21 @@
+"""Retrieval and classification metrics as pure functions of arrays.
+
+Concrete arrays give Python floats; the same functions under `jax.jit` give traced float32 scalars.
+"""
+
+from alignment_jax.metrics.classification import accuracy, macro_f1, mean_average_precision
+from alignment_jax.metrics.multi_instance import multi_instance
+from alignment_jax.metrics.ranks import retrieval_ranks
+from alignment_jax.metrics.retrieval import recall_at, retrieval_recall
+from alignment_jax.metrics.top_k import top_k
+
+__all__ = [
+    "accuracy",
+    "macro_f1",
+    "mean_average_precision",
+    "multi_instance",
+    "recall_at",
+    "retrieval_ranks",
+    "retrieval_recall",
+    "top_k",
+]

@@ -1,0 +1,60 @@
+"""What all metrics need to know about an argument: is it traced, is it finite, is it a list of class numbers."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alignment_jax.core.types import Array
+
+
+def traced(*arrays: Any) -> bool:
+    """Whether any of the arrays has no values yet, as under jit, vmap or grad."""
+    return any(isinstance(x, jax.core.Tracer) for x in arrays)
+
+
+def namespace(*arrays: Any) -> ModuleType:
+    """`jax.numpy` for traced arrays, NumPy (and so float64) for concrete ones."""
+    return jnp if traced(*arrays) else np
+
+
+def scalar(x: Any) -> Any:
+    """A Python float, which JSON can hold, unless the value is traced."""
+    return x if traced(x) else float(x)
+
+
+def embeddings(name: str, z: Array) -> jax.Array:
+    """float32 [n, d], finite if its values are known."""
+    if np.ndim(z) != 2 or 0 in np.shape(z):
+        raise ValueError(f"{name} must have shape [n, d] with n, d >= 1, got {np.shape(z)}")
+    z = jnp.asarray(z, jnp.float32)
+    if not traced(z):
+        finite = np.asarray(_finite_rows(z))
+        if not finite.all():
+            raise ValueError(f"{name} is not finite in row {int(finite.argmin())} ({int((~finite).sum())} such rows)")
+    return z
+
+
+def class_numbers(name: str, labels: Array, *, length: int, classes: int, of: str) -> Array:
+    """int [length] with values in [0, classes), checked if they are known."""
+    dtype = getattr(labels, "dtype", None)
+    x = labels if dtype is not None else np.asarray(labels)
+    if np.shape(x) != (length,) or not jnp.issubdtype(x.dtype, jnp.integer):
+        raise ValueError(f"{name} must be {length} integers, one for each {of}, got shape {np.shape(x)} of {x.dtype}")
+    if not traced(x):
+        values = np.asarray(x)
+        outside = np.flatnonzero((values < 0) | (values >= classes))
+        if outside.size:
+            raise ValueError(f"{name}[{outside[0]}] is {values[outside[0]]}, outside [0, {classes})")
+        # Checked first, because narrowing would wrap a number that is far out of range back into it.
+        return values.astype(np.int32)
+    return x.astype(jnp.int32)
+
+
+@jax.jit
+def _finite_rows(z: jax.Array) -> jax.Array:
+    return jnp.isfinite(z).all(axis=1)

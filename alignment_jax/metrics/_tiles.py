@@ -1,0 +1,36 @@
+"""Cutting a similarity matrix into square tiles that are never all in memory."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+# A tile of 4 MiB stays in the caches of one core; the arithmetic of smaller ones drowns in the loop around it.
+TILE = 1024
+
+
+def fit_tile(tile: int, *sizes: int) -> int:
+    """The tile's side for matrices of these sizes: not much larger than the matrix, a multiple of 64."""
+    if tile < 1:
+        raise ValueError(f"tile must be >= 1, got {tile}")
+    largest = -(-max(sizes) // 64) * 64
+    return min(-(-tile // 64) * 64, largest)
+
+
+def stack_tiles(x: jax.Array, tile: int, *, fill: float | int = 0) -> jax.Array:
+    """[n, ...] -> [ceil(n / tile), tile, ...], the tail filled up."""
+    count = -(-x.shape[0] // tile)
+    padding = [(0, count * tile - x.shape[0])] + [(0, 0)] * (x.ndim - 1)
+    return jnp.pad(x, padding, constant_values=fill).reshape(count, tile, *x.shape[1:])
+
+
+def similarity_tile(za: jax.Array, zb: jax.Array) -> jax.Array:
+    """za zbT in full float32, [tile, d] x [tile, d] -> [tile, tile].
+
+    Every similarity that is compared with another one comes from here, in one shape: a matmul of another shape or
+    precision may round differently, and then equal similarities are no longer equal.
+    """
+    contract_features = (((1,), (1,)), ((), ()))
+    return jax.lax.dot_general(
+        za, zb, contract_features, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32
+    )

@@ -1,0 +1,24 @@
+"""In what order samples are shown: balance scores, curricula and weighted permutations (NumPy, host side).
+
+Everything here is a pure function of its arguments; randomness is a function of `(seed, epoch)` alone, so that a run
+resumed in the middle of an epoch sees the order it would have seen.
+"""
+
+from alignment_jax.sampling.curriculum import curriculum_order, pacing, shuffle_order
+from alignment_jax.sampling.difficulty import cross_entropy, gradient_magnitude
+from alignment_jax.sampling.probabilistic import draw_order, sampling_probabilities
+from alignment_jax.sampling.scores import balance_score, feature_similarity, min_max, prediction_similarity
+
+__all__ = [
+    "balance_score",
+    "cross_entropy",
+    "curriculum_order",
+    "draw_order",
+    "feature_similarity",
+    "gradient_magnitude",
+    "min_max",
+    "pacing",
+    "prediction_similarity",
+    "sampling_probabilities",
+    "shuffle_order",
+]

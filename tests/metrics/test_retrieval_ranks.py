@@ -1,0 +1,245 @@
+"""Ranks and recall against the plain definition, with ties, duplicates, uneven groups and ragged tiles."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignment_jax import metrics
+
+
+def ranks_by_definition(s, owner):
+    """Counts straight from the definition, on a whole similarity matrix."""
+    n, m = s.shape
+    own = owner[None, :] == np.arange(n)[:, None]
+    rank_ab = np.full(n, -1)
+    for i in range(n):
+        if own[i].any():
+            rank_ab[i] = np.sum((s[i] >= s[i][own[i]].max()) & ~own[i])
+    rank_ba = np.array([np.sum((s[:, j] >= s[owner[j], j]) & ~own[:, j]) for j in range(m)])
+    return rank_ab, rank_ba
+
+
+def integer_case(seed, n, m, d, high):
+    """Small integers: every similarity is exact in float32, and ties abound."""
+    rng = np.random.default_rng(seed)
+    za, zb = rng.integers(-high, high + 1, size=(n, d)), rng.integers(-high, high + 1, size=(m, d))
+    return za.astype(np.float32), zb.astype(np.float32), rng.integers(0, n, size=m)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(1, 1), (1, 7), (5, 3), (12, 60), (70, 65), (64, 128)]),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([0, 1, 3]),
+)
+def test_ranks_are_the_definition_with_every_kind_of_tie(seed, shape, d, high):
+    za, zb, owner = integer_case(seed, *shape, d, high)
+    want_ab, want_ba = ranks_by_definition(za @ zb.T, owner)
+    rank_ab, rank_ba = metrics.retrieval_ranks(za, zb, owner, tile=64)
+    np.testing.assert_array_equal(rank_ab, want_ab)
+    np.testing.assert_array_equal(rank_ba, want_ba)
+    assert rank_ab.dtype == rank_ba.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("tile", [64, 192, 1024])
+def test_real_valued_embeddings_over_many_tiles(tile, ordered):
+    rng = np.random.default_rng(4)
+    za = rng.normal(size=(300, 24)).astype(np.float32)
+    owner = np.repeat(np.arange(300), 5) if ordered else rng.permutation(np.repeat(np.arange(300), 5))
+    zb = (za[owner] + 2.0 * rng.normal(size=(1500, 24))).astype(np.float32)
+    want_ab, want_ba = ranks_by_definition(za.astype(np.float64) @ zb.astype(np.float64).T, owner)
+    rank_ab, rank_ba = metrics.retrieval_ranks(za, zb, owner, tile=tile)
+    np.testing.assert_array_equal(rank_ab, want_ab)
+    np.testing.assert_array_equal(rank_ba, want_ba)
+    assert len(np.unique(want_ab)) > 20  # neither trivial nor chance
+
+
+@pytest.mark.parametrize("width", [3, 64, 385])
+def test_duplicates_tie_exactly_wherever_they_stand(width):
+    """Real values round; a copy of the right answer in another tile must still be a tie, not a coin toss."""
+    rng = np.random.default_rng(width)
+    n = 200
+    za = rng.normal(size=(n, width)).astype(np.float32)
+    za[n // 2 :] = za[: n // 2]
+    zb = za.copy()
+    zb[::7] = -0.0 * zb[::7] + zb[::7]  # the same numbers, computed
+    rank_ab, rank_ba = metrics.retrieval_ranks(za, zb, np.arange(n), tile=64)
+    assert np.all(np.asarray(rank_ab) >= 1)
+    assert np.all(np.asarray(rank_ba) >= 1)
+    if width > 3:  # in more dimensions a vector is nearest to itself and to its copy only
+        assert np.all(np.asarray(rank_ab) == 1)
+        assert np.all(np.asarray(rank_ba) == 1)
+
+
+def test_zero_and_minus_zero_are_the_same_number():
+    za = np.array([[1.0, 1.0], [1.0, 1.0]], np.float32)
+    zb = np.array([[0.0, 0.3], [-0.0, 0.3]], np.float32)
+    rank_ab, _ = metrics.retrieval_ranks(za, zb, [0, 1])
+    assert rank_ab.tolist() == [1, 1]
+
+
+def test_a_collapsed_model_scores_zero():
+    z = np.full((50, 16), 0.25, np.float32)
+    recall = metrics.retrieval_recall(z, z, np.arange(50), ks=(1, 5, 49))
+    assert set(recall.values()) == {0.0}
+
+
+def test_own_items_do_not_push_each_other_down():
+    za = np.eye(3, dtype=np.float32)
+    zb = np.repeat(za, 4, axis=0)
+    rank_ab, rank_ba = metrics.retrieval_ranks(za, zb, np.repeat(np.arange(3), 4))
+    assert rank_ab.tolist() == [0, 0, 0]
+    assert rank_ba.tolist() == [0] * 12
+
+
+def test_an_item_without_partner_is_no_query_but_a_candidate():
+    za = np.array([[1.0, 0.0], [2.0, 0.0]])
+    zb = np.array([[1.0, 0.0]])
+    rank_ab, rank_ba = metrics.retrieval_ranks(za, zb, np.array([0]))
+    assert rank_ab.tolist() == [0, -1]
+    assert rank_ba.tolist() == [1]
+    recall = metrics.retrieval_recall(za, zb, np.array([0]), ks=(1,))
+    assert recall == {"a2b_R@1": 100.0, "b2a_R@1": 0.0, "rsum": 100.0}
+
+
+def test_recall_does_not_depend_on_the_order_of_items():
+    rng = np.random.default_rng(1)
+    za, zb, owner = integer_case(2, 40, 90, 3, 2)
+    want = metrics.retrieval_recall(za, zb, owner)
+    rows, columns = rng.permutation(40), rng.permutation(90)
+    place = np.argsort(rows)
+    assert metrics.retrieval_recall(za[rows], zb[columns], place[owner[columns]]) == want
+
+
+def test_recall_has_the_documented_keys_and_is_json():
+    za, zb, owner = integer_case(3, 20, 50, 3, 2)
+    recall = metrics.retrieval_recall(za, zb, owner, ks=(1, 5))
+    assert list(recall) == ["a2b_R@1", "a2b_R@5", "b2a_R@1", "b2a_R@5", "rsum"]
+    assert all(type(value) is float for value in recall.values())
+    assert recall["rsum"] == pytest.approx(sum(value for key, value in recall.items() if key != "rsum"))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, jnp.bfloat16])
+def test_other_precisions_are_ranked_in_float32(dtype):
+    za, zb, owner = integer_case(5, 30, 40, 3, 3)
+    want = metrics.retrieval_ranks(za, zb, owner)
+    got = metrics.retrieval_ranks(za.astype(dtype), zb.astype(dtype), owner)
+    np.testing.assert_array_equal(got[0], want[0])
+    np.testing.assert_array_equal(got[1], want[1])
+
+
+def test_under_jit_and_vmap_the_numbers_are_the_same():
+    za, zb, owner = integer_case(6, 30, 70, 4, 2)
+    want = metrics.retrieval_recall(za, zb, owner)
+    jitted = jax.jit(metrics.retrieval_recall)(za, zb, owner)
+    stacked = jax.vmap(metrics.retrieval_recall)(np.stack([za, za]), np.stack([zb, zb]), np.stack([owner, owner]))
+    for key, value in want.items():
+        assert float(jitted[key]) == pytest.approx(value, rel=1e-6)
+        np.testing.assert_allclose(stacked[key], value, rtol=1e-6)
+
+
+def test_under_jit_a_nan_counts_against_the_query():
+    za, zb = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)
+    zb[0] = np.nan
+    rank_ab, rank_ba = jax.jit(metrics.retrieval_ranks)(za, zb, np.arange(3))
+    assert rank_ab.tolist() == [2, 1, 1]
+    assert rank_ba.tolist() == [2, 0, 0]
+
+
+def test_memory_is_linear_in_the_number_of_items():
+    """Temporaries of the compiled program for 100,000 x 500,000 pairs; the similarity matrix would be 200 GB."""
+    from alignment_jax.metrics.ranks import _ranks
+
+    n, m, d = 100_000, 500_000, 64
+    shapes = [jax.ShapeDtypeStruct(s, t) for s, t in (((n, d), "float32"), ((m, d), "float32"), ((m,), "int32"))]
+    memory = _ranks.lower(*shapes, 1024).compile().memory_analysis()
+    inputs = 4 * (n * d + m * d + m)
+    assert memory.temp_size_in_bytes < 2 * inputs + 64 * 2**20
+
+
+def test_recall_at_takes_any_subset_of_queries():
+    assert metrics.recall_at(np.array([0, 1, 4, 9, -1]), ks=(1, 5, 10)) == {"R@1": 25.0, "R@5": 75.0, "R@10": 100.0}
+    assert np.isnan(metrics.recall_at(np.array([-1, -1]), ks=(1,))["R@1"])
+    assert float(jax.jit(lambda r: metrics.recall_at(r, ks=(1,)))(jnp.array([0, 3, -1]))["R@1"]) == 50.0
+
+
+good = np.ones((2, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.retrieval_recall(good, np.array([[1, np.nan, 1]] * 2), [0, 1]), "zb is not finite in row 0"),
+        (lambda: metrics.retrieval_recall(np.full((2, 3), np.inf), good, [0, 1]), "za is not finite in row 0"),
+        (lambda: metrics.retrieval_recall(good, np.ones((2, 4)), [0, 1]), "same width d, got 3 and 4"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 2]), r"a_of_b\[1\] is 2, outside \[0, 2\)"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 2**32]), r"a_of_b\[1\] is 4294967296"),
+        (lambda: metrics.retrieval_recall(good, good, [0, -1]), r"a_of_b\[1\] is -1"),
+        (lambda: metrics.retrieval_recall(good, good, [0]), "a_of_b must be 2 integers"),
+        (lambda: metrics.retrieval_recall(good, good, [0.0, 1.0]), "a_of_b must be 2 integers"),
+        (lambda: metrics.retrieval_recall(good, np.zeros((0, 3)), []), r"zb must have shape \[n, d\]"),
+        (lambda: metrics.retrieval_recall(good[0], good, [0, 1]), r"za must have shape \[n, d\]"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=()), "ks must be distinct positive"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=(0, 1)), "ks must be distinct positive"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=(1, 1)), "ks must be distinct positive"),
+        (lambda: metrics.recall_at(good), r"ranks must have shape \[n\]"),
+        (lambda: metrics.top_k(good, good, 3), r"k must be in \[1, 2\]"),
+    ],
+)
+def test_errors_name_the_argument_and_the_row(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(("shape", "k"), [((5, 3), 3), ((70, 200), 10), ((130, 64), 64)])
+@pytest.mark.parametrize("high", [1, 50])
+def test_top_k_is_a_stable_descending_sort(shape, k, high):
+    za, zb, _ = integer_case(7, *shape, 4, high)
+    s = za @ zb.T
+    want = np.argsort(-s, axis=1, kind="stable")[:, :k]
+    similarity, index = metrics.top_k(za, zb, k, tile=64)
+    np.testing.assert_array_equal(index, want)
+    np.testing.assert_array_equal(similarity, np.take_along_axis(s, want, axis=1))
+
+
+def test_top_k_never_answers_with_padding():
+    similarity, index = metrics.top_k(-np.ones((3, 2)), np.ones((5, 2)), 5)
+    assert index.tolist() == [[0, 1, 2, 3, 4]] * 3
+    assert np.all(np.asarray(similarity) == -2)
+
+
+def test_row_classes_are_equal_exactly_where_rows_are():
+    from alignment_jax.metrics._duplicates import row_classes
+
+    rng = np.random.default_rng(8)
+    z = rng.integers(-1, 2, size=(3000, 4)).astype(np.float32)
+    classes = np.asarray(row_classes(z, 64))
+    _, want = np.unique(z, axis=0, return_inverse=True)
+    assert len(np.unique(classes)) == want.max() + 1 == 81
+    assert len(np.unique(np.stack([classes, want]), axis=1).T) == 81
+    # Signs and the order of columns are part of a row; a hash that only adds bits up would miss both.
+    assert len(set(np.asarray(row_classes(np.float32([[1, -2], [-1, 2], [2, -1], [-2, 1]]), 64)).tolist())) == 4
+
+
+def test_duplicates_tie_even_where_a_matmul_rounds_by_position(monkeypatch):
+    """Some kernels sum the edge of a tile in another order; here every entry gets an error of its own."""
+    from alignment_jax.metrics import ranks
+
+    def unsteady(za, zb):
+        s = za @ zb.T
+        noise = np.random.default_rng(0).uniform(-1e-6, 1e-6, size=s.shape).astype(np.float32)
+        return s + noise
+
+    monkeypatch.setattr(ranks, "similarity_tile", unsteady)
+    rng = np.random.default_rng(9)
+    za = rng.normal(size=(100, 32)).astype(np.float32)
+    za = np.concatenate([za, za, za])
+    rank_ab, rank_ba = ranks._ranks.__wrapped__(jnp.asarray(za), jnp.asarray(za), jnp.arange(300), 64)
+    assert set(rank_ab.tolist()) == set(rank_ba.tolist()) == {2}
+    alone_ab, alone_ba = ranks._ranks.__wrapped__(jnp.asarray(za[:100]), jnp.asarray(za[:100]), jnp.arange(100), 64)
+    assert set(alone_ab.tolist()) == set(alone_ba.tolist()) == {0}
