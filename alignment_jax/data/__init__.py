@@ -1,0 +1,49 @@
+"""Pairs of two modalities: from a SPEC string to splits, and from an order of samples to batches of arrays."""
+
+from alignment_jax.data.audio import AudioColumn, log_mel
+from alignment_jax.data.classes import few_samples, with_label_names
+from alignment_jax.data.clusters import ClusterSizes, caption_features, class_counts, cluster_sizes, mean_by_item
+from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
+from alignment_jax.data.describe import describe, format_description, problems
+from alignment_jax.data.loader import TrainLoader, batch_rows, iterate_items
+from alignment_jax.data.sources import SOURCES
+from alignment_jax.data.sources.embeddings import save as save_embeddings
+from alignment_jax.data.spec import load
+from alignment_jax.data.split import Column, PairSource, PairSplit, content_groups, with_splits
+from alignment_jax.data.text import Tokenizer, encode_texts, train_tokenizer
+from alignment_jax.data.transforms import Transform, eval_image, train_image
+
+__all__ = [
+    "SOURCES",
+    "ArrayColumn",
+    "AudioColumn",
+    "ClusterSizes",
+    "Column",
+    "ImageColumn",
+    "PairSource",
+    "PairSplit",
+    "TextColumn",
+    "Tokenizer",
+    "TrainLoader",
+    "Transform",
+    "batch_rows",
+    "caption_features",
+    "class_counts",
+    "cluster_sizes",
+    "content_groups",
+    "describe",
+    "encode_texts",
+    "eval_image",
+    "few_samples",
+    "format_description",
+    "iterate_items",
+    "load",
+    "log_mel",
+    "mean_by_item",
+    "problems",
+    "save_embeddings",
+    "train_image",
+    "train_tokenizer",
+    "with_label_names",
+    "with_splits",
+]

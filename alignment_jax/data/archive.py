@@ -1,0 +1,95 @@
+"""Arrays of an .npz file: read without pickles, and checked so that a message names file, array and row."""
+
+from __future__ import annotations
+
+import pathlib
+import zipfile
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.split import canonical_split
+
+
+def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of the file.
+
+    Raises:
+      DataError: it is missing, damaged, one bare array, or holds pickled objects.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if isinstance(file, np.ndarray):
+                raise DataError(f"{path}: one array, not an .npz archive of named arrays")
+            for name in file.files:
+                try:
+                    arrays[name] = file[name]
+                except ValueError as error:
+                    if "pickle" in str(error):
+                        raise DataError(
+                            f"{path}: {name} holds pickled Python objects, which are never read; "
+                            "save it as numbers or as fixed-width strings (.astype(str))"
+                        ) from error
+                    raise
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = "it holds a pickle, which is never read" if "pickle" in str(error) else " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable .npz archive ({reason})") from error
+    except Exception as error:  # zlib.error and the errors of a damaged header have no common base
+        raise DataError(f"{path}: damaged .npz archive ({' '.join(str(error).split())})") from error
+    return arrays
+
+
+def vector(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, size: int) -> np.ndarray | None:
+    """The array of this name with one entry for each of `size` rows, or None when there is none."""
+    array = arrays.get(name)
+    if array is not None and array.shape != (size,):
+        raise DataError(f"{path}: {name} must have shape [{size}], got {list(array.shape)}")
+    return array
+
+
+def text_vector(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
+    """The entries as text."""
+    if array.dtype.kind != "S":  # numbers are names too
+        return array.astype(str)
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: {name} holds bytes that are not UTF-8; save it with .astype(str)") from error
+
+
+def check_unique(path: pathlib.Path, name: str, ids: np.ndarray) -> None:
+    """Raises DataError when a name stands in two rows."""
+    values, count = np.unique(ids, return_counts=True)
+    if (count > 1).any():
+        value = values[count > 1][0]
+        rows = np.flatnonzero(ids == value)[:2]
+        raise DataError(f"{path}: {name} {str(value)!r} stands in rows {rows[0]} and {rows[1]}; ids must be unique")
+
+
+def finite_rows(path: pathlib.Path, name: str, array: np.ndarray, bad: BadSamples) -> np.ndarray:
+    """bool [n], the rows that hold finite numbers only; the others are told to `bad`."""
+    # In blocks: the mask of a large array is itself large.
+    blocks = (array[i : i + 4096] for i in range(0, len(array), 4096))
+    good = np.concatenate([np.isfinite(block).reshape(len(block), -1).all(axis=1) for block in blocks])
+    for row in np.flatnonzero(~good):
+        what = "NaN" if np.isnan(array[row]).any() else "infinity"
+        bad.add(f"{path}: {name} row {row} holds {what}")
+    return good
+
+
+def split_names(path: pathlib.Path, arrays: dict[str, np.ndarray], n: int, bad: BadSamples) -> np.ndarray | None:
+    """The split of each of n items, "" where it is unknown; None when the file does not say."""
+    given = vector(path, arrays, "split", n)
+    if given is None:
+        return None
+    given = text_vector(path, "split", given)
+    names = {str(name): canonical_split(str(name)) for name in np.unique(given)}
+    for row in np.flatnonzero([names[str(name)] is None for name in given]):
+        bad.add(f"{path}: split row {row} is {str(given[row])!r}; known: train, val, test")
+    return np.array([names[str(name)] or "" for name in given])

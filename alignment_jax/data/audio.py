@@ -1,0 +1,203 @@
+"""Recordings: reading them, making them noisy on purpose, and their log-mel spectrograms."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import pathlib
+import zlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.optional import require
+from alignment_jax.data.columns import ArrayColumn
+
+# Loudness range that a spectrogram shows, below its loudest bin: quieter than this is silence.
+_RANGE_DB = 60.0
+# A RIFF header with a size from here on says that the writer did not know it (a stream).
+_UNKNOWN_SIZE = 0xFFFFFF00
+
+
+def read_audio(path: pathlib.Path, *, where: str | None = None) -> tuple[np.ndarray, int]:
+    """Reads a recording (wav, flac, ogg, mp3), its channels averaged.
+
+    Args:
+      path: the file.
+      where: what to call the file in messages; default the path.
+
+    Returns:
+      (float32 [samples] in [-1, 1], sampling rate in Hz).
+
+    Raises:
+      DataError: the file cannot be read, is cut short, or holds no sound.
+    """
+    soundfile = require("soundfile", extra="train", purpose="read audio files")
+    where = where or str(path)
+    try:
+        _check_whole(path)
+        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (OSError, RuntimeError, ValueError) as error:  # the library's own error is a RuntimeError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{where}: not a readable audio file ({reason})") from error
+    if not len(samples):
+        raise DataError(f"{where}: an audio file without a single sample")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{where}: an audio file with samples that are not finite")
+    return samples.mean(axis=1), int(rate)
+
+
+def _check_whole(path: pathlib.Path) -> None:
+    """A wav file that was cut short decodes without complaint to as much as there is; its header gives it away."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        size = int.from_bytes(head[4:8], "little") + 8
+        if size < _UNKNOWN_SIZE and size > path.stat().st_size:
+            raise ValueError(f"cut short: {path.stat().st_size} of {size} bytes")
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioColumn:
+    """Recordings in files, decoded when they are read.
+
+    Attributes:
+      items: paths.
+      origins: where each comes from (manifest and row), for messages.
+      verified: every file has been decoded once without an error.
+    """
+
+    items: Sequence[pathlib.Path]
+    origins: Sequence[str] | None = None
+    verified: bool = False
+    kind: str = "audio"
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, indices: np.ndarray) -> list[tuple[np.ndarray, int]]:
+        """(waveform, sampling rate) of each."""
+        return [read_audio(self.items[i], where=self.describe(i)) for i in np.asarray(indices).tolist()]
+
+    def take(self, indices: np.ndarray) -> AudioColumn:
+        chosen = np.asarray(indices).tolist()
+        origins = None if self.origins is None else tuple(self.origins[i] for i in chosen)
+        return dataclasses.replace(self, items=tuple(self.items[i] for i in chosen), origins=origins)
+
+    def describe(self, index: int) -> str:
+        return f"{self.items[index]}" + ("" if self.origins is None else f" from {self.origins[index]}")
+
+    def identity(self, index: int, *, exact: bool) -> Hashable:
+        path = self.items[index]
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest() if exact else path.stat().st_size
+
+    def spectrograms(self, transform: Callable[[tuple[np.ndarray, int]], np.ndarray]) -> ArrayColumn:
+        """All recordings transformed once and kept in memory.
+
+        Args:
+          transform: see `log_mel`; every result has the same shape.
+        """
+        first = transform(self.read(np.array([0]))[0])
+        array = np.empty((len(self), *first.shape), first.dtype)
+        for i in range(len(self)):
+            array[i] = transform(self.read(np.array([i]))[0])
+        return ArrayColumn(array, kind="audio", name="audio")
+
+
+def audio_faults(column: AudioColumn) -> Iterator[tuple[int, str]]:
+    """`(index, message)` of every recording that cannot be decoded to its end."""
+    for index in range(len(column)):
+        try:
+            column.read(np.array([index]))
+        except DataError as error:
+            yield index, str(error)
+
+
+def log_mel(
+    *, sample_rate: int, seconds: float, bands: int = 64, noise: float = 0.0
+) -> Callable[[tuple[np.ndarray, int]], np.ndarray]:
+    """The transform from a recording to a log-mel spectrogram of fixed size.
+
+    Windows of 25 ms every 10 ms; the logarithm of the energy in each mel band, from 60 dB below the recording's loudest
+    bin to that bin scaled to [-1, 1], so that loudness does not matter and silence is -1. Of a recording that is too
+    long the middle is kept; a shorter one is put into the middle of silence.
+
+    Args:
+      sample_rate: Hz to which recordings are brought.
+      seconds: length of the result.
+      bands: mel bands.
+      noise: white noise added to the waveform, its RMS as a multiple of the recording's own (1 is 0 dB). It weakens
+        this modality on purpose and belongs to the data, not to training: a recording always gets the same noise.
+
+    Returns:
+      (waveform float32 [samples], rate in Hz) -> float32 [frames, bands], frames = 100 seconds.
+
+    Raises:
+      ConfigError: a value out of range.
+
+    >>> tone = np.sin(np.arange(4000) / 5).astype(np.float32)
+    >>> log_mel(sample_rate=8000, seconds=1.0, bands=40)((tone, 8000)).shape
+    (100, 40)
+
+    Source: the filter bank is kaldi-native-fbank's (Kaldi's window, mel scale and pre-emphasis).
+    """
+    frames = round(100 * seconds)
+    for name, value, low in (("sample_rate", sample_rate, 1000), ("bands", bands, 1), ("seconds", frames, 1)):
+        if value < low:
+            raise ConfigError(f"audio.{name} is too small: {sample_rate} Hz, {seconds} s, {bands} bands")
+    if noise < 0:
+        raise ConfigError(f"audio.noise must be at least 0, got {noise}")
+    fbank = require("kaldi_native_fbank", extra="train", purpose="compute log-mel spectrograms")
+    options = fbank.FbankOptions()
+    options.frame_opts.samp_freq = sample_rate
+    options.frame_opts.dither = 0.0  # its dither is random, and noise is this function's own business
+    options.frame_opts.snip_edges = False
+    options.mel_opts.num_bins = bands
+
+    def transform(item: tuple[np.ndarray, int]) -> np.ndarray:
+        waveform, rate = item
+        waveform = _resampled(waveform, rate, sample_rate)
+        if noise > 0:
+            waveform = add_noise(waveform, noise)
+        peak = np.abs(waveform).max(initial=0.0)
+        if peak == 0.0:
+            return np.full((frames, bands), -1.0, np.float32)
+        computer = fbank.OnlineFbank(options)
+        # Kaldi's floor of energies is meant for 16-bit numbers: a quiet recording must not sink into it.
+        computer.accept_waveform(sample_rate, waveform * np.float32(2**15 / peak))
+        computer.input_finished()
+        found = np.stack([computer.get_frame(i) for i in range(computer.num_frames_ready)])
+        return _fitted(_scaled(found), frames)
+
+    return transform
+
+
+def add_noise(waveform: np.ndarray, ratio: float) -> np.ndarray:
+    """Adds white noise of `ratio` times the waveform's RMS, drawn from a seed that is a hash of the waveform."""
+    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(waveform).tobytes()))
+    level = ratio * float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+    return waveform + np.float32(level) * rng.standard_normal(waveform.shape, np.float32)
+
+
+def _resampled(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    if rate == wanted:
+        return waveform
+    signal: Any = require("scipy.signal", extra="train", purpose="resample audio")
+    common = math.gcd(rate, wanted)
+    return signal.resample_poly(waveform, wanted // common, rate // common).astype(np.float32)
+
+
+def _scaled(log_energy: np.ndarray) -> np.ndarray:
+    width = _RANGE_DB / 10.0 * math.log(10.0)
+    return np.maximum((log_energy - log_energy.max()) / width, -1.0) * 2.0 + 1.0
+
+
+def _fitted(frames: np.ndarray, length: int) -> np.ndarray:
+    out = np.full((length, frames.shape[1]), -1.0, np.float32)
+    kept = min(length, len(frames))
+    source, target = (len(frames) - kept) // 2, (length - kept) // 2
+    out[target : target + kept] = frames[source : source + kept]
+    return out

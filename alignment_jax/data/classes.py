@@ -1,0 +1,82 @@
+"""Class names and class numbers, and a part of a split that keeps its classes' shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.split import PairSource, PairSplit
+
+
+def number_classes(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Numbers for class names: in numerical order where all of them are whole numbers, else in alphabetical order.
+
+    Returns:
+      (int32 [n], the classes' names in the order of their numbers).
+
+    >>> number_classes(["10", "2", "10"])
+    (array([1, 0, 1], dtype=int32), ('2', '10'))
+    """
+    distinct = set(names)
+    try:
+        ordered = sorted(distinct, key=int)
+    except ValueError:
+        ordered = sorted(distinct)
+    number = {name: k for k, name in enumerate(ordered)}
+    return np.array([number[name] for name in names], np.int32), tuple(ordered)
+
+
+def with_label_names(source: PairSource, names: Sequence[str]) -> PairSource:
+    """The source with its classes numbered as in `names`, for a model that was trained on another data set.
+
+    Args:
+      source: a data set with labels.
+      names: the classes in the order of the model's outputs.
+
+    Raises:
+      DataError: no labels, or a class that is not among `names`.
+    """
+    if source.label_names is None:
+        raise DataError(f"{source.spec}: it has no labels")
+    names = tuple(names)
+    unknown = [name for name in source.label_names if name not in names]
+    if unknown:
+        raise DataError(
+            f"{source.spec}: class {unknown[0]!r} is none that the model was trained on ({', '.join(names)})"
+        )
+    number = np.array([names.index(name) for name in source.label_names], np.int32)
+    splits = {name: split.replace(label=number[split.label]) for name, split in source.splits.items()}
+    return dataclasses.replace(source, splits=splits, label_names=names)
+
+
+def few_samples(split: PairSplit, fraction: float, *, seed: int) -> PairSplit:
+    """A part of the a-items with all their b-items, every class in the same proportion (and at least once).
+
+    Which ones is decided by a hash of (seed, id): a smaller fraction is a part of a larger one.
+
+    Args:
+      split: N a-items.
+      fraction: share to keep, in (0, 1].
+      seed: another seed, another part.
+
+    Returns:
+      The a-items that are kept, in their order.
+
+    Raises:
+      ConfigError: fraction is not in (0, 1].
+    """
+    if not 0.0 < fraction <= 1.0:
+        raise ConfigError(f"input.fraction must be in (0, 1], got {fraction}")
+    if fraction == 1.0:
+        return split
+    rank = np.array([int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:8], "big") for i in split.ids])
+    label = np.zeros(len(split), np.int32) if split.label is None else split.label
+    kept = []
+    for number in np.unique(label):
+        members = np.flatnonzero(label == number)
+        kept.append(members[np.argsort(rank[members], kind="stable")][: max(1, round(fraction * len(members)))])
+    return split.subset(np.sort(np.concatenate(kept)))

@@ -1,0 +1,210 @@
+"""How frequent each sample's kind is: sizes of K-Means clusters of its text, or counts of its class.
+
+Computed once before training; the size is the `stat` of a sample, from which MM-TS makes its temperature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.optional import require
+
+# Above this many items mini-batches of this size give nearly the same clusters in a small part of the time.
+_MINI_BATCH_ABOVE, _MINI_BATCH = 50_000, 4096
+_LARGEST_DEFAULT = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterSizes:
+    """Which cluster each item is in, and how many items share it.
+
+    Attributes:
+      label: int32 [n] cluster of each item, in [0, k).
+      size: float32 [n] number of items in that cluster, the item itself included; the `stat` of a sample.
+      counts: int64 [k] number of items of every cluster.
+      min_size, max_size: the smallest and the largest cluster, what the temperature's shift is scaled by.
+    """
+
+    label: np.ndarray
+    size: np.ndarray
+    counts: np.ndarray
+    min_size: float
+    max_size: float
+
+
+def cluster_sizes(features: np.ndarray, *, clusters: int | None = None, seed: int = 0) -> ClusterSizes:
+    """Groups items by K-Means on their directions and counts the items of every group.
+
+    Rows are scaled to length 1 first, so that clusters follow cosine similarity as the loss does.
+
+    Args:
+      features: [n, d] one vector per item: text latents, `mean_by_item` of them, or `caption_features`.
+      clusters: number of clusters; None takes round(sqrt(n / 2)), at most 1000 and at most as many as distinct items.
+      seed: of the initial centers; the same seed gives the same clusters.
+
+    Returns:
+      A `ClusterSizes`; clusters are numbered by descending size.
+
+    Raises:
+      DataError: features are not [n, d] or a row is not finite.
+      ConfigError: `clusters` is not in [1, number of distinct items].
+      MissingPackageError: scikit-learn is not installed.
+
+    >>> found = cluster_sizes(np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]]), clusters=2)
+    >>> found.size.tolist(), found.min_size, found.max_size
+    ([2.0, 2.0, 1.0], 1.0, 2.0)
+
+    Source: MM-TS (Sheludzko et al., WACV 2026), individual cluster shift: K-Means on text embeddings, once before
+    training. The number of clusters is the rule of thumb above; the paper's depends on its data sets.
+    """
+    x = np.asarray(features)
+    if x.ndim != 2 or 0 in x.shape:
+        raise DataError(f"features to cluster must have shape [n, d] with n, d >= 1, got {x.shape}")
+    x = x.astype(np.float32)
+    finite = np.isfinite(x).all(axis=1)
+    if not finite.all():
+        raise DataError(f"features to cluster are not finite in row {int(finite.argmin())}; remove or repair that item")
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    x = np.divide(x, largest, out=np.zeros_like(x), where=largest > 0)
+    norm = np.linalg.norm(x, axis=1, keepdims=True)
+    x = np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
+    distinct = len(np.unique(x, axis=0))
+    if clusters is None:
+        clusters = min(max(1, round(np.sqrt(len(x) / 2))), distinct, _LARGEST_DEFAULT)
+    elif not 1 <= clusters <= distinct:
+        raise ConfigError(f"clusters must be between 1 and the {distinct} distinct items, got {clusters}")
+    return _count(_k_means(x, clusters, seed))
+
+
+def class_counts(labels: np.ndarray | Sequence[int]) -> ClusterSizes:
+    """The same for data with class labels: an item's size is the number of items of its class.
+
+    Args:
+      labels: [n] integers, any numbers.
+
+    Returns:
+      A `ClusterSizes`; classes are numbered by descending count.
+
+    Raises:
+      DataError: labels are not a vector of integers with at least one item.
+
+    >>> class_counts([7, 3, 7, 7]).size.tolist()
+    [3.0, 1.0, 3.0, 3.0]
+
+    Source: MM-TS counts the nouns and verbs of EPIC-KITCHENS this way.
+    """
+    x = np.asarray(labels)
+    if x.ndim != 1 or x.size == 0 or not np.issubdtype(x.dtype, np.integer):
+        raise DataError(f"labels to count must be a vector of integers, got shape {x.shape} of {x.dtype}")
+    return _count(x)
+
+
+def mean_by_item(features: np.ndarray, owner: np.ndarray | Sequence[int], n: int) -> np.ndarray:
+    """Mean of the unit vectors of every item's captions: one vector per a-item from several b-items.
+
+    Args:
+      features: [m, d] latents of the b-items.
+      owner: [m] the a-item of each.
+      n: number of a-items, each with at least one b-item.
+
+    Returns:
+      float32 [n, d].
+
+    Raises:
+      DataError: lengths disagree, an owner is outside [0, n), or an item has no b-item.
+
+    >>> mean_by_item(np.array([[2.0, 0.0], [0.0, 4.0], [3.0, 0.0]]), [0, 0, 1], 2).tolist()
+    [[0.5, 0.5], [1.0, 0.0]]
+    """
+    x, items = np.asarray(features, dtype=np.float32), np.asarray(owner)
+    if x.ndim != 2 or items.shape != (len(x),):
+        raise DataError(f"features must be [m, d] and owner [m], got {x.shape} and {items.shape}")
+    if items.size and (items.min() < 0 or items.max() >= n):
+        raise DataError(f"owner must be in [0, {n}), got values from {items.min()} to {items.max()}")
+    counts = np.bincount(items, minlength=n)
+    if not counts.all():
+        raise DataError(f"item {int(counts.argmin())} has no caption to cluster it by")
+    # A caption with a long vector would otherwise speak for the others.
+    norm = np.linalg.norm(x, axis=1, keepdims=True)
+    unit = np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
+    total = np.zeros((n, x.shape[1]), np.float32)
+    np.add.at(total, items, unit)
+    return total / counts[:, None].astype(np.float32)
+
+
+def caption_features(captions: Sequence[str], *, dim: int = 128, seed: int = 0) -> np.ndarray:
+    """Vectors for captions that have no latents: TF-IDF of words, reduced by a truncated SVD.
+
+    Args:
+      captions: m strings.
+      dim: largest width of the result.
+      seed: of the randomized SVD.
+
+    Returns:
+      float32 [m, <= dim]; a caption without any known word is a zero vector.
+
+    Raises:
+      DataError: no caption holds a word.
+      ConfigError: dim < 1.
+      MissingPackageError: scikit-learn is not installed.
+
+    >>> z = caption_features(["a red dog", "the red dog", "blue water"])
+    >>> bool(np.allclose(z[0], z[1], atol=1e-6)), bool(abs(z[0] @ z[2]) < 1e-6)
+    (True, True)
+    """
+    if dim < 1:
+        raise ConfigError(f"dim must be at least 1, got {dim}")
+    text = require("sklearn.feature_extraction.text", extra="train", purpose="cluster captions by their words")
+    # Articles and prepositions would group captions by how they are phrased, not by what they show.
+    vectorizer = text.TfidfVectorizer(
+        sublinear_tf=True, stop_words="english", token_pattern=r"(?u)\w+", dtype=np.float32
+    )
+    if not any(vectorizer.build_analyzer()(caption) for caption in captions):
+        raise DataError(
+            f"none of the {len(captions)} captions holds a word to cluster by; give latents or labels instead"
+        )
+    counts = vectorizer.fit_transform(captions)
+    if min(counts.shape) <= dim:
+        return counts.toarray()
+    decomposition = require("sklearn.decomposition", extra="train", purpose="cluster captions by their words")
+    with _one_thread():
+        reduced = decomposition.TruncatedSVD(dim, random_state=seed).fit_transform(counts)
+    return reduced.astype(np.float32)
+
+
+def _k_means(x: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    cluster = require("sklearn.cluster", extra="train", purpose="cluster samples by K-Means")
+    if len(x) > _MINI_BATCH_ABOVE:
+        model = cluster.MiniBatchKMeans(clusters, batch_size=_MINI_BATCH, n_init=3, random_state=seed)
+    else:
+        model = cluster.KMeans(clusters, n_init=3, random_state=seed)
+    with _one_thread(), warnings.catch_warnings():
+        # Nearly equal items may leave a cluster empty; only the clusters that exist are counted.
+        warnings.filterwarnings("ignore", message="Number of distinct clusters")
+        return model.fit_predict(x)
+
+
+def _one_thread():
+    """Threads add partial sums in the order in which they finish, and a run must not depend on that."""
+    control = require("threadpoolctl", extra="train", purpose="cluster samples the same way in every run")
+    return control.threadpool_limits(1)
+
+
+def _count(labels: np.ndarray) -> ClusterSizes:
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    size = counts[inverse].astype(np.float32)
+    return ClusterSizes(
+        label=number[inverse].astype(np.int32),
+        size=size,
+        counts=counts[order],
+        min_size=float(size.min()),
+        max_size=float(size.max()),
+    )

@@ -1,0 +1,207 @@
+"""The columns a data set is made of: arrays in memory, images (files or arrays), texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import pathlib
+import threading
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+
+
+def _digest(data: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayColumn:
+    """Items that are rows of one array in memory, read by plain fancy indexing.
+
+    Attributes:
+      array: [K, ...]; kept as stored (float16 stays float16), floats leave `read` as float32.
+      kind: what the rows are.
+      name: where the array comes from, for messages.
+      rows: int64 [N] which rows of the array are the items, or None for all of them in order.
+      views: further arrays of the same shape; view v of an item is its row in `views[v - 1]`, view 0 is in `array`.
+
+    >>> column = ArrayColumn(np.eye(3, dtype=np.float16))
+    >>> column.read(np.array([2, 0]))
+    array([[0., 0., 1.], [1., 0., 0.]], dtype=float32)
+    """
+
+    array: np.ndarray
+    kind: str = "embedding"
+    name: str = "array"
+    rows: np.ndarray | None = None
+    views: tuple[np.ndarray, ...] = ()
+
+    def __post_init__(self) -> None:
+        for view in self.views:
+            if view.shape != self.array.shape:
+                raise DataError(f"{self.name}: a view has shape {list(view.shape)}, not {list(self.array.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.array) if self.rows is None else len(self.rows)
+
+    @property
+    def num_views(self) -> int:
+        return 1 + len(self.views)
+
+    def _rows(self, indices: np.ndarray) -> np.ndarray:
+        return np.asarray(indices) if self.rows is None else self.rows[indices]
+
+    def read(self, indices: np.ndarray, view: np.ndarray | None = None) -> np.ndarray:
+        rows = self._rows(indices)
+        out = self.array[rows]
+        if view is not None:
+            for number, array in enumerate(self.views, start=1):
+                chosen = view == number
+                out[chosen] = array[rows[chosen]]
+        return out.astype(np.float32) if np.issubdtype(out.dtype, np.floating) else out
+
+    def take(self, indices: np.ndarray) -> ArrayColumn:
+        return dataclasses.replace(self, rows=self._rows(np.asarray(indices, np.int64)))
+
+    def describe(self, index: int) -> str:
+        return f"{self.name}, row {int(self._rows(np.asarray(index)))}"
+
+    def identity(self, index: int, *, exact: bool) -> Hashable:
+        return _digest(np.ascontiguousarray(self.array[self._rows(np.asarray(index))]).data)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextColumn:
+    """Texts. `origins`: where each comes from (file and row), for messages.
+
+    >>> TextColumn(("a dog", "a cat")).read(np.array([1]))
+    ['a cat']
+    """
+
+    texts: Sequence[str]
+    origins: Sequence[str] | None = None
+    kind: str = "text"
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def read(self, indices: np.ndarray) -> list[str]:
+        return [self.texts[i] for i in np.asarray(indices).tolist()]
+
+    def take(self, indices: np.ndarray) -> TextColumn:
+        chosen = np.asarray(indices).tolist()
+        origins = None if self.origins is None else tuple(self.origins[i] for i in chosen)
+        return TextColumn(tuple(self.texts[i] for i in chosen), origins, self.kind)
+
+    def describe(self, index: int) -> str:
+        return f"text {index}" if self.origins is None else self.origins[index]
+
+    def identity(self, index: int, *, exact: bool) -> Hashable:
+        return self.texts[index]
+
+
+class ImageCache:
+    """Decoded images up to a number of bytes, shared by the threads of a loader.
+
+    What does not fit is decoded again every time; what is read is the same with and without the cache.
+    """
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._images: dict[object, np.ndarray] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: object) -> np.ndarray | None:
+        return self._images.get(key)
+
+    def put(self, key: object, image: np.ndarray) -> None:
+        with self._lock:
+            if key not in self._images and self._bytes + image.nbytes <= self._limit:
+                self._images[key] = image
+                self._bytes += image.nbytes
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageColumn:
+    """Images: files that are decoded when read, or uint8 arrays in memory.
+
+    Attributes:
+      items: each a path or a uint8 array [H, W, 3].
+      origins: where each comes from (manifest and row), for messages.
+      shorter_side: if set, images whose shorter side is larger are reduced to it when they are decoded.
+      cache: keeps decoded images, or None.
+      verified: every file has been decoded once without an error.
+    """
+
+    items: Sequence[pathlib.Path | np.ndarray]
+    origins: Sequence[str] | None = None
+    shorter_side: int | None = None
+    cache: ImageCache | None = None
+    verified: bool = False
+    kind: str = "image"
+
+    def __post_init__(self) -> None:
+        # A tuple holds its arrays, so that `id` names an image for as long as the cache lives.
+        object.__setattr__(self, "items", tuple(self.items))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, indices: np.ndarray) -> list[np.ndarray]:
+        return [self._read(i) for i in np.asarray(indices).tolist()]
+
+    def _read(self, index: int) -> np.ndarray:
+        from alignment_jax.data.transforms import decode_image, shrink
+
+        item = self.items[index]
+        key: object = str(item) if isinstance(item, pathlib.Path) else id(item)
+        image = None if self.cache is None else self.cache.get(key)
+        if image is None:
+            if isinstance(item, pathlib.Path):
+                image = decode_image(item, shorter_side=self.shorter_side, where=self.describe(index))
+            elif self.shorter_side is not None and min(item.shape[:2]) > self.shorter_side:
+                image = shrink(item, self.shorter_side)
+            else:
+                return item
+            if self.cache is not None:
+                self.cache.put(key, image)
+        return image
+
+    def prepared(self, size: int, *, memory_limit: int = 1 << 30, factor: float = 1.5) -> ImageColumn:
+        """The same images reduced for a target of `size` pixels, and decoded once as far as memory allows.
+
+        Args:
+          size: side in pixels of what the transforms will make.
+          memory_limit: bytes of decoded images to keep; 0 keeps none.
+          factor: the shorter side is reduced to `factor * size`, so that a crop of a part of the image still has about
+            the resolution it needs (a crop of area 1 / factor^2 has exactly that).
+
+        Raises:
+          ConfigError: factor below 1.
+        """
+        if factor < 1:
+            raise ConfigError(f"factor must be at least 1, got {factor}")
+        cache = ImageCache(memory_limit) if memory_limit > 0 else None
+        return dataclasses.replace(self, shorter_side=math.ceil(factor * size), cache=cache)
+
+    def take(self, indices: np.ndarray) -> ImageColumn:
+        chosen = np.asarray(indices).tolist()
+        origins = None if self.origins is None else tuple(self.origins[i] for i in chosen)
+        return dataclasses.replace(self, items=tuple(self.items[i] for i in chosen), origins=origins)
+
+    def describe(self, index: int) -> str:
+        item = self.items[index]
+        parts = [str(item)] if isinstance(item, pathlib.Path) else []
+        parts += [] if self.origins is None else [self.origins[index]]
+        return " from ".join(parts) or f"image {index}"
+
+    def identity(self, index: int, *, exact: bool) -> Hashable:
+        item = self.items[index]
+        if isinstance(item, pathlib.Path):
+            return _digest(item.read_bytes()) if exact else item.stat().st_size
+        return _digest(np.ascontiguousarray(item).data)

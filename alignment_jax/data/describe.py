@@ -1,0 +1,192 @@
+"""What a data set holds, and everything that is wrong with it, by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.core.optional import require
+from alignment_jax.data.audio import AudioColumn, audio_faults
+from alignment_jax.data.columns import ArrayColumn, ImageColumn
+from alignment_jax.data.sources.captioned import image_faults
+from alignment_jax.data.split import Column, PairSource, PairSplit, content_groups
+
+
+def describe(source: PairSource) -> dict[str, Any]:
+    """Counts and statistics of every split, as a plain dict that can be written as JSON.
+
+    Args:
+      source: a data set.
+
+    Returns:
+      `name`, `spec`, `has_splits`, `splits` (for each: `a` and `b` with kind, count and statistics, `b_per_a`,
+      `classes`), `duplicates` (a-items and b-items of equal content in two splits), `skipped`, `notes`.
+
+    >>> from alignment_jax.data import load
+    >>> description = describe(load("synthetic:train=8,val=2,test=2,captions=2,size=16"))
+    >>> description["splits"]["train"]["b_per_a"]
+    {'min': 2, 'mean': 2.0, 'max': 2}
+    """
+    return {
+        "name": source.name,
+        "spec": source.spec,
+        "has_splits": source.has_splits,
+        "splits": {name: _split(split) for name, split in source.splits.items()},
+        "duplicates": {side: _shared(source, side) for side in ("a", "b")},
+        "skipped": len(source.problems),
+        "notes": list(source.notes),
+    }
+
+
+def problems(source: PairSource) -> list[str]:
+    """One line for each problem: skipped samples, images that cannot be decoded, content shared between splits.
+
+    Equal captions in two splits are common and harmless ("a dog runs"), so they are counted by `describe`, not listed;
+    an image, an embedding or a whole pair in two splits makes an evaluation worthless and is listed.
+    """
+    lines = list(source.problems)
+    for split in source.splits.values():
+        for column in (split.a, split.b, split.c):
+            if isinstance(column, ImageColumn) and not column.verified:
+                lines += [message for _, message in image_faults(column)]
+            if isinstance(column, AudioColumn) and not column.verified:
+                lines += [message for _, message in audio_faults(column)]
+    names = list(source.splits)
+    groups = content_groups(*(source.splits[name].a for name in names))
+    seen: dict[int, tuple[str, int]] = {}
+    for name, numbers in zip(names, groups, strict=True):
+        for index, number in enumerate(numbers.tolist()):
+            first, other = seen.setdefault(number, (name, index))
+            if first != name:
+                here, there = source.splits[name].a.describe(index), source.splits[first].a.describe(other)
+                lines.append(f"the same content in {first} and in {name}: {there}; {here}")
+    return lines
+
+
+def format_description(description: dict[str, Any]) -> str:
+    """The description as lines of text for a terminal.
+
+    >>> from alignment_jax.data import load
+    >>> print(format_description(describe(load("synthetic:train=8,val=2,test=2,size=16"))))
+    synthetic:... (source synthetic, with splits)
+    train
+      a  8 image...
+    """
+    kept = "with splits" if description["has_splits"] else "without splits"
+    lines = [f"{description['spec']} (source {description['name']}, {kept})"]
+    for name, split in description["splits"].items():
+        lines.append(name)
+        for side in (side for side in ("a", "b", "c") if side in split):
+            column = dict(split[side])
+            head = f"{column.pop('count')} {column.pop('kind')}"
+            lines.append(f"  {side}  {head}: " + "; ".join(f"{key} {_value(value)}" for key, value in column.items()))
+        lines.append(f"  pairs per a-item {_value(split['b_per_a'])}")
+        if "classes" in split:
+            lines.append(f"  classes {_value(split['classes'])}")
+    for side, count in description["duplicates"].items():
+        if count:
+            lines.append(f"{count} {side}-items have the same content as one in another split")
+    if description["skipped"]:
+        lines.append(f"samples left out: {description['skipped']}")
+    return "\n".join([*lines, *description["notes"]])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(item)}" for key, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _split(split: PairSplit) -> dict[str, Any]:
+    out = {
+        "a": _column(split.a),
+        "b": _column(split.b),
+        **({} if split.c is None else {"c": _column(split.c)}),
+        "b_per_a": _range(np.bincount(split.b_to_a, minlength=len(split.a))),
+    }
+    if split.label is not None:
+        count = np.bincount(split.label)
+        out["classes"] = {"number": int((count > 0).sum()), "largest": int(count.max())}
+    return out
+
+
+def _column(column: Column) -> dict[str, Any]:
+    out: dict[str, Any] = {"count": len(column), "kind": column.kind}
+    if isinstance(column, ArrayColumn):
+        out["shape"] = list(column.array.shape[1:])
+        out["dtype"] = str(column.array.dtype)
+        out["views"] = column.num_views
+        if np.issubdtype(column.array.dtype, np.floating):
+            out |= _norms(column)
+    elif isinstance(column, ImageColumn):
+        sizes, modes = _image_sizes(column)
+        out["width"], out["height"] = _range(sizes[:, 0]), _range(sizes[:, 1])
+        out["modes"] = dict(modes)
+    elif isinstance(column, AudioColumn):
+        out["seconds"] = _range(_seconds(column))
+    elif column.kind == "text":
+        texts = column.read(np.arange(len(column)))
+        out["words"] = _range(np.array([len(text.split()) for text in texts]))
+        out["characters"] = _range(np.array([len(text) for text in texts]))
+        out["vocabulary"] = len({word for text in texts for word in text.lower().split()})
+    return out
+
+
+def _norms(column: ArrayColumn) -> dict[str, Any]:
+    """Norms of the items and the standard deviation of their numbers, in blocks: a float32 copy of all may not fit."""
+    norms, total = [], np.zeros(2)
+    for start in range(0, len(column), 8192):
+        items = column.read(np.arange(start, min(start + 8192, len(column))))
+        flat = items.reshape(len(items), -1).astype(np.float64)
+        norms.append(np.linalg.norm(flat, axis=1))
+        total += flat.sum(), np.square(flat).sum()
+    mean, square = total / max(1, len(column) * int(np.prod(column.array.shape[1:])))
+    return {"norm": _range(np.concatenate(norms)), "std": float(np.sqrt(max(0.0, square - mean**2)))}
+
+
+def _range(values: np.ndarray) -> dict[str, Any]:
+    low, high = values.min().item(), values.max().item()
+    return {"min": low, "mean": float(values.mean()), "max": high}
+
+
+def _image_sizes(column: ImageColumn) -> tuple[np.ndarray, Counter[str]]:
+    """Sizes [N, 2] and colour modes; only the header of a file is read, and what is no image is left to `problems`."""
+    sizes, modes = [], Counter[str]()
+    for item in column.items:
+        if isinstance(item, np.ndarray):
+            sizes.append((item.shape[1], item.shape[0]))
+            modes["RGB"] += 1
+            continue
+        try:
+            with require("PIL.Image", extra="train", purpose="read images").open(item) as image:
+                sizes.append(image.size)
+                modes[image.mode] += 1
+        except (OSError, SyntaxError, ValueError):
+            modes["unreadable"] += 1
+    return np.array(sizes or [(0, 0)]), modes
+
+
+def _seconds(column: AudioColumn) -> np.ndarray:
+    """Lengths [N] of the recordings; one that cannot be read counts 0 and is left to `problems`."""
+    out = np.zeros(len(column))
+    for index in range(len(column)):
+        try:
+            ((samples, rate),) = column.read(np.array([index]))
+            out[index] = len(samples) / rate
+        except DataError:
+            continue
+    return out
+
+
+def _shared(source: PairSource, side: str) -> int:
+    """How many items of this side have the same content as one in another split."""
+    columns = [getattr(split, side) for split in source.splits.values()]
+    splits_of: dict[int, set[int]] = {}
+    groups = content_groups(*columns)
+    for number, group in enumerate(groups):
+        for key in group.tolist():
+            splits_of.setdefault(key, set()).add(number)
+    return sum(len(splits_of[key]) > 1 for group in groups for key in group.tolist())

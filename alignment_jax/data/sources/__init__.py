@@ -1,0 +1,32 @@
+"""Where pairs come from.
+
+Adding a source is one file with `load(argument, *, seed, on_bad_sample) -> PairSource` and one line here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceEntry:
+    """A source's module (imported when it is first used) and the form of its SPEC."""
+
+    module: str
+    usage: str
+    needs_argument: bool = True
+
+
+_HERE = "alignment_jax.data.sources."
+
+SOURCES: dict[str, SourceEntry] = {
+    "synthetic": SourceEntry(_HERE + "synthetic", "synthetic[:key=value,...]", needs_argument=False),
+    "flickr": SourceEntry(_HERE + "flickr", "flickr:DIR"),
+    "karpathy": SourceEntry(_HERE + "karpathy", "karpathy:DIR"),
+    "pairs": SourceEntry(_HERE + "pairs", "pairs:FILE.csv"),
+    "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz"),
+    "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
+    "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
+}
+
+__all__ = ["SOURCES", "SourceEntry"]

@@ -1,0 +1,110 @@
+"""What every data set of image files with captions shares: rows of (image, caption, split) become a source."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.columns import ImageColumn, TextColumn
+from alignment_jax.data.split import PairSource, PairSplit, canonical_split, split_by_name
+from alignment_jax.data.tables import Folder
+
+
+class Caption(NamedTuple):
+    """One caption: the image's name in the manifest, its text, its split (None: no such information), file and row."""
+
+    image: str
+    text: str
+    split: str | None
+    where: str
+
+
+@dataclasses.dataclass
+class _Image:
+    path: pathlib.Path
+    split: str | None
+    where: str
+    captions: list[tuple[str, str]]
+
+
+def captioned_source(
+    captions: Iterable[Caption], *, root: pathlib.Path, name: str, bad: BadSamples, notes: Iterable[str] = ()
+) -> PairSource:
+    """Groups captions by image, checks every file and makes the splits.
+
+    Args:
+      captions: in the order of the manifest.
+      root: the folder that image names are relative to and must not leave.
+      name: what to call the data set in messages.
+      bad: collects what is wrong; with skipping, images are decoded once here.
+      notes: lines for `PairSource.notes`.
+
+    Raises:
+      DataError: a bad sample that may not be skipped, or nothing usable is left.
+    """
+    folder = Folder(root)
+    images: dict[str, _Image | None] = {}
+    for image, text, split, where in captions:
+        if image not in images:
+            try:
+                path, known = folder.find(image, where=where), None
+                if split is not None and (known := canonical_split(split)) is None:
+                    raise DataError(f"{where}: unknown split {split!r}; known: train, val, test")
+                images[image] = _Image(path, known, where, [])
+            except DataError as error:
+                bad.add(str(error))
+                images[image] = None
+        entry = images[image]
+        if entry is None:
+            continue
+        if split is not None and canonical_split(split) != entry.split:
+            bad.add(f"{where}: {image!r} is in split {split!r} here, but in {entry.split!r} at {entry.where}")
+        elif not text:
+            bad.add(f"{where}: empty caption")
+        else:
+            entry.captions.append((text, where))
+
+    usable = {image: entry for image, entry in images.items() if entry is not None and entry.captions}
+    column = ImageColumn(tuple(e.path for e in usable.values()), tuple(e.where for e in usable.values()))
+    if bad.skip:
+        faults = dict(image_faults(column))
+        for line in faults.values():
+            bad.add(line)
+        good = [i for i in range(len(column)) if i not in faults]
+        usable = {image: entry for i, (image, entry) in enumerate(usable.items()) if i not in faults}
+        column = dataclasses.replace(column.take(np.array(good, np.int64)), verified=True)
+    problems = bad.settle()
+    if not usable:
+        first = f"; first: {problems[0]}" if problems else ""
+        raise DataError(f"{name}: no usable image with a caption{first}")
+
+    entries = list(usable.values())
+    whole = PairSplit(
+        a=column,
+        b=TextColumn(
+            tuple(text for e in entries for text, _ in e.captions),
+            tuple(where for e in entries for _, where in e.captions),
+        ),
+        b_to_a=np.repeat(np.arange(len(entries), dtype=np.int32), [len(e.captions) for e in entries]),
+        ids=np.array(list(usable)),
+    )
+    names = None if entries[0].split is None else [e.split or "" for e in entries]
+    splits, has_splits = split_by_name(whole, names)
+    return PairSource(name, name, splits, has_splits, problems, tuple(notes))
+
+
+def image_faults(column: ImageColumn) -> Iterable[tuple[int, str]]:
+    """`(index, message)` of every image that cannot be decoded to its end."""
+    # One pixel: a JPEG is still decoded whole, but reduced on the way.
+    small = dataclasses.replace(column, shorter_side=1, cache=None)
+    for index in range(len(small)):
+        try:
+            small.read(np.array([index]))
+        except DataError as error:
+            yield index, str(error)

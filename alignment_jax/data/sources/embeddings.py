@@ -1,0 +1,206 @@
+"""`embeddings:FILE.npz`: both sides already encoded, the pairs as an index.
+
+Arrays: `image` [N, Da] and `text` [M, Db], or `a` and `b` for other modalities; `text_to_image` (`b_to_a`) int [M],
+which may be absent when N = M (row i belongs to row i); optional `image_id` [N], `caption` [M], `split` [N],
+`image_flip` [N, Da] (a second view of the image), `cluster_size` [M]; their generic names are `a_id`, `b_text`,
+`a_flip` and `b_cluster_size`. No pickles: an array of Python objects is refused.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.archive import (
+    check_unique,
+    finite_rows,
+    read_archive,
+    split_names,
+    text_vector,
+    vector,
+)
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.split import PairSource, PairSplit, split_by_name
+
+# (name, generic name) of each array.
+_ALIASES = {
+    "image": "a",
+    "text": "b",
+    "text_to_image": "b_to_a",
+    "image_id": "a_id",
+    "caption": "b_text",
+    "split": "split",
+    "image_flip": "a_flip",
+    "cluster_size": "b_cluster_size",
+}
+
+
+def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
+    """Opens an embeddings file; see the module for the format.
+
+    Args:
+      argument: the path.
+      seed: not used.
+      on_bad_sample: "skip" leaves out rows with NaN or infinity (and a-items that lose their last pair with them).
+
+    Returns:
+      The source. `extra_b["caption"]` holds the captions if the file does.
+
+    Raises:
+      DataError: the file is missing, damaged, holds pickles, or its arrays do not fit together.
+    """
+    path = pathlib.Path(argument)
+    arrays, modalities = _read(path)
+    image, text = _embedding(path, arrays, "image"), _embedding(path, arrays, "text")
+    n, m = len(image), len(text)
+    owner = _owners(path, arrays, n, m)
+    ids = vector(path, arrays, "image_id", n)
+    ids = np.arange(n).astype(str) if ids is None else text_vector(path, "image_id", ids)
+    check_unique(path, "image_id", ids)
+    caption = vector(path, arrays, "caption", m)
+    cluster = vector(path, arrays, "cluster_size", m)
+    if cluster is not None and not (np.issubdtype(cluster.dtype, np.number) and (cluster >= 1).all()):
+        raise DataError(f"{path}: cluster_size must hold numbers of at least 1")
+    flip = _embedding(path, arrays, "image_flip") if "image_flip" in arrays else None
+    if flip is not None and flip.shape != image.shape:
+        raise DataError(f"{path}: image_flip has shape {list(flip.shape)}, image {list(image.shape)}")
+
+    bad = BadSamples(on_bad_sample)
+    good_a = finite_rows(path, "image", image, bad)
+    if flip is not None:
+        good_a &= finite_rows(path, "image_flip", flip, bad)
+    good_b = finite_rows(path, "text", text, bad)
+    names = split_names(path, arrays, n, bad)
+    if names is not None:
+        good_a &= names != ""
+    for row in np.flatnonzero(np.bincount(owner, minlength=n) == 0):
+        bad.add(f"{path}: image row {row} has no text")
+    problems = bad.settle()
+
+    good_b &= good_a[owner]
+    good_a &= np.bincount(owner[good_b], minlength=n) > 0
+    good_b &= good_a[owner]
+    rows_a, rows_b = np.flatnonzero(good_a), np.flatnonzero(good_b)
+    if not len(rows_a):
+        raise DataError(f"{path}: no usable pair")
+    whole = PairSplit(
+        a=ArrayColumn(image, name=f"{path}: image", views=() if flip is None else (flip,)).take(rows_a),
+        b=ArrayColumn(text, name=f"{path}: text").take(rows_b),
+        b_to_a=(np.cumsum(good_a) - 1)[owner[rows_b]],
+        ids=ids[rows_a],
+        stat_b=None if cluster is None else cluster[rows_b],
+        extra_b={} if caption is None else {"caption": text_vector(path, "caption", caption)[rows_b]},
+    )
+    splits, has_splits = split_by_name(whole, None if names is None else names[rows_a].tolist())
+    return PairSource("embeddings", f"embeddings:{argument}", splits, has_splits, problems, modalities=modalities)
+
+
+def save(
+    path: str | pathlib.Path,
+    *,
+    image: np.ndarray,
+    text: np.ndarray,
+    text_to_image: np.ndarray,
+    image_id: Sequence[str] | np.ndarray | None = None,
+    caption: Sequence[str] | np.ndarray | None = None,
+    split: Sequence[str] | np.ndarray | None = None,
+    image_flip: np.ndarray | None = None,
+    cluster_size: np.ndarray | None = None,
+) -> None:
+    """Writes an embeddings file that `load` reads; the file appears whole or not at all.
+
+    Args:
+      path: where to, ending in .npz.
+      image, text: [N, Da] and [M, Db], floating point, stored in their own dtype.
+      text_to_image: int [M].
+      image_id, caption, split: names [N], texts [M] (cut to 1000 characters: the file holds all at one fixed width),
+        splits [N].
+      image_flip, cluster_size: [N, Da] and [M].
+
+    Raises:
+      ConfigError: the path does not end in .npz, or its folder does not exist.
+      DataError: the arrays do not fit together.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/e.npz", image=np.eye(2), text=np.ones((3, 4)), text_to_image=np.array([0, 0, 1]))
+    ...     source = load(f"{folder}/e.npz")
+    >>> len(source.splits["all"].a), len(source.splits["all"].b)
+    (2, 3)
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".npz" or not path.parent.is_dir():
+        raise ConfigError(f"{path}: an embeddings file ends in .npz and lies in a folder that exists")
+    arrays = {"image": image, "text": text, "text_to_image": text_to_image}
+    short = None if caption is None else [str(text)[:1000] for text in caption]
+    names = {"image_id": image_id, "split": split, "caption": short}
+    arrays |= {key: np.asarray(value, np.str_) for key, value in names.items() if value is not None}
+    further = {"image_flip": image_flip, "cluster_size": cluster_size}
+    arrays |= {key: np.asarray(value) for key, value in further.items() if value is not None}
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz", delete=False) as file:
+        partial = pathlib.Path(file.name)
+        try:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.close()
+            load(str(partial))
+            partial.chmod(0o644)
+            partial.replace(path)
+        except DataError as error:
+            partial.unlink(missing_ok=True)
+            raise DataError(str(error).replace(str(partial), f"{path} (not written)")) from error
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], tuple[str, str]]:
+    arrays = read_archive(path)
+    named = {}
+    for name, generic in _ALIASES.items():
+        found = [key for key in dict.fromkeys((name, generic)) if key in arrays]
+        if len(found) == 2:
+            raise DataError(f"{path}: has both {name!r} and {generic!r}; keep one")
+        if found:
+            named[name] = arrays[found[0]]
+    for name in ("image", "text"):
+        if name not in named:
+            raise DataError(
+                f"{path}: no array {name!r} (or {_ALIASES[name]!r}); it has {', '.join(sorted(arrays)) or 'nothing'}"
+            )
+    # The file's own words say whether these are images and texts.
+    image, text = (name if name in arrays else _ALIASES[name] for name in ("image", "text"))
+    return named, (image, text)
+
+
+def _embedding(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+    array = arrays[name]
+    if array.ndim != 2 or 0 in array.shape:
+        raise DataError(f"{path}: {name} must have shape [rows, dimensions], got {list(array.shape)}")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataError(f"{path}: {name} must be floating point, got {array.dtype}")
+    return array
+
+
+def _owners(path: pathlib.Path, arrays: dict[str, np.ndarray], n: int, m: int) -> np.ndarray:
+    owner = vector(path, arrays, "text_to_image", m)
+    if owner is None:
+        if n != m:
+            raise DataError(
+                f"{path}: no text_to_image, and image has {n} rows, text {m}; only one-to-one pairs may lack it"
+            )
+        return np.arange(n)
+    if not np.issubdtype(owner.dtype, np.integer):
+        raise DataError(f"{path}: text_to_image must hold integers, got {owner.dtype}")
+    outside = np.flatnonzero((owner < 0) | (owner >= n))
+    if outside.size:
+        row = int(outside[0])
+        raise DataError(
+            f"{path}: text_to_image row {row} is {int(owner[row])}, but image has rows 0 to {n - 1} "
+            f"({outside.size} such rows)"
+        )
+    return owner.astype(np.int64)

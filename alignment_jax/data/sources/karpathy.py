@@ -1,0 +1,86 @@
+"""`karpathy:DIR`: one dataset_*.json of Karpathy's splits (Flickr8k, Flickr30k, COCO) beside its image folder.
+
+The file holds `{"images": [{"filename": ..., "filepath": ... (COCO), "split": ..., "sentences": [{"raw": ...}]}]}`;
+split "restval" counts as train.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.sources.captioned import Caption, captioned_source
+from alignment_jax.data.sources.flickr import IMAGE_FOLDERS
+from alignment_jax.data.split import PairSource
+from alignment_jax.data.tables import read_text
+
+
+def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
+    """Opens a folder with dataset_*.json.
+
+    Args:
+      argument: the folder.
+      seed: not used.
+      on_bad_sample: "error" or "skip".
+
+    Raises:
+      DataError: not exactly one dataset_*.json, it is damaged, or, without skipping, an entry is unusable.
+    """
+    folder = pathlib.Path(argument)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    found = sorted(folder.glob("dataset_*.json")) or sorted(folder.glob("dataset.json"))
+    if len(found) != 1:
+        raise DataError(
+            f"{folder}: expected exactly one dataset_*.json, found {', '.join(path.name for path in found) or 'none'}"
+        )
+    bad = BadSamples(on_bad_sample)
+    captions: list[Caption] = []
+    for number, entry in enumerate(_images(found[0])):
+        captions += _captions(found[0], number, entry, bad)
+    names = dict.fromkeys(caption.image for caption in captions)
+    root = _image_root(folder, next(iter(names), ""))
+    return captioned_source(captions, root=root, name=str(folder), bad=bad)
+
+
+def _images(path: pathlib.Path) -> list[Any]:
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list) or not images:
+        raise DataError(f'{path}: expected an object with a list "images" that is not empty')
+    return images
+
+
+def _captions(path: pathlib.Path, number: int, entry: Any, bad: BadSamples) -> list[Caption]:
+    where = f"{path}, row {number}"
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    filename, split, sentences = fields.get("filename"), fields.get("split"), fields.get("sentences")
+    if not (isinstance(filename, str) and isinstance(split, str) and isinstance(sentences, list)):
+        bad.add(f"{where}: expected filename, split and sentences")
+        return []
+    name = str(pathlib.PurePath(fields.get("filepath") or "") / filename)
+    if not sentences:
+        bad.add(f"{where}: {name!r} has no sentences")
+    found = []
+    for k, sentence in enumerate(sentences):
+        raw = sentence.get("raw") if isinstance(sentence, dict) else None
+        if raw is None and isinstance(sentence, dict) and isinstance(sentence.get("tokens"), list):
+            raw = " ".join(map(str, sentence["tokens"]))
+        if isinstance(raw, str):
+            found.append(Caption(name, raw.strip(), split, f"{where}, sentence {k}"))
+        else:
+            bad.add(f"{where}, sentence {k}: expected raw or tokens")
+    return found
+
+
+def _image_root(folder: pathlib.Path, example: str) -> pathlib.Path:
+    """The folder that the names are relative to: where the first image is found, else the first that is there."""
+    there = [folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()]
+    candidates = [*there, folder]
+    return next((root for root in candidates if (root / example).is_file()), candidates[0])

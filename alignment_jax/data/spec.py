@@ -1,0 +1,94 @@
+"""From a SPEC string to a source."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.data.collect import ON_BAD_SAMPLE
+from alignment_jax.data.sources import SOURCES
+from alignment_jax.data.split import PairSource
+
+
+def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
+    """Opens a data set.
+
+    Args:
+      spec: `NAME[:ARGUMENT]`, NAME one of `alignment_jax.data.SOURCES`; for example "synthetic:train=500,partial=0.2",
+        "flickr:DIR", "embeddings:FILE.npz".
+      seed: for generated data whose spec does not set one itself.
+      on_bad_sample: "error" raises at the first bad sample; "skip" leaves bad samples out and lists them in
+        `source.problems` (images are then decoded once, so that a truncated one is found here and not in training).
+
+    Returns:
+      The source; a data set without split information has the one split "all" (see `with_splits`).
+
+    Raises:
+      ConfigError: the spec is unknown or malformed; the message lists what is known.
+      DataError: a file or a sample of the data is unusable; the message names file and row.
+
+    >>> source = load("synthetic:train=20,val=5,test=5,size=16,captions=2")
+    >>> {name: (len(split.a), len(split.b)) for name, split in source.splits.items()}
+    {'train': (20, 40), 'val': (5, 10), 'test': (5, 10)}
+    """
+    name, colon, argument = spec.partition(":")
+    if name not in SOURCES:
+        raise ConfigError(f"unknown data source {name!r} in {spec!r}{suggest(name, SOURCES)}")
+    if on_bad_sample not in ON_BAD_SAMPLE:
+        raise ConfigError(f"on_bad_sample must be one of {', '.join(ON_BAD_SAMPLE)}, got {on_bad_sample!r}")
+    if colon and not argument:
+        raise ConfigError(f"{spec!r} ends after the colon; the form is {SOURCES[name].usage}")
+    if SOURCES[name].needs_argument and not argument:
+        raise ConfigError(f"{spec!r} does not say where the data is; the form is {SOURCES[name].usage}")
+    module = importlib.import_module(SOURCES[name].module)
+    source: PairSource = module.load(argument, seed=seed, on_bad_sample=on_bad_sample)
+    return dataclasses.replace(source, name=name, spec=spec)
+
+
+def parse_options(text: str, defaults: Mapping[str, Any], *, what: str) -> dict[str, Any]:
+    """`key=value,key=value` over defaults; a value has the type of its default.
+
+    Args:
+      text: the options, may be empty.
+      defaults: every known option; its type (int, float, str) is the type asked for.
+      what: the name of the source, for messages.
+
+    Returns:
+      All options.
+
+    Raises:
+      ConfigError: an option is unknown, given twice, without a value, or not of its type.
+
+    >>> parse_options("size=16,zipf=1", {"size": 32, "zipf": 1.1}, what="synthetic")
+    {'size': 16, 'zipf': 1.0}
+    """
+    options = dict(defaults)
+    given: set[str] = set()
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if key not in defaults:
+            raise ConfigError(f"{what}: unknown option {key!r}{suggest(key, defaults)}")
+        if not equals or not value:
+            raise ConfigError(f"{what}: option {key!r} has no value; write {key}={defaults[key]}")
+        if key in given:
+            raise ConfigError(f"{what}: option {key!r} is given twice")
+        given.add(key)
+        kind = type(defaults[key])
+        try:
+            options[key] = kind(value)
+        except ValueError as error:
+            raise ConfigError(f"{what}: {key}={value!r} is not {_ARTICLE[kind]}") from error
+    return options
+
+
+_ARTICLE = {int: "an integer", float: "a number", str: "a word"}
+
+
+def suggest(word: str, known: Mapping[str, Any]) -> str:
+    """The end of a message about an unknown word: the nearest known one, and all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return (f", did you mean {near[0]!r}?" if near else ";") + f" known: {', '.join(known)}"

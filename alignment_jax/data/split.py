@@ -1,0 +1,282 @@
+"""The contract of a data set: columns of items, pairs between them, and named splits.
+
+A split has N a-items (images, say) and M b-items (captions); `b_to_a` says which a-item each b-item belongs to, and
+every a-item has at least one b-item. A training sample is an a-item with one of its b-items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+
+KINDS = ("embedding", "image", "text", "audio")
+SPLITS = ("train", "val", "test")
+ALL = "all"  # the only split of a source that carries no split information
+
+
+@runtime_checkable
+class Column(Protocol):
+    """One side of the pairs: numbered items of one kind, read on demand."""
+
+    @property
+    def kind(self) -> str:
+        """One of "embedding", "image", "text", "audio"."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: np.ndarray) -> Any:
+        """The items: an array [k, ...] of arrays that are in memory, a list of uint8 [H, W, 3] images or of strings."""
+
+    def take(self, indices: np.ndarray) -> Column:
+        """The column of only these items, in this order; nothing is read."""
+
+    def describe(self, index: int) -> str:
+        """Where the item comes from (file and row), for error messages."""
+
+    def identity(self, index: int, *, exact: bool) -> Hashable:
+        """A key of the item's content; `exact=False` may be shared by different contents, but is cheap."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSplit:
+    """One split: N a-items, M b-items and who belongs to whom.
+
+    Attributes:
+      a: column of N items.
+      b: column of M items.
+      b_to_a: int32 [M], the a-item of each b-item.
+      ids: str [N], the a-items' names, unique.
+      label: int32 [N] class of each a-item, or None.
+      stat: float32 [N] size of each a-item's cluster or class, or None.
+      stat_b: float32 [M] size of each b-item's cluster, or None; a sample takes the value of its chosen b-item.
+      c: column of N items, a third modality, or None; its item i belongs to a-item i.
+      extra_a, extra_b: further arrays [N, ...] and [M, ...] that are kept in step with the items.
+    """
+
+    a: Column
+    b: Column
+    b_to_a: np.ndarray
+    ids: np.ndarray
+    label: np.ndarray | None = None
+    stat: np.ndarray | None = None
+    stat_b: np.ndarray | None = None
+    c: Column | None = None
+    extra_a: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    extra_b: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n, m = len(self.a), len(self.b)
+        for name, value, dtype, size in (
+            ("b_to_a", self.b_to_a, np.int32, m),
+            ("ids", self.ids, np.str_, n),
+            ("label", self.label, np.int32, n),
+            ("stat", self.stat, np.float32, n),
+            ("stat_b", self.stat_b, np.float32, m),
+        ):
+            if value is None:
+                continue
+            array = np.asarray(value, dtype)
+            if array.shape != (size,):
+                raise DataError(f"{name} must have shape [{size}], got {list(array.shape)}")
+            object.__setattr__(self, name, array)
+        if self.c is not None and len(self.c) != n:
+            raise DataError(f"c must have an item for each of {n} a-items, got {len(self.c)}")
+        for side, size in (("extra_a", n), ("extra_b", m)):
+            for name, value in getattr(self, side).items():
+                if len(value) != size:
+                    raise DataError(f"{side}[{name!r}] must have {size} rows, got {len(value)}")
+        if m and (self.b_to_a.min() < 0 or self.b_to_a.max() >= n):
+            raise DataError(f"b_to_a must be in [0, {n}), got {self.b_to_a.min()} to {self.b_to_a.max()}")
+        alone = np.flatnonzero(np.bincount(self.b_to_a, minlength=n) == 0)
+        if alone.size:
+            raise DataError(f"{self.a.describe(int(alone[0]))} has no pair ({alone.size} such a-items)")
+        if len(np.unique(self.ids)) != n:
+            raise DataError("ids must be unique")
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    @functools.cached_property
+    def _by_a(self) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(self.b_to_a, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(self.b_to_a, minlength=len(self.a)))])
+        return order, starts
+
+    def b_of_a(self, index: int) -> np.ndarray:
+        """The b-items of one a-item, in the order of the data: int64 [>= 1]."""
+        order, starts = self._by_a
+        return order[starts[index] : starts[index + 1]]
+
+    def pick_b(self, indices: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
+        """One b-item for each a-item: number floor(u * count) of its own, u in [0, 1); the first without `uniform`."""
+        order, starts = self._by_a
+        first, count = starts[indices], starts[np.asarray(indices) + 1] - starts[indices]
+        offset = 0 if uniform is None else np.minimum((uniform * count).astype(np.int64), count - 1)
+        return order[first + offset]
+
+    def subset(self, indices: np.ndarray) -> PairSplit:
+        """Only these a-items, in this order, with all their b-items."""
+        indices = np.asarray(indices, np.int64)
+        owned = [self.b_of_a(i) for i in indices.tolist()]
+        kept_b = np.concatenate([np.zeros(0, np.int64), *owned])
+        return PairSplit(
+            a=self.a.take(indices),
+            b=self.b.take(kept_b),
+            b_to_a=np.repeat(np.arange(len(indices), dtype=np.int32), [len(b) for b in owned]),
+            ids=self.ids[indices],
+            label=None if self.label is None else self.label[indices],
+            stat=None if self.stat is None else self.stat[indices],
+            stat_b=None if self.stat_b is None else self.stat_b[kept_b],
+            c=None if self.c is None else self.c.take(indices),
+            extra_a={k: np.asarray(v)[indices] for k, v in self.extra_a.items()},
+            extra_b={k: np.asarray(v)[kept_b] for k, v in self.extra_b.items()},
+        )
+
+    def replace(self, **changes: Any) -> PairSplit:
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSource:
+    """A data set as it was found.
+
+    Attributes:
+      name: the source's name in a SPEC ("flickr", ...).
+      spec: the SPEC it was loaded from.
+      splits: name -> split; the names are train, val, test, or the single name "all" when `has_splits` is False.
+      has_splits: the data says itself which item is in which split.
+      problems: one line for each sample that was left out (`on_bad_sample="skip"`).
+      notes: one line for each thing worth knowing that is not a problem.
+      label_names: the classes' names, in the order of `label`, or None.
+      hints: what augmentation the data bears: "flip" (bool), "crop_scale" (smallest share of the area). Captions that
+        speak of left and right do not survive a mirrored image.
+      modalities: what the columns are called in tables and pictures, a first.
+    """
+
+    name: str
+    spec: str
+    splits: Mapping[str, PairSplit]
+    has_splits: bool = True
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    label_names: tuple[str, ...] | None = None
+    hints: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    modalities: tuple[str, str] = ("image", "text")
+
+    def split(self, name: str) -> PairSplit:
+        """The split of this name.
+
+        Raises:
+          DataError: there is none; the message lists those there are.
+        """
+        if name not in self.splits:
+            raise DataError(f"{self.spec}: no split {name!r}; it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def split_by_name(whole: PairSplit, names: Sequence[str] | None) -> tuple[dict[str, PairSplit], bool]:
+    """`(splits, has_splits)` of a whole data set and each a-item's split name (None: there is no such information)."""
+    if names is None:
+        return {ALL: whole}, False
+    present = [name for name in SPLITS if name in set(names)]
+    each = np.asarray(names)
+    return {name: whole.subset(np.flatnonzero(each == name)) for name in present}, True
+
+
+def canonical_split(name: str) -> str | None:
+    """train, val or test for the usual spellings of them, None for anything else.
+
+    >>> canonical_split("Validation"), canonical_split("restval"), canonical_split("spare")
+    ('val', 'train', None)
+    """
+    spellings = {
+        "train": ("train", "training", "restval"),  # restval: the part of COCO val that Karpathy adds to training
+        "val": ("val", "valid", "validation", "dev"),
+        "test": ("test", "testing"),
+    }
+    key = name.strip().lower()
+    return next((split for split, known in spellings.items() if key in known), None)
+
+
+def content_groups(*columns: Column) -> list[np.ndarray]:
+    """For each column int64 [len]: two items of any of the columns share a number exactly when their content is equal.
+
+    Items are told apart by a cheap key first (a file's size); only the rest is read.
+    """
+    cheap = [[column.identity(i, exact=False) for i in range(len(column))] for column in columns]
+    count: dict[Hashable, int] = {}
+    for key in (key for keys in cheap for key in keys):
+        count[key] = count.get(key, 0) + 1
+    numbers: dict[Hashable, int] = {}
+    groups = []
+    for column, keys in zip(columns, cheap, strict=True):
+        full = [(k, column.identity(i, exact=True)) if count[k] > 1 else (k, None) for i, k in enumerate(keys)]
+        groups.append(np.array([numbers.setdefault(key, len(numbers)) for key in full], np.int64))
+    return groups
+
+
+def with_splits(
+    source: PairSource, seed: int = 0, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> PairSource:
+    """The source with train, val and test.
+
+    A source that has splits keeps them; if it has train but no val, val is taken out of train in the proportion of
+    `fractions`, so that nothing is ever selected on test. A source without splits is cut into three. The cut ranks the
+    a-items by a hash of (seed, id): it depends on neither their order nor the machine. A-items with the same content
+    stay together, each with all its b-items.
+
+    Args:
+      source: a data set.
+      seed: another seed, another cut.
+      fractions: shares of train, val, test; positive, summing to 1.
+
+    Returns:
+      A source with `has_splits` True; no split is empty.
+
+    Raises:
+      ConfigError: fractions are not three positive shares of 1.
+      DataError: fewer than three different a-items (two, when only val is missing).
+
+    >>> import alignment_jax as aj
+    >>> source = aj.data.load("synthetic:train=8,val=2,test=2,size=16")
+    >>> aj.data.with_splits(source) is source  # it has its own
+    True
+    """
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ConfigError(f"fractions must be three positive numbers that sum to 1, got {fractions}")
+    if source.has_splits:
+        if "train" not in source.splits or "val" in source.splits:
+            return source
+        train, val = fractions[0] / (fractions[0] + fractions[1]), fractions[1] / (fractions[0] + fractions[1])
+        parts = _cut(source.splits["train"], {"train": train, "val": val}, seed, source.spec)
+        rest = {name: split for name, split in source.splits.items() if name != "train"}
+        return dataclasses.replace(source, splits={**parts, **rest})
+    parts = _cut(source.splits[ALL], dict(zip(SPLITS, fractions, strict=True)), seed, source.spec)
+    return dataclasses.replace(source, splits=parts, has_splits=True)
+
+
+def _cut(whole: PairSplit, shares: Mapping[str, float], seed: int, spec: str) -> dict[str, PairSplit]:
+    (group,) = content_groups(whole.a)
+    # A group is named by its smallest id, so that the cut does not depend on the order of the items.
+    names: dict[int, str] = {}
+    for number, name in zip(group.tolist(), whole.ids.tolist(), strict=True):
+        names[number] = min(names.get(number, name), name)
+    ranked = sorted(names, key=lambda g: hashlib.sha256(f"{seed}/{names[g]}".encode()).digest())
+    n, k = len(ranked), len(shares)
+    if n < k:
+        raise DataError(f"{spec}: {n} different a-items cannot be cut into {', '.join(shares)}; it takes at least {k}")
+    ends = np.rint(np.cumsum(list(shares.values())) * n).astype(int)
+    for i in range(k):  # nobody goes empty-handed
+        low = ends[i - 1] + 1 if i else 1
+        ends[i] = min(max(ends[i], low), n - (k - 1 - i))
+    position = {g: i for i, g in enumerate(ranked)}
+    which = np.searchsorted(ends, [position[g] for g in group.tolist()], side="right")
+    return {name: whole.subset(np.flatnonzero(which == i)) for i, name in enumerate(shares)}

@@ -1,0 +1,174 @@
+"""A tokenizer that is trained on the captions at hand, so that nothing has to be downloaded."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.optional import require
+from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.split import Column
+
+PAD, UNK, BOS, EOS = range(4)
+_SPECIAL = ("[PAD]", "[UNK]", "[BOS]", "[EOS]")
+_MAX_TOKEN = 32  # characters of a token; bounds how much of a text can matter to its first tokens
+_TRAINING_CHARACTERS = 10_000  # of one caption: a book pasted into a cell must not drown the others
+
+
+def _tokenizers() -> Any:
+    return require("tokenizers", extra="train", purpose="turn captions into token ids")
+
+
+class Tokenizer:
+    """Texts to ids and back. Made by `train_tokenizer` or `Tokenizer.load`.
+
+    Every text becomes [BOS] tokens [EOS], padded with `pad_id`; one that is too long loses its end, not its [EOS]; an
+    empty one is [BOS] [EOS]. A text that spells "[PAD]" is ordinary text.
+
+    Attributes:
+      vocab_size: number of ids.
+      pad_id, bos_id, eos_id: 0, 2, 3.
+    """
+
+    pad_id, bos_id, eos_id = PAD, BOS, EOS
+
+    def __init__(self, inner: Any):
+        # What a caption says never becomes a control token.
+        inner.encode_special_tokens = True
+        self._inner = inner
+
+    @property
+    def vocab_size(self) -> int:
+        return self._inner.get_vocab_size()
+
+    def encode(self, texts: Sequence[str], max_length: int) -> np.ndarray:
+        """Ids of a list of texts.
+
+        Args:
+          texts: n strings, any of them may be empty.
+          max_length: length of every row, [BOS] and [EOS] included; at least 2.
+
+        Returns:
+          int32 [n, max_length].
+
+        Raises:
+          ConfigError: max_length below 2.
+        """
+        if max_length < 2:
+            raise ConfigError(f"max_length must be at least 2 ([BOS] and [EOS]), got {max_length}")
+        ids = np.full((len(texts), max_length), PAD, np.int32)
+        short = [_clean(text, (max_length + 1) * (_MAX_TOKEN + 1)) for text in texts]
+        for row, encoding in enumerate(self._inner.encode_batch(short, add_special_tokens=False)):
+            kept = encoding.ids[: max_length - 2]
+            ids[row, : len(kept) + 2] = [BOS, *kept, EOS]
+        return ids
+
+    def decode(self, ids: np.ndarray) -> list[str]:
+        """Texts of ids [n, length]; padding and control tokens are left out."""
+        rows = [[int(i) for i in row if i not in (PAD, BOS, EOS)] for row in np.asarray(ids)]
+        return [self._inner.decode(row, skip_special_tokens=False).strip() for row in rows]
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Writes one JSON file, the format of the tokenizers library."""
+        pathlib.Path(path).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> Tokenizer:
+        """Reads what `save` wrote.
+
+        Raises:
+          DataError: there is no such file or it does not hold such a tokenizer.
+        """
+        path = pathlib.Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            vocabulary = json.loads(text)["model"]["vocab"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: not a saved tokenizer ({' '.join(str(error).split())})") from error
+        if not isinstance(vocabulary, dict) or [vocabulary.get(token) for token in _SPECIAL] != [PAD, UNK, BOS, EOS]:
+            raise DataError(f"{path}: a tokenizer of another program; ids 0 to 3 must be {', '.join(_SPECIAL)}")
+        try:
+            return cls(_tokenizers().Tokenizer.from_str(text))
+        except Exception as error:  # the library raises bare Exception
+            raise DataError(f"{path}: damaged tokenizer ({' '.join(str(error).split())})") from error
+
+
+def train_tokenizer(
+    captions: Iterable[str],
+    *,
+    vocab_size: int = 4096,
+    lowercase: bool = True,
+    min_frequency: int = 2,
+) -> Tokenizer:
+    """Learns a byte-level BPE vocabulary (Sennrich et al. 2016; Radford et al. 2019) from the training captions.
+
+    It starts from the 256 bytes, so that any script and any emoji has ids. (The library's WordPiece trainer numbers its
+    pieces differently in every run, so it is not offered.)
+
+    Args:
+      captions: texts of the training split only; their order does not matter.
+      vocab_size: at most this many ids, the four control tokens and the 256 bytes included.
+      lowercase: fold case.
+      min_frequency: a piece is learned when it occurs this often.
+
+    Returns:
+      The tokenizer; the same captions give the same one.
+
+    Raises:
+      ConfigError: vocab_size below 260.
+      DataError: no caption has any text.
+
+    >>> tokenizer = train_tokenizer(["a red dog", "a red cat"] * 5)
+    >>> ids = tokenizer.encode(["a red dog", ""], 8)
+    >>> ids.shape, ids[1].tolist()
+    ((2, 8), [2, 3, 0, 0, 0, 0, 0, 0])
+    >>> tokenizer.decode(ids)
+    ['a red dog', '']
+    """
+    smallest = len(_SPECIAL) + 256
+    if vocab_size < smallest:
+        raise ConfigError(f"vocab_size must be at least {smallest}: the control tokens and 256 bytes; got {vocab_size}")
+    library = _tokenizers()
+    # Sorted, because equally frequent pieces could otherwise be numbered by the order in which they are met.
+    texts = sorted(filter(None, (_clean(caption, _TRAINING_CHARACTERS) for caption in captions)))
+    if not texts:
+        raise DataError("no training caption holds any text, so no tokenizer can be trained")
+    inner = library.Tokenizer(library.models.BPE())
+    fold = [library.normalizers.Lowercase()] if lowercase else []
+    inner.normalizer = library.normalizers.Sequence([library.normalizers.NFKC(), *fold])
+    inner.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    inner.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        show_progress=False,
+        special_tokens=list(_SPECIAL),
+        initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
+        max_token_length=_MAX_TOKEN,
+    )
+    inner.train_from_iterator(texts, trainer)
+    return Tokenizer(inner)
+
+
+def encode_texts(column: Column, tokenizer: Tokenizer, max_length: int) -> ArrayColumn:
+    """A text column as token ids in memory, int32 [M, max_length]: encoded once, then only indexed.
+
+    >>> from alignment_jax.data import TextColumn
+    >>> column = TextColumn(("a dog", "a cat"))
+    >>> encode_texts(column, train_tokenizer(column.texts), 6).read(np.array([0, 1])).shape
+    (2, 6)
+    """
+    if column.kind != "text":
+        raise ConfigError(f"only texts can be encoded, this column is of kind {column.kind!r}")
+    texts = column.read(np.arange(len(column)))
+    return ArrayColumn(tokenizer.encode(texts, max_length), kind="text", name="token ids")
+
+
+def _clean(text: str, limit: int) -> str:
+    """One line without runs of white space, cut to `limit` characters before anything costly is done with it."""
+    return " ".join(text[: 2 * limit].split())[:limit]

@@ -1,0 +1,172 @@
+"""Pure functions of an image (uint8 [H, W, 3]) and a random generator; the result is uint8 too.
+
+Scaling to floats happens on the device: a uint8 batch is a quarter of the bytes to move.
+"""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.optional import require
+
+# What a loader applies to each item that it reads: (item, generator) -> array of a fixed shape.
+Transform: TypeAlias = Callable[[Any, np.random.Generator], np.ndarray]
+
+
+def _pil() -> Any:
+    return require("PIL.Image", extra="train", purpose="read and resize images")
+
+
+def decode_image(path: pathlib.Path, *, shorter_side: int | None = None, where: str | None = None) -> np.ndarray:
+    """Reads an image file: first frame, upright by its EXIF tag, transparency over white, three 8-bit channels.
+
+    Args:
+      path: the file.
+      shorter_side: if set, an image whose shorter side is larger is reduced to it; a JPEG is then decoded at a fraction
+        of its size, which is several times faster.
+      where: what to call the file in messages; default the path.
+
+    Returns:
+      uint8 [H, W, 3].
+
+    Raises:
+      DataError: the file cannot be read or is not a whole image.
+    """
+    image_module = _pil()
+    exif_transpose = require("PIL.ImageOps", extra="train", purpose="read images").exif_transpose
+    try:
+        with image_module.open(path) as image:
+            if shorter_side is not None:
+                # Twice the size wanted, so that the last reduction still averages.
+                scale = 2 * shorter_side / max(1, min(image.size))
+                if scale < 1:
+                    image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+            image.load()
+            upright = exif_transpose(image)
+            array = np.asarray(_rgb(upright if upright is not None else image))
+    # A damaged file makes the decoders raise almost anything (OSError, SyntaxError, ValueError, struct.error, ...).
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{where or path}: not a readable image ({reason})") from error
+    return array if shorter_side is None else shrink(array, shorter_side)
+
+
+def _rgb(image: Any) -> Any:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # PIL clips 16-bit grey values to 255; the upper eight bits are the picture.
+        return _pil().fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = _pil().new("RGBA", image.size, (255, 255, 255, 255))
+        image = _pil().alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _resize(image: np.ndarray, width: int, height: int, box: tuple[float, float, float, float]) -> np.ndarray:
+    module = _pil()
+    return np.asarray(module.fromarray(image).resize((width, height), module.Resampling.BILINEAR, box=box))
+
+
+def shrink(image: np.ndarray, shorter_side: int) -> np.ndarray:
+    """Reduces the image so that its shorter side has `shorter_side` pixels; a smaller image stays as it is.
+
+    >>> shrink(np.zeros((40, 60, 3), np.uint8), 20).shape
+    (20, 30, 3)
+    """
+    height, width = image.shape[:2]
+    scale = shorter_side / min(height, width)
+    if scale >= 1:
+        return image
+    return _resize(image, max(1, round(width * scale)), max(1, round(height * scale)), (0, 0, width, height))
+
+
+def center_crop(image: np.ndarray, *, size: int) -> np.ndarray:
+    """The largest centred square, resized to `size`; what evaluation uses.
+
+    >>> center_crop(np.zeros((40, 60, 3), np.uint8), size=32).shape
+    (32, 32, 3)
+    """
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        return image
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    return _resize(image, size, size, (left, top, left + side, top + side))
+
+
+def random_resized_crop(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    size: int,
+    scale: tuple[float, float] = (0.5, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> np.ndarray:
+    """A random part of the image, resized to a square.
+
+    The part's share of the area is uniform in `scale`, the logarithm of its aspect ratio uniform in log `ratio`, its
+    place uniform; a part that does not fit is cut back to the image (the usual recipe draws again up to ten times,
+    which makes the number of draws depend on the image).
+
+    >>> random_resized_crop(np.zeros((40, 60, 3), np.uint8), np.random.default_rng(0), size=32).shape
+    (32, 32, 3)
+    """
+    height, width = image.shape[:2]
+    share, log_ratio, x, y = rng.random(4)
+    area = height * width * (scale[0] + share * (scale[1] - scale[0]))
+    aspect = math.exp(math.log(ratio[0]) + log_ratio * math.log(ratio[1] / ratio[0]))
+    w, h = min(width, math.sqrt(area * aspect)), min(height, math.sqrt(area / aspect))
+    left, top = x * (width - w), y * (height - h)
+    # Rounding must not push the box over the edge.
+    return _resize(image, size, size, (left, top, min(left + w, width), min(top + h, height)))
+
+
+def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirrors left and right with probability one half."""
+    return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def train_image(size: int, *, scale: tuple[float, float] = (0.5, 1.0), flip: bool = True) -> Transform:
+    """The training transform: random resized crop, then a random flip.
+
+    Args:
+      size: side of the square result, pixels.
+      scale: smallest and largest share of the image's area; (1, 1) with a square image leaves its content whole.
+      flip: mirror every other image; switch it off where captions speak of left and right.
+
+    Raises:
+      ConfigError: size below 1, or scale not 0 < low <= high <= 1.
+
+    >>> train_image(8)(np.zeros((9, 9, 3), np.uint8), np.random.default_rng(0)).shape
+    (8, 8, 3)
+    """
+    _check_size(size)
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise ConfigError(f"scale must be 0 < low <= high <= 1, got {scale}")
+
+    def transform(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        image = random_resized_crop(image, rng, size=size, scale=scale)
+        return random_flip(image, rng) if flip else image
+
+    return transform
+
+
+def eval_image(size: int) -> Transform:
+    """The evaluation transform: the centred square; the generator is not used.
+
+    >>> eval_image(8)(np.zeros((9, 9, 3), np.uint8), np.random.default_rng(0)).shape
+    (8, 8, 3)
+    """
+    _check_size(size)
+    return lambda image, rng: center_crop(image, size=size)
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        raise ConfigError(f"image size must be at least 1, got {size}")

@@ -1,0 +1,73 @@
+"""What `alignment-jax data` prints: counts, ranges, and every problem by name."""
+
+import json
+import shutil
+
+import mock_data_sets as mock
+import numpy as np
+
+from alignment_jax import data
+
+
+def test_counts_and_ranges(tmp_path):
+    spec = mock.pairs(tmp_path)
+    mock.picture(0, (30, 10)).convert("L").save(tmp_path / "pictures" / "im0.png")
+    description = data.describe(data.load(spec))
+    json.dumps(description)
+    train = description["splits"]["train"]
+    assert train["a"] == {
+        "count": 4,
+        "kind": "image",
+        "width": {"min": 20, "mean": 22.5, "max": 30},
+        "height": {"min": 10, "mean": 14.5, "max": 16},
+        "modes": {"L": 1, "RGB": 3},
+    }
+    assert train["b"]["words"] == {"min": 7, "mean": 7.0, "max": 7}
+    assert train["b_per_a"] == {"min": 2, "mean": 2.0, "max": 2}
+    assert description["duplicates"] == {"a": 0, "b": 0}
+
+
+def test_embeddings_have_norms(tmp_path):
+    np.savez(tmp_path / "e.npz", a=np.array([[3.0, 4.0], [0.0, 1.0]]), b=np.ones((2, 3), np.float16))
+    column = data.describe(data.load(f"embeddings:{tmp_path / 'e.npz'}"))["splits"]["all"]["a"]
+    assert column["norm"] == {"min": 1.0, "mean": 3.0, "max": 5.0}
+    assert (column["shape"], column["dtype"], column["views"]) == ([2], "float64", 1)
+
+
+def test_classes_are_counted():
+    source = data.load("synthetic:train=30,val=5,test=5,size=8,concepts=3")
+    classes = data.describe(source)["splits"]["train"]["classes"]
+    assert classes["number"] == 3
+    assert classes["largest"] == np.bincount(source.splits["train"].label).max()
+    assert "classes number 3" in data.format_description(data.describe(source))
+
+
+def test_an_image_in_two_splits_is_named(tmp_path):
+    spec = mock.pairs(tmp_path)
+    pictures = tmp_path / "pictures"
+    shutil.copy(pictures / "im0.png", pictures / "im2.png")  # train and val
+    text = (tmp_path / "pairs.csv").read_text().replace("number 3, wording 1", "number 0, wording 0")
+    (tmp_path / "pairs.csv").write_text(text)
+    source = data.load(spec)
+    (line,) = data.problems(source)
+    assert line.startswith("the same content in train and in val: ")
+    assert "im0.png" in line
+    assert "im2.png" in line
+    assert "row 5 (line 6)" in line
+    description = data.describe(source)
+    assert description["duplicates"] == {"a": 2, "b": 2}
+    assert "2 b-items have the same content" in data.format_description(description)
+
+
+def test_skipped_samples_and_notes_are_shown(tmp_path):
+    source = data.load(mock.flickr_authors(tmp_path))
+    assert "left out" in data.format_description(data.describe(source))
+    (tmp_path / "Flicker8k_Dataset" / "im0.png").write_bytes(b"no image")
+    source = data.load(f"flickr:{tmp_path}")
+    assert data.describe(source)["splits"]["train"]["a"]["modes"] == {"RGB": 3, "unreadable": 1}
+    (line,) = data.problems(source)
+    assert "im0.png" in line
+    assert "not a readable image" in line
+    skipped = data.load(f"flickr:{tmp_path}", on_bad_sample="skip")
+    assert data.problems(skipped) == [line]
+    assert "samples left out: 1" in data.format_description(data.describe(skipped))

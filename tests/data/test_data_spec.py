@@ -1,0 +1,67 @@
+"""What a SPEC may say, and what the message says when it says something else."""
+
+import subprocess
+import sys
+
+import pytest
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.data.spec import parse_options
+
+WRONG = {
+    "flicker:x": ["unknown data source 'flicker'", "did you mean 'flickr'?", "synthetic", "embeddings"],
+    "": ["unknown data source ''", "known: synthetic"],
+    "data/captions.csv": ["unknown data source 'data/captions.csv'"],
+    "flickr": ["does not say where the data is", "flickr:DIR"],
+    "flickr:": ["ends after the colon", "flickr:DIR"],
+    "synthetic:": ["ends after the colon", "synthetic[:key=value,...]"],
+    "synthetic:trian=5": ["unknown option 'trian'", "did you mean 'train'?", "zipf"],
+    "synthetic:train": ["'train' has no value", "train=2000"],
+    "synthetic:train=": ["'train' has no value"],
+    "synthetic:train=5,train=6": ["'train' is given twice"],
+    "synthetic:train=five": ["train='five' is not an integer"],
+    "synthetic:train=1e3": ["train='1e3' is not an integer"],
+    "synthetic:zipf=steep": ["zipf='steep' is not a number"],
+    "synthetic:train=0": ["train must be at least 1, got 0"],
+    "synthetic:size=4": ["size must be at least 8 and at most 1024"],
+    "synthetic:partial=nan": ["partial must be at least 0 and at most 1, got nan"],
+    "synthetic:zipf=inf": ["zipf must be at least 0, got inf"],
+    "synthetic:seed=-1": ["seed must be at least 0"],
+    "synthetic:partial=0.7,wrong=0.4": ["partial + wrong must be at most 1"],
+    "synthetic:noise_in=val": ["noise_in must be train or all, got 'val'"],
+    "synthetic:concepts=1,objects=1": ["2400 scenes wanted, but only 108 different ones exist"],
+    "synthetic:objects=1,zipf=9,train=400": ["the common concepts are used up"],
+    "synthetic:train=1,wrong=1": ["wrong captions need a second scene"],
+}
+
+
+@pytest.mark.parametrize("spec", WRONG)
+def test_wrong_specs(spec):
+    with pytest.raises(ConfigError) as error:
+        data.load(spec)
+    for part in WRONG[spec]:
+        assert part in str(error.value)
+
+
+def test_unknown_treatment_of_bad_samples():
+    with pytest.raises(ConfigError, match="on_bad_sample must be one of error, skip, got 'ignore'"):
+        data.load("synthetic", on_bad_sample="ignore")
+
+
+def test_options_have_the_type_of_their_default():
+    options = parse_options(" a = 3 , b=2,c=x,", {"a": 1, "b": 1.0, "c": "y", "d": 0}, what="test")
+    assert options == {"a": 3, "b": 2.0, "c": "x", "d": 0}
+    assert isinstance(options["b"], float)
+
+
+def test_paths_may_hold_colons_and_commas(tmp_path):
+    with pytest.raises(ValueError, match=r"a:b,c=d: no such folder"):
+        data.load(f"flickr:{tmp_path}/a:b,c=d")
+
+
+def test_import_is_light():
+    heavy = ("grain", "PIL", "tokenizers", "sklearn", "flax", "tensorflow", "tensorflow_datasets", "matplotlib")
+    code = f"import sys, alignment_jax.data; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
