@@ -1,0 +1,56 @@
+"""Dropout that is the same on one device and on eight."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from alignment_jax.core import Array
+
+
+def row_dropout(key: Array, x: Array, *, rate: float, rows: Array | None = None) -> jax.Array:
+    """Zeroes entries of `x` with probability `rate` and divides the others by 1 - rate, each row by its own key.
+
+    mask_i = bernoulli(fold_in(key, rows_i), 1 - rate). The mask of a row depends on its number in the global batch and
+    not on the device that holds it, so a run on 2, 4 or 8 devices repeats the run on one.
+
+    Args:
+      key: one PRNG key, the same on every device.
+      x: [n, ...] floating.
+      rate: share of entries to drop, in [0, 1).
+      rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
+
+    Returns:
+      [n, ...] in the dtype of `x`.
+
+    Raises:
+      ValueError: rate outside [0, 1).
+
+    >>> key, x = jax.random.key(0), jnp.ones((4, 3))
+    >>> whole = row_dropout(key, x, rate=0.5)
+    >>> second_half = row_dropout(key, x[2:], rate=0.5, rows=jnp.array([2, 3]))
+    >>> bool(jnp.all(whole[2:] == second_half))
+    True
+    """
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"rate must be in [0, 1), got {rate}")
+    x = jnp.asarray(x)
+    if rate == 0.0:
+        return x
+    if rows is None:
+        rows = jnp.arange(x.shape[0])
+    keep = jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, x.shape[1:]))(rows)
+    return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
+
+
+class Dropout(nn.Module):
+    """`row_dropout` as a layer: draws its key from the "dropout" stream and is the identity unless `train`."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool, rows: Array | None) -> jax.Array:
+        if not train or self.rate == 0.0:
+            return x
+        return row_dropout(self.make_rng("dropout"), x, rate=self.rate, rows=rows)

@@ -1,0 +1,136 @@
+"""Classifier with one head a modality and one on what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from alignment_jax.core import Array, ConfigError
+from alignment_jax.models.masking import zero_padded_rows
+
+FUSIONS = ("concat", "sum", "gated")
+MODALITIES = ("a", "b", "c")
+FUSED = "fused"
+
+
+class Fusion(nn.Module):
+    """One vector from the modalities' features h_m [n, width_m], by name.
+
+    "concat": the features side by side. "sum": sum_m W_m h_m, all brought to the width of the first. "gated":
+    sum_m g_m W_m h_m, the gates g = softmax over modalities of a linear map of all features, for each unit.
+    """
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, features: list[jax.Array]) -> jax.Array:
+        together = jnp.concatenate(features, axis=-1)
+        if self.kind == "concat":
+            return together
+        width = features[0].shape[-1]
+        mapped = [nn.Dense(width, name=f"map_{m}")(h) for m, h in zip(MODALITIES, features, strict=False)]
+        if self.kind == "sum":
+            return sum(mapped[1:], start=mapped[0])
+        scores = [nn.Dense(width, name=f"gate_{m}")(together) for m, _ in zip(MODALITIES, mapped, strict=False)]
+        gates = jax.nn.softmax(jnp.stack(scores), axis=0)
+        return jnp.sum(gates * jnp.stack(mapped), axis=0)
+
+
+class FusionClassifier(nn.Module):
+    """Logits of every single modality and of their fusion, for two or three modalities.
+
+    The model of BSS (Guan et al. 2025): its loss is a weighted sum of the heads' cross-entropies and its
+    prediction the sum of some heads' logits (see `predict`). Encoders and fusion are free here; the authors fix them
+    for each data set.
+
+    Parameters: `encoder_a` ..; `head_a` .., `fusion`, `head_fused`; collection "batch_stats" with batch norm.
+
+    Attributes:
+      encoder_a, encoder_b, encoder_c: modules `(x, *, train, rows, where) -> features [n, width]`; `encoder_c` may be
+        None.
+      classes: number of classes.
+      fusion: "concat", "sum" or "gated", see `Fusion`.
+
+    >>> from alignment_jax.models.encoders import MLP
+    >>> model = FusionClassifier(MLP(widths=(8,)), MLP(widths=(6,)), classes=3)
+    >>> a, b = jnp.ones((2, 5)), jnp.ones((2, 4))
+    >>> outputs = model.apply(model.init(jax.random.key(0), a, b), a, b)
+    >>> {name: logits.shape for name, logits in outputs["logits"].items()}
+    {'a': (2, 3), 'b': (2, 3), 'fused': (2, 3)}
+    >>> outputs["features"]["fused"].shape
+    (2, 14)
+    """
+
+    encoder_a: nn.Module
+    encoder_b: nn.Module
+    encoder_c: nn.Module | None = None
+    classes: int = 2
+    fusion: str = "concat"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classes < 2:
+            raise ConfigError(f"classes must be at least 2, got {self.classes}")
+        if self.fusion not in FUSIONS:
+            raise ConfigError(f"fusion must be one of {', '.join(FUSIONS)}, got {self.fusion!r}")
+
+    @nn.compact
+    def __call__(
+        self, *inputs: Array, train: bool = False, rows: Array | None = None, where: Array | None = None
+    ) -> dict[str, dict[str, jax.Array]]:
+        """Logits and features of a batch.
+
+        Args:
+          *inputs: one array [n, ...] a modality, in the order of the encoders.
+          train: applies dropout (needs `rngs={"dropout": key}`) and the batch's own statistics in batch norm.
+          rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
+          where: [n] bool, false for padding; None means all true.
+
+        Returns:
+          {"logits": {"a": [n, classes], .., "fused": ..}, "features": {"a": [n, width], .., "fused": ..}}, float32.
+
+        Raises:
+          ValueError: as many inputs as encoders are needed.
+        """
+        encoders = [encoder for encoder in (self.encoder_a, self.encoder_b, self.encoder_c) if encoder is not None]
+        if len(inputs) != len(encoders):
+            raise ValueError(f"inputs: this model has {len(encoders)} encoders, got {len(inputs)} arrays")
+        features: dict[str, jax.Array] = {}
+        for name, encoder, x in zip(MODALITIES, encoders, inputs, strict=False):
+            h = encoder(zero_padded_rows(x, where), train=train, rows=rows, where=where)
+            features[name] = h.astype(jnp.float32)
+        features[FUSED] = Fusion(self.fusion, name="fusion")(list(features.values()))
+        logits = {name: nn.Dense(self.classes, name=f"head_{name}")(h) for name, h in features.items()}
+        return {"logits": logits, "features": features}
+
+
+def predict(logits: Mapping[str, Array], heads: Iterable[str] | None = None) -> jax.Array:
+    """Scores of the classes from any set of heads: sum_h logits_h.
+
+    argmax over the last axis is the predicted class, softmax gives probabilities. BSS takes the heads ("a", "b") on
+    CREMA-D and all of them on its other data sets.
+
+    Args:
+      logits: {"a": [n, classes], .., "fused": [n, classes]}, as the model returns them.
+      heads: names of the heads to add; None means all.
+
+    Returns:
+      [n, classes] float32.
+
+    Raises:
+      ConfigError: no head, or an unknown one.
+
+    >>> logits = {"a": jnp.array([[1.0, 0.0]]), "b": jnp.array([[0.0, 3.0]]), "fused": jnp.array([[9.0, 0.0]])}
+    >>> int(predict(logits, ("a", "b")).argmax(-1)[0]), int(predict(logits).argmax(-1)[0])
+    (1, 0)
+    """
+    names = tuple(logits) if heads is None else tuple(heads)
+    unknown = [name for name in names if name not in logits]
+    if unknown or not names:
+        raise ConfigError(f"heads must be some of {', '.join(logits)}, got {', '.join(names) or 'none'}")
+    return sum(
+        (jnp.asarray(logits[name], jnp.float32) for name in names[1:]), start=jnp.asarray(logits[names[0]], jnp.float32)
+    )

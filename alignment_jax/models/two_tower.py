@@ -1,0 +1,93 @@
+"""Two encoders trained from scratch, one a modality."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from alignment_jax.core import Array, l2_normalize
+from alignment_jax.models.masking import zero_padded_rows
+from alignment_jax.models.temperature import LogitScale
+
+
+class TwoTower(nn.Module):
+    """encoder, linear map to the shared dimension without bias, L2 normalisation, on each side.
+
+    By convention `a` is the image: uint8 [n, H, W, 3], scaled to [-1, 1] on the device; and `b` the text: token ids
+    int32 [n, L], 0 for padding. Any pair of encoders works, so audio with images does, too.
+
+    Parameters: `encoder_a`, `encoder_b`, `project_a`, `project_b`, `logit_scale`; collection "batch_stats" if an
+    encoder uses batch norm, which training has to make mutable.
+
+    Attributes:
+      encoder_a, encoder_b: modules `(x, *, train, rows, where) -> features [n, width]`; `alignment_jax.models.build`
+        makes them by name.
+      dim: shared dimension.
+      temperature, temperature_min, temperature_max, learned_temperature, learned_bias, bias_init: see `LogitScale`.
+
+    >>> from alignment_jax.models.encoders import ConvNet, LSTM
+    >>> model = TwoTower(ConvNet(widths=(8,)), LSTM(vocab_size=10, embedding_width=4, width=8), dim=4)
+    >>> images, tokens = jnp.zeros((2, 8, 8, 3), jnp.uint8), jnp.array([[3, 4, 0], [5, 0, 0]])
+    >>> variables = model.init(jax.random.key(0), images, tokens)
+    >>> model.apply(variables, images, tokens)["b"].shape
+    (2, 4)
+    """
+
+    encoder_a: nn.Module
+    encoder_b: nn.Module
+    dim: int = 128
+    temperature: float = 0.07
+    temperature_min: float = 0.001
+    temperature_max: float = 0.5
+    learned_temperature: bool = True
+    learned_bias: bool = False
+    bias_init: float = -10.0
+
+    def setup(self) -> None:
+        self.project_a = nn.Dense(self.dim, use_bias=False)
+        self.project_b = nn.Dense(self.dim, use_bias=False)
+        self.logit_scale = LogitScale(
+            temperature=self.temperature,
+            temperature_min=self.temperature_min,
+            temperature_max=self.temperature_max,
+            learned_temperature=self.learned_temperature,
+            learned_bias=self.learned_bias,
+            bias_init=self.bias_init,
+        )
+
+    def __call__(
+        self, a: Array, b: Array, *, train: bool = False, rows: Array | None = None, where: Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Embeddings of a batch of pairs.
+
+        Args:
+          a: [n, ...], what `encoder_a` takes.
+          b: [n, ...], what `encoder_b` takes.
+          train: applies dropout (needs `rngs={"dropout": key}`) and the batch's own statistics in batch norm.
+          rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
+          where: [n] bool, false for padding; None means all true.
+
+        Returns:
+          {"a": [n, dim], "b": [n, dim], "temperature": scalar, "bias": scalar}, float32, rows of length one.
+        """
+        temperature, bias = self.logit_scale()
+        return {
+            "a": self._embed(self.encoder_a, self.project_a, a, train, rows, where),
+            "b": self._embed(self.encoder_b, self.project_b, b, train, rows, where),
+            "temperature": temperature,
+            "bias": bias,
+        }
+
+    def encode_a(self, a: Array) -> jax.Array:
+        """Embeddings [n, dim] of `a` alone, as in evaluation."""
+        return self._embed(self.encoder_a, self.project_a, a, False, None, None)
+
+    def encode_b(self, b: Array) -> jax.Array:
+        """Embeddings [n, dim] of `b` alone, as in evaluation."""
+        return self._embed(self.encoder_b, self.project_b, b, False, None, None)
+
+    def _embed(self, encoder, project, x: Array, train: bool, rows: Array | None, where: Array | None) -> jax.Array:
+        features = encoder(zero_padded_rows(x, where), train=train, rows=rows, where=where)
+        # The last map stays in float32: its output is divided by a temperature that may be as small as 0.001.
+        return l2_normalize(project(features.astype(jnp.float32)))
