@@ -1,0 +1,72 @@
+"""What a run leaves for people to read: logs, progress, tables, curves, and a page that works offline."""
+
+from alignment_jax.report.chance import chance_recall
+from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
+from alignment_jax.report.environment import environment
+from alignment_jax.report.files import (
+    json_ready,
+    open_atomic,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_npz_atomic,
+    write_text_atomic,
+)
+from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
+from alignment_jax.report.html import best_row, write_report
+from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
+from alignment_jax.report.metric_names import as_percent, is_percent, metric_label
+from alignment_jax.report.metrics_log import MetricsLog, read_metrics
+from alignment_jax.report.pictures import data_url, encode_picture
+from alignment_jax.report.plots import draw_chart
+from alignment_jax.report.progress import Progress
+from alignment_jax.report.tables import Cell, Table, escape, metrics_table, table, to_html, to_markdown, to_plain
+from alignment_jax.report.template import bullet_list, facts, page, picture, section
+from alignment_jax.report.tensorboard import TensorBoardLog
+
+__all__ = [
+    "Cell",
+    "Chart",
+    "Gallery",
+    "MetricsLog",
+    "Progress",
+    "Series",
+    "Table",
+    "TensorBoardLog",
+    "as_percent",
+    "best_row",
+    "bullet_list",
+    "chance_recall",
+    "data_url",
+    "draw_chart",
+    "encode_picture",
+    "environment",
+    "escape",
+    "facts",
+    "format_bytes",
+    "format_seconds",
+    "gallery_html",
+    "host_memory",
+    "is_percent",
+    "json_ready",
+    "learning_curves",
+    "load_gallery",
+    "metric_label",
+    "metrics_table",
+    "open_atomic",
+    "page",
+    "peak_host_memory",
+    "picture",
+    "read_metrics",
+    "save_gallery",
+    "section",
+    "series_of",
+    "table",
+    "to_html",
+    "to_markdown",
+    "to_plain",
+    "write_bytes_atomic",
+    "write_json_atomic",
+    "write_npz_atomic",
+    "write_report",
+    "write_text_atomic",
+]

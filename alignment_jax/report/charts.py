@@ -1,0 +1,142 @@
+"""Which curves a run's history holds: numbers and words only, drawn elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.report.metric_names import as_percent, direction_label, in_reading_order, is_percent, metric_label
+
+# More points than a line a few hundred pixels wide can show.
+_MOST_POINTS = 240
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """One line: values over steps, and the range of the `width` logged values that each point is the mean of."""
+
+    label: str
+    steps: np.ndarray
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    width: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """Lines that share their axes. `name` becomes the file name; `limits` fixes the vertical axis."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    limits: tuple[float, float] | None = None
+    note: str = ""
+
+
+def series_of(history: Sequence[Mapping[str, Any]], key: str, *, label: str | None = None) -> Series | None:
+    """The values of one metric over the steps, averaged in groups where there are more than a line can show.
+
+    Args:
+      history: rows of `metrics.jsonl`.
+      key: the metric.
+      label: its name in the legend; None for `key`.
+
+    Returns:
+      The series, or None when no row has the metric. Of several rows of one step the last counts; non-finite values
+      leave a gap.
+
+    >>> series_of([{"step": 2, "loss": 1.5}, {"step": 1, "loss": 2.0}], "loss").values
+    array([2. , 1.5])
+    """
+    found: dict[int, float] = {}
+    for row in history:
+        value = row.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or "step" not in row:
+            continue
+        found[int(row["step"])] = float(value)
+    if not found:
+        return None
+    steps = np.array(sorted(found), np.float64)
+    values = np.array([found[int(step)] for step in steps], np.float64)
+    values[~np.isfinite(values)] = np.nan
+    width = -(-len(steps) // _MOST_POINTS)
+    if width == 1:
+        return Series(label or key, steps, values, values, values)
+    groups = [slice(begin, begin + width) for begin in range(0, len(steps), width)]
+    # A group with a gap is a gap: a mean that skips the NaN would hide that the run went wrong there.
+    means, lows, highs = (np.array([reduce(values[group]) for group in groups]) for reduce in (np.mean, np.min, np.max))
+    return Series(label or key, np.array([steps[group].mean() for group in groups]), means, lows, highs, width)
+
+
+def learning_curves(
+    history: Sequence[Mapping[str, Any]], *, names: tuple[str, str] = ("a", "b"), split: str = "val"
+) -> list[Chart]:
+    """The charts a history has data for: loss, recalls by direction, other scores, direction weights, temperature.
+
+    Args:
+      history: rows of `metrics.jsonl`.
+      names: what the two modalities are called.
+      split: whose scores to draw.
+
+    Returns:
+      Charts in reading order; an empty list for an empty history.
+
+    >>> rows = [{"step": 1, "train/loss": 2.0}, {"step": 2, "train/loss": 1.0, "val/a2b_R@1": 10.0}]
+    >>> [chart.name for chart in learning_curves(rows, names=("image", "text"))]
+    ['loss', 'recall_a2b']
+    """
+    keys = list(dict.fromkeys(key for row in history for key in row))
+    charts = []
+
+    def add(name: str, title: str, y_label: str, wanted: Mapping[str, str], limits=None) -> None:
+        lines: list[Series] = []
+        for key, label in wanted.items():
+            line = series_of(history, key, label=label)
+            # A second line exactly on top of a first one says nothing (the least and the greatest of one temperature).
+            if line is not None and not any(_same(line, other) for other in lines):
+                lines.append(line)
+        if lines:
+            charts.append(Chart(name, title, "training step", y_label, tuple(lines), limits, _note(lines)))
+
+    losses = [key for key in keys if key.rpartition("/")[2].startswith("loss") and "/" in key]
+    add("loss", "Loss", "loss", {key: key.replace("/", " ") for key in losses})
+    scores = [key for key in in_reading_order(keys) if key.startswith(f"{split}/") and is_percent(key)]
+    history = [{**row, **as_percent({key: row[key] for key in scores if _number(row.get(key))})} for row in history]
+    for direction in ("a2b", "b2a"):
+        recalls = {key: f"R@{key.rpartition('@')[2]}" for key in scores if key.startswith(f"{split}/{direction}_R@")}
+        title = f"Recall on {split}, {direction_label(direction, names)}"
+        add(f"recall_{direction}", title, "recall [%]", recalls, (0.0, 100.0))
+    others = [key for key in scores if "_R@" not in key and not key.endswith("/rsum")]
+    labels = {key: metric_label(key.rpartition("/")[2], names) for key in others}
+    add("scores", f"Scores on {split}", "score [%]", labels, (0.0, 100.0))
+    weights = {f"train/weight_{short}": direction_label(long, names) for short, long in (("ab", "a2b"), ("ba", "b2a"))}
+    if any(row.get(key, 1.0) != 1.0 for row in history for key in weights):  # fixed weights are not worth a picture
+        add("weights", "Weight of each direction", "weight (the two sum to 2)", weights)
+    temperatures = {f"train/temperature_{which}": f"temperature {which}" for which in ("mean", "min", "max")}
+    add("temperature", "Temperature", "temperature (no unit)", temperatures)
+    return charts
+
+
+def _same(line: Series, other: Series) -> bool:
+    return np.array_equal(line.steps, other.steps) and np.array_equal(line.values, other.values, equal_nan=True)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _note(lines: Sequence[Series]) -> str:
+    """What a reader must know to read the lines rightly."""
+    remarks = []
+    if (width := max(line.width for line in lines)) > 1:
+        remarks.append(f"Points are means of up to {width} logged values, the shade is their range.")
+    gaps = sum(int(np.isnan(line.values).sum()) for line in lines)
+    if gaps:
+        remarks.append(f"Values that were not finite leave gaps ({gaps} in this chart).")
+    return " ".join(remarks)

@@ -1,0 +1,170 @@
+"""Files that are either whole or not there: written beside the target, flushed to disk, then renamed over it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import secrets
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+import numpy as np
+
+from alignment_jax.core.errors import RunError
+
+# The oldest date a zip entry can carry: without it the same arrays would give different bytes every second.
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@contextlib.contextmanager
+def open_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Opens a file for writing that takes its name only when the block ends well.
+
+    The bytes go to a hidden file in the same folder, are flushed to disk, and that file is renamed over `path`. A
+    reader therefore sees the old file or the new one, and an interrupted write leaves the old one. Missing folders are
+    made. A symbolic link is followed, not replaced.
+
+    Args:
+      path: the file to write.
+
+    Yields:
+      A binary file object.
+
+    Raises:
+      RunError: the file cannot be written; the message names it and gives the system's reason.
+
+    >>> import pathlib, tempfile
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "new" / "a.bin"
+    >>> with open_atomic(target) as file:
+    ...     _ = file.write(b"whole")
+    >>> target.read_bytes()
+    b'whole'
+    """
+    target = pathlib.Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not tempfile.mkstemp: its files are readable by their owner alone, and a report is there to be shared.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; check the folder and the free space"
+        ) from error
+    finally:
+        # Gone after the rename; still there after an error, or never made where its folder could not be.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Makes the rename itself survive a power cut, where the system can open folders."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all; see `open_atomic`."""
+    with open_atomic(path) as file:
+        file.write(data)
+
+
+def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
+    """Writes `text` to `path` in UTF-8, whole or not at all; see `open_atomic`.
+
+    Lone surrogates, which file names of another encoding bring along, become "?": a strange name in a report must not
+    cost the report.
+    """
+    write_bytes_atomic(path, text.encode("utf-8", "replace"))
+
+
+def json_ready(value: Any) -> Any:
+    """Turns NumPy values, tuples and paths into what JSON can hold; non-finite numbers become null.
+
+    JSON knows no NaN and no Infinity, and Python's own spelling of them is refused by other readers.
+
+    Args:
+      value: None, bool, int, float, str, a path, a NumPy scalar or array (or anything `numpy.asarray` turns into one,
+        such as a JAX array), or mappings, lists, tuples and sets of these.
+
+    Returns:
+      The same in dicts, lists, strings, numbers, booleans and None.
+
+    Raises:
+      ValueError: a value is of another type; the message names it.
+
+    >>> json_ready({"loss": np.float32(0.5), "shape": (2, 3), "gap": float("nan")})
+    {'loss': 0.5, 'shape': [2, 3], 'gap': None}
+    """
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return [json_ready(item) for item in sorted(value, key=str)]
+    if hasattr(value, "dtype"):
+        array = np.asarray(value)
+        if array.dtype.kind in "biufU":
+            return json_ready(array.tolist())
+        # bfloat16 and the other formats from outside NumPy are of kind "V", and all of them are small floats.
+        if array.dtype.kind == "V" and array.dtype.names is None:
+            return json_ready(array.astype(np.float32).tolist())
+    raise ValueError(f"a value of type {type(value).__name__} cannot be written as JSON: {value!r:.80}")
+
+
+def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `value` as indented, valid JSON, whole or not at all; see `json_ready` and `open_atomic`."""
+    write_text_atomic(path, json.dumps(json_ready(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_npz_atomic(path: str | os.PathLike[str], arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
+    """Writes arrays to an .npz file without pickles, whole or not at all; the same arrays give the same bytes.
+
+    Args:
+      path: the file; its name is taken as it is, no ".npz" is added.
+      arrays: name to array, of any shape and any dtype but `object`.
+      compressed: deflate the arrays; slower to write and to read.
+
+    Raises:
+      ValueError: an array holds Python objects, which only a pickle could store; the message names it.
+      RunError: the file cannot be written.
+
+    >>> import pathlib, tempfile
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "latents.npz"
+    >>> write_npz_atomic(target, {"image": np.zeros((2, 3), np.float16), "image_id": np.array(["x", "y"])})
+    >>> with np.load(target, allow_pickle=False) as stored:
+    ...     sorted(stored.files), stored["image"].dtype
+    (['image', 'image_id'], dtype('float16'))
+    """
+    ready = {name: np.asanyarray(array) for name, array in arrays.items()}
+    for name, array in ready.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"array {name!r} for {path} holds Python objects: give it a number or string dtype")
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with open_atomic(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in ready.items():
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=_ZIP_DATE)
+            entry.compress_type = method
+            entry.external_attr = 0o644 << 16
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)

@@ -1,0 +1,208 @@
+"""A gallery of retrieval: captions with the items the model ranks first, each marked as hit or miss."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import RunError
+from alignment_jax.report.files import write_npz_atomic
+from alignment_jax.report.pictures import data_url, encode_picture, picture_type
+from alignment_jax.report.tables import escape
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Queries and what was found for them, as plain data.
+
+    Attributes:
+      captions: q texts that were asked with.
+      ids: N names of the items that were searched.
+      top: int [q, k], numbers of the items ranked first, best first (k is 5 in a run's report).
+      own: int [q], the item each caption belongs to.
+      images: item number to pixels (uint8 [H, W, 3] or [H, W]) or to the bytes of a PNG or JPEG file; None for data
+        without pixels. Items that are missing here are shown by their id.
+      item_captions: item number to a text that describes it, shown where there is no image; None for none.
+      ranks: int [q], the place of the own item, 1 is first; None when unknown.
+      how: one sentence on how these captions were chosen.
+
+    Raises:
+      ValueError: the shapes do not fit, or an index is out of range; the message names the field.
+    """
+
+    captions: Sequence[str]
+    ids: Sequence[str]
+    top: np.ndarray
+    own: np.ndarray
+    images: Mapping[int, Any] | None = None
+    item_captions: Mapping[int, str] | None = None
+    ranks: np.ndarray | None = None
+    how: str = ""
+
+    def __post_init__(self) -> None:
+        queries = len(self.captions)
+        top, own = np.asarray(self.top), np.asarray(self.own)
+        if top.ndim != 2 or len(top) != queries:
+            raise ValueError(f"gallery: top must be [{queries}, k] for {queries} captions, got shape {top.shape}")
+        if own.shape != (queries,):
+            raise ValueError(f"gallery: own must be [{queries}] for {queries} captions, got shape {own.shape}")
+        if self.ranks is not None and np.shape(self.ranks) != (queries,):
+            raise ValueError(f"gallery: ranks must be [{queries}] or None, got shape {np.shape(self.ranks)}")
+        for name, numbers in (("top", top), ("own", own)):
+            if numbers.size and numbers.dtype.kind not in "iu":
+                raise ValueError(f"gallery: {name} must hold item numbers, got dtype {numbers.dtype}")
+            if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self.ids)):
+                raise ValueError(f"gallery: {name} names an item outside 0..{len(self.ids) - 1}")
+
+    def hits(self) -> np.ndarray:
+        """bool [q]: the caption's own item is among those shown."""
+        return (np.asarray(self.top) == np.asarray(self.own)[:, None]).any(axis=1)
+
+    def shown(self) -> list[int]:
+        """The items a page needs pictures of, each once, in order of number."""
+        return sorted({int(item) for item in np.concatenate([np.ravel(self.top), np.ravel(self.own)])})
+
+    def with_pictures_encoded(self) -> Gallery:
+        """The same with every image that is shown turned into a small picture file, and the others left out."""
+        if self.images is None:
+            return self
+        images = {item: encode_picture(self.images[item]) for item in self.shown() if item in self.images}
+        return dataclasses.replace(self, images=images)
+
+
+def gallery_html(gallery: Gallery, *, names: tuple[str, str] = ("a", "b")) -> str:
+    """The gallery as HTML, pictures inlined, everything from the data escaped.
+
+    A hit carries a tick, the word and a thick solid frame, a miss a cross and a thin frame: colour is never the only
+    sign. Where the own item was missed it follows the others, so that one sees what was wanted.
+
+    Args:
+      gallery: what to show.
+      names: what the two modalities are called: items are of the first, captions of the second.
+
+    Returns:
+      An HTML fragment for `section`.
+    """
+    gallery = gallery.with_pictures_encoded()
+    hits, depth = gallery.hits(), np.shape(gallery.top)[1]
+    summary = (
+        f"{int(hits.sum())} of {len(hits)} queries have their own {names[0]} among the first {depth}."
+        f"{' ' + gallery.how if gallery.how else ''}"
+    )
+    return f"<p>{escape(summary)}</p>\n" + "\n".join(_query(gallery, number) for number in range(len(hits)))
+
+
+def _query(gallery: Gallery, number: int) -> str:
+    own = int(np.asarray(gallery.own)[number])
+    top = [int(item) for item in np.asarray(gallery.top)[number]]
+    rank = top.index(own) + 1 if own in top else None
+    if rank is None and gallery.ranks is not None:
+        rank = int(np.asarray(gallery.ranks)[number])
+    if own in top:
+        verdict = f'<span class="verdict hit">✓ hit at rank {rank}</span>'
+    else:
+        place = "" if rank is None else f", own item at rank {rank}"
+        verdict = f'<span class="verdict miss">✗ miss{place}</span>'
+    cells = [
+        _item(gallery, item, f"{place}. ✓ hit" if item == own else f"{place}. ✗", "hit" if item == own else "miss")
+        for place, item in enumerate(top, start=1)
+    ]
+    if own not in top:
+        cells.append(_item(gallery, own, "wanted", "wanted"))
+    return (
+        f'<article class="query"><h3><q>{escape(gallery.captions[number])}</q> {verdict}</h3>'
+        f'<div class="found">{"".join(cells)}</div></article>'
+    )
+
+
+def _item(gallery: Gallery, item: int, mark: str, kind: str) -> str:
+    name = escape(gallery.ids[item])
+    images, texts = gallery.images or {}, gallery.item_captions or {}
+    if item in images:
+        picture = images[item]
+        # Kept as PNG means tiny: enlarge its pixels instead of blurring them.
+        crisp = ' class="crisp"' if picture_type(picture) == "png" else ""
+        body = f'<img src="{data_url(picture)}" alt="{name}"{crisp}>'
+    else:
+        body = (
+            f'<span class="text">{escape(texts[item])}</span>'
+            if item in texts
+            else '<span class="text">no picture</span>'
+        )
+    return (
+        f'<figure class="item {kind}">{body}<figcaption><b>{escape(mark)}</b> '
+        f'<span class="id" title="{name}">{name}</span></figcaption></figure>'
+    )
+
+
+def save_gallery(path: str | os.PathLike[str], gallery: Gallery) -> None:
+    """Stores a gallery, thumbnails included, so that a report can be made again from what is on disk.
+
+    Args:
+      path: an .npz file; written atomically, without pickles.
+      gallery: what to store.
+
+    >>> import pathlib, tempfile
+    >>> gallery = Gallery(["a dog"], ["1.jpg", "2.jpg"], np.array([[1, 0]]), np.array([0]), ranks=np.array([2]))
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "gallery.npz"
+    >>> save_gallery(path, gallery)
+    >>> load_gallery(path).captions
+    ['a dog']
+    """
+    gallery = gallery.with_pictures_encoded()
+    shown = gallery.shown()
+    images, texts = gallery.images or {}, gallery.item_captions or {}
+    arrays: dict[str, np.ndarray] = {
+        # Joined to bytes: NumPy's own strings lose trailing NULs and pad every text to the longest one.
+        "captions": _pack(gallery.captions),
+        "ids": _pack(gallery.ids),
+        "top": np.asarray(gallery.top, np.int64),
+        "own": np.asarray(gallery.own, np.int64),
+        "how": _pack([gallery.how]),
+        "text_items": np.array([item for item in shown if item in texts], np.int64),
+        "texts": _pack([texts[item] for item in shown if item in texts]),
+    }
+    if gallery.ranks is not None:
+        arrays["ranks"] = np.asarray(gallery.ranks, np.int64)
+    arrays |= {f"image_{item}": np.frombuffer(images[item], np.uint8) for item in shown if item in images}
+    write_npz_atomic(path, arrays, compressed=True)
+
+
+def load_gallery(path: str | os.PathLike[str]) -> Gallery:
+    """Reads what `save_gallery` wrote.
+
+    Raises:
+      RunError: the file is missing, damaged or of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        images = {int(name[6:]): array.tobytes() for name, array in arrays.items() if name.startswith("image_")}
+        texts = dict(zip(arrays["text_items"].tolist(), _unpack(arrays["texts"]), strict=True))
+        return Gallery(
+            captions=_unpack(arrays["captions"]),
+            ids=_unpack(arrays["ids"]),
+            top=arrays["top"],
+            own=arrays["own"],
+            images=images or None,
+            item_captions=texts or None,
+            ranks=arrays.get("ranks"),
+            how=_unpack(arrays["how"])[0],
+        )
+    except Exception as error:
+        # Damage shows in many ways (zip, zlib, header, missing array); every one of them has the same remedy.
+        raise RunError(f"{path} holds no readable gallery ({error}); evaluate the run again") from error
+
+
+def _pack(texts: Sequence[str]) -> np.ndarray:
+    # Each text ends with a unit separator; a text that holds one itself must not shift all those after it.
+    joined = "".join(str(text).replace("\x1f", " ") + "\x1f" for text in texts)
+    return np.frombuffer(joined.encode("utf-8", "replace"), np.uint8)
+
+
+def _unpack(packed: np.ndarray) -> list[str]:
+    return packed.tobytes().decode("utf-8").split("\x1f")[:-1]

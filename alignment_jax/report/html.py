@@ -1,0 +1,242 @@
+"""The report of one run: `report.html`, complete in itself, with its pictures beside it."""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alignment_jax.report.charts import Chart, learning_curves
+from alignment_jax.report.files import write_bytes_atomic, write_text_atomic
+from alignment_jax.report.gallery import Gallery, gallery_html
+from alignment_jax.report.machine import format_bytes, format_seconds
+from alignment_jax.report.metric_names import as_percent, is_percent, metric_label
+from alignment_jax.report.pictures import picture_type
+from alignment_jax.report.plots import draw_chart
+from alignment_jax.report.tables import metric_cell, metrics_table, to_html
+from alignment_jax.report.template import bullet_list, facts, page, picture, section
+
+PICTURES = "report_files"
+# What "best" may be measured by when the caller names nothing, the first that the history holds.
+_SELECTED_BY = ("val/rsum", "val/accuracy", "val/mAP", "val/nDCG", "val/macro_f1")
+
+
+def best_row(history: Sequence[Mapping[str, Any]], metric: str | None = None) -> tuple[int, str, float] | None:
+    """The step with the highest value of a validation metric.
+
+    Args:
+      history: rows of `metrics.jsonl`.
+      metric: its key; None for the first of rsum, accuracy, mAP, nDCG and macro F1 on val that the history holds.
+
+    Returns:
+      (step, key, value), the earliest of equal ones; None when no row has a finite value.
+
+    >>> best_row([{"step": 5, "val/rsum": 200.0}, {"step": 10, "val/rsum": 210.0}, {"step": 15, "val/rsum": 210.0}])
+    (10, 'val/rsum', 210.0)
+    """
+    for key in (metric,) if metric is not None else _SELECTED_BY:
+        values = [
+            (float(row[key]), -int(row["step"]))
+            for row in history
+            if isinstance(row.get(key), int | float) and math.isfinite(row[key])
+        ]
+        if values:
+            value, step = max(values)
+            return -step, key, value
+    return None
+
+
+def write_report(
+    workdir: str | os.PathLike[str],
+    *,
+    title: str,
+    config: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    results: Mapping[str, Mapping[str, float]],
+    history: Sequence[Mapping[str, Any]],
+    gallery: Gallery | None = None,
+    notes: Sequence[str] = (),
+    chance: Mapping[str, Mapping[str, float]] | None = None,
+    names: tuple[str, str] = ("a", "b"),
+    best_step: int | None = None,
+    best_metric: str | None = None,
+    parameters: int | Mapping[str, int] | None = None,
+    cost: Mapping[str, float] | None = None,
+) -> pathlib.Path:
+    """Writes `workdir/report.html` and its pictures.
+
+    The page needs no network and no other file; the same pictures lie in `workdir/report_files/` for use elsewhere.
+    Everything that comes from data is escaped. Equal input gives an equal page. Each file is written whole or not at
+    all, the page last.
+
+    Args:
+      workdir: the run's folder.
+      title: the heading.
+      config: the run's settings, nested dicts of plain values.
+      environment: what `environment()` returned when the run began.
+      results: split to metrics of the best checkpoint, in the order to show ("val", "test").
+      history: rows of `metrics.jsonl`.
+      gallery: examples to show; None for none.
+      notes: sentences a reader of the numbers must know.
+      chance: split to the metrics of a random guess.
+      names: what the two modalities are called.
+      best_step: the step the results belong to; None to take it from `history`.
+      best_metric: key in `history` that selected it; None for the usual ones.
+      parameters: number of trainable parameters, or name to number.
+      cost: what `Progress.totals()` returned: `steps`, `pairs`, `seconds`, `pairs_per_second`, `peak_host_bytes`,
+        `peak_device_bytes`; other keys are shown as they are.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      MissingPackageError: matplotlib or pillow is not installed.
+      RunError: a file cannot be written.
+    """
+    folder = pathlib.Path(workdir)
+    if gallery is not None:
+        gallery = gallery.with_pictures_encoded()
+    best = best_row(history, best_metric)
+    if best_step is None and best is not None:
+        best_step = best[0]
+    charts = learning_curves(history, names=names)
+    drawn = [(chart, draw_chart(chart, best_step=best_step)) for chart in charts]
+    dark = [draw_chart(chart, dark=True, best_step=best_step) for chart in charts]
+    _write_pictures(folder / PICTURES, drawn, gallery)
+    sections = [
+        section("Results", results_section(results, names=names, chance=chance, best_step=best_step)),
+        section("Notes", bullet_list(notes)),
+        section(
+            "Run", run_section(history, best=best, best_step=best_step, parameters=parameters, cost=cost, names=names)
+        ),
+        section("Learning curves", curves_section(drawn, dark)),
+        section("Gallery", gallery_html(gallery, names=names) if gallery is not None and len(gallery.captions) else ""),
+        section("Configuration", facts(config)),
+        section("Environment", facts(environment, columns=("what", "value"))),
+    ]
+    path = folder / "report.html"
+    write_text_atomic(path, page(title, sections, lead=_lead(config, environment)))
+    return path
+
+
+def results_section(
+    results: Mapping[str, Mapping[str, float]],
+    *,
+    names: tuple[str, str] = ("a", "b"),
+    chance: Mapping[str, Mapping[str, float]] | None = None,
+    best_step: int | None = None,
+) -> str:
+    """The table of metrics, with the sentence that says what was measured."""
+    if not any(results.values()):
+        return "<p>No results yet: the run has not been evaluated.</p>"
+    of = "" if best_step is None else f" of step {best_step}, the best on val"
+    beside = "; chance is what a random guess scores" if chance else ""
+    total = "; rsum is the sum of the recalls" if any("rsum" in metrics for metrics in results.values()) else ""
+    return to_html(metrics_table(results, names=names, chance=chance), caption=f"The checkpoint{of}{beside}{total}.")
+
+
+def run_section(
+    history: Sequence[Mapping[str, Any]],
+    *,
+    best: tuple[int, str, float] | None = None,
+    best_step: int | None = None,
+    parameters: int | Mapping[str, int] | None = None,
+    cost: Mapping[str, float] | None = None,
+    names: tuple[str, str] = ("a", "b"),
+) -> str:
+    """What was chosen, how big the model is, and what the run cost."""
+    rows: dict[str, Any] = {}
+    if best is not None and best_step in (None, best[0]):
+        step, key, value = best
+        shown = as_percent(_row_of(history, step, key)).get(key, value)
+        unit = " %" if is_percent(key) and not key.endswith("rsum") else ""
+        rows["best step on val"] = (
+            f"{step:,} ({metric_label(key.rpartition('/')[2], names)} {metric_cell(key, shown).text}{unit})"
+        )
+    elif best_step is not None:
+        rows["best step on val"] = f"{best_step:,}"
+    if isinstance(parameters, Mapping):
+        rows |= {f"parameters, {name}": f"{number:,}" for name, number in parameters.items()}
+    elif parameters is not None:
+        rows["trainable parameters"] = f"{parameters:,}"
+    rows |= _cost_rows(history, dict(cost or {}))
+    return facts(rows, columns=("what", "value"))
+
+
+def _row_of(history: Sequence[Mapping[str, Any]], step: int, key: str) -> dict[str, float]:
+    """The numbers of the row that holds `key` at `step`: whether a metric is a fraction shows in its neighbours."""
+    for row in history:
+        if row.get("step") == step and key in row:
+            return {name: value for name, value in row.items() if isinstance(value, int | float)}
+    return {}
+
+
+def _cost_rows(history: Sequence[Mapping[str, Any]], cost: dict[str, Any]) -> dict[str, str]:
+    steps = cost.pop("steps", None) or max((int(row["step"]) for row in history if "step" in row), default=None)
+    pairs, seconds = cost.pop("pairs", None), cost.pop("seconds", None)
+    speed = cost.pop("pairs_per_second", None) or (pairs / seconds if pairs and seconds else None)
+    rows = {}
+    if steps is not None:
+        rows["steps"] = f"{int(steps):,}"
+    if pairs is not None:
+        rows["pairs seen"] = f"{int(pairs):,}"
+    if seconds is not None:
+        rows["wall time"] = format_seconds(seconds)
+    if speed is not None:
+        rows["speed"] = f"{speed:,.0f} pairs/s"
+    for key, label in (("peak_host_bytes", "host memory, peak"), ("peak_device_bytes", "device memory, peak")):
+        if (size := cost.pop(key, None)) is not None:
+            rows[label] = format_bytes(size)
+    return rows | {key.replace("_", " "): str(value) for key, value in cost.items()}
+
+
+def curves_section(drawn: Sequence[tuple[Chart, bytes]], dark: Sequence[bytes]) -> str:
+    """The charts side by side, one below the other on a phone."""
+    figures = []
+    for (chart, light), night in zip(drawn, dark, strict=True):
+        lines = ", ".join(series.label for series in chart.series)
+        ends = "; ".join(f"{line.label} ends at {line.values[-1]:.4g}" for line in chart.series)
+        figures.append(
+            picture(
+                light,
+                night,
+                description=f"{chart.title}: {chart.y_label} of {lines} over {chart.x_label}; {ends}.",
+                caption=chart.note,
+                file=f"{PICTURES}/{urllib.parse.quote(_chart_file(chart))}",
+            )
+        )
+    return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+
+
+def _chart_file(chart: Chart) -> str:
+    return f"{chart.name}.svg"
+
+
+def _write_pictures(folder: pathlib.Path, drawn: Sequence[tuple[Chart, bytes]], gallery: Gallery | None) -> None:
+    """Saves the page's pictures, and removes those of an earlier report that this one does not have."""
+    wanted = {folder / _chart_file(chart): data for chart, data in drawn}
+    for item, data in ((gallery.images or {}) if gallery is not None else {}).items():
+        suffix = "png" if picture_type(data) == "png" else "jpg"
+        wanted[folder / "gallery" / f"{item:06d}.{suffix}"] = data
+    for path, data in wanted.items():
+        write_bytes_atomic(path, data)
+    for old in [*folder.glob("*.svg"), *(folder / "gallery").glob("[0-9]*.*")]:
+        if old not in wanted:
+            old.unlink()
+
+
+def _lead(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """One line on what ran, on which data, with which seed, when."""
+    parts = []
+    if isinstance(data := config.get("data"), str):
+        parts.append(f"data {data}")
+    if isinstance(seed := config.get("seed"), int):
+        parts.append(f"seed {seed}")
+    if isinstance(version := (environment.get("packages") or {}).get("alignment_jax"), str):
+        parts.append(f"alignment_jax {version}")
+    if isinstance(time := environment.get("time"), str):
+        parts.append(time)
+    return " · ".join(parts)

@@ -1,0 +1,84 @@
+"""What the metric keys are called on a page, and which of them are percentages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+_RECALL = re.compile(r"^(a2b|b2a)_R@(\d+)$")
+_DIRECTED = re.compile(r"^(mAP|nDCG)_(a2b|b2a)$")
+_PERCENT = re.compile(r"^(accuracy|macro_f1|mAP|nDCG|rsum|(a2b|b2a)_R@\d+$)")
+
+
+def direction_label(direction: str, names: tuple[str, str] = ("a", "b")) -> str:
+    """The direction of a retrieval in words: what is asked with, what is looked for.
+
+    >>> direction_label("b2a", ("image", "text"))
+    'text → image'
+    """
+    return f"{names[0]} → {names[1]}" if direction == "a2b" else f"{names[1]} → {names[0]}"
+
+
+def metric_label(key: str, names: tuple[str, str] = ("a", "b")) -> str:
+    """The name of a metric for readers, without its unit.
+
+    Args:
+      key: as in `results` (`a2b_R@1`) or in `metrics.jsonl` (`val/a2b_R@1`).
+      names: what the two modalities are called.
+
+    >>> metric_label("a2b_R@5", ("image", "text")), metric_label("val/accuracy_a", ("audio", "image"))
+    ('image → text R@5', 'val: accuracy, audio alone')
+    """
+    split, slash, name = key.rpartition("/")
+    prefix = f"{split}: " if slash else ""
+    if match := _RECALL.match(name):
+        return f"{prefix}{direction_label(match[1], names)} R@{match[2]}"
+    if match := _DIRECTED.match(name):
+        return f"{prefix}{direction_label(match[2], names)} {match[1]}"
+    if name in ("accuracy_a", "accuracy_b"):
+        return f"{prefix}accuracy, {names[name == 'accuracy_b']} alone"
+    words = {"macro_f1": "macro F1"}
+    return prefix + words.get(name, name)
+
+
+def is_percent(key: str) -> bool:
+    """Whether a metric is shown in percent (with one decimal).
+
+    >>> is_percent("val/b2a_R@10"), is_percent("train/loss")
+    (True, False)
+    """
+    return _PERCENT.match(key.rpartition("/")[2]) is not None
+
+
+def as_percent(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Brings the metrics of one split to percent.
+
+    Multi-instance retrieval (`mAP_a2b`, `nDCG` and the like) is measured as a fraction, classification `mAP` as a
+    percentage; where the former is present, `mAP` is taken as a fraction too.
+
+    >>> as_percent({"mAP_a2b": 0.5, "mAP_b2a": 0.25, "mAP": 0.375})
+    {'mAP_a2b': 50.0, 'mAP_b2a': 25.0, 'mAP': 37.5}
+    >>> as_percent({"mAP": 61.0, "accuracy": 58.0})
+    {'mAP': 61.0, 'accuracy': 58.0}
+    """
+    names = {key: key.rpartition("/")[2] for key in metrics}
+    fractions = {name for name in names.values() if name.startswith("nDCG") or _DIRECTED.match(name)}
+    if fractions:
+        fractions.add("mAP")
+    return {key: 100 * value if names[key] in fractions else value for key, value in metrics.items()}
+
+
+def in_reading_order(keys: Iterable[str]) -> list[str]:
+    """Metric keys as a reader looks for them: recalls by direction and depth, their sum, then the others as they came.
+
+    >>> in_reading_order(["loss", "b2a_R@1", "rsum", "a2b_R@10", "a2b_R@5"])
+    ['a2b_R@5', 'a2b_R@10', 'b2a_R@1', 'rsum', 'loss']
+    """
+
+    def place(key: str) -> tuple[int, str, int]:
+        name = key.rpartition("/")[2]
+        if match := _RECALL.match(name):
+            return (0, match[1], int(match[2]))
+        return (1, "", 0) if name == "rsum" else (2, "", 0)
+
+    return sorted(dict.fromkeys(keys), key=place)

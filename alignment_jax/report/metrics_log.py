@@ -1,0 +1,205 @@
+"""`metrics.jsonl`: what a run measured, one JSON object a line, safe to append to after a crash."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from alignment_jax.core.errors import RunError
+from alignment_jax.report.files import json_ready, write_bytes_atomic
+
+# A number that JSON cannot hold is written as null, and spelled out under this key of the same line.
+NON_FINITE = "non_finite"
+_SPELLING = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def encode_line(row: Mapping[str, Any]) -> bytes:
+    """Writes one row as one line of valid JSON.
+
+    NaN and the infinities, which JSON lacks, become null, and the line gets `"non_finite": {key: "NaN" | "Infinity" |
+    "-Infinity"}`, from which `read_metrics` restores them. Scalars of NumPy and JAX are taken as numbers.
+
+    Raises:
+      ValueError: a value is neither a number, a string, a bool nor None; the message names its key.
+
+    >>> encode_line({"step": 3, "train/loss": float("nan")})
+    b'{"step": 3, "train/loss": null, "non_finite": {"train/loss": "NaN"}}\\n'
+    """
+    plain: dict[str, Any] = {}
+    lost: dict[str, str] = {}
+    for key, value in row.items():
+        number = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+        if isinstance(number, float) and not math.isfinite(number):
+            lost[key] = "NaN" if math.isnan(number) else ("Infinity" if number > 0 else "-Infinity")
+            number = None
+        if not (number is None or isinstance(number, bool | int | float | str)):
+            raise ValueError(f"metric {key!r} is not one number: {type(value).__name__} {value!r:.60}")
+        plain[key] = number
+    if lost:
+        plain[NON_FINITE] = lost
+    return (json.dumps(json_ready(plain), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+
+
+def _decode_line(line: bytes) -> dict[str, Any]:
+    """The row of one line; ValueError when it is no JSON object."""
+    row = json.loads(line.decode("utf-8"))
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    lost = row.pop(NON_FINITE, None)
+    if isinstance(lost, dict):
+        row.update({key: _SPELLING[word] for key, word in lost.items() if word in _SPELLING})
+    return row
+
+
+def _read_lines(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Every whole line with its row; a last line without its line end counts only if it is a whole object."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    found = []
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _decode_line(line)
+        except (ValueError, RecursionError) as error:
+            # What follows the last line end was being written when the run died, and was never promised to anyone.
+            if number == len(lines):
+                break
+            raise RunError(
+                f"{path}, line {number}: not a JSON object ({line[:40]!r}); repair or delete that line"
+            ) from error
+        found.append((line + b"\n", row))
+    return found
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads `metrics.jsonl`, in file order.
+
+    Args:
+      path: the file; one that does not exist yet holds no rows.
+
+    Returns:
+      One dict a line, non-finite numbers restored. A half-written last line, left by a run that was killed, is left
+      out.
+
+    Raises:
+      RunError: another line is broken; the message names the file and the line.
+
+    >>> read_metrics("no/such/metrics.jsonl")
+    []
+    """
+    return [row for _, row in _read_lines(pathlib.Path(path))]
+
+
+class MetricsLog:
+    """Appends rows to `metrics.jsonl`.
+
+    A line reaches the system in one unbuffered write, so a killed process loses at most the line it was writing. The
+    file is opened at the first write: making the object touches nothing.
+
+    Args:
+      path: the file, in a folder that may not exist yet.
+
+    >>> import tempfile
+    >>> with MetricsLog(pathlib.Path(tempfile.mkdtemp()) / "metrics.jsonl") as log:
+    ...     log.write(10, {"train/loss": 2.5}, epoch=0)
+    ...     log.write(20, {"val/a2b_R@1": 31.0}, epoch=1)
+    ...     log.truncate_after(10)
+    ...     log.read()
+    [{'step': 10, 'epoch': 0, 'train/loss': 2.5}]
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = pathlib.Path(path)
+        self._file: io.FileIO | None = None
+
+    def write(self, step: int, metrics: Mapping[str, Any], *, epoch: float | None = None) -> None:
+        """Appends one line: `step`, `epoch` when given, then the metrics in their order.
+
+        Args:
+          step: optimiser steps done so far.
+          metrics: name to number (scalars of NumPy and JAX too), string, bool or None.
+          epoch: passes over the training data done so far.
+
+        Raises:
+          ValueError: a metric is not one number, or is called `step`, `epoch` or `non_finite`.
+          RunError: the line cannot be written, for example because the disk is full.
+        """
+        reserved = {"step", "epoch", NON_FINITE} & set(metrics)
+        if reserved:
+            raise ValueError(f"metrics must not hold the key {sorted(reserved)[0]!r}: it is the log's own")
+        head: dict[str, Any] = {"step": int(step)} if epoch is None else {"step": int(step), "epoch": epoch}
+        line = encode_line({**head, **metrics})
+        try:
+            if self._file is None:
+                self._file = self._open()
+            written = self._file.write(line)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from error
+        if written != len(line):
+            raise RunError(f"cannot write {self.path}: the disk took {written} of {len(line)} bytes; is it full?")
+
+    def _open(self) -> io.FileIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._end_last_line()
+        return open(self.path, "ab", buffering=0)
+
+    def _end_last_line(self) -> None:
+        """Drops a half line or ends a whole one, so that the next row does not run into it."""
+        try:
+            with open(self.path, "rb") as file:
+                if file.seek(0, os.SEEK_END) == 0:
+                    return
+                file.seek(-1, os.SEEK_END)
+                ended = file.read(1) == b"\n"
+        except FileNotFoundError:
+            return
+        if not ended:
+            write_bytes_atomic(self.path, b"".join(line for line, _ in _read_lines(self.path)))
+
+    def truncate_after(self, step: int) -> None:
+        """Forgets what was measured after `step`, atomically: for a run that resumes from the checkpoint of that step.
+
+        Args:
+          step: the last step to keep; rows of later steps and a half-written last line are dropped, the other lines
+            keep their bytes.
+
+        Raises:
+          RunError: a line other than the last is broken or has no step; nothing is changed then.
+        """
+        kept = []
+        lines = _read_lines(self.path)
+        for number, (line, row) in enumerate(lines, start=1):
+            if not isinstance(row.get("step"), int | float):
+                raise RunError(f"{self.path}, row {number}: no number under 'step'; repair or delete that line")
+            if row["step"] <= step:
+                kept.append(line)
+        self.close()
+        if self.path.exists():
+            write_bytes_atomic(self.path, b"".join(kept))
+
+    def read(self) -> list[dict[str, Any]]:
+        """All rows so far; see `read_metrics`."""
+        return read_metrics(self.path)
+
+    def close(self) -> None:
+        """Closes the file; a later write opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,234 @@
+"""A table that can be written as Markdown, as plain text and as HTML."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from alignment_jax.report.metric_names import as_percent, in_reading_order, is_percent, metric_label
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell: the text to read, the number to sort by, and how loudly it speaks."""
+
+    text: str
+    value: float | None = None
+    strong: bool = False
+    muted: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Column titles and rows of cells; the first column names the row.
+
+    Raises:
+      ValueError: a row has not as many cells as there are columns.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def __post_init__(self) -> None:
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(f"row {number} has {len(row)} cells, the table has {len(self.columns)} columns")
+
+    def numeric(self, column: int) -> bool:
+        """Whether a column holds numbers (then it is set flush right and sorted by value)."""
+        cells = [row[column] for row in self.rows]
+        return any(cell.value is not None for cell in cells) and all(
+            cell.value is not None or cell.text in ("", "–") for cell in cells
+        )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """Makes a table from plain values.
+
+    Args:
+      columns: the titles.
+      rows: cells in the order of the columns: `Cell`, text, numbers (shown with four significant digits), or None
+        for an empty cell.
+
+    >>> print(to_plain(table(["method", "rsum"], [["cca", 407.0], ["infonce", None]])))
+    method   rsum
+    -------  ----
+    cca       407
+    infonce     –
+    """
+    return Table(tuple(columns), tuple(tuple(_as_cell(value) for value in row) for row in rows))
+
+
+def _as_cell(value: Any) -> Cell:
+    if isinstance(value, Cell):
+        return value
+    if value is None:
+        return Cell("–")
+    if isinstance(value, bool | str):
+        return Cell(str(value))
+    number = float(value)
+    return Cell(f"{number:.4g}" if math.isfinite(number) else "not finite", number)
+
+
+def metric_cell(key: str, value: float | None, *, strong: bool = False, muted: bool = False) -> Cell:
+    """A metric's value with the digits it deserves: one decimal for percentages, else four significant digits.
+
+    >>> metric_cell("a2b_R@1", 31.25).text, metric_cell("loss", 0.123456).text, metric_cell("rsum", None).text
+    ('31.2', '0.1235', '–')
+    """
+    if value is None:
+        return Cell("–", muted=muted)
+    number = float(value)
+    if not math.isfinite(number):
+        return Cell("not finite", number, strong, muted)
+    return Cell(f"{number:.1f}" if is_percent(key) else f"{number:.4g}", number, strong, muted)
+
+
+def metrics_table(
+    results: Mapping[str, Mapping[str, float]],
+    *,
+    names: tuple[str, str] = ("a", "b"),
+    chance: Mapping[str, Mapping[str, float]] | None = None,
+) -> Table:
+    """The metrics of a run: a row a metric, a column a split, the chance level beside it where known.
+
+    Args:
+      results: split to metrics, with the keys of `alignment_jax.metrics`.
+      names: what the two modalities are called.
+      chance: split to the same keys for a guess at random; `chance_recall` gives those of retrieval. Splits with the
+        same chance share a column.
+
+    Returns:
+      The table, percentages with one decimal.
+
+    >>> results = {"val": {"a2b_R@1": 31.0}, "test": {"a2b_R@1": 29.0}}
+    >>> chance = {"val": {"a2b_R@1": 1.0}, "test": {"a2b_R@1": 1.0}}
+    >>> print(to_markdown(metrics_table(results, names=("image", "text"), chance=chance)))
+    | metric | val | test | chance |
+    | :--- | ---: | ---: | ---: |
+    | image → text R@1 [%] | 31.0 | 29.0 | 1.0 |
+    """
+    percent = {split: as_percent(metrics) for split, metrics in results.items()}
+    level = {split: as_percent(metrics) for split, metrics in (chance or {}).items() if split in results}
+    keys = in_reading_order(key for metrics in percent.values() for key in metrics)
+    shared = len(level) == len(percent) and all(
+        len({metric_cell(key, metrics.get(key)).text for metrics in level.values()}) == 1 for key in keys
+    )
+    chance_columns = list(level)[:1] if shared else list(level)
+    columns = ["metric"]
+    for split in percent:
+        columns.append(split)
+        if not shared and split in level:
+            columns.append(f"chance ({split})")
+    if shared and chance_columns:
+        columns.append("chance")
+    rows = []
+    for key in keys:
+        unit = " [%]" if is_percent(key) else ""
+        cells = [Cell(metric_label(key, names) + unit)]
+        for split, metrics in percent.items():
+            cells.append(metric_cell(key, metrics.get(key), strong=True))
+            if not shared and split in level:
+                cells.append(metric_cell(key, level[split].get(key), muted=True))
+        if shared and chance_columns:
+            cells.append(metric_cell(key, level[chance_columns[0]].get(key), muted=True))
+        rows.append(tuple(cells))
+    return Table(tuple(columns), tuple(rows))
+
+
+def to_markdown(table: Table) -> str:
+    """The table for a README or an issue (GitHub's Markdown), without a line end after the last row."""
+
+    def cell(text: str) -> str:
+        # HTML and the bar are what could break out of a cell; a line break would end the row.
+        escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\\", "\\\\")
+        return " ".join(escaped.replace("|", "\\|").split())
+
+    def line(texts: Iterable[str]) -> str:
+        return "| " + " | ".join(texts) + " |"
+
+    marks = ["---:" if table.numeric(column) else ":---" for column in range(len(table.columns))]
+    body = [line(cell(entry.text) for entry in row) for row in table.rows]
+    return "\n".join([line(cell(title) for title in table.columns), line(marks), *body])
+
+
+def _width(text: str) -> int:
+    """Columns a text takes on a terminal: wide letters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )
+
+
+def to_plain(table: Table) -> str:
+    """The table for a terminal or a log file, aligned with spaces."""
+    grid = [list(table.columns), *[[" ".join(cell.text.split()) for cell in row] for row in table.rows]]
+    widths = [max(_width(row[column]) for row in grid) for column in range(len(table.columns))]
+    numeric = [table.numeric(column) for column in range(len(table.columns))]
+
+    def line(texts: Sequence[str]) -> str:
+        padded = [
+            " " * (width - _width(text)) + text if right else text + " " * (width - _width(text))
+            for text, width, right in zip(texts, widths, numeric, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(grid[0]), line(["-" * width for width in widths]), *[line(row) for row in grid[1:]]])
+
+
+def to_html(table: Table, *, caption: str = "", sortable: bool = True) -> str:
+    """The table as HTML, everything in it escaped.
+
+    Args:
+      table: what to write.
+      caption: a sentence above the table.
+      sortable: let the page's script sort it by a click on a column title.
+
+    Returns:
+      A `<div class="table">`, which scrolls sideways on a narrow screen, around a `<table>`.
+    """
+    numeric = [table.numeric(column) for column in range(len(table.columns))]
+
+    def attributes(column: int, *classes: str) -> str:
+        found = [name for name in (("number" if numeric[column] else ""), *classes) if name]
+        return f' class="{" ".join(found)}"' if found else ""
+
+    head = "".join(
+        f'<th scope="col"{attributes(column)}>{escape(title)}</th>' for column, title in enumerate(table.columns)
+    )
+    body = []
+    for row in table.rows:
+        cells = [f'<th scope="row">{escape(row[0].text)}</th>']
+        for column, cell in enumerate(row[1:], start=1):
+            value = "" if cell.value is None else f' data-value="{cell.value!r}"'
+            look = attributes(column, "strong" if cell.strong else "", "muted" if cell.muted else "")
+            cells.append(f"<td{look}{value}>{escape(cell.text)}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kind = ' class="sortable"' if sortable else ""
+    rows = "\n".join(body)
+    return (
+        f'<div class="table" tabindex="0"><table{kind}>{title}<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{rows}\n</tbody></table></div>"
+    )
+
+
+def escape(value: Any) -> str:
+    """Makes text safe inside HTML elements and quoted attributes.
+
+    Control characters and lone surrogates, which HTML cannot hold, become the replacement character.
+
+    >>> escape('<script>alert("x")</script>')
+    '&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;'
+    """
+    text = "".join(
+        "\ufffd"
+        if (letter < " " and letter not in "\t\n\r") or "\x7f" <= letter <= "\x9f" or "\ud800" <= letter <= "\udfff"
+        else letter
+        for letter in str(value)
+    )
+    return html.escape(text, quote=True)

@@ -1,0 +1,34 @@
+"""TensorBoard reads back what was written, and forgets what a resumed run takes back."""
+
+import numpy as np
+import pytest
+
+from alignment_jax.report import TensorBoardLog
+
+pytest.importorskip("tensorboardX", reason="needs the extra 'train'")
+accumulator = pytest.importorskip(
+    "tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard to read events back"
+)
+
+
+def _scalars(folder, name):
+    events = accumulator.EventAccumulator(str(folder), size_guidance={accumulator.SCALARS: 0})
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def test_scalars_come_back(tmp_path):
+    with TensorBoardLog(tmp_path) as log:
+        log.write(1, {"train/loss": 2.5, "note": "text", "nothing": None})
+        log.write(2, {"train/loss": np.float32(1.5)})
+    assert _scalars(tmp_path, "train/loss") == [(1, 2.5), (2, 1.5)]
+
+
+def test_a_resumed_run_takes_back_later_steps_and_no_earlier_ones(tmp_path):
+    with TensorBoardLog(tmp_path) as log:
+        for step in range(1, 6):
+            log.write(step, {"x": float(step)})
+    with TensorBoardLog(tmp_path, resume_step=3) as log:  # within the same second: needs a file of its own
+        log.write(4, {"x": 40.0})
+    assert len(list(tmp_path.iterdir())) == 2
+    assert _scalars(tmp_path, "x") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0)]
