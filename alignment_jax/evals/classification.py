@@ -1,0 +1,93 @@
+"""Classification over one split: every metric of a prediction made from any set of heads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Classified:
+    """Logits of every head over one split, head -> [n, c], and the right classes [n]."""
+
+    logits: Mapping[str, np.ndarray]
+    label: np.ndarray
+
+
+def classify_items(
+    predict: Callable[[Mapping[str, Any]], Mapping[str, Any]], batches: Iterable[Mapping[str, Any]]
+) -> Classified:
+    """Runs `predict` over labelled batches and drops the padding.
+
+    Args:
+      predict: batch -> logits of every head, head -> [k, c].
+      batches: with `where` [k] and `label` [k], all of one size, so that `predict` compiles once.
+
+    >>> batches = [{"x": np.eye(2), "label": np.array([0, 1]), "where": np.array([True, False])}]
+    >>> classify_items(lambda batch: {"a": batch["x"]}, batches).logits["a"]
+    array([[1., 0.]], dtype=float32)
+    """
+    parts: dict[str, list[np.ndarray]] = {}
+    labels = []
+    for batch in batches:
+        where = np.asarray(batch["where"])
+        labels.append(np.asarray(batch["label"])[where])
+        for name, logits in predict(batch).items():
+            parts.setdefault(name, []).append(np.asarray(logits, np.float32)[where])
+    return Classified({name: np.concatenate(found) for name, found in parts.items()}, np.concatenate(labels))
+
+
+def classification(classified: Classified, *, heads: Sequence[str] | None = None) -> dict[str, float]:
+    """Accuracy, macro-F1 and mAP of the summed logits of some heads, and the accuracy of every head alone, in %.
+
+    mAP ranks softmax(sum of logits) and counts a class without samples as 0, as the authors of BSS do.
+
+    Args:
+      classified: logits and labels of a split.
+      heads: whose logits are summed; None for all. BSS: ("a", "b") on CREMA-D, all heads elsewhere.
+
+    Returns:
+      `accuracy`, `macro_f1`, `mAP`, and `accuracy_a`, `accuracy_b`, ..., `accuracy_fused` of single heads.
+
+    Raises:
+      ValueError: no head, or one that the model does not have.
+
+    >>> logits = {"a": np.array([[2.0, 0.0], [0.0, 1.0]]), "b": np.array([[0.0, 1.0], [0.0, 1.0]])}
+    >>> classification(Classified(logits, np.array([0, 1])))
+    {'accuracy': 100.0, 'macro_f1': 100.0, 'mAP': 100.0, 'accuracy_a': 100.0, 'accuracy_b': 50.0}
+
+    Source: BSS (Guan et al., IJCAI 2025), evaluation.
+    """
+    names = tuple(classified.logits) if heads is None else tuple(heads)
+    unknown = [name for name in names if name not in classified.logits]
+    if unknown or not names:
+        raise ValueError(f"heads must be some of {', '.join(classified.logits)}, got {', '.join(names) or 'none'}")
+    scores = np.sum([classified.logits[name] for name in names], axis=0)
+    label = classified.label
+    found = {
+        "accuracy": metrics.accuracy(scores, label),
+        "macro_f1": metrics.macro_f1(scores, label),
+        "mAP": metrics.mean_average_precision(_softmax(scores), label),
+    }
+    found |= {f"accuracy_{name}": metrics.accuracy(logits, label) for name, logits in classified.logits.items()}
+    return {name: float(value) for name, value in found.items()}
+
+
+def chance_classification(label: np.ndarray) -> dict[str, float]:
+    """Accuracy in % of always answering with the most frequent class.
+
+    >>> chance_classification(np.array([0, 0, 1, 2]))
+    {'accuracy': 50.0}
+    """
+    count = np.bincount(label)
+    return {"accuracy": float(100.0 * count.max() / count.sum())}
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)

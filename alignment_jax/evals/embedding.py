@@ -1,0 +1,25 @@
+"""Embeddings of every item of one side, from an encode function and an iterator of padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+
+def embed_items(encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Runs `encode` over batches and drops the padding.
+
+    Args:
+      encode: [k, ...] -> embeddings [k, d].
+      batches: (items [k, ...], where [k] bool) with one k for all, so that `encode` compiles once.
+
+    Returns:
+      float32 [n, d], n the number of rows whose `where` is true, in order.
+
+    >>> batches = [(np.ones((2, 3)), np.array([True, False]))]
+    >>> embed_items(lambda x: x, batches).shape
+    (1, 3)
+    """
+    return np.concatenate([np.asarray(encode(items), np.float32)[where] for items, where in batches])

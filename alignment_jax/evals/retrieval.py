@@ -1,0 +1,55 @@
+"""Retrieval both ways over one split: recalls, and the best images for a sample of captions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from alignment_jax import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """Both sides of one split: `a` [n, d], `b` [m, d], and `b_to_a` [m], the a-item of every b-item."""
+
+    a: np.ndarray
+    b: np.ndarray
+    b_to_a: np.ndarray
+
+
+def recall(embedded: Embedded, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+    """`metrics.retrieval_recall` of a split, as plain floats in %.
+
+    >>> eye = np.eye(3, dtype=np.float32)
+    >>> recall(Embedded(eye, eye, np.arange(3)), ks=(1,))
+    {'a2b_R@1': 100.0, 'b2a_R@1': 100.0, 'rsum': 200.0}
+    """
+    found = metrics.retrieval_recall(embedded.a, embedded.b, embedded.b_to_a, ks=tuple(ks))
+    return {name: float(value) for name, value in found.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """Some queries from b with their best a-items: `queries` [q], `top` [q, k], `own` [q], all item numbers."""
+
+    queries: np.ndarray
+    top: np.ndarray
+    own: np.ndarray
+
+
+def sample_retrievals(embedded: Embedded, *, count: int, k: int = 5, seed: int = 0) -> Sampled:
+    """The k best a-items of `count` b-items drawn without replacement, each of another a-item while there are any.
+
+    >>> eye = np.eye(3, dtype=np.float32)
+    >>> sample_retrievals(Embedded(eye, eye, np.arange(3)), count=3, k=1).top.ravel()
+    array([0, 1, 2])
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(embedded.b))
+    _, first = np.unique(embedded.b_to_a[order], return_index=True)
+    distinct = np.concatenate([order[np.sort(first)], np.delete(order, first)])
+    queries = np.sort(distinct[:count])
+    _, top = metrics.top_k(embedded.b[queries], embedded.a, k=min(k, len(embedded.a)))
+    return Sampled(queries=queries, top=np.asarray(top), own=embedded.b_to_a[queries])

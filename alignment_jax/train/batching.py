@@ -1,0 +1,49 @@
+"""From an order of samples to the rows of every batch: a matrix of sample numbers, -1 where a row is padding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError
+
+
+def batch_rows(order: np.ndarray, *, batch_size: int, devices: int = 1, halves: bool = False) -> np.ndarray:
+    """Cuts an order of samples into batches.
+
+    Incomplete last batches are dropped (a contrastive loss over three pairs teaches little, and another order comes
+    next epoch), unless they are all there is: fewer samples than a batch make one batch with padding. The width never
+    depends on the order, so that a curriculum's growing epochs share one compiled step.
+
+    Args:
+      order: int [k], sample numbers in the order in which they are shown.
+      batch_size: real rows of a full batch.
+      devices: the width of the result is the batch size rounded up to a multiple of this, padded with -1.
+      halves: lay each batch out so that every device's rows are a part of the batch's first half followed by the same
+        part of its second half, as FuseMix needs; each half is padded on its own.
+
+    Returns:
+      int64 [steps, width].
+
+    Raises:
+      ConfigError: fewer than one sample, or `halves` with fewer than two.
+
+    >>> batch_rows(np.arange(5), batch_size=2)
+    array([[0, 1],
+           [2, 3]])
+    >>> batch_rows(np.arange(3), batch_size=5, devices=2)
+    array([[ 0,  1,  2, -1, -1, -1]])
+    >>> batch_rows(np.arange(8), batch_size=8, devices=2, halves=True)  # device 0: 0 1 4 5, device 1: 2 3 6 7
+    array([[0, 1, 4, 5, 2, 3, 6, 7]])
+    """
+    order = np.asarray(order, np.int64)
+    parts = 2 if halves else 1
+    size = min(batch_size, order.size) // parts
+    if size == 0:
+        need = "a training split with at least one pair"
+        if halves:
+            need = "a batch_size and a training split of at least 2, because FuseMix mixes pairs of samples"
+        raise ConfigError(f"training needs {need}")
+    share = -(-(batch_size // parts) // devices)  # rows of one part on one device
+    rows = order[: order.size - order.size % (size * parts)].reshape(-1, parts, size)
+    rows = np.pad(rows, [(0, 0), (0, 0), (0, share * devices - size)], constant_values=-1)
+    return rows.reshape(-1, parts, devices, share).transpose(0, 2, 1, 3).reshape(rows.shape[0], -1)

@@ -1,0 +1,95 @@
+"""What the loop needs to know of one run: built from a configuration, or by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from alignment_jax.core.types import Batch, PyTree
+from alignment_jax.train.objective import Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model as pure functions; whichever library made them stays outside.
+
+    init: (key, a, b) -> (params, model_state), from one batch of each side.
+    apply: (params, model_state, a, b, *, train, rows, where, key) -> (outputs, model_state), see `step.make_step`.
+    encode_a, encode_b: (params, model_state, items) -> embeddings [k, d], deterministic.
+    project: params -> params within their bounds, after every update.
+    """
+
+    init: Callable[..., tuple[PyTree, PyTree]]
+    apply: Callable[..., Any]
+    encode_a: Callable[..., jax.Array]
+    encode_b: Callable[..., jax.Array]
+    project: Callable[[PyTree], PyTree] = lambda params: params
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSplit:
+    """A split to evaluate: every item of both sides in padded batches, and whose caption is whose."""
+
+    items_a: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+    items_b: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+    b_to_a: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """When things happen, in steps (one batch each). An interval of 0 means only at the end."""
+
+    total_steps: int
+    log_every: int
+    evaluate_every: int
+    save_every: int
+    patience: int = 0
+    metric: str = "val/rsum"
+    average_decay: float = 0.0
+    accumulate: int = 1
+    keep_checkpoints: int = 2
+
+    def steps_ahead(self, step: int) -> int:
+        """Steps from `step` until the host has something to do."""
+        intervals = [i for i in (self.log_every, self.evaluate_every, self.save_every) if i > 0]
+        return min([self.total_steps - step, *(i - step % i for i in intervals)])
+
+    def due(self, step: int, interval: int) -> bool:
+        """Whether something with this interval happens after `step` steps."""
+        return step == self.total_steps or (interval > 0 and step % interval == 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One run.
+
+    order: epoch -> int [k], the samples of that epoch in the order in which they are shown.
+    batches: (rows [steps, width], epoch, first) -> the batches of rows[first:], a pure function of its arguments.
+    first_batch: (a, b) of a few samples, for the model's init and the report.
+    halves: lay out batches for FuseMix (see `batching.batch_rows`).
+    learning_rate: step -> learning rate, for the log.
+    tables: name -> array, when the training set is to live on the devices; batches then hold row numbers in place of
+      these items (see `resident`).
+    config: what is written to config.json and must be the same to resume.
+    """
+
+    config: Mapping[str, Any]
+    seed: int
+    model: Model
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    learning_rate: Callable[[int], float]
+    plan: Plan
+    batch_size: int
+    order: Callable[[int], np.ndarray]
+    batches: Callable[[np.ndarray, int, int], Iterator[Batch]]
+    first_batch: tuple[np.ndarray, np.ndarray]
+    evaluations: Mapping[str, EvaluationSplit]
+    devices: list[jax.Device]
+    halves: bool = False
+    tables: Mapping[str, np.ndarray] | None = None

@@ -1,0 +1,352 @@
+"""The host's side of training: the only place that holds iterators, time, files and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import pathlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from alignment_jax import evals, report
+from alignment_jax.core.errors import RunError
+from alignment_jax.core.types import Batch, PyTree
+from alignment_jax.train import checkpoint
+from alignment_jax.train.batching import batch_rows
+from alignment_jax.train.experiment import EvaluationSplit, Experiment, Model
+from alignment_jax.train.objective import Metrics
+from alignment_jax.train.resident import Resident
+from alignment_jax.train.state import TrainState, create_state, evaluation_params
+from alignment_jax.train.step import Placement, make_step
+
+
+@dataclasses.dataclass
+class Position:
+    """Where the run stands, as plain JSON values: the next batch, the best so far, what it has cost."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    pairs: int = 0
+    seconds: float = 0.0
+    best_step: int = -1
+    best_value: float = -math.inf
+    evaluations_since_best: int = 0
+    stopped_early: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON has no infinity: before the first evaluation the best value is None."""
+        return {**dataclasses.asdict(self), "best_value": self.best_value if self.best_step >= 0 else None}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Position:
+        return cls(**{**values, "best_value": -math.inf if values["best_value"] is None else values["best_value"]})
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """How a run ended.
+
+    variables: {"params", "model_state"} of the best step on val (of the last step where there is no val).
+    preempted: it was stopped by SIGTERM and saved; the same command goes on.
+    """
+
+    position: Position
+    variables: PyTree
+    preempted: bool
+    cost: dict[str, float]
+
+
+def evaluation_variables(state: TrainState) -> PyTree:
+    """What a trained model is: the parameters to evaluate and the model's other collections."""
+    return {"params": evaluation_params(state), "model_state": state.model_state}
+
+
+def initial_state(experiment: Experiment) -> TrainState:
+    """The state before the first step, a function of the seed alone."""
+    init_key, train_key = jax.random.split(jax.random.key(experiment.seed))
+    params, model_state = experiment.model.init(init_key, *experiment.first_batch)
+    return create_state(
+        params=params,
+        model_state=model_state,
+        optimizer=experiment.optimizer,
+        method_state=experiment.objective.init(),
+        key=train_key,
+        averaged=experiment.plan.average_decay > 0.0,
+    )
+
+
+def fit(experiment: Experiment, workdir: pathlib.Path, *, quiet: bool = False, tensorboard: bool = True) -> Finished:
+    """Trains, or goes on where the checkpoints of `workdir` stand, to the same bits as without the interruption.
+
+    Args:
+      experiment: the run.
+      workdir: absolute path; gets metrics.jsonl, log.txt, tensorboard/ and checkpoints/.
+      quiet: show no progress (it is in log.txt all the same).
+      tensorboard: write event files too.
+
+    Raises:
+      RunError: a loss or gradient is not finite, or checkpoints cannot be written or read.
+    """
+    plan = experiment.plan
+    primary = jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        # Messages can come from the checkpoints before the progress display exists.
+        early: list[str] = []
+        checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=plan.keep_checkpoints, message=early.append)
+        stack.callback(checkpoints.close)
+        placement = Placement(
+            experiment.devices,
+            lambda axis_name: make_step(
+                experiment.objective,
+                experiment.model.apply,
+                experiment.optimizer,
+                axis_name=axis_name,
+                average_decay=plan.average_decay,
+                accumulate=plan.accumulate,
+                project=experiment.model.project,
+            ),
+        )
+        state = placement.put_state(initial_state(experiment))
+        restored = checkpoints.restore(checkpoint.abstract(state, placement.replicated))
+        position = Position()
+        if restored is not None:
+            state, position = restored.state, Position.from_json(restored.loop)
+
+        progress = stack.enter_context(
+            report.Progress(
+                plan.total_steps,
+                position.step,
+                workdir / "log.txt" if primary else None,
+                pairs_per_step=experiment.batch_size,
+                quiet=quiet or not primary,
+                device_memory=lambda: _device_memory(experiment.devices[0]),
+            )
+        )
+        for line in early:
+            progress.message(line)
+        if position.step:
+            progress.message(f"resumed at step {position.step} of {plan.total_steps}")
+        log = stack.enter_context(_Log(workdir, position.step, primary=primary, tensorboard=tensorboard))
+        stop = stack.enter_context(_preemption())
+        run = _Run(experiment, placement, checkpoints, progress, log, state, position, stop)
+        run.train()
+        checkpoints.wait()
+        if run.preempted:
+            progress.message(f"stopped by SIGTERM at step {position.step}, saved; run the same command to go on")
+        return Finished(position, run.best_variables(), run.preempted, progress.totals())
+
+
+class _Run:
+    """One call of `fit`: the mutable things in one place, one method a concern."""
+
+    def __init__(self, experiment, placement, checkpoints, progress, log, state, position, stop):
+        self.experiment: Experiment = experiment
+        self.placement: Placement = placement
+        self.advance: Callable[[TrainState, Sequence[Batch]], tuple[TrainState, Metrics]] = self._stream
+        self.most_steps = 1
+        if experiment.tables is not None:
+            self.advance = resident = Resident(placement, experiment.tables)
+            self.most_steps = resident.most
+        self.checkpoints: checkpoint.Checkpoints = checkpoints
+        self.progress: report.Progress = progress
+        self.log: _Log = log
+        self.state: TrainState = state
+        self.position: Position = position
+        self.stop: threading.Event = stop
+        self.preempted = False
+        self._unchecked: list[tuple[int, Metrics]] = []
+        self._evaluator = Evaluator(experiment.model)
+        self._clock = time.monotonic()
+
+    def train(self) -> None:
+        plan, position = self.experiment.plan, self.position
+        while position.step < plan.total_steps and not (self.preempted or position.stopped_early):
+            self._epoch()
+
+    def _epoch(self) -> None:
+        experiment, plan, position = self.experiment, self.experiment.plan, self.position
+        rows = batch_rows(
+            experiment.order(position.epoch),
+            batch_size=experiment.batch_size,
+            devices=len(experiment.devices),
+            halves=experiment.halves,
+        )
+        batches = iter(experiment.batches(rows, position.epoch, position.batch))
+        # As many steps at once as there are before the host has something to do.
+        while chunk := list(itertools.islice(batches, min(self.most_steps, plan.steps_ahead(position.step)))):
+            self.state, metrics = self.advance(self.state, chunk)
+            pairs = int(np.sum(rows[position.batch : position.batch + len(chunk)] >= 0))
+            position.step += len(chunk)
+            position.batch += len(chunk)
+            position.pairs += pairs
+            end_of_epoch = position.batch == len(rows)
+            if end_of_epoch:
+                position.epoch, position.batch = position.epoch + 1, 0
+            self._unchecked.append((position.step, metrics))
+            self.progress.update(position.step, {"loss": metrics["loss"]}, pairs=pairs)
+            self._after_step(metrics)
+            if self.preempted or position.stopped_early or position.step >= plan.total_steps:
+                return
+
+    def _stream(self, state: TrainState, chunk: Sequence[Batch]) -> tuple[TrainState, Metrics]:
+        (batch,) = chunk
+        state, metrics, _ = self.placement.run(state, self.placement.put_batch(batch))
+        return state, metrics
+
+    def _after_step(self, metrics: Metrics) -> None:
+        plan, position = self.experiment.plan, self.position
+        step = position.step
+        log_due, evaluate_due = plan.due(step, plan.log_every), plan.due(step, plan.evaluate_every)
+        save_due = plan.due(step, plan.save_every) or evaluate_due
+        self.preempted = self.stop.is_set()
+        if not (log_due or save_due or self.preempted):
+            return
+        self._check_finite()
+        row: dict[str, float] = {}
+        if log_due:
+            row |= {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
+            row["train/learning_rate"] = self.experiment.learning_rate(step - 1)
+        improved = False
+        if evaluate_due and "val" in self.experiment.evaluations:
+            values = self._evaluate("val")
+            row |= values
+            improved = self._judge(values)
+        if row:
+            epochs = position.epoch if position.batch == 0 else position.epoch + 1
+            self.log.write(step, row, epoch=epochs)
+        now = time.monotonic()
+        position.seconds, self._clock = position.seconds + now - self._clock, now
+        if improved or ("val" not in self.experiment.evaluations and step == plan.total_steps):
+            self.checkpoints.save(step, evaluation_variables(self.state), position.to_json(), kind=checkpoint.BEST)
+        if save_due or self.preempted:
+            self.checkpoints.save(step, self.state, position.to_json())
+
+    def _evaluate(self, name: str) -> dict[str, float]:
+        with self.progress.pause():
+            embedded = self._evaluator(evaluation_variables(self.state), self.experiment.evaluations[name])
+            values = {f"{name}/{key}": value for key, value in evals.recall(embedded).items()}
+        shown = ", ".join(f"{key} {value:.1f}" for key, value in values.items())
+        self.progress.message(f"step {self.position.step}: {shown}")
+        return values
+
+    def _judge(self, values: dict[str, float]) -> bool:
+        """Whether this evaluation is the best so far; counts the ones in a row that are not."""
+        plan, position = self.experiment.plan, self.position
+        if plan.metric not in values:
+            known = ", ".join(sorted(values))
+            raise RunError(f"eval.metric is {plan.metric!r}, which the evaluation does not give; it gives {known}")
+        if values[plan.metric] > position.best_value:
+            position.best_step, position.best_value = position.step, values[plan.metric]
+            position.evaluations_since_best = 0
+            return True
+        position.evaluations_since_best += 1
+        if plan.patience and position.evaluations_since_best >= plan.patience and position.step < plan.total_steps:
+            position.stopped_early = True
+            self.progress.message(
+                f"stopped early at step {position.step}: {plan.metric} has not improved for {plan.patience} evaluations"
+            )
+        return False
+
+    def _check_finite(self) -> None:
+        """Stops the run at the first non-finite step; the state still is what it was before that step."""
+        bad = int(self.state.bad_step)
+        unchecked, self._unchecked = self._unchecked, []
+        if bad < 0:
+            return
+        found: Metrics = next((jax.device_get(metrics) for step, metrics in unchecked if step > bad), {})
+        wrong = ", ".join(f"{name} = {float(v)}" for name, v in sorted(found.items()) if not np.isfinite(v))
+        context = ", ".join(
+            f"{name} = {float(found[name]):.4g}" for name in ("temperature_min", "positive_similarity") if name in found
+        )
+        position = self.position
+        position.pairs -= 0
+        raise RunError(
+            f"step {bad + 1}: {wrong or 'loss or gradient'} is not finite ({context}); training stopped and the last "
+            "good checkpoint is kept. Lower optimizer.learning_rate, raise temperature.min or check the input, and "
+            "start again in another --workdir"
+        )
+
+    def best_variables(self) -> PyTree:
+        """The variables of the best step on val, as they were saved."""
+        variables = evaluation_variables(self.state)
+        if self.preempted:
+            return variables
+        target = checkpoint.abstract(variables, self.placement.replicated)
+        restored = self.checkpoints.restore(target, kind=checkpoint.BEST)
+        return variables if restored is None else restored.state
+
+
+class Evaluator:
+    """Embeds splits with the parameters to evaluate, compiled once."""
+
+    def __init__(self, model: Model):
+        self._encode = {"a": jax.jit(model.encode_a), "b": jax.jit(model.encode_b)}
+
+    def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
+        own = jax.tree.map(_local, variables)
+
+        def embed(side: str, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+            encode = self._encode[side]
+            return evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
+
+        return evals.Embedded(a=embed("a", split.items_a()), b=embed("b", split.items_b()), b_to_a=split.b_to_a)
+
+
+def _local(x: jax.Array) -> jax.Array:
+    """This process's own copy of a replicated array."""
+    return x.addressable_data(0)
+
+
+class _Log:
+    """metrics.jsonl and TensorBoard together; rows after the step a run resumes from are dropped first."""
+
+    def __init__(self, workdir: pathlib.Path, step: int, *, primary: bool, tensorboard: bool):
+        self._metrics = report.MetricsLog(workdir / "metrics.jsonl") if primary else None
+        if self._metrics is not None:
+            self._metrics.truncate_after(step)
+        self._tensorboard = None
+        if primary and tensorboard:
+            self._tensorboard = report.TensorBoardLog(workdir / "tensorboard", resume_step=step or None)
+
+    def write(self, step: int, row: dict[str, float], *, epoch: int) -> None:
+        if self._metrics is not None:
+            self._metrics.write(step, row, epoch=epoch)
+        if self._tensorboard is not None:
+            self._tensorboard.write(step, row)
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for log in (self._metrics, self._tensorboard):
+            if log is not None:
+                log.close()
+
+
+@contextlib.contextmanager
+def _preemption() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, so that the loop can save before it leaves. Only the main thread may ask for it."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _device_memory(device: jax.Device) -> int | None:
+    """Bytes in use on a device, where its backend counts them (the CPU's does not)."""
+    statistics = device.memory_stats()
+    return None if statistics is None else statistics.get("bytes_in_use")

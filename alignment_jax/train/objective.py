@@ -1,0 +1,211 @@
+"""The contrastive objective: perturb → encode → temperature → loss → direction weights → one global scalar.
+
+Each method acts at its own place in this chain and is off unless it is passed in, so any combination of them is one
+and the same function. Nothing here knows a model, a file or a flag: the model is its `apply`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from alignment_jax import losses
+from alignment_jax.core.reduce import masked_count, masked_mean
+from alignment_jax.core.types import Array, Batch, PyTree
+from alignment_jax.weighting import direction_statistics
+
+Metrics = dict[str, jax.Array]
+# (key, batch, axis_name) -> batch; the key is the same on every device.
+Perturb = Callable[[jax.Array, Batch, str | None], Batch]
+# (step, cluster sizes [n] or None, model outputs) -> scalar or [n]
+PerAnchor = Callable[[jax.Array, Array | None, Mapping[str, Array]], Array]
+# (outputs, strength, smoothing, where, axis_name) -> (loss_ab, loss_ba or None)
+PairLoss = Callable[[Mapping[str, Array], Array, Array, Array, str | None], tuple[jax.Array, jax.Array | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a step may want to know beyond the loss. `per_sample` is the local shard; the rest is global."""
+
+    model_state: PyTree
+    method_state: PyTree
+    metrics: Metrics
+    per_sample: Metrics
+
+
+jax.tree_util.register_dataclass(Outcome)
+
+
+class Objective(Protocol):
+    """A differentiable training objective: global under `axis_name`, state in, state out."""
+
+    def init(self) -> PyTree:
+        """The state that the objective carries from step to step (arrays only: it is checkpointed)."""
+
+    def __call__(
+        self,
+        apply: Callable[..., Any],
+        params: PyTree,
+        model_state: PyTree,
+        method_state: PyTree,
+        batch: Batch,
+        *,
+        step: jax.Array,
+        key: jax.Array,
+        axis_name: str | None,
+    ) -> tuple[jax.Array, Outcome]:
+        """The loss of the whole batch, and the outcome."""
+
+
+def global_rows(n: int, axis_name: str | None) -> jax.Array:
+    """Positions [n] int32 of the local rows in the global batch: what makes random numbers independent of sharding.
+
+    >>> global_rows(3, None)
+    Array([0, 1, 2], dtype=int32)
+    """
+    rows = jnp.arange(n, dtype=jnp.int32)
+    return rows if axis_name is None else rows + jax.lax.axis_index(axis_name).astype(jnp.int32) * n
+
+
+def model_temperature(step: jax.Array, stat: Array | None, outputs: Mapping[str, Array]) -> Array:
+    """The model's own temperature, learned or fixed."""
+    del step, stat
+    return outputs["temperature"]
+
+
+def infonce_loss(similarity: str = "auto") -> PairLoss:
+    """`losses.infonce` with the anchor's temperature as its strength."""
+
+    def pair_loss(outputs, strength, smoothing, where, axis_name):
+        return losses.infonce(
+            outputs["a"],
+            outputs["b"],
+            temperature=strength,
+            smoothing=smoothing,
+            where=where,
+            axis_name=axis_name,
+            similarity=similarity,
+        )
+
+    return pair_loss
+
+
+def max_margin_loss(similarity: str = "auto") -> PairLoss:
+    """`losses.max_margin` with the anchor's margin as its strength; it has no targets to smooth."""
+
+    def pair_loss(outputs, strength, smoothing, where, axis_name):
+        del smoothing
+        return losses.max_margin(
+            outputs["a"], outputs["b"], margin=strength, where=where, axis_name=axis_name, similarity=similarity
+        )
+
+    return pair_loss
+
+
+def sigmoid_loss(similarity: str = "auto") -> PairLoss:
+    """`losses.sigmoid` with scale 1 / temperature and the model's bias; one loss, no directions to weigh."""
+
+    def pair_loss(outputs, strength, smoothing, where, axis_name):
+        del smoothing
+        loss = losses.sigmoid(
+            outputs["a"],
+            outputs["b"],
+            scale=1.0 / strength,
+            bias=outputs["bias"],
+            where=where,
+            axis_name=axis_name,
+            similarity=similarity,
+        )
+        return loss, None
+
+    return pair_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrastive:
+    """Contrastive alignment with any combination of the methods.
+
+    Args:
+      pair_loss: per-anchor losses of both directions.
+      strength: the anchor's temperature (InfoNCE, sigmoid) or margin (max-margin), scalar or [n].
+      temperature: the temperature that direction statistics use for their entropy; the model's own by default.
+      smoothing: step -> how much of the target is spread over all candidates, in [0, 1).
+      perturb: changes the batch before the model sees it; None for none.
+      weighting: (init, update) of `weighting.directional`; None for the fixed weights (1, 1), which cost nothing.
+      reported: step -> extra scalars to log (noise level, share of the data).
+    """
+
+    pair_loss: PairLoss
+    strength: PerAnchor
+    temperature: PerAnchor = model_temperature
+    smoothing: Callable[[jax.Array], Array] = lambda step: jnp.float32(0.0)
+    perturb: Perturb | None = None
+    weighting: tuple[Callable[[], PyTree], Callable[..., Any]] | None = None
+    reported: Callable[[jax.Array], Metrics] = lambda step: {}
+
+    def init(self) -> PyTree:
+        return () if self.weighting is None else self.weighting[0]()
+
+    def __call__(self, apply, params, model_state, method_state, batch, *, step, key, axis_name):
+        dropout_key, perturb_key = jax.random.split(key)
+        if self.perturb is not None:
+            batch = self.perturb(perturb_key, batch, axis_name)
+        where, stat = batch["where"], batch.get("stat")
+        outputs, model_state = apply(
+            params,
+            model_state,
+            batch["a"],
+            batch["b"],
+            train=True,
+            rows=global_rows(where.shape[0], axis_name),
+            where=where,
+            key=dropout_key,
+        )
+        za, zb = outputs["a"], outputs["b"]
+        strength = self.strength(step, stat, outputs)
+        temperature = self.temperature(step, stat, outputs)
+        smoothing = self.smoothing(step)
+        loss_ab, loss_ba = self.pair_loss(outputs, strength, smoothing, where, axis_name)
+
+        weights = (jnp.float32(1.0), jnp.float32(1.0))
+        if self.weighting is not None and loss_ba is not None:
+            statistics = direction_statistics(za, zb, temperature=temperature, where=where, axis_name=axis_name)
+            weights, method_state = self.weighting[1](statistics, method_state)
+        loss = losses.reduce(loss_ab, loss_ba, weights=weights, where=where, axis_name=axis_name)
+
+        positive = jnp.sum(za * zb, axis=-1)
+        per_pair = loss_ab if loss_ba is None else 0.5 * (loss_ab + loss_ba)
+        metrics = {
+            "loss": loss,
+            "loss_ab": masked_mean(loss_ab, where, axis_name=axis_name),
+            "weight_ab": weights[0],
+            "weight_ba": weights[1],
+            "smoothing": jnp.asarray(smoothing, jnp.float32),
+            "positive_similarity": masked_mean(positive, where, axis_name=axis_name),
+            "pairs": masked_count(positive, where, axis_name=axis_name),
+            **_spread("temperature", temperature, where, axis_name),
+            **self.reported(step),
+        }
+        if loss_ba is not None:
+            metrics["loss_ba"] = masked_mean(loss_ba, where, axis_name=axis_name)
+        if strength is not temperature:
+            metrics |= _spread("margin", strength, where, axis_name)
+        per_sample = {"index": batch["index"], "where": where, "loss": per_pair, "similarity": positive}
+        stopped = jax.tree.map(jax.lax.stop_gradient, (metrics, per_sample))
+        return loss, Outcome(model_state, method_state, *stopped)
+
+
+def _spread(name: str, value: Array, where: Array, axis_name: str | None) -> Metrics:
+    """Mean, minimum and maximum of a per-anchor quantity over the rows that count; a scalar is its own three."""
+    value = jnp.asarray(value, jnp.float32)
+    if value.ndim == 0:
+        return {f"{name}_mean": value, f"{name}_min": value, f"{name}_max": value}
+    low = jnp.min(jnp.where(where, value, jnp.inf))
+    high = jnp.max(jnp.where(where, value, -jnp.inf))
+    if axis_name is not None:
+        low, high = jax.lax.pmin(low, axis_name), jax.lax.pmax(high, axis_name)
+    return {f"{name}_mean": masked_mean(value, where, axis_name=axis_name), f"{name}_min": low, f"{name}_max": high}

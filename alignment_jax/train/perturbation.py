@@ -1,0 +1,61 @@
+"""FuseMix and noise on a batch of frozen latents, the same numbers whatever the number of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from alignment_jax import perturb
+from alignment_jax.core.types import Batch
+from alignment_jax.train.objective import Perturb, global_rows
+
+
+def latent_perturbation(
+    *, sigma: float = 0.0, scales: tuple[jax.Array | None, jax.Array | None] = (None, None), fusemix: float = 0.0
+) -> Perturb | None:
+    """Mixing first, then noise, as in Modest-Align; None when both are off.
+
+    Args:
+      sigma: standard deviation of the noise, in units of the latents, or of `scales` where those are given.
+      scales: standard deviations of the latents of a and b; None for absolute noise.
+      fusemix: the a of Beta(a, a) that draws one mixing weight a step; 0 for no mixing. Row k of the local first half
+        is mixed with row k of the local second half: `batching.batch_rows(halves=True)` lays batches out so that this
+        is the global first half with the global second half.
+    """
+    steps: list[Callable] = []
+    if fusemix > 0.0:
+        steps.append(lambda key, batch, axis_name: _mix(key, batch, fusemix))
+    if sigma > 0.0:
+        steps.append(lambda key, batch, axis_name: _add_noise(key, batch, sigma, scales, axis_name))
+    if not steps:
+        return None
+
+    def apply(key: jax.Array, batch: Batch, axis_name: str | None) -> Batch:
+        for number, step in enumerate(steps):
+            batch = step(jax.random.fold_in(key, number), batch, axis_name)
+        return batch
+
+    return apply
+
+
+def _mix(key: jax.Array, batch: Batch, alpha: float) -> Batch:
+    lam = perturb.sample_lambda(key, alpha=alpha)
+    a, b = perturb.fusemix(batch["a"], batch["b"], lam=lam)
+    n = a.shape[0]
+    mixed = {key: value[:n] for key, value in batch.items()}
+    mixed |= {"a": a, "b": b, "where": batch["where"][:n] & batch["where"][n:]}
+    if "stat" in batch:  # a mixed sample's cluster is as dense as its parts, in their proportion
+        mixed["stat"] = lam * batch["stat"][:n] + (1.0 - lam) * batch["stat"][n:]
+    return mixed
+
+
+def _add_noise(key, batch, sigma, scales, axis_name) -> Batch:
+    noisy = dict(batch)
+    rows = global_rows(batch["where"].shape[0], axis_name)
+    for number, (side, scale) in enumerate(zip(("a", "b"), scales, strict=True)):
+        keys = perturb.row_keys(jax.random.fold_in(key, number), rows)
+        width = sigma if scale is None else sigma * jnp.asarray(scale, jnp.float32)
+        noisy[side] = perturb.gaussian(keys, batch[side], sigma=width)
+    return noisy

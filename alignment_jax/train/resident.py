@@ -1,0 +1,99 @@
+"""A training set that lives on the device: several steps in one compiled loop that reads their rows by itself.
+
+Which rows make a batch is still decided on the host, by the loader that would otherwise read them, so that the numbers
+that the model sees are the same either way; only the copying and the calls between the steps are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from alignment_jax.core.types import Array, Batch, PyTree
+from alignment_jax.train.objective import Metrics
+from alignment_jax.train.state import TrainState
+from alignment_jax.train.step import AXIS, Placement, Step
+
+
+def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
+    """The batch with items in place of row numbers, for every name in `tables`.
+
+    Args:
+      tables: name -> [rows, ...], as stored; floats come out as float32.
+      batch: name -> int [n] row numbers for those names; everything else stays. `where` bool [n]: other rows are zero.
+
+    >>> tables = {"a": jnp.array([[1.0], [2.0]], jnp.float16)}
+    >>> batch = {"a": jnp.array([1, 0, 0]), "where": jnp.array([True, True, False])}
+    >>> look_up(tables, batch)["a"].ravel().tolist()
+    [2.0, 1.0, 0.0]
+    """
+
+    def items(table: Array, numbers: Array) -> jax.Array:
+        found = jnp.take(table, numbers, axis=0, mode="clip")
+        found = found.astype(jnp.float32) if jnp.issubdtype(found.dtype, jnp.floating) else found
+        return jnp.where(jnp.reshape(batch["where"], (-1,) + (1,) * (found.ndim - 1)), found, 0)
+
+    return {**batch, **{name: items(table, batch[name]) for name, table in tables.items()}}
+
+
+def loop_of(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, Array], tuple[TrainState, Metrics]]:
+    """Several steps as one function of the device.
+
+    Args:
+      step: the per-device step, see `step.make_step`.
+
+    Returns:
+      (state, tables, batches, count) -> (state, metrics): takes the first `count` of the batches [steps, n], a traced
+      number, so that the distance to the next log line or evaluation does not compile anew. The metrics are those of
+      the last step, or of the first that was not finite.
+    """
+    step = jax.jit(step)  # traced once for the shapes of its metrics and for the loop
+
+    def run(state: TrainState, tables: Mapping[str, Array], batches: Batch, count: Array):
+        def batch(k: Array) -> Batch:
+            return look_up(tables, {name: x[k] for name, x in batches.items()})
+
+        def body(k: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            state, before = carry
+            after, metrics, _ = step(state, batch(k))
+            good = state.bad_step < 0
+            return after, jax.tree.map(lambda new, old: jnp.where(good, new, old), metrics, before)
+
+        shapes = jax.eval_shape(lambda: step(state, batch(jnp.int32(0)))[1])
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.fori_loop(0, count, body, (state, nothing))
+
+    return run
+
+
+class Resident:
+    """Runs up to `most` steps at once on tables that it puts on every device.
+
+    Args:
+      placement: the devices, of this process only.
+      tables: name -> array [rows, ...].
+      most: steps of one call. What is gained grows little beyond a few dozen, what SIGTERM has to wait for does.
+    """
+
+    def __init__(self, placement: Placement, tables: Mapping[str, np.ndarray], *, most: int = 32):
+        self.most = most
+        self._tables: PyTree = jax.device_put(dict(tables), placement.replicated)
+        self._batches = NamedSharding(placement.mesh, P(None, AXIS))
+        run = loop_of(placement.step)
+        if placement.several:
+            specs = (P(), P(), P(None, AXIS), P())
+            run = jax.shard_map(run, mesh=placement.mesh, in_specs=specs, out_specs=P())
+        self._run = jax.jit(run, donate_argnums=0)
+
+    def __call__(self, state: TrainState, batches: Sequence[Batch]) -> tuple[TrainState, Metrics]:
+        """The state after these batches of row numbers, and the metrics of the last (or of the first that was bad)."""
+        stacked = {
+            name: np.stack([batch[name] for batch in batches] + [batches[0][name]] * (self.most - len(batches)))
+            for name in batches[0]
+        }
+        return self._run(state, self._tables, jax.device_put(stacked, self._batches), np.int32(len(batches)))

@@ -1,0 +1,70 @@
+"""Everything that a training step reads and writes, as one tree of arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from alignment_jax.core.types import PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """The state of training; a checkpoint holds exactly this, so a resumed run goes on to the same bits.
+
+    step: int32, steps taken. key: the run's random key; step t uses fold_in(key, t).
+    average: exponential moving average of `params`, or () when it is off.
+    method_state: what the objective carries along (the EMA behind the direction weights).
+    bad_step: int32, the first step with a non-finite loss or gradient, -1 for none. From that step on nothing above
+      changes any more, so the last good parameters survive until the host looks.
+    """
+
+    step: jax.Array
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+    average: PyTree
+    method_state: PyTree
+    key: jax.Array
+    bad_step: jax.Array
+
+
+def create_state(
+    *,
+    params: PyTree,
+    model_state: PyTree,
+    optimizer: optax.GradientTransformation,
+    method_state: PyTree,
+    key: jax.Array,
+    averaged: bool,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      params: parameters, as the model's init gives them.
+      model_state: the model's other collections (BatchNorm statistics), {} for none.
+      optimizer: its state is initialised here.
+      method_state: `objective.init()`.
+      key: a typed random key.
+      averaged: keep a moving average of the parameters.
+    """
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state=model_state,
+        opt_state=optimizer.init(params),
+        # A copy: donated buffers must not be shared between two leaves of the state.
+        average=jax.tree.map(jnp.copy, params) if averaged else (),
+        method_state=method_state,
+        key=key,
+        bad_step=jnp.full((), -1, jnp.int32),
+    )
+
+
+def evaluation_params(state: TrainState) -> PyTree:
+    """The parameters to evaluate: the moving average where one is kept."""
+    return state.average if jax.tree.leaves(state.average) else state.params

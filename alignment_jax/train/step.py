@@ -1,0 +1,156 @@
+"""One training step, written for one device of many; and the ways to run it over several.
+
+The differentiated function returns the *global* loss and the gradients are averaged over the axis: of the four ways to
+place these two reductions this one alone is exact under `jax.shard_map` with and without replication checks and under
+`jax.pmap`, and without any axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from alignment_jax.core.types import Batch, PyTree
+from alignment_jax.train.objective import Metrics, Objective
+from alignment_jax.train.state import TrainState
+
+AXIS = "batch"
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics, Metrics]]
+
+
+def make_step(
+    objective: Objective,
+    apply: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    axis_name: str | None = None,
+    average_decay: float = 0.0,
+    accumulate: int = 1,
+    project: Callable[[PyTree], PyTree] = lambda params: params,
+) -> Step:
+    """The per-device training step.
+
+    Args:
+      objective: see `objective.Contrastive`.
+      apply: (params, model_state, a, b, *, train, rows, where, key) -> (outputs, model_state).
+      optimizer: an optax transformation; for accumulation wrap it in `optax.MultiSteps` with the same `accumulate`.
+      axis_name: the mesh or pmap axis over which the batch is sharded and the state is replicated; None for one device.
+      average_decay: decay of the moving average of the parameters, 0 for none. It starts low and rises, so that the
+        average forgets the initial parameters in short runs too.
+      accumulate: steps whose gradients make one update.
+      project: brings updated parameters back to where they may be (a temperature between its bounds).
+
+    Returns:
+      (state, batch) -> (state, metrics, per_sample). `metrics` are global scalars; `per_sample` belongs to the local
+      rows. When the loss or the gradient is not finite the state stays as it was and `bad_step` says which step it was.
+    """
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+
+        def loss_of(params: PyTree):
+            return objective(
+                apply,
+                params,
+                state.model_state,
+                state.method_state,
+                batch,
+                step=state.step,
+                key=key,
+                axis_name=axis_name,
+            )
+
+        (loss, outcome), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        if axis_name is not None:
+            gradients = jax.lax.pmean(gradients, axis_name)
+        gradient_norm = optax.tree.norm(gradients)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = project(optax.apply_updates(state.params, updates))
+        average = state.average
+        if average_decay > 0.0:
+            average = _average(state.average, params, state.step, average_decay, accumulate)
+
+        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+        good = finite & (state.bad_step < 0)
+        candidate = TrainState(
+            step=state.step + 1,
+            params=params,
+            model_state=outcome.model_state,
+            opt_state=opt_state,
+            average=average,
+            method_state=outcome.method_state,
+            key=state.key,
+            bad_step=state.bad_step,
+        )
+        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), candidate, state)
+        first_bad = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)
+        metrics = {**outcome.metrics, "gradient_norm": gradient_norm, "update_norm": optax.tree.norm(updates)}
+        return _with_bad_step(kept, first_bad), metrics, outcome.per_sample
+
+    return step
+
+
+def _with_bad_step(state: TrainState, bad_step: jax.Array) -> TrainState:
+    return TrainState(**{**vars(state), "bad_step": bad_step})
+
+
+def _average(average: PyTree, params: PyTree, step: jax.Array, decay: float, accumulate: int) -> PyTree:
+    updates = ((step + 1) // accumulate).astype(jnp.float32)
+    rate = 1.0 - jnp.minimum(decay, (1.0 + updates) / (10.0 + updates))
+    # Between the updates of an accumulated gradient the parameters stand still, and so does their average.
+    rate = jnp.where((step + 1) % accumulate == 0, rate, 0.0)
+    return jax.tree.map(lambda old, new: old + rate * (new - old), average, params)
+
+
+def batch_mesh(devices: list[jax.Device]) -> Mesh:
+    """A mesh of one axis over which the batch is sharded."""
+    return Mesh(np.asarray(devices), (AXIS,))
+
+
+def shard_step(step: Step, mesh: Mesh, *, check_vma: bool = True) -> Step:
+    """Jits the per-device step over a mesh: state replicated and donated, batch and per-sample results sharded."""
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=(P(), P(), P(AXIS)), check_vma=check_vma)
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def pmap_step(step: Step, devices: list[jax.Device] | None = None) -> Step:
+    """The same step under `jax.pmap`, for code bases that still use it: batch [devices, n, ...], state replicated."""
+    return jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
+
+
+class Placement:
+    """Where the state and the batches live, and the compiled step that fits: one device, or a mesh of several.
+
+    Args:
+      devices: every device that takes part, over all processes.
+      step_of: axis_name -> per-device step.
+    """
+
+    def __init__(self, devices: list[jax.Device], step_of: Callable[[str | None], Step]):
+        self.devices = devices
+        self.several = len(devices) > 1
+        self.mesh = batch_mesh(devices)
+        self.replicated = NamedSharding(self.mesh, P())
+        self._sharded = NamedSharding(self.mesh, P(AXIS))
+        self.step = step_of(AXIS if self.several else None)
+        self.run = shard_step(self.step, self.mesh) if self.several else jax.jit(self.step, donate_argnums=0)
+
+    def put_state(self, state: TrainState) -> TrainState:
+        """The state on every device."""
+        return jax.device_put(state, self.replicated)
+
+    def put_batch(self, batch: Batch) -> Batch:
+        """A batch on its devices; in a run of several processes `batch` holds this process's rows."""
+        if jax.process_count() > 1:
+            return {
+                name: jax.make_array_from_process_local_data(self._sharded, np.asarray(value))
+                for name, value in batch.items()
+            }
+        return jax.device_put(dict(batch), self._sharded)

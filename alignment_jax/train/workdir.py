@@ -1,0 +1,88 @@
+"""The folder of one run: who may use it, and which configuration it belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from alignment_jax.core.errors import ConfigError, UserError
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the workdir for this process; a second training in it is refused.
+
+    The lock is the operating system's: it goes with the process, however that ends.
+
+    Raises:
+      UserError: another process trains in this workdir.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = open(workdir / ".lock", "a")  # noqa: SIM115 - held open for as long as the lock is
+    except OSError as error:
+        raise UserError(f"workdir {workdir} cannot be written: {error.strerror}; choose another --workdir") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"workdir {workdir} is in use by another process; wait for it or choose another --workdir"
+            ) from error
+        yield
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The settings in which two configurations differ, as "path: old -> new".
+
+    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+    ['a.b: 1 -> 2']
+    """
+    result = []
+    for name in sorted(old.keys() | new.keys()):
+        path = f"{prefix}{name}"
+        before, after = old.get(name, "(absent)"), new.get(name, "(absent)")
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            result += differences(before, after, f"{path}.")
+        elif before != after:
+            result.append(f"{path}: {before} -> {after}")
+    return result
+
+
+def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
+    """Whether the workdir already holds a run of this very configuration; False when it holds none.
+
+    Raises:
+      ConfigError: it holds a run of another configuration. Nothing is touched.
+    """
+    found = read_config(workdir)
+    if found is None:
+        return False
+    # Through JSON, so that tuples and lists compare alike.
+    changed = differences(found, json.loads(json.dumps(dict(config))))
+    if changed:
+        shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise ConfigError(
+            f"workdir {workdir} holds a run with another configuration ({shown}); choose another --workdir, "
+            "or repeat the command that made it to resume"
+        )
+    return True
+
+
+def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The configuration of the run in a workdir, or None when there is none.
+
+    Raises:
+      UserError: config.json is not JSON.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); restore it or choose another --workdir") from error

@@ -1,0 +1,201 @@
+"""The host's side: resuming to the same bits, stopping early, being preempted, selecting on val."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from alignment_jax import config as configs
+from alignment_jax.config.build import build
+from alignment_jax.train.checkpoint import checksums
+from alignment_jax.train.loop import Position, fit
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    code = rng.normal(size=(60, 6))
+    path = tmp_path_factory.mktemp("data") / "pairs.npz"
+    owner = np.repeat(np.arange(60), 2)
+    np.savez(
+        path,
+        image=code @ rng.normal(size=(6, 12)),
+        text=(code @ rng.normal(size=(6, 10)))[owner],
+        text_to_image=owner,
+        split=np.array((["train"] * 4 + ["val", "test"]) * 10),
+    )
+    return path
+
+
+def make_config(data_file, **changes):
+    config = configs.default()
+    config.data = f"embeddings:{data_file}"
+    config.model.dim = 8
+    config.model.dropout = 0.3
+    config.input.batch_size = 8
+    config.optimizer.ema = 0.9
+    config.weighting.signal = "variance"
+    config.perturb.sigma = 0.05
+    config.train.duration = "4 epochs"
+    config.train.devices = 1
+    config.eval.interval = "3 steps"
+    config.checkpoint.interval = "2 steps"
+    config.log.interval = "1 steps"
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def run(config, workdir, **options):
+    return fit(build(config).experiment, workdir, quiet=True, **options)
+
+
+def rows_of(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, data_file):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    finished = run(make_config(data_file), workdir)
+    return checksums(finished.variables), (workdir / "metrics.jsonl").read_bytes()
+
+
+class _Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+@pytest.mark.parametrize("kill_at", [1, 4, 5, 6, 13, 19])
+def test_an_interrupted_run_ends_with_the_same_bits(kill_at, tmp_path, data_file, undisturbed):
+    built = build(make_config(data_file)).experiment
+
+    def dying(rows, epoch, first):
+        for number, batch in enumerate(built.batches(rows, epoch, first), start=first):
+            if epoch * 5 + number == kill_at:
+                raise _Killed
+            yield batch
+
+    with pytest.raises(_Killed):
+        fit(dataclasses.replace(built, batches=dying), tmp_path, quiet=True)
+    finished = run(make_config(data_file), tmp_path)
+    assert (checksums(finished.variables), (tmp_path / "metrics.jsonl").read_bytes()) == undisturbed
+
+
+def test_another_seed_is_another_run(tmp_path, data_file, undisturbed):
+    assert checksums(run(make_config(data_file, seed=1), tmp_path).variables) != undisturbed[0]
+
+
+def test_every_step_is_logged_once(undisturbed):
+    steps = [json.loads(line)["step"] for line in undisturbed[1].splitlines()]
+    assert steps == list(range(1, 21))
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_several_devices_train_as_one(devices, tmp_path, data_file):
+    losses = []
+    for count in (1, devices):
+        workdir = tmp_path / str(count)
+        run(make_config(data_file, **{"train.devices": count, "train.duration": "6 steps"}), workdir)
+        losses.append([row["train/loss"] for row in rows_of(workdir)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+def test_training_stops_early_and_keeps_the_best(tmp_path, data_file):
+    changes = {
+        "eval.patience": 2,
+        "eval.interval": "1 steps",
+        "optimizer.learning_rate": 0.0,
+        "train.duration": "9 epochs",
+    }
+    finished = run(make_config(data_file, **changes), tmp_path)
+    # nothing is learned: the first evaluation stays the best, two more do not improve on it
+    assert finished.position.stopped_early
+    assert (finished.position.step, finished.position.best_step) == (3, 1)
+    assert "stopped early" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_data_set_smaller_than_a_batch_or_than_the_devices_trains(tmp_path, data_file):
+    config = make_config(data_file, **{"input.batch_size": 512, "train.devices": 8, "train.duration": "3 steps"})
+    run(config, tmp_path)
+    assert rows_of(tmp_path)[-1]["train/pairs"] == 40
+
+
+def test_gradient_accumulation_counts_batches(tmp_path, data_file):
+    run(make_config(data_file, **{"optimizer.accumulate": 2, "train.duration": "4 steps"}), tmp_path)
+    updates = [row["train/update_norm"] for row in rows_of(tmp_path)]
+    assert updates[0] == updates[2] == 0
+    assert updates[1] > 0 or updates[3] > 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_optimizers_and_schedules_train(optimizer, schedule, tmp_path, data_file):
+    changes = {"optimizer.name": optimizer, "optimizer.schedule": schedule, "train.duration": "3 steps"}
+    run(make_config(data_file, **changes), tmp_path)
+    assert np.isfinite(rows_of(tmp_path)[-1]["train/loss"])
+
+
+def test_a_position_survives_json():
+    for position in (Position(), Position(step=3, best_step=2, best_value=5.5)):
+        assert Position.from_json(json.loads(json.dumps(position.to_json()))) == position
+
+
+def test_the_selected_metric_must_exist(tmp_path, data_file):
+    from alignment_jax.core.errors import RunError
+
+    with pytest.raises(RunError, match=r"eval\.metric is 'val/loss'.*val/rsum"):
+        run(make_config(data_file, **{"eval.metric": "val/loss"}), tmp_path)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, data_file, repository):
+    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,data=embeddings:{data_file}"
+    fixed = ["--config.input.batch_size=8", "--config.train.devices=1", "--config.report.gallery=0"]
+    fixed += ["--config.model.dim=8", "--config.checkpoint.interval=1000 epochs", "--config.eval.interval=1000 epochs"]
+    command = [sys.executable, "-m", "alignment_jax", "train", "--config", config, *fixed]
+
+    def start(name, epochs):
+        arguments = [*command, f"--config.train.duration={epochs} epochs", "--workdir", str(tmp_path / name)]
+        return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env={**os.environ})
+
+    process = start("w", 3000)
+    log = tmp_path / "w" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.is_file() and log.stat().st_size > 500):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    process.wait(timeout=60)
+    assert process.returncode == 143
+    assert time.monotonic() - started < 30
+    assert "stopped by SIGTERM" in (tmp_path / "w" / "log.txt").read_text()
+    saved = sorted(
+        int(path.name) for path in (tmp_path / "w" / "checkpoints" / "last").iterdir() if path.name.isdigit()
+    )
+    assert saved[-1] > 0
+    process = start("w", 3000)
+    while time.monotonic() < deadline and "resumed at step" not in (tmp_path / "w" / "log.txt").read_text():
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+    assert f"resumed at step {saved[-1]}" in (tmp_path / "w" / "log.txt").read_text()
+
+
+def test_training_leaves_no_recompilation_behind(tmp_path, data_file):
+    """One compilation for all steps: shapes and types do not change from batch to batch or epoch to epoch."""
+    experiment = build(make_config(data_file, **{"train.duration": "6 epochs"})).experiment
+    traced = []
+    original = experiment.model.apply
+
+    def counted(*args, **kwargs):
+        traced.append(1)
+        return original(*args, **kwargs)
+
+    model = dataclasses.replace(experiment.model, apply=counted)
+    fit(dataclasses.replace(experiment, model=model), tmp_path, quiet=True)
+    assert len(traced) <= 2
