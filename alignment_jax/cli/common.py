@@ -1,0 +1,64 @@
+"""Flags and steps that several subcommands share."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import jax
+from absl import flags
+
+from alignment_jax.core.errors import UserError
+
+
+def define_workdir(values: flags.FlagValues, help_text: str) -> None:
+    """--workdir, required."""
+    flags.DEFINE_string("workdir", None, help_text, flag_values=values)
+
+
+def workdir(values: flags.FlagValues) -> pathlib.Path:
+    """The absolute workdir.
+
+    Raises:
+      UserError: the flag is missing.
+    """
+    if not values["workdir"].value:
+        raise UserError("--workdir is missing: give the folder of the run, as in --workdir=runs/first")
+    return pathlib.Path(values["workdir"].value).expanduser().absolute()
+
+
+def define_processes(values: flags.FlagValues) -> None:
+    """Flags for runs of several processes."""
+    flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0.", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "Number of processes of this run.", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", flag_values=values)
+    flags.DEFINE_bool("distributed", False, "On a TPU pod: find the other processes.", flag_values=values)
+
+
+def start_processes(values: flags.FlagValues) -> None:
+    """Joins the other processes, before JAX looks at its devices.
+
+    Raises:
+      UserError: only some of the three flags are given.
+    """
+    names = ("coordinator_address", "num_processes", "process_id")
+    given: dict[str, Any] = {name: values[name].value for name in names}
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) < 3 and missing:
+        needed = ", ".join(f"--{name}" for name in given)
+        raise UserError(f"--{missing[0]} is missing: several processes need all of {needed}")
+    if not missing:
+        jax.distributed.initialize(**given)
+    elif values["distributed"].value:
+        jax.distributed.initialize()
+
+
+def describe_devices() -> dict[str, object]:
+    """What JAX runs on, as plain values for environment.json."""
+    devices = jax.devices()
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "processes": jax.process_count(),
+    }

@@ -1,0 +1,48 @@
+"""`alignment-jax evaluate`: retrieval metrics of the best checkpoint on any data set it can read."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from alignment_jax import data, evals, report
+from alignment_jax.cli import common
+from alignment_jax.config.trained import load_trained, open_source
+
+
+def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    del arguments
+    common.define_workdir(values, "Folder of a finished training.")
+    flags.DEFINE_string("data", None, "SPEC of the data; by default the run's own.", flag_values=values)
+    flags.DEFINE_string("split", "test", "Which split to evaluate.", flag_values=values)
+    flags.DEFINE_string("json", None, "Write the metrics to this file too.", flag_values=values)
+
+
+def run(values: flags.FlagValues) -> int:
+    folder = common.workdir(values)
+    config, source = open_source(folder, values["data"].value)
+    name, split = choose_split(source, str(values["split"].value))
+    trained = load_trained(folder, config, source)
+    for line in (*source.notes, *source.problems):
+        print(line)
+    embedded = trained.embed(split)
+    found = evals.recall(embedded)
+    chance = report.chance_recall(split.b_to_a, n_a=len(embedded.a))
+    names = source.modalities
+    counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
+    print(f"{source.spec}, split {name}: {counts}; checkpoint of step {trained.step}")
+    print(report.to_plain(report.metrics_table({name: found}, names=names, chance={name: chance})))
+    if values["json"].value:
+        report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), found)
+    return 0
+
+
+def choose_split(source: data.PairSource, name: str) -> tuple[str, data.PairSplit]:
+    """The split of this name; a data set without split information is used whole, and says so."""
+    if not source.has_splits:
+        (name, split), *_ = source.splits.items()
+        print(f"{source.spec} does not say which item is in which split: all of it is used")
+        return name, split
+    return name, source.split(name)

@@ -1,0 +1,129 @@
+"""`alignment-jax COMMAND --flags`: finds the command, reads its flags, turns errors into one line and a status.
+
+Exit status: 0 success, 1 a run or a checkpoint failed, 2 a usage, configuration or data error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+
+from absl import flags
+
+from alignment_jax.cli.commands import COMMANDS
+from alignment_jax.core.errors import AlignmentError, ConfigError, UserError
+
+PROGRAM = "alignment-jax"
+
+
+def console() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a command line and returns its exit status."""
+    debug = "--debug" in arguments
+    try:
+        return _dispatch([argument for argument in arguments if argument != "--debug"])
+    except AlignmentError as error:
+        if debug:
+            raise
+        print(f"{PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); the flush at exit must not complain about it either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; what was saved stays, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{PROGRAM}: error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from alignment_jax import __version__
+
+        print(__version__)
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}; the commands are {', '.join(COMMANDS)}")
+    command = COMMANDS[name].load()
+    values = flags.FlagValues()
+    command.define(values, rest)
+    if any(argument in ("--help", "-h", "--helpfull") for argument in rest):
+        print(f"{PROGRAM} {name}: {COMMANDS[name].summary}\n\n{values.get_help()}")
+        return 0
+    parse(name, values, rest)
+    return command.run(values)
+
+
+def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    """Reads the flags of a command.
+
+    Raises:
+      ConfigError: an unknown flag or setting, a value of the wrong type, a config file that cannot be loaded.
+    """
+    _check_config_file(arguments)
+    try:
+        left = values([f"{PROGRAM} {name}", *arguments])
+    except Exception as error:  # config files are the user's own Python and may raise anything
+        known = [cause for cause in _causes(error) if isinstance(cause, AlignmentError)]
+        if known:  # the innermost one: the flag library wraps errors in others of the same class
+            raise type(known[-1])(*known[-1].args) from error
+        text = _foreign_line(error)
+        if isinstance(error, KeyError | AttributeError) and not isinstance(error, flags.Error):
+            text = f"unknown setting {text}"
+        raise ConfigError(f"{text} (see {PROGRAM} {name} --help)") from error
+    if len(left) > 1:
+        raise UserError(f"unexpected argument {left[1]!r}; flags are --name=value (see {PROGRAM} {name} --help)")
+
+
+def _check_config_file(arguments: Sequence[str]) -> None:
+    """A missing file is better named here than by the flag library, which speaks of its own failure first."""
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name.lstrip("-") == "config":
+            value = value if equals else next(iter(arguments[position + 1 :]), "")
+            path = value.partition(":")[0]
+            if not os.path.isfile(path):
+                raise ConfigError(f"--config: there is no file {path!r}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _foreign_line(error: BaseException) -> str:
+    """The gist of a library's error: they put the text of other errors into theirs, quoted, traceback and all."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if "Traceback (most recent call last):" in str(error):  # a bug in a config file: the last line says what it was
+        lines = [lines[0].partition("Traceback")[0], lines[-1]]
+    line = " ".join(" ".join(lines).replace("\\n", " ").replace("\\'", "'").split())
+    return re.sub(r"^[\"']+(\w+)[\"']+", r"\1", line)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [f"usage: {PROGRAM} COMMAND --flags", "", *lines, "", f"{PROGRAM} COMMAND --help shows a command's flags"]
+    )

@@ -1,0 +1,117 @@
+"""`alignment-jax train`: one run from a configuration to its report, resumed by the same command."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from alignment_jax import evals, report
+from alignment_jax.cli import common
+from alignment_jax.cli.gallery import make_gallery
+from alignment_jax.config.build import Built, build
+from alignment_jax.config.trained import SIGNATURE, TOKENIZER, signature
+from alignment_jax.core.errors import UserError
+from alignment_jax.core.types import PyTree
+from alignment_jax.train.loop import Evaluator, Finished, fit
+from alignment_jax.train.workdir import check_same_config, locked
+
+EXIT_PREEMPTED = 143  # what a shell reports for a process that SIGTERM ended
+
+
+def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    common.define_workdir(values, "Folder of the run: configuration, metrics, checkpoints, report.")
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "FILE.py[:argument,...]; single settings are changed by --config.SECTION.NAME=VALUE.",
+        lock_config=True,
+        sys_argv=["", *arguments],  # where the overrides are; sys.argv itself when called from a shell
+        flag_values=values,
+    )
+    flags.DEFINE_bool("quiet", False, "Show no progress (log.txt has it).", flag_values=values)
+    common.define_processes(values)
+
+
+def run(values: flags.FlagValues) -> int:
+    folder = common.workdir(values)
+    config = values["config"].value
+    if config is None:
+        raise UserError("--config is missing: give a configuration file, as in --config=configs/quickstart.py")
+    common.start_processes(values)
+    resuming = check_same_config(folder, config.to_dict())
+    # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
+    built = build(config, tokenizer_file=folder / TOKENIZER if resuming else None)
+    if jax.process_index() > 0:
+        return _train(built, config, folder, quiet=True)
+    with locked(folder):
+        check_same_config(folder, config.to_dict())  # another process may have been first while we were building
+        return _train(built, config, folder, quiet=bool(values["quiet"].value))
+
+
+def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
+    primary = jax.process_index() == 0
+    if primary:
+        _write_identity(built, config, folder)
+        for note in built.notes:
+            print(note)
+    finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
+    if finished.preempted:
+        return EXIT_PREEMPTED
+    if primary:
+        _finish(built, config, folder, finished)
+    return 0
+
+
+def _write_identity(built: Built, config: ConfigDict, folder: pathlib.Path) -> None:
+    """What belongs to the run from its first moment on; config.json last, because it marks the folder as a run's."""
+    if built.inputs.tokenizer is not None:
+        built.inputs.tokenizer.save(folder / TOKENIZER)
+    experiment = built.experiment
+    report.write_json_atomic(folder / SIGNATURE, signature(built.splits["train"], experiment.first_batch))
+    report.write_json_atomic(folder / "environment.json", report.environment(common.describe_devices()))
+    report.write_json_atomic(folder / "config.json", experiment.config)
+
+
+def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:
+    """Evaluates the best checkpoint, writes results.json and the report, and prints the table."""
+    evaluator = Evaluator(built.experiment.model)
+    results, chance, embedded = {}, {}, {}
+    for name, split in built.experiment.evaluations.items():
+        embedded[name] = evaluator(finished.variables, split)
+        results[name] = evals.recall(embedded[name])
+        chance[name] = report.chance_recall(split.b_to_a, n_a=len(embedded[name].a))
+    report.write_json_atomic(folder / "results.json", results)
+    shown = "test" if "test" in embedded else next(iter(embedded), None)
+    gallery = None
+    if shown is not None and config.report.gallery > 0:
+        gallery = make_gallery(built.splits[shown], embedded[shown], count=config.report.gallery, seed=config.seed)
+    position = finished.position
+    page = report.write_report(
+        folder,
+        title=config.name,
+        config=config.to_dict(),
+        environment=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
+        results=results,
+        history=report.read_metrics(folder / "metrics.jsonl"),
+        gallery=gallery,
+        notes=built.notes,
+        chance=chance,
+        best_step=position.best_step if position.best_step >= 0 else None,
+        best_metric=config.eval.metric,
+        names=built.modalities,
+        parameters=count_parameters(finished.variables["params"]),
+        cost={**finished.cost, "steps": position.step, "pairs": position.pairs, "seconds": position.seconds},
+    )
+    if results:
+        print(report.to_plain(report.metrics_table(results, names=built.modalities, chance=chance)))
+    print(f"report: {page}")
+
+
+def count_parameters(params: PyTree) -> int:
+    """Number of trainable scalars."""
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(params))

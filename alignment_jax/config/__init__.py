@@ -1,0 +1,9 @@
+"""Configurations: the tree of defaults, config-file arguments, durations; `build` turns names into functions."""
+
+from ml_collections import ConfigDict
+
+from alignment_jax.config.arguments import parse_arg
+from alignment_jax.config.defaults import adapters, default, two_tower
+from alignment_jax.config.durations import Duration, parse_duration
+
+__all__ = ["ConfigDict", "Duration", "adapters", "default", "parse_arg", "parse_duration", "two_tower"]

@@ -1,0 +1,69 @@
+"""The argument after the colon of `--config file.py:argument`, read strictly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alignment_jax.core.errors import ConfigError
+
+_TRUE = ("1", "true", "yes")
+_FALSE = ("0", "false", "no")
+
+
+def parse_arg(arg: str | None, **known: Any) -> ConfigDict:
+    """Reads "runlocal,batch_size=64,data=flickr:DIR" into a ConfigDict with the types of the defaults.
+
+    A bare name sets a boolean to true. A data SPEC may itself contain commas: a piece that is no argument of its own
+    and follows `data=` belongs to the SPEC (`data=synthetic:train=200,wrong=0.1`).
+
+    Args:
+      arg: the text after the colon; None or "" for none.
+      **known: every argument that the config takes, with its default. `runlocal=False` and `data=""` are always there.
+
+    Returns:
+      The defaults, overridden; `data` is "" when the config should keep its own.
+
+    Raises:
+      ConfigError: an unknown argument, or a value that does not read as the default's type.
+
+    >>> parse_arg("runlocal,dim=64", dim=512).dim
+    64
+    >>> parse_arg("data=synthetic:train=200,wrong=0.1,runlocal").data
+    'synthetic:train=200,wrong=0.1'
+    """
+    known = {"runlocal": False, "data": "", **known}
+    result = ConfigDict(known)
+    previous = ""
+    for piece in (arg or "").split(","):
+        name, equals, value = piece.partition("=")
+        name = name.strip()
+        if name not in known and previous == "data":
+            result.data = f"{result.data},{piece}"
+            continue
+        if not piece.strip():
+            continue
+        if name not in known:
+            raise ConfigError(f"unknown config argument {name!r}; this config takes {', '.join(sorted(known))}")
+        if not equals and not isinstance(known[name], bool):
+            raise ConfigError(f"config argument {name!r} needs a value, as in {name}=...")
+        result[name] = _read(name, value if equals else "true", known[name])
+        previous = name
+    return result
+
+
+def _read(name: str, text: str, default: Any) -> Any:
+    text = text.strip()
+    if isinstance(default, bool):
+        if text.lower() in _TRUE + _FALSE:
+            return text.lower() in _TRUE
+        raise ConfigError(f"config argument {name}={text!r}: expected true or false")
+    for kind in (int, float):
+        if isinstance(default, kind):
+            try:
+                return kind(text)
+            except ValueError:
+                expected = "a whole number" if kind is int else "a number"
+                raise ConfigError(f"config argument {name}={text!r}: expected {expected}") from None
+    return text

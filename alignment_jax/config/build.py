@@ -1,0 +1,218 @@
+"""From a configuration to an experiment: every name becomes a function, every duration a number of steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from alignment_jax import data, models, sampling
+from alignment_jax.config.clusters import with_cluster_sizes
+from alignment_jax.config.durations import parse_duration
+from alignment_jax.config.inputs import (
+    Inputs,
+    build_inputs,
+    check_kinds,
+    evaluation_split,
+    tokenizer_for,
+    training_batches,
+)
+from alignment_jax.config.methods import Facts, build_objective, learns_temperature, needs_cluster_sizes
+from alignment_jax.config.resident import resident_tables
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.experiment import Experiment, Model, Plan
+from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
+from alignment_jax.train.optimizer import learning_rate_schedule, make_optimizer
+from alignment_jax.train.step import AXIS
+
+SAMPLERS = ("shuffle",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """An experiment with what the command line also needs: the data, its inputs and notes for the person."""
+
+    experiment: Experiment
+    splits: dict[str, data.PairSplit]
+    inputs: Inputs
+    modalities: tuple[str, str]
+    notes: tuple[str, ...]
+
+
+def load_source(config: ConfigDict) -> data.PairSource:
+    """The configuration's data set with train, val and test."""
+    source = data.load(config.data, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    split = data.with_splits(source, seed=config.data_seed)
+    if "train" not in split.splits:
+        raise ConfigError(f"{config.data}: no sample is in the split 'train'; training needs one")
+    return split
+
+
+def build(
+    config: ConfigDict, *, source: data.PairSource | None = None, tokenizer_file: pathlib.Path | None = None
+) -> Built:
+    """Everything that `train.fit` needs. Nothing is written.
+
+    Args:
+      config: the configuration, complete.
+      source: the data set, when it is already at hand.
+      tokenizer_file: a tokenizer that an earlier part of the same run saved.
+
+    Raises:
+      ConfigError, DataError: one line that names the setting, or the file and row.
+    """
+    source = load_source(config) if source is None else source
+    train = source.splits["train"]
+    check_kinds(config.model.name, train, config.data)
+    train, sizes = train.replace(stat=None, stat_b=None), None  # a batch carries only what its methods read
+    if needs_cluster_sizes(config):
+        train, sizes = with_cluster_sizes(config, source.splits["train"])
+    tokenizer = tokenizer_for(config, train, tokenizer_file)
+    inputs = build_inputs(config, (train.a.kind, train.b.kind), hints=source.hints, tokenizer=tokenizer)
+    splits = {**source.splits, "train": train}
+    prepared = {name: inputs.prepared(split) for name, split in splits.items()}
+    train = prepared["train"]
+
+    devices = _devices(config)
+    batch_size = _batch_size(config, len(train))
+    steps_per_epoch = max(1, len(train) // batch_size)
+    total_steps = parse_duration(config.train.duration, name="train.duration").steps(
+        steps_per_epoch=steps_per_epoch, batch_size=batch_size
+    )
+    if total_steps < 1:
+        raise ConfigError(f"train.duration is {config.train.duration!r}: there is nothing to train")
+
+    def steps(text: str, name: str) -> int:
+        return parse_duration(text, name=name).steps(
+            steps_per_epoch=steps_per_epoch, batch_size=batch_size, total_steps=total_steps
+        )
+
+    latents = train.a.kind == "embedding"
+    scales = (_scale(train.a), _scale(train.b)) if latents and config.perturb.relative else (None, None)
+    objective = build_objective(config, Facts(steps, total_steps, sizes=sizes, scales=scales, latents=latents))
+    accumulate = config.optimizer.accumulate
+    updates = max(1, total_steps // max(1, accumulate))
+    schedule = learning_rate_schedule(
+        config.optimizer.schedule,
+        peak=config.optimizer.learning_rate,
+        final=config.optimizer.final_learning_rate,
+        warmup_steps=steps(config.optimizer.warmup, "optimizer.warmup") // max(1, accumulate),
+        total_steps=updates,
+    )
+    optimizer = make_optimizer(
+        config.optimizer.name,
+        schedule,
+        mask=models.decay_mask,
+        **{name: config.optimizer[name] for name in ("weight_decay", "b1", "b2", "momentum", "clip", "accumulate")},
+    )
+    if config.sampling.name not in SAMPLERS:
+        raise ConfigError(f"sampling.name is {config.sampling.name!r}; it must be one of {', '.join(SAMPLERS)}")
+    model = build_model(config, tokenizer=tokenizer, several=len(devices) > 1)
+    first_batch = inputs.first_batch(train)
+    if config.optimizer.micro_batch:
+        _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
+        refuse_batch_statistics(model_state)
+        cached = in_micro_batches(model.apply, micro_batch=config.optimizer.micro_batch)
+        model = dataclasses.replace(model, apply=cached)
+    tables, shown = resident_tables(config, train)
+    experiment = Experiment(
+        config=config.to_dict(),
+        seed=config.seed,
+        model=model,
+        objective=objective,
+        optimizer=optimizer,
+        learning_rate=lambda step: float(schedule(step // max(1, accumulate))),
+        plan=Plan(
+            total_steps=total_steps,
+            log_every=steps(config.log.interval, "log.interval"),
+            evaluate_every=steps(config.eval.interval, "eval.interval"),
+            save_every=steps(config.checkpoint.interval, "checkpoint.interval"),
+            patience=config.eval.patience,
+            metric=config.eval.metric,
+            average_decay=config.optimizer.ema,
+            accumulate=accumulate,
+            keep_checkpoints=config.checkpoint.keep,
+        ),
+        batch_size=batch_size,
+        order=lambda epoch: sampling.shuffle_order(len(train), epoch=epoch, seed=config.seed),
+        batches=training_batches(config, shown, inputs),
+        first_batch=first_batch,
+        evaluations={
+            name: evaluation_split(config, split, inputs) for name, split in prepared.items() if name != "train"
+        },
+        devices=devices,
+        halves=config.perturb.fusemix > 0,
+        tables=tables,
+    )
+    return Built(experiment, splits, inputs, source.modalities, (*source.notes, *source.problems))
+
+
+def build_model(config: ConfigDict, *, tokenizer: Any = None, several: bool = False) -> Model:
+    """The model as pure functions, with the temperature of `config.temperature`."""
+    options = config.model.to_dict()
+    name = options.pop("name")
+    low, high = config.temperature.min, config.temperature.max
+    options |= {
+        "temperature": config.temperature.init,
+        "temperature_min": low,
+        "temperature_max": high,
+        "learned_temperature": learns_temperature(config),
+        "learned_bias": config.loss.name == "sigmoid",
+    }
+    if tokenizer is not None and isinstance(options.get("encoder_b"), dict):
+        options["encoder_b"] |= {"vocab_size": tokenizer.vocab_size}
+        if options["encoder_b"]["name"] == "transformer":
+            options["encoder_b"] |= {"max_length": config.input.max_length}
+    module = models.build(name, axis_name=AXIS if several else None, **options)
+
+    def init(key: jax.Array, a: np.ndarray, b: np.ndarray):
+        variables = dict(jax.jit(module.init)(key, jnp.asarray(a), jnp.asarray(b)))
+        return variables.pop("params"), variables
+
+    def apply(params, model_state, a, b, *, train, rows, where, key):
+        outputs, changed = module.apply(
+            {"params": params, **model_state},
+            a,
+            b,
+            train=train,
+            rows=rows,
+            where=where,
+            rngs={"dropout": key},
+            mutable=list(model_state),
+        )
+        return outputs, {**model_state, **changed}
+
+    def encode(method: str):
+        return lambda params, model_state, items: module.apply({"params": params, **model_state}, items, method=method)
+
+    return Model(
+        init=init,
+        apply=apply,
+        encode_a=encode("encode_a"),
+        encode_b=encode("encode_b"),
+        project=lambda params: models.clamp_temperature(params, temperature_min=low, temperature_max=high),
+    )
+
+
+def _devices(config: ConfigDict) -> list[jax.Device]:
+    devices, wanted = jax.devices(), config.train.devices
+    if wanted > len(devices) or wanted < 0:
+        raise ConfigError(f"train.devices is {wanted}, but there are {len(devices)} devices; 0 takes all of them")
+    return devices[:wanted] if wanted else devices
+
+
+def _batch_size(config: ConfigDict, n: int) -> int:
+    """The batch size, or the whole training split where that is smaller."""
+    if config.input.batch_size < 1:
+        raise ConfigError(f"input.batch_size must be at least 1, got {config.input.batch_size}")
+    return min(config.input.batch_size, n)
+
+
+def _scale(column: data.Column) -> jax.Array:
+    """Standard deviation of all numbers of a column of latents: the unit of relative noise."""
+    return jnp.float32(np.std(column.read(np.arange(len(column))), dtype=np.float64))

@@ -1,0 +1,58 @@
+"""Where the size of a sample's cluster comes from: the data's own counts, its classes, or K-Means on its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError
+
+Sizes = tuple[data.PairSplit, tuple[float, float]]
+
+
+def with_cluster_sizes(config: ConfigDict, train: data.PairSplit) -> Sizes:
+    """The training split with a cluster size for every sample, and the smallest and largest of them.
+
+    Raises:
+      ConfigError: an unknown source, or one that this data set does not have.
+    """
+    section = config.clusters
+    if section.source not in SOURCES:
+        raise ConfigError(f"clusters.source is {section.source!r}; it must be one of {', '.join(SOURCES)}")
+    if section.count < 0:
+        raise ConfigError(f"clusters.count must be at least 0 (0: chosen from the data), got {section.count}")
+    return SOURCES[section.source](section, config.data_seed, train)
+
+
+def _from_data(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes:
+    known = train.stat_b if train.stat_b is not None else train.stat
+    if known is not None:
+        return train, (float(known.min()), float(known.max()))
+    return (_from_labels if train.label is not None else _from_texts)(section, seed, train)
+
+
+def _from_labels(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes:
+    if train.label is None:
+        raise ConfigError("clusters.source is 'label', but this data set has no labels; use kmeans")
+    return _with(train, data.class_counts(train.label))
+
+
+def _from_texts(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes:
+    texts = train.b.read(np.arange(len(train.b)))
+    features = data.caption_features(texts, seed=seed) if train.b.kind == "text" else np.asarray(texts)
+    items = data.mean_by_item(features, train.b_to_a, len(train.a))
+    return _with(train, data.cluster_sizes(items, clusters=section.count or None, seed=seed))
+
+
+def _with(train: data.PairSplit, sizes: data.ClusterSizes) -> Sizes:
+    return train.replace(stat=sizes.size, stat_b=None), (sizes.min_size, sizes.max_size)
+
+
+SOURCES: dict[str, Callable[[ConfigDict, int, data.PairSplit], Sizes]] = {
+    "data": _from_data,
+    "label": _from_labels,
+    "kmeans": _from_texts,
+}

@@ -1,0 +1,174 @@
+"""Every setting there is, with its default: one section a concern, every method off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alignment_jax.core.errors import ConfigError
+
+
+def adapters() -> ConfigDict:
+    """Settings of the adapters on frozen latents (see `models.Adapters`)."""
+    return ConfigDict(
+        {
+            "name": "adapters",
+            "dim": 512,
+            "blocks_a": 1,
+            "blocks_b": 1,
+            "expansion": 4.0,
+            "dropout": 0.3,
+            "final_norm": True,
+            "input_norm": "none",
+            "zero_init": True,
+            "dtype": "float32",
+        }
+    )
+
+
+_IMAGE_ENCODERS: dict[str, dict[str, Any]] = {
+    "vit": {"patch_size": 8, "width": 192, "depth": 6, "heads": 3, "dropout": 0.0},
+    "convnet": {"widths": (32, 64, 128), "norm": "group"},
+    "resnet18": {"width": 64, "norm": "group", "stem": "auto"},
+    "resnet50": {"width": 64, "norm": "group", "stem": "auto"},
+}
+_TEXT_ENCODERS: dict[str, dict[str, Any]] = {
+    "transformer": {"width": 192, "depth": 3, "heads": 3, "pooling": "mean", "dropout": 0.0},
+    "lstm": {"embedding_width": 128, "width": 256, "bidirectional": True, "pooling": "mean", "dropout": 0.0},
+}
+
+
+def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
+    """Settings of two encoders trained on raw images and texts (see `models.TwoTower`).
+
+    Args:
+      image: "vit", "convnet", "resnet18" or "resnet50".
+      text: "transformer" or "lstm".
+
+    Raises:
+      ConfigError: another name.
+
+    >>> two_tower("resnet18", "lstm").encoder_a.name
+    'resnet18'
+    """
+    for name, known in ((image, _IMAGE_ENCODERS), (text, _TEXT_ENCODERS)):
+        if name not in known:
+            raise ConfigError(f"unknown encoder {name!r}; known: {', '.join(known)}")
+    return ConfigDict(
+        {
+            "name": "two_tower",
+            "dim": 128,
+            "encoder_a": {"name": image, **_IMAGE_ENCODERS[image]},
+            "encoder_b": {"name": text, **_TEXT_ENCODERS[text]},
+            "dtype": "float32",
+        }
+    )
+
+
+def default() -> ConfigDict:
+    """The whole configuration tree for contrastive alignment, ready to be changed by a config file.
+
+    Durations are strings with units (`"30 epochs"`, `"100 steps"`, `"10 percent"`); percent is of the whole training.
+
+    >>> config = default()
+    >>> config.loss.name, config.train.duration
+    ('infonce', '30 epochs')
+    """
+    config = ConfigDict()
+    config.name = "experiment"
+    config.seed = 0
+    config.data = "synthetic"
+    # Generates and divides the data; apart from `seed`, so that runs with several seeds see the same splits.
+    config.data_seed = 0
+
+    # How samples become batches. cache_mib: memory for decoded images. resident: "on" keeps frozen latents on the device,
+    # "auto" does where they fit in cache_mib, "off" sends every batch there. on_bad_sample: "error" stops at the first
+    # unusable sample, "skip" leaves it out.
+    config.input = ConfigDict(
+        {
+            "batch_size": 128,
+            "image_size": 64,
+            "crop_min_area": 0.6,
+            "flip": True,
+            "views": "first",
+            "vocab_size": 4096,
+            "max_length": 32,
+            "threads": 2,
+            "cache_mib": 1024,
+            "resident": "auto",
+            "on_bad_sample": "error",
+        }
+    )
+    config.model = adapters()
+
+    # similarity: how the n x n matrix is held (see losses.infonce); "auto" chooses from the size and the devices.
+    config.loss = ConfigDict({"name": "infonce", "similarity": "auto"})
+    config.temperature = ConfigDict(
+        {
+            "init": 0.07,
+            "min": 0.001,
+            "max": 0.5,
+            "learned": True,
+            # "none" leaves the model's own temperature; "cosine" and "mm_ts" replace it by a schedule.
+            "schedule": "none",
+            "period": "20 percent",
+            "alpha": 0.08,
+            "min_shift": 0.05,
+            "max_shift": 0.20,
+        }
+    )
+    config.margin = ConfigDict(
+        {
+            "value": 0.2,
+            "schedule": "none",
+            "period": "20 percent",
+            "alpha": 0.08,
+            "min_shift": 0.05,
+            "max_shift": 0.20,
+        }
+    )
+    # Where MM-TS finds the size of a sample's cluster: "data" (the set's own sizes, else its classes, else K-Means),
+    # "label" (the size of its class), "kmeans" (on the texts). count: clusters of K-Means, 0 for chosen from the data.
+    config.clusters = ConfigDict({"source": "data", "count": 0})
+    config.smoothing = ConfigDict({"schedule": "constant", "start": 0.0, "end": 0.0})
+    # sigma: noise on the frozen latents; fusemix: the a of Beta(a, a), 0 for no mixing.
+    config.perturb = ConfigDict({"sigma": 0.0, "relative": False, "fusemix": 0.0})
+    config.weighting = ConfigDict(
+        {
+            "signal": "fixed",
+            "mode": "proportional",
+            "decay": 0.9,
+            "strength": 1.0,
+            "floor": 0.0,
+            "warmup": "0 steps",
+        }
+    )
+    config.sampling = ConfigDict({"name": "shuffle"})
+
+    # accumulate: batches to one update, each with a loss of its own. micro_batch: rows a device encodes at once, the loss
+    # still over the whole batch (gradient caching), 0 for all.
+    config.optimizer = ConfigDict(
+        {
+            "name": "adamw",
+            "learning_rate": 1e-3,
+            "final_learning_rate": 0.0,
+            "schedule": "cosine",
+            "warmup": "5 percent",
+            "weight_decay": 0.1,
+            "b1": 0.9,
+            "b2": 0.999,
+            "momentum": 0.9,
+            "clip": 1.0,
+            "accumulate": 1,
+            "micro_batch": 0,
+            "ema": 0.0,
+        }
+    )
+    config.train = ConfigDict({"duration": "30 epochs", "devices": 0})
+    # metric: what "best" means, always on val; patience: evaluations without improvement before stopping, 0 for never.
+    config.eval = ConfigDict({"interval": "1 epochs", "metric": "val/rsum", "patience": 0, "batch_size": 256})
+    config.checkpoint = ConfigDict({"interval": "1 epochs", "keep": 2})
+    config.log = ConfigDict({"interval": "10 steps", "tensorboard": True})
+    config.report = ConfigDict({"gallery": 24})
+    return config

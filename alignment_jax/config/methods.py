@@ -1,0 +1,153 @@
+"""From the configuration's method sections to the objective: names become functions, durations become steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from alignment_jax import schedules, weighting
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.types import Array
+from alignment_jax.train import objective
+from alignment_jax.train.perturbation import latent_perturbation
+
+# loss -> (per-pair loss, the section whose value is the anchor's strength)
+LOSSES: dict[str, tuple[Callable[[str], objective.PairLoss], str]] = {
+    "infonce": (objective.infonce_loss, "temperature"),
+    "max_margin": (objective.max_margin_loss, "margin"),
+    "sigmoid": (objective.sigmoid_loss, "temperature"),
+}
+SMOOTHINGS: dict[str, Callable[[float, float, int], Callable[..., jax.Array]]] = {
+    "constant": lambda start, end, steps: schedules.constant(start),
+    "linear": schedules.linear,
+    "cosine": schedules.cosine,
+}
+STRENGTH_SCHEDULES = ("none", "cosine", "mm_ts")
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the methods must know of the data: range of cluster sizes, scale of each side's latents, step counts."""
+
+    steps: Callable[[str, str], int]
+    total_steps: int
+    sizes: tuple[float, float] | None = None
+    scales: tuple[Array | None, Array | None] = (None, None)
+    latents: bool = True
+
+
+def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
+    """The contrastive objective with every method that the configuration turns on.
+
+    Raises:
+      ConfigError: an unknown name, a value out of range, or a method that this data cannot serve.
+    """
+    if config.loss.name not in LOSSES:
+        raise ConfigError(f"loss.name is {config.loss.name!r}; it must be one of {', '.join(sorted(LOSSES))}")
+    make_loss, section = LOSSES[config.loss.name]
+    temperature = _strength(config.temperature, "temperature", facts, objective.model_temperature)
+    margin = config.margin.value
+    if section == "margin" and margin < 0:
+        raise ConfigError(f"margin.value must be at least 0, got {margin}")
+    strength = temperature
+    if section == "margin":
+        strength = _strength(config.margin, "margin", facts, lambda step, stat, outputs: jnp.float32(margin))
+    return objective.Contrastive(
+        pair_loss=make_loss(config.loss.similarity),
+        strength=strength,
+        temperature=temperature,
+        smoothing=_smoothing(config, facts),
+        perturb=_perturb(config, facts),
+        weighting=_weighting(config, facts),
+        reported=lambda step: {"noise_sigma": jnp.float32(config.perturb.sigma)},
+    )
+
+
+def learns_temperature(config: ConfigDict) -> bool:
+    """Whether the model's own temperature is in use at all, and trained."""
+    used = config.loss.name != "max_margin" and config.temperature.schedule == "none"
+    return used and bool(config.temperature.learned)
+
+
+def needs_cluster_sizes(config: ConfigDict) -> bool:
+    """Whether any schedule asks for the size of a sample's cluster."""
+    return "mm_ts" in (config.temperature.schedule, config.margin.schedule)
+
+
+def _strength(section: ConfigDict, name: str, facts: Facts, fixed: objective.PerAnchor) -> objective.PerAnchor:
+    if section.schedule not in STRENGTH_SCHEDULES:
+        known = ", ".join(STRENGTH_SCHEDULES)
+        raise ConfigError(f"{name}.schedule is {section.schedule!r}; it must be one of {known}")
+    if section.schedule == "none":
+        return fixed
+    period = facts.steps(section.period, f"{name}.period")
+    if section.schedule == "cosine":
+        cosine = schedules.cosine_temperature(section.min_shift, section.max_shift, period)
+        return lambda step, stat, outputs: cosine(step)
+    if facts.sizes is None:
+        raise ConfigError(f"{name}.schedule=mm_ts needs the size of every sample's cluster")
+    modulated = schedules.mm_ts(
+        alpha=section.alpha,
+        period=period,
+        min_shift=section.min_shift,
+        max_shift=section.max_shift,
+        min_size=facts.sizes[0],
+        max_size=facts.sizes[1],
+    )
+
+    def strength(step: jax.Array, stat: Array | None, outputs: Mapping[str, Array]) -> Array:
+        del outputs
+        if stat is None:
+            raise ValueError("the batch has no 'stat': MM-TS needs the size of every sample's cluster")
+        return modulated(step, stat)
+
+    return strength
+
+
+def _smoothing(config: ConfigDict, facts: Facts) -> Callable[[jax.Array], Array]:
+    section = config.smoothing
+    if section.schedule not in SMOOTHINGS:
+        known = ", ".join(sorted(SMOOTHINGS))
+        raise ConfigError(f"smoothing.schedule is {section.schedule!r}; it must be one of {known}")
+    for name in ("start", "end"):
+        if not 0.0 <= section[name] < 1.0:
+            raise ConfigError(f"smoothing.{name} must be in [0, 1), got {section[name]}")
+    if config.loss.name != "infonce" and (section.start or section.end):
+        raise ConfigError(
+            f"smoothing needs the targets of a softmax: loss.name={config.loss.name} has none, use infonce"
+        )
+    return SMOOTHINGS[section.schedule](section.start, section.end, facts.total_steps)
+
+
+def _perturb(config: ConfigDict, facts: Facts) -> objective.Perturb | None:
+    section = config.perturb
+    for name in ("sigma", "fusemix"):
+        if section[name] < 0:
+            raise ConfigError(f"perturb.{name} must be at least 0, got {section[name]}")
+    if (section.sigma or section.fusemix) and not facts.latents:
+        raise ConfigError("perturb acts on frozen latents; this data set holds raw images or texts: run extract first")
+    scales: Any = facts.scales if section.relative else (None, None)
+    return latent_perturbation(sigma=section.sigma, scales=scales, fusemix=section.fusemix)
+
+
+def _weighting(config: ConfigDict, facts: Facts):
+    section = config.weighting
+    warmup = facts.steps(section.warmup, "weighting.warmup")
+    pair = weighting.directional(
+        section.signal,
+        decay=section.decay,
+        mode=section.mode,
+        strength=section.strength,
+        floor=section.floor,
+        warmup_steps=warmup,
+    )
+    if section.signal == "fixed":
+        return None
+    if config.loss.name == "sigmoid":
+        raise ConfigError("weighting weighs the two directions of a loss; loss.name=sigmoid has only one, use infonce")
+    return pair

@@ -1,0 +1,59 @@
+"""Whether the training set lives on the device, and the split of row numbers that is read instead."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError
+
+CHOICES = ("auto", "on", "off")
+Tables = dict[str, np.ndarray]
+
+
+def resident_tables(config: ConfigDict, split: data.PairSplit) -> tuple[Tables | None, data.PairSplit]:
+    """The training split as tables for the device, and a split whose items are numbers of their rows.
+
+    Returns:
+      (tables, split of numbers), or (None, split) when batches are to be sent to the device one by one.
+
+    Raises:
+      ConfigError: input.resident is unknown, or "on" where it cannot be.
+    """
+    choice = config.input.resident
+    if choice not in CHOICES:
+        raise ConfigError(f"input.resident is {choice!r}; it must be one of {', '.join(CHOICES)}")
+    if choice == "off":
+        return None, split
+    a, b = split.a, split.b
+    obstacle = ""
+    if jax.process_count() > 1:
+        obstacle = "only one process can train with it"
+    elif not (isinstance(a, data.ArrayColumn) and isinstance(b, data.ArrayColumn) and a.kind == b.kind == "embedding"):
+        obstacle = "only frozen latents can live on the device"
+    elif choice == "auto" and _bytes(a) + _bytes(b) > config.input.cache_mib << 20:
+        obstacle = "too large"
+    if obstacle:
+        if choice == "on":
+            raise ConfigError(f"input.resident is 'on', but {obstacle}; use 'auto' or 'off'")
+        return None, split
+    (table_a, numbers_a), (table_b, numbers_b) = _numbered(a), _numbered(b)
+    return {"a": table_a, "b": table_b}, split.replace(a=numbers_a, b=numbers_b)
+
+
+def _bytes(column: data.ArrayColumn) -> int:
+    return len(column) * column.num_views * column.array[:1].nbytes
+
+
+def _numbered(column: data.ArrayColumn) -> tuple[np.ndarray, data.ArrayColumn]:
+    """All items in all their views as one table, and a column that reads as their row numbers in it."""
+    views = (column.array, *column.views)
+    if column.rows is not None:
+        views = tuple(view[column.rows] for view in views)
+    table = np.concatenate(views) if len(views) > 1 else views[0]
+    numbers = np.arange(len(table), dtype=np.int32).reshape(len(views), -1)
+    return table, dataclasses.replace(column, array=numbers[0], rows=None, views=tuple(numbers[1:]))

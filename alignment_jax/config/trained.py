@@ -1,0 +1,115 @@
+"""A finished run as something to use: its model, its parameters, and how it reads data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+from ml_collections import ConfigDict
+
+from alignment_jax import data, evals
+from alignment_jax.config.build import build_model, load_source
+from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split
+from alignment_jax.core.errors import DataError, RunError, UserError
+from alignment_jax.core.types import PyTree
+from alignment_jax.train import checkpoint
+from alignment_jax.train.loop import Evaluator
+from alignment_jax.train.workdir import read_config
+
+TOKENIZER, SIGNATURE = "tokenizer.json", "inputs.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The best checkpoint on val of one workdir."""
+
+    config: ConfigDict
+    step: int
+    inputs: Inputs
+    variables: PyTree
+    _evaluator: Evaluator
+
+    def embed(self, split: data.PairSplit) -> evals.Embedded:
+        """Embeddings of every item of both sides of a split."""
+        prepared = self.inputs.prepared(split)
+        return self._evaluator(self.variables, evaluation_split(self.config, prepared, self.inputs))
+
+
+def signature(split: data.PairSplit, sample: tuple[Any, Any]) -> dict[str, Any]:
+    """What a model was trained to read: kind and shape of one item of each side."""
+    return {
+        side: {"kind": column.kind, "shape": list(array.shape[1:])}
+        for side, column, array in (("a", split.a, sample[0]), ("b", split.b, sample[1]))
+    }
+
+
+def open_source(workdir: pathlib.Path, spec: str | None) -> tuple[ConfigDict, data.PairSource]:
+    """The configuration of a workdir and a data set to use its model on.
+
+    The run's own data set keeps the splits of the run, also where those were cut by hash. Another one is used as it
+    is: without split information it is the single split "all".
+
+    Raises:
+      UserError: the workdir holds no run.
+    """
+    found = read_config(workdir)
+    if found is None:
+        raise UserError(f"{workdir} holds no run (no config.json); give the --workdir of a finished training")
+    config = ConfigDict(found)
+    if spec is None or spec == config.data:
+        return config, load_source(config)
+    return config, data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+
+
+def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSource) -> Trained:
+    """The model of a workdir, ready for the items of `source`.
+
+    Raises:
+      DataError: the source's items are not of the kind or the size that the model was trained on.
+      RunError: there is no usable checkpoint.
+    """
+    split = next(iter(source.splits.values()))
+    kinds = (split.a.kind, split.b.kind)
+    tokenizer_file = workdir / TOKENIZER
+    tokenizer = data.Tokenizer.load(tokenizer_file) if tokenizer_file.is_file() else None
+    expected = _read_signature(workdir)
+    for side, kind in zip(("a", "b"), kinds, strict=True):
+        if kind != expected[side]["kind"]:
+            raise DataError(
+                f"{source.spec}: side {side} holds {kind} items, but the model was trained on {expected[side]['kind']}"
+            )
+    inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
+    # Two items are enough to see shapes, and a whole split of images is not prepared for them.
+    sample = inputs.first_batch(inputs.prepared(split.subset(np.arange(min(2, len(split.a))))))
+    for side, found in signature(split, sample).items():
+        if found["shape"] != expected[side]["shape"]:
+            raise DataError(
+                f"{source.spec}: an item of side {side} has shape {found['shape']}, but the model was trained on "
+                f"{expected[side]['shape']}; use the encoder that made the training data"
+            )
+    model = build_model(config, tokenizer=tokenizer)
+    params, model_state = jax.eval_shape(model.init, jax.random.key(0), *sample)
+    target = checkpoint.abstract(
+        {"params": params, "model_state": model_state}, SingleDeviceSharding(jax.local_devices()[0])
+    )
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+    try:
+        restored = checkpoints.restore(target, kind=checkpoint.BEST)
+    finally:
+        checkpoints.close()
+    if restored is None:
+        raise RunError(f"{workdir} has no checkpoint yet; run the train command again to go on with it")
+    return Trained(config, restored.step, inputs, restored.state, Evaluator(model))
+
+
+def _read_signature(workdir: pathlib.Path) -> dict[str, Any]:
+    path = workdir / SIGNATURE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); run the train command again to restore it") from error

@@ -1,0 +1,33 @@
+"""Image-text alignment on frozen latents: an embeddings file and two small adapters.
+
+    alignment-jax train --config configs/flickr8k_frozen.py:data=embeddings:FILE.npz --workdir runs/frozen
+"""
+
+from alignment_jax import config
+
+
+def get_config(arg=None):
+    arg = config.parse_arg(arg)
+    c = config.default()
+    c.name = "Flickr8k, frozen latents"
+    c.data = "embeddings:flickr8k.npz"
+    # Few pairs: plain linear maps, the whole set in one batch, and strong noise instead of deep adapters.
+    c.model = config.adapters()
+    c.model.blocks_a = c.model.blocks_b = 0
+    c.model.final_norm = False
+    c.model.input_norm = "l2"
+    c.input.batch_size = 600
+    c.perturb.sigma = 0.7
+    c.perturb.relative = True
+    c.optimizer.weight_decay = 1.0
+    c.train.duration = "150 epochs"
+    c.eval.interval = "5 epochs"
+    c.checkpoint.interval = "25 epochs"
+    if arg.runlocal:
+        c.model.dim = 64
+        c.input.batch_size = 128
+        c.train.duration = "3 epochs"
+        c.eval.interval = "1 epochs"
+    if arg.data:
+        c.data = arg.data
+    return c

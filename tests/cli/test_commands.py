@@ -1,0 +1,252 @@
+"""The commands as a user types them, in one process."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import FAST, write_embeddings
+
+from alignment_jax.cli.main import main
+
+KEYS = {f"{way}_R@{k}" for way in ("a2b", "b2a") for k in (1, 5, 10)} | {"rsum"}
+
+
+def test_train_leaves_everything_in_the_workdir(frozen_run):
+    workdir, _ = frozen_run
+    names = {path.name for path in workdir.iterdir()}
+    assert names >= {
+        "config.json", "environment.json", "metrics.jsonl", "checkpoints", "tensorboard", "report.html", "log.txt",
+        "results.json", "inputs.json",
+    }  # fmt: skip
+    results = json.loads((workdir / "results.json").read_text())
+    assert set(results) == {"val", "test"}
+    assert set(results["test"]) == KEYS
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    last = rows[-1]
+    assert {
+        "train/loss",
+        "train/weight_ab",
+        "train/weight_ba",
+        "train/temperature_mean",
+        "train/learning_rate",
+    } <= last.keys()
+    assert {f"val/{key}" for key in KEYS} <= last.keys()
+
+
+def test_training_learns(frozen_run):
+    workdir, _ = frozen_run
+    results = json.loads((workdir / "results.json").read_text())
+    chance = 100 * (0.1 + 0.5 + 1.0) * 2  # 10 items in a split
+    assert results["test"]["rsum"] > chance
+
+
+def test_val_results_are_those_of_the_best_step(frozen_run):
+    workdir, _ = frozen_run
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    best = max(row["val/rsum"] for row in rows if "val/rsum" in row)
+    assert json.loads((workdir / "results.json").read_text())["val"]["rsum"] == pytest.approx(best, abs=1e-4)
+
+
+def test_the_same_command_again_changes_no_number(frozen_run):
+    workdir, arguments = frozen_run
+    before = (workdir / "metrics.jsonl").read_bytes(), (workdir / "results.json").read_bytes()
+    assert main(arguments) == 0
+    assert ((workdir / "metrics.jsonl").read_bytes(), (workdir / "results.json").read_bytes()) == before
+
+
+def test_another_configuration_is_refused_and_nothing_is_touched(frozen_run, capsys):
+    workdir, arguments = frozen_run
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    assert main([*arguments, "--config.seed=5"]) == 2
+    assert "seed: 0 -> 5" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+@pytest.mark.parametrize("kind", ["frozen_run", "raw_run"])
+def test_evaluate_repeats_the_results(kind, request, tmp_path, capsys):
+    workdir, _ = request.getfixturevalue(kind)
+    out = tmp_path / "metrics.json"
+    assert main(["evaluate", "--workdir", str(workdir), "--json", str(out)]) == 0
+    assert "rsum" in capsys.readouterr().out
+    expected = json.loads((workdir / "results.json").read_text())["test"]
+    assert json.loads(out.read_text()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_evaluate_on_other_data_with_and_without_splits(frozen_run, tmp_path, capsys):
+    workdir, _ = frozen_run
+    other = write_embeddings(tmp_path / "other.npz", n=24, seed=7)
+    whole = write_embeddings(tmp_path / "whole.npz", n=24, seed=7, split=False)
+    out = tmp_path / "metrics.json"
+    assert main(["evaluate", "--workdir", str(workdir), "--data", f"embeddings:{other}", "--json", str(out)]) == 0
+    assert "4 of image, 8 of text" in capsys.readouterr().out
+    assert main(["evaluate", "--workdir", str(workdir), "--data", f"embeddings:{whole}", "--json", str(out)]) == 0
+    assert "all of it is used" in capsys.readouterr().out
+    # 24 items the model never saw: it generalises, or the shared code was not learned
+    assert json.loads(out.read_text())["b2a_R@10"] > 100 * 10 / 24
+
+
+def test_evaluation_of_held_out_data_needs_no_training_data(frozen_run, tmp_path, embeddings):
+    """The checkpoint is enough: the training file may be gone."""
+    workdir, _ = frozen_run
+    other = write_embeddings(tmp_path / "other.npz", n=24, seed=8)
+    moved = embeddings.with_suffix(".moved")
+    embeddings.rename(moved)
+    try:
+        assert main(["evaluate", "--workdir", str(workdir), "--data", f"embeddings:{other}"]) == 0
+    finally:
+        moved.rename(embeddings)
+
+
+@pytest.mark.parametrize("kind", ["frozen_run", "raw_run"])
+def test_embed_writes_an_embeddings_file(kind, request, tmp_path):
+    workdir, _ = request.getfixturevalue(kind)
+    out = tmp_path / "embeddings.npz"
+    assert main(["embed", "--workdir", str(workdir), "--out", str(out)]) == 0
+    with np.load(out, allow_pickle=False) as arrays:
+        image, text, owner = arrays["image"], arrays["text"], arrays["text_to_image"]
+        assert image.dtype == text.dtype == np.float32
+        assert image.shape[1] == text.shape[1]
+        assert len(arrays["image_id"]) == len(arrays["split"]) == len(image)
+        assert len(arrays["caption"]) == len(owner) == len(text)
+        np.testing.assert_allclose(np.linalg.norm(image, axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, atol=1e-5)
+        assert set(owner) == set(range(len(image)))
+    assert main(["data", "--data", f"embeddings:{out}"]) == 0
+
+
+def test_embedded_vectors_have_the_reported_recall(frozen_run, tmp_path):
+    from alignment_jax import metrics
+
+    workdir, _ = frozen_run
+    out = tmp_path / "embeddings.npz"
+    main(["embed", "--workdir", str(workdir), "--out", str(out)])
+    with np.load(out, allow_pickle=False) as arrays:
+        test = np.flatnonzero(arrays["split"] == "test")
+        chosen = np.isin(arrays["text_to_image"], test)
+        owner = np.searchsorted(test, arrays["text_to_image"][chosen])
+        found = metrics.retrieval_recall(arrays["image"][test], arrays["text"][chosen], owner)
+    expected = json.loads((workdir / "results.json").read_text())["test"]
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, abs=1e-4)
+
+
+def test_data_describes(embeddings, capsys, tmp_path):
+    out = tmp_path / "description.json"
+    assert main(["data", "--data", f"embeddings:{embeddings}", "--json", str(out)]) == 0
+    assert "train" in capsys.readouterr().out
+    assert json.loads(out.read_text())
+
+
+BAD = {
+    "no command": ([], "usage"),
+    "unknown command": (["trian"], "unknown command 'trian'"),
+    "no workdir": (["train", "--config", "{configs}/quickstart.py"], "--workdir is missing"),
+    "no config": (["train", "--workdir", "{tmp}/w"], "--config is missing"),
+    "missing config": (["train", "--config", "{tmp}/none.py", "--workdir", "{tmp}/w"], "no file"),
+    "unknown argument": (
+        ["train", "--config", "{configs}/quickstart.py:runloca", "--workdir", "{tmp}/w"],
+        "error: unknown config argument 'runloca'; this config takes data, runlocal$",
+    ),
+    "unknown setting": (
+        ["train", "--config", "{configs}/quickstart.py", "--workdir", "{tmp}/w", "--config.optimizer.lr=1"],
+        "unknown setting lr",
+    ),
+    "wrong type": (
+        ["train", "--config", "{configs}/quickstart.py", "--workdir", "{tmp}/w", "--config.input.batch_size=many"],
+        "many",
+    ),
+    "unknown flag": (["train", "--folder", "x"], "folder"),
+    "stray word": (["evaluate", "now", "--workdir", "{tmp}/w"], "unexpected argument 'now'"),
+    "unknown source": (["data", "--data", "flicker:x"], "flickr"),
+    "missing data": (["data", "--data", "embeddings:{tmp}/none.npz"], r"none\.npz"),
+    "wrong model": (
+        ["train", "--config", "{configs}/flickr8k_frozen.py:data=synthetic", "--workdir", "{tmp}/w"],
+        r"flickr8k_raw\.py",
+    ),
+    "nothing trained": (["evaluate", "--workdir", "{tmp}/w"], "holds no run"),
+    "bad duration": (
+        ["train", "--config", "{configs}/quickstart.py", "--workdir", "{tmp}/w", "--config.train.duration=long"],
+        r"train\.duration",
+    ),
+    "bad loss": (
+        ["train", "--config", "{configs}/quickstart.py:runlocal", "--workdir", "{tmp}/w", "--config.loss.name=clip"],
+        "infonce, max_margin, sigmoid",
+    ),
+    "method for other data": (
+        ["train", "--config", "{configs}/quickstart.py:runlocal", "--workdir", "{tmp}/w", "--config.perturb.sigma=0.1"],
+        "frozen latents",
+    ),
+    "too many devices": (
+        ["train", "--config", "{configs}/quickstart.py:runlocal", "--workdir", "{tmp}/w", "--config.train.devices=99"],
+        "8 devices",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_mistakes_are_one_line_and_status_two(case, tmp_path, capsys, repository):
+    arguments, message = BAD[case]
+    filled = [text.format(configs=f"{repository}/configs", tmp=tmp_path) for text in arguments]
+    assert main(filled) == 2
+    captured = capsys.readouterr()
+    if case != "no command":
+        import re
+
+        lines = captured.err.strip().splitlines()
+        assert len(lines) == 1, lines
+        assert re.search(message, lines[0]), lines[0]
+        assert "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []  # nothing was made before the mistake was found
+
+
+def test_evaluate_refuses_data_of_another_kind_or_width(frozen_run, tmp_path, capsys):
+    workdir, _ = frozen_run
+    assert main(["evaluate", "--workdir", str(workdir), "--data", "synthetic:train=4,val=3,test=3,size=16"]) == 2
+    assert "trained on embedding" in capsys.readouterr().err
+    np.savez(tmp_path / "wide.npz", image=np.ones((4, 5)), text=np.ones((4, 10)), text_to_image=np.arange(4))
+    assert main(["evaluate", "--workdir", str(workdir), "--data", f"embeddings:{tmp_path}/wide.npz"]) == 2
+    assert "[5]" in capsys.readouterr().err
+    assert main(["evaluate", "--workdir", str(workdir), "--split", "validation"]) == 2
+    assert "train, val, test" in capsys.readouterr().err
+
+
+def test_help_and_version(capsys):
+    for arguments in (["--help"], ["train", "--help"], ["--version"]):
+        assert main(arguments) == 0
+        assert capsys.readouterr().out.strip()
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(ValueError, match="holds no run"):
+        main(["evaluate", "--workdir", "nowhere", "--debug"])
+
+
+def test_the_module_runs_as_the_console_script_does():
+    found = subprocess.run([sys.executable, "-m", "alignment_jax", "nonsense"], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "unknown command" in found.stderr
+
+
+def test_a_locked_workdir_is_refused(frozen_run, capsys):
+    from alignment_jax.train.workdir import locked
+
+    workdir, arguments = frozen_run
+    with locked(workdir):
+        assert main(arguments) == 2
+    assert "in use" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, embeddings, repository, capsys):
+    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,data=embeddings:{embeddings}"
+    arguments = ["train", "--config", config, "--workdir", str(tmp_path / "w"), *FAST, "--config.optimizer.clip=0.0"]
+    arguments += [
+        "--config.optimizer.learning_rate=1e38",
+        "--config.optimizer.name=sgd",
+        "--config.optimizer.warmup=0 steps",
+    ]
+    assert main(arguments) == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "is not finite" in line
+    assert "step " in line

@@ -1,0 +1,137 @@
+"""Every file in configs/ loads, refuses what it does not know, and its `runlocal` variant trains."""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+
+from alignment_jax import config as configs
+from alignment_jax.config.build import build
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.loop import fit
+
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+# What each reads in this test, in place of the data set that a clone does not have.
+DATA = {
+    "quickstart": "synthetic:train=64,val=16,test=16,size=16",
+    "flickr8k_raw": "synthetic:train=64,val=16,test=16,size=16",
+    "flickr8k_frozen": "embeddings:{latents}",
+}
+
+
+@pytest.fixture(scope="session")
+def latents(tmp_path_factory):
+    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("latents") / "pairs.npz"
+    splits = np.array(["train"] * 32 + ["val"] * 8 + ["test"] * 8)
+    np.savez(path, image=rng.normal(size=(48, 12)), text=rng.normal(size=(48, 10)), split=splits)
+    return path
+
+
+def get_config(name, arg=None):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(arg)
+
+
+def test_there_are_configs_and_each_has_data_for_this_test():
+    assert set(NAMES) == set(DATA)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_loads_and_has_the_sections_of_the_default(name):
+    assert set(get_config(name).keys()) == set(configs.default().keys())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_argument_is_refused(name):
+    with pytest.raises(ConfigError, match="unknown config argument 'nonsense'"):
+        get_config(name, "nonsense")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_is_an_argument(name):
+    assert get_config(name, "data=pairs:x.csv").data == "pairs:x.csv"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configs_import_nothing_but_the_config_room(name):
+    source = (FOLDER / f"{name}.py").read_text()
+    imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+    assert imports == ["from alignment_jax import config"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runlocal_trains(name, tmp_path, latents):
+    config = get_config(name, "runlocal,data=" + DATA[name].format(latents=latents))
+    config.train.duration, config.eval.interval, config.input.batch_size = "2 steps", "2 steps", 16
+    config.train.devices = 1
+    built = build(config)
+    finished = fit(built.experiment, tmp_path, quiet=True)
+    assert finished.position.step == 2
+    assert np.isfinite(finished.position.best_value)
+
+
+@pytest.mark.parametrize("image", ["vit", "convnet", "resnet18"])
+@pytest.mark.parametrize("text", ["transformer", "lstm"])
+def test_raw_encoders_are_arguments(image, text):
+    config = get_config("flickr8k_raw", f"image={image},text={text}")
+    assert (config.model.encoder_a.name, config.model.encoder_b.name) == (image, text)
+
+
+METHODS = {
+    "vals": {"weighting.signal": "variance"},
+    "modest_align": {"perturb.sigma": 0.01, "smoothing.start": 0.1},
+    "dynamic smoothing": {"smoothing.schedule": "cosine", "smoothing.start": 0.2, "smoothing.end": 0.0},
+    "fusemix": {"perturb.fusemix": 1.0},
+    "relative noise": {"perturb.sigma": 0.5, "perturb.relative": True},
+    "cosine temperature": {"temperature.schedule": "cosine"},
+    "mm_ts": {"temperature.schedule": "mm_ts"},
+    "mm_ts_margin": {"loss.name": "max_margin", "margin.schedule": "mm_ts"},
+    "sigmoid": {"loss.name": "sigmoid"},
+    "max_margin": {"loss.name": "max_margin"},
+    "max_margin, oscillating": {"loss.name": "max_margin", "margin.schedule": "cosine"},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_are_switched_on_by_their_section(method, tmp_path, latents):
+    config = get_config("flickr8k_frozen", f"runlocal,data=embeddings:{latents}")
+    config.train.duration, config.input.batch_size, config.train.devices = "2 steps", 16, 1
+    config.update_from_flattened_dict(METHODS[method])
+    assert fit(build(config).experiment, tmp_path, quiet=True).position.step == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss.name": "clip"}, "loss.name"),
+        ({"temperature.schedule": "sine"}, "temperature.schedule"),
+        ({"temperature.schedule": "mm_ts", "clusters.source": "guess"}, "clusters.source"),
+        ({"temperature.schedule": "mm_ts", "clusters.source": "label"}, "no labels"),
+        ({"temperature.schedule": "mm_ts", "temperature.alpha": 0.9}, "alpha"),
+        ({"smoothing.start": 1.0}, "smoothing.start"),
+        ({"smoothing.start": 0.1, "loss.name": "sigmoid"}, "smoothing"),
+        ({"smoothing.schedule": "quadratic"}, "smoothing.schedule"),
+        ({"perturb.sigma": -1.0}, "perturb.sigma"),
+        ({"weighting.signal": "mean"}, "signal"),
+        ({"weighting.signal": "variance", "loss.name": "sigmoid"}, "weighting"),
+        ({"margin.value": -0.1, "loss.name": "max_margin"}, "margin.value"),
+        ({"optimizer.name": "adam"}, "optimizer.name"),
+        ({"optimizer.schedule": "step"}, "optimizer.schedule"),
+        ({"optimizer.accumulate": 0}, "optimizer.accumulate"),
+        ({"optimizer.warmup": "200 percent"}, "optimizer.warmup"),
+        ({"optimizer.weight_decay": -1.0}, "weight_decay"),
+        ({"input.batch_size": 0}, "input.batch_size"),
+        ({"train.duration": "0 epochs"}, "train.duration"),
+        ({"sampling.name": "random"}, "sampling.name"),
+        ({"model.name": "clip"}, "model.name"),
+    ],
+)
+def test_settings_out_of_range_are_named(changes, message, latents):
+    config = get_config("flickr8k_frozen", f"runlocal,data=embeddings:{latents}")
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError, match=message):
+        build(config)
