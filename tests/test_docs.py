@@ -1,0 +1,46 @@
+"""Documentation that cannot rot: code blocks run, links and pictures exist, plots are drawn by their script."""
+
+import pathlib
+import re
+import runpy
+
+import pytest
+
+DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+def identify(path):
+    return path.relative_to(DOCS).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identify)
+def test_links_and_pictures_exist(page):
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identify)
+def test_code_blocks_run(page):
+    """The blocks of a page run in order and share their names, as a reader would type them."""
+    namespace = {}
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)):
+        exec(compile(block, f"{identify(page)}, block {number}", "exec"), namespace)
+
+
+@pytest.mark.slow
+def test_the_plots_are_what_their_script_draws(tmp_path):
+    """Same figures from the package's own functions: a changed schedule must not leave an old picture behind."""
+    plots = runpy.run_path(str(DOCS / "methods" / "plots.py"))
+    plots["main"]([], tmp_path)
+    drawn, kept = (sorted(path.name for path in folder.glob("*.svg")) for folder in (tmp_path, DOCS / "methods/images"))
+    assert drawn == kept
+    for name in drawn:
+        assert paths_of(tmp_path / name) == paths_of(DOCS / "methods/images" / name), name
+
+
+def paths_of(svg):
+    """Every curve of a picture, coordinates rounded to a tenth of a point: fonts and floats may differ a little."""
+    lines = re.findall(r'<path[^>]* d="([^"]+)"', svg.read_text(encoding="utf-8"))
+    return [[round(float(x)) for x in re.findall(r"-?\d+\.?\d*", line)] for line in lines if len(line) > 200]

@@ -1,0 +1,103 @@
+"""Every command and every piece of code in the README, run as a reader would, on small data."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.S | re.M)
+SCRIPTS = ("./quickstart.sh", "./test.sh --quick", "source .venv/bin/activate")
+COMMANDS = [text.strip() for language, text in BLOCKS if language == "bash" and text.strip() not in SCRIPTS]
+# A reader trains for minutes; the same commands must run here in seconds.
+SHORTER = [
+    ("configs/flickr8k_raw.py:data=", "configs/flickr8k_raw.py:runlocal,data="),
+    ("configs/flickr8k_frozen.py:data=", "configs/flickr8k_frozen.py:runlocal,data="),
+    ('--config.train.duration="20 epochs"', '--config.train.duration="2 steps" --config.model.encoder_a.width=4'),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder: the configs, a CSV with images, two files of latents."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(REPOSITORY / "configs", folder / "configs")
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    (folder / "pictures").mkdir()
+    lines = ["image,caption"]
+    for i in range(40):
+        color = ("red", "green", "blue")[i % 3]
+        pixels = np.zeros((20, 24, 3), np.uint8)
+        pixels[..., i % 3] = 200
+        Image.fromarray(pixels + rng.integers(0, 40, pixels.shape).astype(np.uint8)).save(folder / f"pictures/{i}.png")
+        lines += [f"pictures/{i}.png,a {color} picture", f'pictures/{i}.png,"{color}, mostly"']
+    (folder / "my_pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, n in (("my_latents", 60), ("other_latents", 24)):
+        code, owner = rng.normal(size=(n, 4)), np.repeat(np.arange(n), 2)
+        np.savez(
+            folder / f"{name}.npz",
+            image=np.tile(code, 3),
+            text=np.tile(code[owner], 2),
+            text_to_image=owner,
+            caption=np.array([f"caption {j}" for j in range(2 * n)]),
+            image_id=np.array([f"{name}/{i}" for i in range(n)]),
+            split=np.array((["train"] * 4 + ["val", "test"]) * (n // 6)),
+        )
+    return folder
+
+
+def run(text, folder):
+    for long, short in SHORTER:
+        text = text.replace(long, short)
+    binaries = pathlib.Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "JAX_NUM_CPU_DEVICES": "1"}
+    command = ["bash", "-euo", "pipefail", "-c", text]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_every_command_runs(folder):
+    assert len(COMMANDS) >= 6
+    for command in COMMANDS:
+        found = run(command, folder)
+        assert found.returncode == 0, f"{command}\n{found.stdout}\n{found.stderr}"
+
+
+@pytest.mark.slow
+def test_code_runs_where_the_commands_have_run(folder):
+    blocks = [text for language, text in BLOCKS if language == "python"]
+    assert len(blocks) == 2
+    if not (folder / "embeddings.npz").exists():
+        test_every_command_runs(folder)
+    for block in blocks:
+        found = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True)
+        assert found.returncode == 0, f"{block}\n{found.stderr}"
+        assert found.stdout.strip()
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_every_path_exists(document):
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    linked = {link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")}
+    named = set(re.findall(r"`((?:alignment_jax|tests|configs|docs|benchmarks|scripts)/[\w/.*-]*)`", text))
+    missing = [path for path in sorted(linked | named) if not (REPOSITORY / path).exists()]
+    assert missing == []
+
+
+def test_config_files_in_the_readme_exist():
+    assert {path for path in re.findall(r"configs/\w+\.py", README) if not (REPOSITORY / path).is_file()} == set()
+
+
+@pytest.mark.parametrize("script", ["quickstart.sh", "test.sh", ".ci/run", "scripts/venv.sh"])
+def test_scripts_are_valid_and_can_be_run(script):
+    path = REPOSITORY / script
+    assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+    assert script == "scripts/venv.sh" or os.access(path, os.X_OK)
