@@ -22,7 +22,8 @@ class Projection:
     Attributes:
       mean: [d] float32, mean of the training latents.
       matrix: [d, dim] float32, columns by falling canonical correlation.
-      correlations: [dim] float32, regularised canonical correlations, in [0, 1].
+      correlations: [dim] float32, regularised canonical correlations; without shrinkage in [0, 1], with shrinkage they
+        may exceed 1, because the shrunk variance of a strong direction is less than its own.
     """
 
     mean: Array
@@ -106,7 +107,7 @@ def fit_cca(
     whiten_a = _inverse_root("za", c_aa, shrinkage_a)
     whiten_b = _inverse_root("zb", c_bb, shrinkage_b)
     u, r, vt = np.linalg.svd(whiten_a @ c_ab @ whiten_b, full_matrices=False)
-    u, r, v = u[:, :dim], np.clip(r[:dim], 0.0, 1.0), vt[:dim].T
+    u, r, v = u[:, :dim], r[:dim], vt[:dim].T
     # A singular pair is determined up to a common sign; fix it, so that every machine writes the same numbers.
     sign = np.sign(u[np.argmax(np.abs(u), axis=0), np.arange(dim)])
     correlations = r.astype(np.float32)
@@ -125,6 +126,8 @@ def _views(name: str, z: Array) -> np.ndarray:
     if not np.all(np.isfinite(z)):
         view, row = np.argwhere(~np.isfinite(z).all(axis=2))[0]
         raise ValueError(f"{name} must be finite, but row {row} of view {view} is not")
+    if not np.any(z != z[0, 0]):
+        raise ValueError(f"{name} must vary between rows, but all rows are equal")
     return z
 
 
@@ -159,8 +162,6 @@ def _inverse_root(name: str, covariance: np.ndarray, shrinkage: float) -> np.nda
         raise ConfigError(f"shrinkage must be in [0, 1], got {shrinkage}")
     values, vectors = np.linalg.eigh(covariance)
     average = np.trace(covariance) / len(covariance)
-    if not average > 0:
-        raise ValueError(f"{name} must vary between rows, but all rows are equal")
     values = (1.0 - shrinkage) * values + shrinkage * average
     if values[0] <= len(values) * np.finfo(np.float64).eps * values[-1]:
         raise ConfigError(
