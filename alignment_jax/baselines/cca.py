@@ -96,6 +96,9 @@ def fit_cca(
     n, d_a, d_b = za.shape[1], za.shape[2], zb.shape[2]
     if zb.shape[1] != n:
         raise ValueError(f"za and zb must have the same number of rows, got {n} and {zb.shape[1]}")
+    for name, z in (("za", za), ("zb", zb)):
+        if not np.any(z != z[0, 0]):
+            raise ValueError(f"{name} must vary between rows, but all rows are equal")
     if not 1 <= dim <= min(d_a, d_b):
         raise ConfigError(f"dim must be between 1 and {min(d_a, d_b)}, the smaller number of features, got {dim}")
     if not power >= 0:
@@ -126,8 +129,6 @@ def _views(name: str, z: Array) -> np.ndarray:
     if not np.all(np.isfinite(z)):
         view, row = np.argwhere(~np.isfinite(z).all(axis=2))[0]
         raise ValueError(f"{name} must be finite, but row {row} of view {view} is not")
-    if not np.any(z != z[0, 0]):
-        raise ValueError(f"{name} must vary between rows, but all rows are equal")
     return z
 
 
