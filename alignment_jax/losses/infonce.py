@@ -9,7 +9,8 @@ from alignment_jax.core.reduce import psum_if
 from alignment_jax.core.types import Array
 from alignment_jax.losses.inputs import global_count, prepare, silence
 from alignment_jax.similarity.form import Form
-from alignment_jax.similarity.softmax import softmax_losses
+from alignment_jax.similarity.softmax import softmax_losses, softmax_losses_with_statistics
+from alignment_jax.similarity.statistics import DirectionStatistics
 
 
 def infonce(
@@ -55,18 +56,55 @@ def infonce(
     arXiv 2510.21606) in the convention of PyTorch's label smoothing. The authors' code averages; we return every
     sample, see `reduce`.
     """
+    loss_ab, loss_ba, _ = _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, statistics=False)
+    return loss_ab, loss_ba
+
+
+def infonce_with_statistics(
+    za: Array,
+    zb: Array,
+    *,
+    temperature: Array | float = 0.07,
+    smoothing: Array | float = 0.0,
+    where: Array | None = None,
+    axis_name: str | None = None,
+    similarity: str | Form = "auto",
+) -> tuple[jax.Array, jax.Array, DirectionStatistics]:
+    """`infonce`, and `weighting.direction_statistics` at the same temperature, from one sweep over S.
+
+    Args:
+      za, zb, temperature, smoothing, where, axis_name, similarity: as in `infonce`.
+
+    Returns:
+      (loss_ab [n], loss_ba [n], statistics); float32, the statistics scalars without gradients.
+
+    Raises:
+      ValueError: as `infonce`.
+
+    >>> loss_ab, loss_ba, statistics = infonce_with_statistics(jnp.eye(2), jnp.eye(2), temperature=1.0)
+    >>> [round(float(x), 4) for x in (loss_ab[0], *statistics.variance)]
+    [0.3133, 0.25, 0.25]
+    """
+    loss_ab, loss_ba, found = _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, statistics=True)
+    return loss_ab, loss_ba, found
+
+
+def _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, *, statistics):
     check_static("temperature", temperature, lambda t: t > 0, "positive")
     check_static("smoothing", smoothing, lambda a: 0 <= a < 1, "in [0, 1)")
     za, zb, where, values = prepare(za, zb, where, axis_name, temperature=temperature)
-    inverse = 1.0 / values["temperature"]
-    loss_ab, loss_ba = softmax_losses(za, zb, inverse, where, similarity, axis_name)
+    inverse, found = 1.0 / values["temperature"], None
+    if statistics:
+        loss_ab, loss_ba, found = softmax_losses_with_statistics(za, zb, inverse, where, similarity, axis_name)
+    else:
+        loss_ab, loss_ba = softmax_losses(za, zb, inverse, where, similarity, axis_name)
     if not (isinstance(smoothing, (int, float)) and smoothing == 0):
         if jnp.ndim(smoothing):
             raise ValueError(f"smoothing must be a scalar, got shape {jnp.shape(smoothing)}")
         gap_ab, gap_ba = _gap_to_mean(za, zb, where, axis_name)
         loss_ab = loss_ab + smoothing * inverse * gap_ab
         loss_ba = loss_ba + smoothing * inverse * gap_ba
-    return silence(loss_ab, where), silence(loss_ba, where)
+    return silence(loss_ab, where), silence(loss_ba, where), found
 
 
 def _gap_to_mean(

@@ -53,4 +53,4 @@ def reduce(
         raise ValueError(f"loss_ba must have the shape of loss_ab {loss_ab.shape}, got {jnp.shape(loss_ba)}")
     mean_ba = masked_mean(jnp.asarray(loss_ba, jnp.float32), where, axis_name=axis_name)
     w_ab, w_ba = weights
-    return 0.5 * (w_ab * mean_ab + w_ba * mean_ba)
+    return jnp.asarray(0.5 * (w_ab * mean_ab + w_ba * mean_ba))

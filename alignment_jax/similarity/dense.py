@@ -73,8 +73,9 @@ def dense_block(za: Array, zb: Array, where: Array | None, axis_name: str | None
     """Similarities of this device's rows with everybody's columns; masked rows are zero and no candidates."""
     rows, columns = za.shape[0], _gather(zb, axis_name)
     offset = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
-    s = matmul(za, columns)
+    s = matmul(jnp.asarray(za), columns)
     own = jnp.arange(rows) + offset
+    where = None if where is None else jnp.asarray(where)
     return DenseBlock(
         s=s,
         positive=jnp.take_along_axis(s, own[:, None], axis=1)[:, 0],
@@ -87,19 +88,23 @@ def dense_block(za: Array, zb: Array, where: Array | None, axis_name: str | None
 
 def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Cross-entropies (ab [b], ba [b]) of each sample's own pair against all candidates; `inverse_temperature` [b]."""
-    row_logits = block.s * inverse_temperature[:, None]
-    column_logits = block.s * block.all_columns(inverse_temperature)[None, :]
+    # Similarities are subtracted before they are divided by the temperature: logit - top would be compiled to one fused
+    # multiply-add, whose product is not rounded as `top` was, and exp overflows where logits are beyond 1e9. The sign
+    # keeps a negative temperature's largest logit largest.
+    sign, inverse = jnp.where(inverse_temperature < 0, -1.0, 1.0), jnp.abs(inverse_temperature)
+    rows = block.s * sign[:, None]
+    columns = block.s * block.all_columns(sign)[None, :]
     if block.anchor is not None and block.candidate is not None:
-        row_logits = jnp.where(block.candidate[None, :], row_logits, MASKED)
-        column_logits = jnp.where(block.anchor[:, None], column_logits, MASKED)
-    own_logit = block.positive * inverse_temperature
-    # log-sum-exp about the largest logit, which drops out of the derivative; largest and own logit are subtracted
-    # from each other first, so that a pair that wins clearly loses no digits.
-    top = jax.lax.stop_gradient(jnp.max(row_logits, axis=1))
-    loss_ab = jnp.log(jnp.sum(jnp.exp(row_logits - top[:, None]), axis=1)) + (top - own_logit)
-    top = block.max_columns(column_logits)
-    total = block.add_columns(jnp.exp(column_logits - top[None, :]))
-    loss_ba = jnp.log(total) + (block.own_columns(top) - own_logit)
+        rows = jnp.where(block.candidate[None, :], rows, MASKED)
+        columns = jnp.where(block.anchor[:, None], columns, MASKED)
+    own = block.positive * sign
+    # The largest drops out of the derivative.
+    top = jax.lax.stop_gradient(jnp.max(rows, axis=1))
+    total = jnp.sum(jnp.exp((rows - top[:, None]) * inverse[:, None]), axis=1)
+    loss_ab = jnp.log(total) + (top - own) * inverse
+    top = block.max_columns(columns)
+    total = block.add_columns(jnp.exp((columns - top[None, :]) * block.all_columns(inverse)[None, :]))
+    loss_ba = jnp.log(total) + (block.own_columns(top) - own) * inverse
     return loss_ab, loss_ba
 
 

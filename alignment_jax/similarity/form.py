@@ -10,7 +10,6 @@ import jax
 from alignment_jax.core.errors import ConfigError
 
 FormName = Literal["auto", "dense", "tiled", "gathered", "ring"]
-Kernel = Literal["xla", "pallas"]
 
 # Up to this many similarities a device the dense form is as fast and simpler: the tile loop has nothing to save.
 # 512 x 512 was measured on CPU; an accelerator holds a larger block in one matmul before memory traffic matters.
@@ -32,26 +31,20 @@ class Form:
         device and the axis. With an axis "dense" and "tiled" gather as well; without one "gathered" and "ring" hold
         what one device holds.
       tile: rows and columns of a tile; None chooses. The string "tiled:512" sets it, and so do "gathered:512" and
-        "ring:512". With "gathered" and "ring" a tile asks for tiles also where the block would be small enough to be
-        held whole.
-      kernel: "xla" (default) or "pallas" for the tile kernel written in Pallas (TPU and GPU; elsewhere it is
-        interpreted, which is for tests only).
+        "ring:512". It is an upper bound: rows are cut evenly. Without it "gathered" holds a small block whole.
 
     >>> Form.parse("ring:512")
-    Form(name='ring', tile=512, kernel='xla')
+    Form(name='ring', tile=512)
     """
 
     name: FormName = "auto"
     tile: int | None = None
-    kernel: Kernel = "xla"
 
     def __post_init__(self) -> None:
         if self.name not in get_args(FormName):
             raise ConfigError(f"similarity must be one of {', '.join(get_args(FormName))}, got {self.name!r}")
         if self.tile is not None and self.tile < 1:
             raise ConfigError(f"similarity tile must be a positive number of rows, got {self.tile}")
-        if self.kernel not in get_args(Kernel):
-            raise ConfigError(f"similarity kernel must be one of {', '.join(get_args(Kernel))}, got {self.kernel!r}")
 
     @classmethod
     def parse(cls, similarity: str | Form) -> Form:
@@ -66,31 +59,28 @@ class Form:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A form made definite: `exchange` none, "gather" or "ring"; `tile` None holds the block of this device whole."""
+    """A form made definite: `exchange` none, "gather" or "ring"; `tile` rows at most, None holds this device's block
+    of S whole."""
 
     axis_name: str | None
     exchange: Literal["gather", "ring"] | None
     tile: int | None
-    kernel: Kernel = "xla"
 
 
 def choose(similarity: str | Form, *, rows: int, dim: int, axis_name: str | None) -> Layout:
     """The layout for `rows` local rows of `dim` numbers each, on the default device."""
     form = Form.parse(similarity)
     backend = jax.default_backend()
-    devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
-    columns = rows * devices
-    name = form.name
-    if name == "auto" and axis_name is not None:
-        name = "ring" if 4 * columns * dim > _GATHER_BYTES else "gathered"
-    exchange: Literal["gather", "ring"] | None = None
-    if axis_name is not None:
-        exchange = "ring" if name == "ring" else "gather"
-    block = rows * (rows if exchange == "ring" else columns)
-    small = block <= _DENSE_ELEMENTS.get(backend, _DENSE_ELEMENTS_ACCELERATOR)
-    whole = name == "dense" or (name != "tiled" and form.tile is None and form.kernel == "xla" and small)
-    if exchange == "ring" and whole:
-        # One block of the ring is one tile: passing it around is the saving.
-        return Layout(axis_name, exchange, rows, form.kernel)
-    tile = None if whole else (form.tile or _TILE.get(backend, _TILE_ACCELERATOR))
-    return Layout(axis_name, exchange, tile, form.kernel)
+    tile = form.tile or _TILE.get(backend, _TILE_ACCELERATOR)
+    if axis_name is None:
+        exchange: Literal["gather", "ring"] | None = None
+        columns = rows
+    else:
+        columns = rows * jax.lax.axis_size(axis_name)
+        ring = form.name == "ring" or (form.name == "auto" and 4 * columns * dim > _GATHER_BYTES)
+        exchange = "ring" if ring else "gather"
+    small = rows * columns <= _DENSE_ELEMENTS.get(backend, _DENSE_ELEMENTS_ACCELERATOR)
+    # A tile that was asked for, and a ring, are tiles whatever their size; otherwise a small block is held whole.
+    tiled = form.name == "tiled" or form.tile is not None or exchange == "ring" or not small
+    whole = form.name == "dense" or not tiled
+    return Layout(axis_name, exchange, None if whole else min(tile, rows))

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.similarity.dense import DenseBlock, dense_block
-from alignment_jax.similarity.form import Form
+from alignment_jax.similarity.form import Form, choose
+from alignment_jax.similarity.tiled_pairwise import tiled_pairwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,9 @@ def pairwise_losses(
     axis_name: str | None,
 ) -> tuple[jax.Array, ...]:
     """Sums over candidates (ab [n], and ba [n] if the loss has two directions); `offset` [n] is the anchor's u."""
+    layout = choose(similarity, rows=za.shape[0], dim=za.shape[1], axis_name=axis_name)
+    if layout.tile is not None:
+        return tiled_pairwise(pairwise, layout, za, zb, scale, offset, where)
     return _dense_pairwise(pairwise, dense_block(za, zb, where, axis_name), scale, offset)
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from alignment_jax.core.checks import check_pair, check_scalar_or_rows
 from alignment_jax.core.types import Array
-from alignment_jax.similarity.statistics import DirectionStatistics, dense_statistics
+from alignment_jax.similarity.form import Form
+from alignment_jax.similarity.statistics import DirectionStatistics, similarity_statistics
 from alignment_jax.similarity.varying import vary_together
 
 
@@ -18,6 +19,7 @@ def direction_statistics(
     temperature: Array | float,
     where: Array | None = None,
     axis_name: str | None = None,
+    similarity: str | Form = "auto",
 ) -> DirectionStatistics:
     """Variance, entropy and spread of the similarities S = za zbᵀ, for anchors in a (ab) and anchors in b (ba).
 
@@ -30,6 +32,7 @@ def direction_statistics(
       temperature: scalar or [n], positive; only the entropy depends on it.
       where: [n] bool, rows that count as anchors and as candidates; None for all.
       axis_name: mesh axis over which the rows are sharded; the statistics are then those of the whole batch.
+      similarity: how S is held, as in `losses.infonce`; beyond a small batch its memory is linear in n.
 
     Returns:
       `DirectionStatistics`; float32 scalars without gradients, 0 when no row counts.
@@ -56,4 +59,4 @@ def direction_statistics(
         temperature = jnp.where(where, temperature, 1.0)
     za, zb, where, temperature = vary_together((za, zb, where, temperature), axis_name)
     inverse = jnp.broadcast_to(1.0 / temperature, za.shape[:1])
-    return dense_statistics(za, zb, inverse, where, axis_name)
+    return similarity_statistics(za, zb, inverse, where, similarity, axis_name)

@@ -1,0 +1,200 @@
+"""Memory and products of the compiled programs: compiled only, never run, so the numbers are exact and repeat."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.sharding import PartitionSpec as P
+
+from alignment_jax import losses, weighting
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.similarity.form import Form, choose
+
+MIB = 2**20
+D = 512
+LOSSES = {
+    "infonce": lambda a, b, **kw: losses.reduce(*losses.infonce(a, b, **kw), axis_name=kw.get("axis_name")),
+    "max_margin": lambda a, b, **kw: losses.reduce(*losses.max_margin(a, b, **kw), axis_name=kw.get("axis_name")),
+    "sigmoid": lambda a, b, **kw: losses.reduce(losses.sigmoid(a, b, **kw), axis_name=kw.get("axis_name")),
+}
+
+
+def gradient(name, **options):
+    return jax.grad(lambda a, b: LOSSES[name](a, b, **options), (0, 1))
+
+
+def compiled(name, n, d=D, devices=None, **options):
+    shape = jax.ShapeDtypeStruct((n, d), jnp.float32)
+    if devices is None:
+        return jax.jit(gradient(name, **options)).lower(shape, shape).compile()
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("i",))
+    run = jax.shard_map(gradient(name, axis_name="i", **options), mesh=mesh, in_specs=P("i"), out_specs=P("i"))
+    return jax.jit(run).lower(shape, shape).compile()
+
+
+def temporary(program):
+    return program.memory_analysis().temp_size_in_bytes / MIB
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_tiled_memory_is_linear_in_the_batch(name):
+    used = [temporary(compiled(name, n, similarity="tiled")) for n in (4096, 8192, 16384)]
+    for n, mib in zip((4096, 8192, 16384), used, strict=True):
+        assert mib <= 3 * 4 * n * D / MIB + 32
+    assert used[1] <= 2.05 * used[0]
+    assert used[2] <= 2.05 * used[1]
+
+
+def test_the_whole_block_is_what_tiles_save():
+    assert temporary(compiled("infonce", 4096, similarity="dense")) >= 4 * 4096**2 / MIB
+
+
+@pytest.mark.parametrize(("name", "limit"), [("infonce", 64), ("max_margin", 72), ("sigmoid", 72)])
+def test_ring_of_eight_holds_its_shard_and_gathers_nothing(name, limit):
+    program = compiled(name, 32768, devices=8, similarity="ring")
+    assert temporary(program) <= limit
+    text = program.as_text()
+    assert "collective-permute" in text
+    assert not re.search(r"all-gather|all-to-all", text)
+
+
+def test_gathered_tiles_hold_one_copy_of_the_other_side():
+    program = compiled("infonce", 32768, devices=8, similarity="gathered")
+    assert temporary(program) <= 256
+    assert "all-gather" in program.as_text()
+
+
+def products(jaxpr, smallest):
+    """Matrix products with at least `smallest` multiplications, wherever they stand; a loop body counts once."""
+    count = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            contracted = equation.params["dimension_numbers"][0][0]
+            inner = np.prod([equation.invars[0].aval.shape[i] for i in contracted])
+            count += int(np.prod(equation.outvars[0].aval.shape) * inner >= smallest)
+        bodies = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: isinstance(x, (Jaxpr, ClosedJaxpr)))
+        inside = [x.jaxpr if isinstance(x, ClosedJaxpr) else x for x in bodies if isinstance(x, (Jaxpr, ClosedJaxpr))]
+        counts = [products(body, smallest) for body in inside]
+        # Only one branch of a conditional runs; the usual one is the cheapest.
+        count += min(counts) if equation.primitive.name == "cond" else sum(counts)
+    return count
+
+
+@pytest.mark.parametrize(("name", "forward", "both"), [("infonce", 1, 4), ("max_margin", 1, 3), ("sigmoid", 1, 3)])
+def test_number_of_large_products(name, forward, both):
+    z = jax.ShapeDtypeStruct((256, 32), jnp.float32)
+    large = 64 * 64 * 32
+    value = jax.make_jaxpr(lambda a, b: LOSSES[name](a, b, similarity="tiled:64"))(z, z)
+    assert products(value.jaxpr, large) == forward
+    assert products(jax.make_jaxpr(gradient(name, similarity="tiled:64"))(z, z).jaxpr, large) == both
+
+
+def test_losses_and_statistics_share_their_sweep():
+    z = jax.ShapeDtypeStruct((256, 32), jnp.float32)
+    together = jax.make_jaxpr(lambda a, b: losses.infonce_with_statistics(a, b, similarity="tiled:64"))(z, z)
+    assert products(together.jaxpr, 64 * 64 * 32) == 1
+
+
+def test_ring_sends_before_it_works():
+    """Both transfers of a step stand before its first product, and the product needs neither."""
+    z = jax.ShapeDtypeStruct((128, 32), jnp.float32)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("i",))
+    run = jax.shard_map(
+        gradient("infonce", axis_name="i", similarity="ring"), mesh=mesh, in_specs=P("i"), out_specs=P("i")
+    )
+    text = str(jax.make_jaxpr(run)(z, z))
+    steps = [part for part in text.split("scan[") if "ppermute" in part.split("dot_general")[0]]
+    assert len(steps) >= 2  # forward and backward
+
+
+def test_auto_chooses_by_size_and_axis():
+    def layout(similarity, rows, dim=64):
+        return choose(similarity, rows=rows, dim=dim, axis_name=None)
+
+    assert layout("auto", 512).tile is None
+    assert layout("auto", 4096).tile == 1024
+    assert layout("tiled", 100).tile == 100
+    assert layout("dense", 10**6).tile is None
+    assert layout(Form("ring", tile=7), 100).tile == 7
+
+    found = {}
+
+    def on_devices(z):
+        for similarity in ("auto", "dense", "gathered", "gathered:4", "ring"):
+            found[similarity] = choose(similarity, rows=z.shape[0], dim=64, axis_name="i")
+        found["large"] = choose("auto", rows=2**16, dim=512, axis_name="i")
+        return z
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("i",))
+    jax.make_jaxpr(jax.shard_map(on_devices, mesh=mesh, in_specs=P("i"), out_specs=P("i")))(jnp.ones((64, 1)))
+    assert (found["auto"].exchange, found["auto"].tile) == ("gather", None)
+    assert (found["dense"].exchange, found["dense"].tile) == ("gather", None)
+    assert (found["gathered"].exchange, found["gathered"].tile) == ("gather", None)
+    assert (found["gathered:4"].exchange, found["gathered:4"].tile) == ("gather", 4)
+    assert found["ring"].exchange == "ring"
+    assert (found["large"].exchange, found["large"].tile) == ("ring", 1024)
+
+
+@pytest.mark.parametrize("similarity", ["square", "tiled:x", "tiled:0"])
+def test_unknown_forms_are_refused(similarity):
+    with pytest.raises(ConfigError, match="similarity"):
+        losses.infonce(jnp.eye(2), jnp.eye(2), similarity=similarity)
+
+
+def statistics64(a, b, temperature, where):
+    a, b, temperature = (np.asarray(x, np.float64)[where] for x in (a, b, temperature))
+    out = {}
+    for name, s in (("ab", a @ b.T), ("ba", b @ a.T)):
+        logits = s / temperature[:, None]
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        out[name] = (s.var(1).mean(), -(p * np.log(np.maximum(p, 1e-300))).sum(1).mean(), np.ptp(s, axis=1).mean())
+    return np.array([(out["ab"][k], out["ba"][k]) for k in range(3)])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_statistics_equal_float64(masked, collapsed):
+    rng = np.random.default_rng(0)
+    n = 40
+    a, b = rng.normal(size=(2, n, 8))
+    if collapsed:  # a spread of 1e-3 about 1, where E[S²] - E[S]² has no digit left
+        a, b = 1 + 1e-3 * a, 1 + 1e-3 * b
+    a, b = (np.float32(z / np.linalg.norm(z, axis=1, keepdims=True)) for z in (a, b))
+    temperature = rng.uniform(0.01, 0.2, n).astype(np.float32)
+    where = rng.uniform(size=n) < 0.7 if masked else np.ones(n, bool)
+    expected = statistics64(a, b, temperature, where)
+    mask = where if masked else None
+    for similarity in ("dense", "tiled:16"):
+        common = dict(temperature=temperature, where=mask, similarity=similarity)
+        for found in (
+            weighting.direction_statistics(a, b, **common),
+            losses.infonce_with_statistics(a, b, **common)[2],
+        ):
+            values = np.array([found.variance, found.entropy, found.spread])
+            # S is rounded to 1e-7, which is what is left of a spread of 1e-6 where all similarities are nearly equal
+            tolerance = dict(rtol=0.05, atol=2e-7) if collapsed else dict(rtol=2e-6)
+            np.testing.assert_allclose(values[[0, 2]], expected[[0, 2]], **tolerance)
+            np.testing.assert_allclose(values[1], expected[1], rtol=1e-5)
+
+
+def test_statistics_on_devices_equal_one():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 32, 6)).astype(np.float32)
+    where = np.arange(32) % 5 != 1
+    expected = weighting.direction_statistics(a, b, temperature=0.3, where=where, similarity="dense")
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("i",))
+    for similarity in ("dense", "gathered:3", "ring:3"):
+
+        def local(a, b, where, similarity=similarity):
+            common = dict(temperature=0.3, where=where, axis_name="i", similarity=similarity)
+            alone = weighting.direction_statistics(a, b, **common)
+            return alone, losses.infonce_with_statistics(a, b, **common)[2]
+
+        run = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=P("i"), out_specs=P()))
+        for found in run(a, b, where):
+            for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(x, y, rtol=2e-6, err_msg=similarity)
