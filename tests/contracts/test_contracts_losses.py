@@ -1,0 +1,418 @@
+"""What every contrastive loss promises. A new loss joins with one row in TABLE."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+import alignment_jax as aj
+
+AXIS = "batch"
+WEIGHTS = (1.3, 0.7)  # uneven, so that an exchange of the directions shows
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """`settings`: every number that the loss is differentiated by; `per_row`: those that may be one a row;
+    `extremes`: settings to stay finite at."""
+
+    function: Callable
+    settings: dict
+    per_row: tuple[str, ...]
+    extremes: tuple[dict, ...]
+
+    def __call__(self, za, zb, settings, **options):
+        """The losses as a tuple of one or two directions."""
+        result = self.function(za, zb, **settings, **options)
+        return result[:2] if isinstance(result, tuple) else (result,)  # a third entry is no loss
+
+    def values(self, n, *, rows):
+        """The settings as float32 arrays: scalars, or where allowed one a row."""
+        spread = np.linspace(0.6, 1.4, n, dtype=np.float32)
+        return {
+            name: np.float32(value) * (spread if rows and name in self.per_row else np.float32(1))
+            for name, value in self.settings.items()
+        }
+
+
+TABLE = {
+    "infonce": Row(
+        aj.losses.infonce,
+        settings=dict(temperature=0.2),
+        per_row=("temperature",),
+        extremes=(dict(temperature=0.001), dict(temperature=10.0)),
+    ),
+    "infonce, smoothed": Row(
+        aj.losses.infonce,
+        settings=dict(temperature=0.2, smoothing=0.1),
+        per_row=("temperature",),
+        extremes=(dict(temperature=0.001, smoothing=0.99), dict(temperature=10.0, smoothing=0.01)),
+    ),
+    "infonce, with statistics": Row(
+        aj.losses.infonce_with_statistics,
+        settings=dict(temperature=0.3, smoothing=0.05),
+        per_row=("temperature",),
+        extremes=(dict(temperature=0.001, smoothing=0.0), dict(temperature=10.0, smoothing=0.5)),
+    ),
+    "max_margin": Row(
+        aj.losses.max_margin,
+        settings=dict(margin=0.3),
+        per_row=("margin",),
+        extremes=(dict(margin=0.0), dict(margin=10.0), dict(margin=-10.0)),
+    ),
+    "sigmoid": Row(
+        aj.losses.sigmoid,
+        settings=dict(scale=5.0, bias=-1.0),
+        per_row=(),
+        extremes=(dict(scale=1000.0, bias=-10.0), dict(scale=0.1, bias=100.0)),
+    ),
+}
+every_loss = pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+
+
+def pairs(n=8, d=5, seed=0):
+    """Unit vectors whose pairs are alike but not equal."""
+    rng = np.random.default_rng(seed)
+    za = rng.normal(size=(n, d))
+    zb = za + 0.7 * rng.normal(size=(n, d))
+    return tuple((z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32) for z in (za, zb))
+
+
+def total(row, za, zb, settings, where=None, **options):
+    """The one number that is differentiated, and the losses it is made of."""
+    parts = row(za, zb, settings, where=where, **options)
+    return aj.losses.reduce(*parts, weights=WEIGHTS, where=where, axis_name=options.get("axis_name")), parts
+
+
+def evaluate(row, za, zb, settings, where=None, jit=True, **options):
+    """Losses, and gradients of (za, zb, settings)."""
+    function = jax.grad(functools.partial(total, row, where=where, **options), (0, 1, 2), has_aux=True)
+    gradients, parts = (jax.jit(function) if jit else function)(za, zb, settings)
+    return parts, gradients
+
+
+def same(found, expected, *, rtol=1e-5, atol=2e-6):
+    """Equal up to the float32 rounding of logits of order 10 that are summed in another order."""
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), found, expected)
+
+
+def all_zero(tree):
+    return all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(tree))
+
+
+def all_finite(tree):
+    return all(np.all(np.isfinite(np.asarray(leaf, np.float32))) for leaf in jax.tree.leaves(tree))
+
+
+def test_the_table_holds_every_loss():
+    public = set(aj.losses.__all__) - {"l2_normalize", "reduce"}
+    assert public == {row.function.__name__ for row in TABLE.values()}
+
+
+@every_loss
+def test_compiled_equals_eager(row):
+    za, zb = pairs()
+    settings = row.values(8, rows=True)
+    same(evaluate(row, za, zb, settings), evaluate(row, za, zb, settings, jit=False))
+
+
+@every_loss
+def test_losses_are_per_sample_and_float32(row):
+    for part in row(*pairs(), row.values(8, rows=False)):
+        assert part.shape == (8,)
+        assert part.dtype == jnp.float32
+
+
+@every_loss
+def test_bfloat16_is_multiplied_as_it_is_and_summed_in_float32(row):
+    za, zb = (z.astype(jnp.bfloat16) for z in pairs())
+    settings = row.values(8, rows=True)
+    parts, (grad_za, grad_zb, grad_settings) = evaluate(row, za, zb, settings)
+    wide_parts, wide = evaluate(row, *(z.astype(np.float32) for z in (za, zb)), settings)
+    assert all(part.dtype == jnp.float32 for part in parts)
+    same((parts, grad_settings), (wide_parts, wide[2]))
+    assert grad_za.dtype == grad_zb.dtype == jnp.bfloat16
+    # Only the finished gradient is rounded, or each of its few terms: 2^-9 of the largest entry each.
+    largest = max(np.abs(wide[0]).max(), np.abs(wide[1]).max())
+    same((grad_za.astype(np.float32), grad_zb.astype(np.float32)), wide[:2], rtol=2**-7, atol=2**-7 * largest)
+
+
+@every_loss
+@pytest.mark.parametrize("similarity", ["dense", "tiled:3"])
+def test_finite_for_zero_vectors_and_huge_logits(row, similarity):
+    za, zb = pairs()
+    function = jax.jit(functools.partial(evaluate, row, jit=False, similarity=similarity))
+    zero, huge = np.zeros_like(za), (np.float32(1e4) * za, np.float32(1e4) * zb)
+    some_zero = np.where(np.arange(8)[:, None] == 3, 0, za).astype(np.float32)
+    for settings in row.extremes:
+        settings = {name: jnp.float32(value) for name, value in settings.items()}
+        for a, b in ((zero, zero), (zero, zb), (some_zero, zb), huge, (huge[0], -huge[1]), (za, zb)):
+            parts, gradients = function(a, b, settings)
+            assert all_finite((parts, gradients))
+            assert all(np.min(part) >= 0 for part in parts)
+
+
+WHERE = np.array([True, False, True, True, False, True, True, False])
+
+
+@every_loss
+@pytest.mark.parametrize("similarity", ["dense", "tiled:3"])
+@pytest.mark.parametrize("filler", [0.0, np.nan, np.inf])
+def test_masking_is_dropping(row, similarity, filler):
+    """Whatever a masked row holds reaches neither values nor gradients."""
+    za, zb = pairs()
+    settings = row.values(8, rows=True)
+
+    def poison(x):
+        return np.where(WHERE.reshape((-1,) + (1,) * (x.ndim - 1)), x, np.float32(filler))
+
+    def drop(tree):
+        return jax.tree.map(lambda x: x[WHERE] if np.ndim(x) else x, tree)
+
+    poisoned = {name: poison(value) if np.ndim(value) else value for name, value in settings.items()}
+    parts, gradients = evaluate(row, poison(za), poison(zb), poisoned, WHERE, similarity=similarity)
+    same(drop((parts, gradients)), evaluate(row, za[WHERE], zb[WHERE], drop(settings), similarity="dense"))
+    masked = jax.tree.map(lambda x: x[~WHERE] if np.ndim(x) else np.zeros(()), (parts, gradients))
+    assert all_zero(masked)
+
+
+@every_loss
+def test_a_joint_permutation_permutes_the_losses(row):
+    za, zb = pairs()
+    settings, order = row.values(8, rows=True), np.random.default_rng(1).permutation(8)
+
+    def permute(tree):
+        return jax.tree.map(lambda x: x[order] if np.ndim(x) else x, tree)
+
+    found = evaluate(row, za[order], zb[order], permute(settings))
+    same(found, permute(evaluate(row, za, zb, settings)))
+
+
+@every_loss
+def test_directions_swap_with_the_modalities(row):
+    za, zb = pairs()
+    forth, back = row(za, zb, row.values(8, rows=True)), row(zb, za, row.values(8, rows=True))
+    if len(forth) == 2:
+        same(forth, back[::-1])
+    else:
+        same(sum(forth[0]), sum(back[0]), atol=2e-5)  # one sum over all pairs, whichever side the rows are
+
+
+@every_loss
+@pytest.mark.parametrize("similarity", ["dense", "tiled:3", "auto"])
+def test_one_sample(row, similarity):
+    """No other candidate: nothing to learn from, and no NaN. SigLIP still asks whether the pair is one."""
+    za, zb = pairs(n=1)
+    parts, gradients = evaluate(row, za, zb, row.values(1, rows=True), similarity=similarity)
+    assert all_finite((parts, gradients))
+    if row.function is not aj.losses.sigmoid:
+        assert all_zero(parts)
+        # Terms of the order of 1 / temperature = 5 cancel, weighed by direction: zero up to their rounding.
+        same(gradients, jax.tree.map(np.zeros_like, gradients), atol=4e-6)
+    else:
+        logit = row.settings["scale"] * np.sum(za * zb) + row.settings["bias"]
+        same(parts[0], np.logaddexp(0, -logit)[None])
+
+
+@every_loss
+@pytest.mark.parametrize("similarity", ["dense", "tiled:3"])
+def test_every_row_masked(row, similarity):
+    za, zb = pairs()
+    nothing = np.zeros(8, bool)
+    found = evaluate(row, za * np.nan, zb * np.inf, row.values(8, rows=True), nothing, similarity=similarity)
+    assert all_zero(found)
+
+
+@every_loss
+@pytest.mark.parametrize("similarity", ["dense", "tiled:3"])
+def test_vmap_is_a_loop(row, similarity):
+    batches = [pairs(seed=seed) for seed in range(3)]
+    za, zb = (np.stack(side) for side in zip(*batches, strict=True))
+    settings = row.values(8, rows=True)
+    function = functools.partial(evaluate, row, settings=settings, jit=False, similarity=similarity)
+    found = jax.jit(jax.vmap(lambda a, b: function(a, b)))(za, zb)
+    for k, (a, b) in enumerate(batches):
+        same(jax.tree.map(lambda x, k=k: x[k], found), evaluate(row, a, b, settings, similarity="dense"))
+
+
+Z = np.ones((3, 2), np.float32)
+BAD_ARGUMENTS = {
+    "za of one axis": (dict(za=np.ones(3, np.float32)), "za"),
+    "zb of one axis": (dict(zb=np.ones(3, np.float32)), "zb"),
+    "za of integers": (dict(za=np.ones((3, 2), int)), "za"),
+    "different rows": (dict(zb=np.ones((4, 2), np.float32)), "za and zb"),
+    "where too short": (dict(where=np.ones(2, bool)), "where"),
+    "where not boolean": (dict(where=np.ones(3)), "where"),
+    "unknown form": (dict(similarity="spiral"), "similarity"),
+    "no tile": (dict(similarity="tiled:0"), "similarity"),
+}
+
+
+@every_loss
+@pytest.mark.parametrize(("bad", "word"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+def test_messages_name_the_argument(row, bad, word):
+    arguments = {"za": Z, "zb": Z, **row.settings, **bad}
+    with pytest.raises(ValueError, match=word):
+        row.function(arguments.pop("za"), arguments.pop("zb"), **arguments)
+
+
+@every_loss
+def test_messages_name_a_setting_of_the_wrong_shape(row):
+    for name in row.settings:
+        with pytest.raises(ValueError, match=name):
+            row.function(Z, Z, **{**row.settings, name: np.ones(2, np.float32)})
+        if name not in row.per_row:
+            with pytest.raises(ValueError, match=name):
+                row.function(Z, Z, **{**row.settings, name: np.ones(3, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        (dict(temperature=0.0), "temperature"),
+        (dict(temperature=-0.1), "temperature"),
+        (dict(temperature=float("nan")), "temperature"),
+        (dict(smoothing=1.0), "smoothing"),
+        (dict(smoothing=-0.1), "smoothing"),
+    ],
+)
+def test_infonce_refuses_numbers_without_a_meaning(settings, word):
+    with pytest.raises(ValueError, match=word):
+        aj.losses.infonce(Z, Z, **settings)
+
+
+# Devices. Embeddings are functions of replicated parameters, as in training: the whole batch goes in, every device
+# takes its rows, the global mean is differentiated as it is and the gradients are averaged over the axis.
+
+N = 16
+MASKS = {
+    # On eight devices: one shard empty, one half full, the others full or nearly so.
+    "uneven": np.array([0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1], bool),
+    "none": np.zeros(N, bool),
+    "all": np.ones(N, bool),
+}
+ONCE = ("infonce, smoothed", "max_margin", "sigmoid")  # what the other rows would only repeat
+
+
+def on_devices(row, similarity, devices, way):
+    """(za, zb, scalars, per-row settings, where) -> losses of all rows, gradients of the first four."""
+    size = N // devices
+
+    def step(za, zb, scalars, rows, where):
+        start = jax.lax.axis_index(AXIS) * size
+
+        def local(tree):
+            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), tree)
+
+        def objective(za, zb, scalars, rows):
+            return both_settings(
+                row, *local((za, zb)), scalars, local(rows), local(where), similarity=similarity, axis_name=AXIS
+            )
+
+        gradients, parts = jax.grad(objective, (0, 1, 2, 3), has_aux=True)(za, zb, scalars, rows)
+        return parts, jax.lax.pmean(gradients, AXIS)
+
+    if way == "pmap":
+        # pmap needs one argument that is split; the devices' numbers stand in for it.
+        chosen = jax.devices()[:devices]
+        run = jax.pmap(lambda _, *arguments: step(*arguments), AXIS, in_axes=(0, *[None] * 5), devices=chosen)
+
+        def call(*arguments):
+            parts, gradients = run(np.arange(devices), *arguments)
+            return jax.tree.map(np.concatenate, parts), jax.tree.map(lambda x: x[0], gradients)
+
+        return call
+    mesh = Mesh(np.array(jax.devices()[:devices]), (AXIS,))
+    return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=P(), out_specs=(P(AXIS), P()), check_vma=way == "shard_map"))
+
+
+def both_settings(row, za, zb, scalars, rows, where, **options):
+    """Once with scalar settings, once with one a row, in one graph."""
+    first, parts = total(row, za, zb, scalars, where, **options)
+    if not rows:
+        return first, parts
+    second, more = total(row, za, zb, {**scalars, **rows}, where, **options)
+    return first + 0.5 * second, (*parts, *more)
+
+
+@functools.cache
+def arguments_and_reference(name, mask):
+    row = TABLE[name]
+    za, zb = pairs(n=N)
+    where = MASKS[mask]
+    filled = [np.where(where[:, None], z, np.nan).astype(np.float32) for z in (za, zb)]
+    scalars = row.values(N, rows=False)
+    rows = {key: np.where(where, value, np.nan) for key, value in row.values(N, rows=True).items() if np.ndim(value)}
+    objective = functools.partial(both_settings, row, similarity="dense")
+    gradients, parts = jax.jit(jax.grad(objective, (0, 1, 2, 3), has_aux=True))(*filled, scalars, rows, where)
+    return (*filled, scalars, rows, where), (parts, gradients)
+
+
+def check_devices(name, similarity, devices, way):
+    run = on_devices(TABLE[name], similarity, devices, way)
+    for mask in MASKS:
+        arguments, expected = arguments_and_reference(name, mask)
+        found = run(*arguments)
+        same(found, expected)
+        assert mask != "none" or all_zero(found)
+    assert np.abs(jax.tree.leaves(expected)[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_tiles_equal_the_whole_block(name):
+    """Without an axis: tiles that divide the batch, that do not, and that are larger than it."""
+    row = TABLE[name]
+    for similarity in ("tiled:4", "tiled:3", "tiled:64"):
+        for mask in MASKS:
+            arguments, expected = arguments_and_reference(name, mask)
+            objective = functools.partial(both_settings, row, similarity=similarity)
+            gradients, parts = jax.jit(jax.grad(objective, (0, 1, 2, 3), has_aux=True))(*arguments)
+            same((parts, gradients), expected)
+
+
+QUICK = [(form, 8, "shard_map") for form in ("dense", "gathered:3", "ring", "ring:3")]
+QUICK += [("gathered", 2, "shard_map, no check"), ("ring", 4, "pmap")]
+
+
+@pytest.mark.parametrize("name", ONCE)
+@pytest.mark.parametrize(("similarity", "devices", "way"), QUICK)
+def test_devices_equal_one(name, similarity, devices, way):
+    check_devices(name, similarity, devices, way)
+
+
+FORMS = ("dense", "gathered:3", "ring", "ring:3")
+MATRIX = [(form, devices, "shard_map") for form in FORMS for devices in (1, 2, 4, 8)]
+MATRIX += [(form, devices, way) for form in FORMS for devices in (2, 8) for way in ("shard_map, no check", "pmap")]
+# With an axis "tiled" gathers, and "auto" chooses one of the others.
+MATRIX += [(form, 4, "shard_map") for form in ("tiled:3", "gathered", "auto")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONCE)
+@pytest.mark.parametrize(("similarity", "devices", "way"), [run for run in MATRIX if run not in QUICK])
+def test_every_form_on_any_number_of_devices_equals_one(name, similarity, devices, way):
+    check_devices(name, similarity, devices, way)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "devices", "way"), [("ring:3", 4, "shard_map"), ("gathered:3", 2, "pmap"), ("dense", 8, "shard_map")]
+)
+def test_losses_with_statistics_equal_one_device(similarity, devices, way):
+    check_devices("infonce, with statistics", similarity, devices, way)
+
+
+@pytest.mark.parametrize("similarity", ["dense", "tiled:3"])
+def test_statistics_beside_a_loss_are_those_of_their_own_function(similarity):
+    row = TABLE["infonce, with statistics"]
+    arguments, _ = arguments_and_reference("infonce, with statistics", "uneven")
+    *pair, scalars, rows, where = arguments
+    for temperature in (scalars["temperature"], rows["temperature"]):
+        options = dict(temperature=temperature, where=where)
+        found = row.function(*pair, smoothing=0.1, similarity=similarity, **options)[2]
+        same(found, aj.weighting.direction_statistics(*pair, **options))
