@@ -1,13 +1,17 @@
 """Image-text alignment on frozen latents: an embeddings file and two small adapters.
 
     alignment-jax train --config configs/flickr8k_frozen.py:data=embeddings:FILE.npz --workdir runs/frozen
+
+Without arguments it is the recommended recipe for few pairs. `method=` starts from plain InfoNCE instead and switches
+methods on: baseline, vals, modest_align, fusemix, noise, smoothing, mm_ts, mm_ts_margin, sigmoid, all, or several
+joined by "+".
 """
 
 from alignment_jax import config
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg)
+    arg = config.parse_arg(arg, method="")
     c = config.default()
     c.name = "Flickr8k, frozen latents"
     c.data = "embeddings:flickr8k.npz"
@@ -17,9 +21,12 @@ def get_config(arg=None):
     c.model.final_norm = False
     c.model.input_norm = "l2"
     c.input.batch_size = 600
-    c.perturb.sigma = 0.7
-    c.perturb.relative = True
     c.optimizer.weight_decay = 1.0
+    if arg.method:
+        config.apply_methods(c, arg.method)
+    else:
+        c.perturb.sigma = 0.7
+        c.perturb.relative = True
     c.train.duration = "150 epochs"
     c.eval.interval = "5 epochs"
     c.checkpoint.interval = "25 epochs"

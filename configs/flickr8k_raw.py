@@ -2,14 +2,15 @@
 
     alignment-jax train --config configs/flickr8k_raw.py:data=flickr:DIR --workdir runs/raw
 
-Arguments: image=vit|convnet|resnet18|resnet50, text=transformer|lstm.
+Arguments: image=vit|convnet|resnet18|resnet50, text=transformer|lstm, and method=vals|smoothing|mm_ts|mm_ts_margin|
+sigmoid, or several joined by "+".
 """
 
 from alignment_jax import config
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, image="convnet", text="transformer")
+    arg = config.parse_arg(arg, image="convnet", text="transformer", method="")
     c = config.default()
     c.name = "Flickr8k, from pixels and words"
     c.data = "flickr:Flickr8k"
@@ -20,6 +21,7 @@ def get_config(arg=None):
     c.train.duration = "60 epochs"
     c.eval.interval = "2 epochs"
     c.checkpoint.interval = "10 epochs"
+    config.apply_methods(c, arg.method)
     if arg.runlocal:
         c.input.image_size = 32
         c.input.batch_size = 64

@@ -4,7 +4,7 @@ from alignment_jax import config
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg)
+    arg = config.parse_arg(arg, method="")
     c = config.default()
     c.name = "Quickstart: coloured scenes and their captions"
     c.data = "synthetic"
@@ -23,6 +23,7 @@ def get_config(arg=None):
     c.train.duration = "60 epochs"
     c.eval.interval = "4 epochs"
     c.checkpoint.interval = "4 epochs"
+    config.apply_methods(c, arg.method)
     if arg.runlocal:
         c.data = "synthetic:train=256,val=64,test=64"
         c.input.batch_size = 64

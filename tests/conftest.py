@@ -31,3 +31,30 @@ def shared_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip("needs the real data sets beside the checkout (../shared/data), which a clone does not have")
     return folder
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory) -> pathlib.Path:
+    """A manifest of 48 recordings and images of three classes: a tone's pitch and a bar's place say which."""
+    import csv
+
+    import numpy as np
+    import soundfile
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    rows = [["audio", "image", "label", "split"]]
+    for i in range(48):
+        kind = i // 6 % 3
+        pitch = 300 * (kind + 1) + rng.uniform(-40, 40)
+        tone = np.sin(2 * np.pi * pitch * np.arange(1600) / 8000) + 0.1 * rng.standard_normal(1600)
+        soundfile.write(folder / f"{i}.wav", 0.3 * tone, 8000)
+        image = rng.integers(0, 60, (28, 28), dtype=np.uint8)
+        image[9 * kind : 9 * kind + 9] += 150
+        Image.fromarray(image).save(folder / f"{i}.png")
+        split = ("train", "train", "train", "train", "val", "test")[i % 6]
+        rows.append([f"{i}.wav", f"{i}.png", ("low", "middle", "high")[kind], split])
+    with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return folder / "manifest.csv"

@@ -23,10 +23,15 @@ RULES = {
     "data": ({"core"}, {"numpy"}),
     "evals": ({"core", "metrics"}, {"numpy", "jax"}),
     "report": ({"core"}, {"numpy"}),
+    "train/classification": ({"core"}, NUMERIC),
+    "train/evaluation": ({"core", "evals"}, {"jax", "numpy"}),
+    "train/samplers": ({"core", "sampling"}, {"numpy"}),
+    "train/scored": ({"core"}, NUMERIC),
+    "train/scoring": ({"core"}, NUMERIC),
     "train/objective": ({"core", "losses", "weighting"}, NUMERIC),
     "train/perturbation": ({"core", "perturb"}, NUMERIC),
     "train/state": ({"core"}, NUMERIC),
-    "train/step": ({"core"}, NUMERIC),
+    "train/step": ({"core", "similarity"}, NUMERIC),
     "train/optimizer": ({"core"}, NUMERIC),
     "train/gradient_cache": ({"core", "similarity"}, NUMERIC),
     "train/resident": ({"core"}, NUMERIC),
@@ -51,6 +56,9 @@ OPTIONAL = {
     "tqdm",
     "tensorflow_datasets",
     "torch",
+    "soundfile",
+    "kaldi_native_fbank",
+    "scipy",
 }
 
 

@@ -1,4 +1,4 @@
-"""`alignment-jax evaluate`: retrieval metrics of the best checkpoint on any data set it can read."""
+"""`alignment-jax evaluate`: the metrics of the best checkpoint on any data set it can read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from alignment_jax import data, evals, report
+from alignment_jax import data, report
 from alignment_jax.cli import common
+from alignment_jax.config.tasks import task_of
 from alignment_jax.config.trained import load_trained, open_source
 
 
@@ -27,9 +28,7 @@ def run(values: flags.FlagValues) -> int:
     trained = load_trained(folder, config, source)
     for line in (*source.notes, *source.problems):
         print(line)
-    embedded = trained.embed(split)
-    found = evals.recall(embedded)
-    chance = report.chance_recall(split.b_to_a, n_a=len(embedded.a))
+    found, chance = trained.evaluate(split), task_of(config).chance(split)
     names = source.modalities
     counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
     print(f"{source.spec}, split {name}: {counts}; checkpoint of step {trained.step}")

@@ -10,14 +10,16 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from alignment_jax import evals, report
+from alignment_jax import report
 from alignment_jax.cli import common
 from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.config.build import Built, build
-from alignment_jax.config.trained import SIGNATURE, TOKENIZER, signature
+from alignment_jax.config.tasks import task_of
+from alignment_jax.config.trained import LABELS, SIGNATURE, TOKENIZER, signature
 from alignment_jax.core.errors import UserError
 from alignment_jax.core.types import PyTree
-from alignment_jax.train.loop import Evaluator, Finished, fit
+from alignment_jax.train.evaluation import Evaluator
+from alignment_jax.train.loop import Finished, fit
 from alignment_jax.train.workdir import check_same_config, locked
 
 EXIT_PREEMPTED = 143  # what a shell reports for a process that SIGTERM ended
@@ -72,24 +74,27 @@ def _write_identity(built: Built, config: ConfigDict, folder: pathlib.Path) -> N
     if built.inputs.tokenizer is not None:
         built.inputs.tokenizer.save(folder / TOKENIZER)
     experiment = built.experiment
-    report.write_json_atomic(folder / SIGNATURE, signature(built.splits["train"], experiment.first_batch))
+    reads = signature(built.splits["train"], experiment.first_batch)
+    if built.label_names is not None:
+        reads[LABELS] = list(built.label_names)
+    report.write_json_atomic(folder / SIGNATURE, reads)
     report.write_json_atomic(folder / "environment.json", report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
 
 
 def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:
     """Evaluates the best checkpoint, writes results.json and the report, and prints the table."""
-    evaluator = Evaluator(built.experiment.model)
-    results, chance, embedded = {}, {}, {}
-    for name, split in built.experiment.evaluations.items():
-        embedded[name] = evaluator(finished.variables, split)
-        results[name] = evals.recall(embedded[name])
-        chance[name] = report.chance_recall(split.b_to_a, n_a=len(embedded[name].a))
+    experiment, task = built.experiment, task_of(config)
+    results, chance = {}, {}
+    for name, split in experiment.evaluations.items():
+        results[name] = experiment.evaluate(finished.variables, split)
+        chance[name] = task.chance(built.splits[name])
     report.write_json_atomic(folder / "results.json", results)
-    shown = "test" if "test" in embedded else next(iter(embedded), None)
+    shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
-    if shown is not None and config.report.gallery > 0:
-        gallery = make_gallery(built.splits[shown], embedded[shown], count=config.report.gallery, seed=config.seed)
+    if shown is not None and task.aligns and config.report.gallery > 0:
+        embedded = Evaluator(experiment.model)(finished.variables, experiment.evaluations[shown])
+        gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
     position = finished.position
     page = report.write_report(
         folder,

@@ -3,7 +3,18 @@
 from ml_collections import ConfigDict
 
 from alignment_jax.config.arguments import parse_arg
-from alignment_jax.config.defaults import adapters, default, two_tower
+from alignment_jax.config.defaults import adapters, default, fusion_classifier, two_tower
 from alignment_jax.config.durations import Duration, parse_duration
+from alignment_jax.config.recipes import apply_methods
 
-__all__ = ["ConfigDict", "Duration", "adapters", "default", "parse_arg", "parse_duration", "two_tower"]
+__all__ = [
+    "ConfigDict",
+    "Duration",
+    "adapters",
+    "apply_methods",
+    "default",
+    "fusion_classifier",
+    "parse_arg",
+    "parse_duration",
+    "two_tower",
+]

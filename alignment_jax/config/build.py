@@ -11,26 +11,33 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from alignment_jax import data, models, sampling
+from alignment_jax import data, models
+from alignment_jax.config.classification import (
+    build_classification,
+    build_classifier,
+    check_classification,
+    classifies,
+)
 from alignment_jax.config.clusters import with_cluster_sizes
 from alignment_jax.config.durations import parse_duration
 from alignment_jax.config.inputs import (
     Inputs,
     build_inputs,
     check_kinds,
-    evaluation_split,
+    samples_in_order,
     tokenizer_for,
     training_batches,
 )
 from alignment_jax.config.methods import Facts, build_objective, learns_temperature, needs_cluster_sizes
 from alignment_jax.config.resident import resident_tables
+from alignment_jax.config.samplers import build_sampler, epoch_lengths, with_scores
+from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.experiment import Experiment, Model, Plan
 from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
+from alignment_jax.train.objective import Objective
 from alignment_jax.train.optimizer import learning_rate_schedule, make_optimizer
 from alignment_jax.train.step import AXIS
-
-SAMPLERS = ("shuffle",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Built:
     splits: dict[str, data.PairSplit]
     inputs: Inputs
     modalities: tuple[str, str]
+    label_names: tuple[str, ...] | None
     notes: tuple[str, ...]
 
 
@@ -67,11 +75,14 @@ def build(
       ConfigError, DataError: one line that names the setting, or the file and row.
     """
     source = load_source(config) if source is None else source
-    train = source.splits["train"]
+    train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
     check_kinds(config.model.name, train, config.data)
+    if classifies(config):
+        check_classification(config, train)
+    whole = train
     train, sizes = train.replace(stat=None, stat_b=None), None  # a batch carries only what its methods read
     if needs_cluster_sizes(config):
-        train, sizes = with_cluster_sizes(config, source.splits["train"])
+        train, sizes = with_cluster_sizes(config, whole)
     tokenizer = tokenizer_for(config, train, tokenizer_file)
     inputs = build_inputs(config, (train.a.kind, train.b.kind), hints=source.hints, tokenizer=tokenizer)
     splits = {**source.splits, "train": train}
@@ -80,9 +91,12 @@ def build(
 
     devices = _devices(config)
     batch_size = _batch_size(config, len(train))
+    # Intervals count in epochs of the whole set; what is counted from the start, in the epochs that are shown.
     steps_per_epoch = max(1, len(train) // batch_size)
+    sampler = build_sampler(config, len(train), classifies=classifies(config))
+    of_epochs = epoch_lengths(sampler, batch_size=batch_size, halves=config.perturb.fusemix > 0)
     total_steps = parse_duration(config.train.duration, name="train.duration").steps(
-        steps_per_epoch=steps_per_epoch, batch_size=batch_size
+        steps_per_epoch=steps_per_epoch, batch_size=batch_size, of_epochs=of_epochs
     )
     if total_steps < 1:
         raise ConfigError(f"train.duration is {config.train.duration!r}: there is nothing to train")
@@ -94,7 +108,12 @@ def build(
 
     latents = train.a.kind == "embedding"
     scales = (_scale(train.a), _scale(train.b)) if latents and config.perturb.relative else (None, None)
-    objective = build_objective(config, Facts(steps, total_steps, sizes=sizes, scales=scales, latents=latents))
+    objective: Objective
+    if classifies(config):
+        objective = build_classification(config)
+    else:
+        objective = build_objective(config, Facts(steps, total_steps, sizes=sizes, scales=scales, latents=latents))
+    objective = with_scores(config, objective, sampler)
     accumulate = config.optimizer.accumulate
     updates = max(1, total_steps // max(1, accumulate))
     schedule = learning_rate_schedule(
@@ -103,6 +122,8 @@ def build(
         final=config.optimizer.final_learning_rate,
         warmup_steps=steps(config.optimizer.warmup, "optimizer.warmup") // max(1, accumulate),
         total_steps=updates,
+        drops=_drops(config, steps_per_epoch, batch_size, total_steps, of_epochs),
+        drop_factor=config.optimizer.drop_factor,
     )
     optimizer = make_optimizer(
         config.optimizer.name,
@@ -110,9 +131,8 @@ def build(
         mask=models.decay_mask,
         **{name: config.optimizer[name] for name in ("weight_decay", "b1", "b2", "momentum", "clip", "accumulate")},
     )
-    if config.sampling.name not in SAMPLERS:
-        raise ConfigError(f"sampling.name is {config.sampling.name!r}; it must be one of {', '.join(SAMPLERS)}")
-    model = build_model(config, tokenizer=tokenizer, several=len(devices) > 1)
+    classes = len(source.label_names or ())
+    model = build_model(config, tokenizer=tokenizer, classes=classes, several=len(devices) > 1)
     first_batch = inputs.first_batch(train)
     if config.optimizer.micro_batch:
         _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
@@ -120,6 +140,7 @@ def build(
         cached = in_micro_batches(model.apply, micro_batch=config.optimizer.micro_batch)
         model = dataclasses.replace(model, apply=cached)
     tables, shown = resident_tables(config, train)
+    task = task_of(config)
     experiment = Experiment(
         config=config.to_dict(),
         seed=config.seed,
@@ -139,21 +160,38 @@ def build(
             keep_checkpoints=config.checkpoint.keep,
         ),
         batch_size=batch_size,
-        order=lambda epoch: sampling.shuffle_order(len(train), epoch=epoch, seed=config.seed),
+        sampler=sampler,
         batches=training_batches(config, shown, inputs),
         first_batch=first_batch,
-        evaluations={
-            name: evaluation_split(config, split, inputs) for name, split in prepared.items() if name != "train"
-        },
+        in_order=samples_in_order(config, train, inputs, batch_size=-(-batch_size // len(devices)) * len(devices)),
+        evaluations={name: task.split(config, split, inputs) for name, split in prepared.items() if name != "train"},
+        evaluate=task.evaluation(config, model),
         devices=devices,
         halves=config.perturb.fusemix > 0,
         tables=tables,
     )
-    return Built(experiment, splits, inputs, source.modalities, (*source.notes, *source.problems))
+    return Built(experiment, splits, inputs, source.modalities, source.label_names, (*source.notes, *source.problems))
 
 
-def build_model(config: ConfigDict, *, tokenizer: Any = None, several: bool = False) -> Model:
-    """The model as pure functions, with the temperature of `config.temperature`."""
+def _drops(config: ConfigDict, steps_per_epoch: int, batch_size: int, total_steps: int, of_epochs: Any) -> list[int]:
+    """The updates at which a staircase of learning rates goes down."""
+    duration = parse_duration(config.optimizer.drop_every, name="optimizer.drop_every")
+    drops: list[int] = []
+    while duration.amount > 0:
+        multiple = dataclasses.replace(duration, amount=duration.amount * (len(drops) + 1))
+        at = multiple.steps(
+            steps_per_epoch=steps_per_epoch, batch_size=batch_size, total_steps=total_steps, of_epochs=of_epochs
+        )
+        if at >= total_steps:
+            break
+        drops.append(at)
+    return [at // max(1, config.optimizer.accumulate) for at in drops]
+
+
+def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, several: bool = False) -> Model:
+    """The model as pure functions: towers with the temperature of `config.temperature`, or a classifier."""
+    if classifies(config):
+        return build_classifier(config, classes=classes, several=several)
     options = config.model.to_dict()
     name = options.pop("name")
     low, high = config.temperature.min, config.temperature.max
@@ -182,7 +220,7 @@ def build_model(config: ConfigDict, *, tokenizer: Any = None, several: bool = Fa
             train=train,
             rows=rows,
             where=where,
-            rngs={"dropout": key},
+            rngs={} if key is None else {"dropout": key},
             mutable=list(model_state),
         )
         return outputs, {**model_state, **changed}

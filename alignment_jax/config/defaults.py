@@ -27,6 +27,27 @@ def adapters() -> ConfigDict:
     )
 
 
+def fusion_classifier(
+    encoder_a: dict[str, Any] | None = None,
+    encoder_b: dict[str, Any] | None = None,
+    encoder_c: dict[str, Any] | None = None,
+) -> ConfigDict:
+    """Settings of a classifier of two or three modalities (see `models.FusionClassifier`).
+
+    Args:
+      encoder_a, encoder_b: a name and that encoder's attributes; None for a small convolutional network.
+      encoder_c: the third modality's encoder; None for two modalities.
+
+    >>> fusion_classifier({"name": "mlp", "widths": (64,)}).encoder_a.name
+    'mlp'
+    """
+    small = {"name": "convnet", "widths": (16, 32, 64), "norm": "group"}
+    encoders = {"encoder_a": encoder_a or small, "encoder_b": encoder_b or dict(small)}
+    if encoder_c is not None:
+        encoders["encoder_c"] = encoder_c
+    return ConfigDict({"name": "fusion_classifier", **encoders, "fusion": "concat"})
+
+
 _IMAGE_ENCODERS: dict[str, dict[str, Any]] = {
     "vit": {"patch_size": 8, "width": 192, "depth": 6, "heads": 3, "dropout": 0.0},
     "convnet": {"widths": (32, 64, 128), "norm": "group"},
@@ -82,11 +103,13 @@ def default() -> ConfigDict:
     # Generates and divides the data; apart from `seed`, so that runs with several seeds see the same splits.
     config.data_seed = 0
 
-    # How samples become batches. cache_mib: memory for decoded images. resident: "on" keeps frozen latents on the device,
-    # "auto" does where they fit in cache_mib, "off" sends every batch there. on_bad_sample: "error" stops at the first
-    # unusable sample, "skip" leaves it out.
+    # How samples become batches. fraction: part of the training samples to learn from, every class in proportion.
+    # cache_mib: memory for decoded images. resident: "on" keeps frozen latents on the device, "auto" does where
+    # they fit in cache_mib, "off" sends every batch there. on_bad_sample: "error" stops at the first unusable
+    # sample, "skip" leaves it out.
     config.input = ConfigDict(
         {
+            "fraction": 1.0,
             "batch_size": 128,
             "image_size": 64,
             "crop_min_area": 0.6,
@@ -100,6 +123,9 @@ def default() -> ConfigDict:
             "on_bad_sample": "error",
         }
     )
+    # Spectrograms of recordings: sample_rate in Hz, seconds and mel bands of all of them, and white noise that weakens
+    # them on purpose (RMS relative to the recording's).
+    config.audio = ConfigDict({"sample_rate": 16000, "seconds": 3.0, "bands": 64, "noise": 0.0})
     config.model = adapters()
 
     # similarity: how the n x n matrix is held (see losses.infonce); "auto" chooses from the size and the devices.
@@ -144,10 +170,32 @@ def default() -> ConfigDict:
             "warmup": "0 steps",
         }
     )
-    config.sampling = ConfigDict({"name": "shuffle"})
+    # The order of the samples. name: "shuffle", "curriculum", "anti_curriculum", "probabilistic". similarity: "auto",
+    # "prediction", "feature", "none"; difficulty: "loss", "gradient", "none" (alignment: feature and loss). scores:
+    # "fresh" measures the whole set before an epoch, "recycled" takes what training measured, averaged with `decay`.
+    # rescore_every: epochs, 0 for once at the start. start, epochs: growth of a curriculum.
+    config.sampling = ConfigDict(
+        {
+            "name": "shuffle",
+            "similarity": "auto",
+            "difficulty": "loss",
+            "scores": "fresh",
+            "rescore_every": 1,
+            "decay": 0.5,
+            "start": 0.1,
+            "epochs": 40,
+            "replacement": False,
+            "floor": 0.01,
+        }
+    )
+    # Of model.name=fusion_classifier. weight_*: of each head's cross-entropy; predict: the heads whose logits are
+    # summed for the prediction, "all" or as in "a+b".
+    config.classification = ConfigDict(
+        {"weight_a": 1.0, "weight_b": 1.0, "weight_c": 1.0, "weight_fused": 1.0, "predict": "all"}
+    )
 
-    # accumulate: batches to one update, each with a loss of its own. micro_batch: rows a device encodes at once, the loss
-    # still over the whole batch (gradient caching), 0 for all.
+    # accumulate: batches to one update, each with a loss of its own. micro_batch: rows a device encodes at once, the
+    # loss still over the whole batch (gradient caching), 0 for all.
     config.optimizer = ConfigDict(
         {
             "name": "adamw",
@@ -155,6 +203,9 @@ def default() -> ConfigDict:
             "final_learning_rate": 0.0,
             "schedule": "cosine",
             "warmup": "5 percent",
+            # Of schedule "staircase": the rate is multiplied by the factor after every so long.
+            "drop_every": "70 epochs",
+            "drop_factor": 0.1,
             "weight_decay": 0.1,
             "b1": 0.9,
             "b2": 0.999,

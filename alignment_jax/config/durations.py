@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Callable
 
 from alignment_jax.core.errors import ConfigError
 
@@ -28,13 +29,22 @@ class Duration:
     amount: float
     unit: str
 
-    def steps(self, *, steps_per_epoch: int, batch_size: int, total_steps: int | None = None) -> int:
+    def steps(
+        self,
+        *,
+        steps_per_epoch: int,
+        batch_size: int,
+        total_steps: int | None = None,
+        of_epochs: Callable[[float], float] | None = None,
+    ) -> int:
         """The duration in whole steps, rounded to the nearest; a positive duration is at least one step.
 
         Args:
           steps_per_epoch: steps that one full epoch takes.
           batch_size: examples in one step.
           total_steps: steps of the whole training; only `percent` needs it.
+          of_epochs: steps of the first so many epochs, where they are not all of one length; for a duration that is
+            counted from the start of training. None takes `steps_per_epoch` for each.
 
         Raises:
           ConfigError: a percentage where the whole is not known.
@@ -53,6 +63,8 @@ class Duration:
             "percent": (total_steps or 0) / 100.0,
         }[self.unit]
         steps = self.amount * scale
+        if self.unit == "epochs" and of_epochs is not None:
+            steps = of_epochs(self.amount)
         return max(1, math.floor(steps + 0.5)) if steps > 0 else 0
 
 

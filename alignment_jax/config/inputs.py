@@ -16,10 +16,16 @@ from alignment_jax.core.types import Batch
 from alignment_jax.train.experiment import EvaluationSplit
 
 # The kinds of columns that each model reads, a and b.
-MODEL_KINDS = {"adapters": ("embedding", "embedding"), "two_tower": ("image", "text")}
+_FEATURES = ("audio", "image", "embedding")
+MODEL_KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "adapters": (("embedding",), ("embedding",)),
+    "two_tower": (("image",), ("text",)),
+    "fusion_classifier": (_FEATURES, _FEATURES),
+}
 _HINTS = {
     "adapters": "it takes frozen latents: use embeddings:FILE.npz, or configs/flickr8k_raw.py for images and texts",
     "two_tower": "it takes images and texts: for frozen latents use configs/flickr8k_frozen.py",
+    "fusion_classifier": "it takes recordings, images or features with labels: use av:FILE.csv or features:FILE.npz",
 }
 
 
@@ -36,15 +42,21 @@ class Inputs:
         """The split as batches are made of it: images at the size at hand and kept in memory, texts as token ids."""
         return split.replace(a=self.prepare(split.a), b=self.prepare(split.b))
 
-    def first_batch(self, split: data.PairSplit) -> tuple[np.ndarray, np.ndarray]:
+    def first_batch(self, split: data.PairSplit) -> tuple[np.ndarray, ...]:
         """Up to two samples of each side of a prepared split, as the model sees them."""
         count = min(2, len(split.a), len(split.b))
-        columns = zip((split.a, split.b), self.evaluate, strict=True)
-        a, b = (
-            next(data.iterate_items(column.take(np.arange(count)), transform, count, threads=1))[0]
+        columns = [(split.a, self.evaluate[0]), (split.b, self.evaluate[1])]
+        if split.c is not None:
+            columns.append((split.c, None))
+        return tuple(
+            next(data.iterate_items(column.take(np.arange(count)), needed(column, transform), count, threads=1))[0]
             for column, transform in columns
         )
-        return a, b
+
+
+def needed(column: data.Column, transform: Any) -> Any:
+    """The transform for a column, or None where `prepare` made it an array of what the model takes."""
+    return None if isinstance(column, data.ArrayColumn) else transform
 
 
 def check_kinds(model: str, split: data.PairSplit, spec: str) -> None:
@@ -52,7 +64,7 @@ def check_kinds(model: str, split: data.PairSplit, spec: str) -> None:
     if model not in MODEL_KINDS:
         raise ConfigError(f"model.name is {model!r}; it must be one of {', '.join(sorted(MODEL_KINDS))}")
     found = (split.a.kind, split.b.kind)
-    if found != MODEL_KINDS[model]:
+    if any(kind not in known for kind, known in zip(found, MODEL_KINDS[model], strict=True)):
         raise ConfigError(f"model {model} cannot read {spec} ({found[0]} and {found[1]}): {_HINTS[model]}")
 
 
@@ -78,11 +90,25 @@ def build_inputs(
         ),
         "text": (None, None),  # encoded once by `prepare`, then only indexed
     }
+    if "audio" in kinds:
+        spectrogram = data.log_mel(**config.audio.to_dict())
+
+        def log_mel(item: Any, rng: np.random.Generator) -> np.ndarray:
+            return spectrogram(item)
+
+        by_kind["audio"] = (log_mel, log_mel)
+    augments = flip or low < 1.0
     # A crop of the smallest area still has the resolution that the model sees.
     factor = low**-0.5
 
     def prepare(column: data.Column) -> data.Column:
+        if isinstance(column, data.AudioColumn):
+            size = 4 * 100 * config.audio.seconds * config.audio.bands * len(column)
+            return column.spectrograms(spectrogram) if size <= settings.cache_mib << 20 else column
         if isinstance(column, data.ImageColumn):
+            size = 3 * settings.image_size**2 * len(column)
+            if not augments and size <= settings.cache_mib << 20:
+                return _as_array(column, by_kind["image"][1])
             return column.prepared(settings.image_size, memory_limit=settings.cache_mib << 20, factor=factor)
         if column.kind == "text" and tokenizer is not None:
             return data.encode_texts(column, tokenizer, settings.max_length)
@@ -90,6 +116,13 @@ def build_inputs(
 
     train, evaluate = zip(*(by_kind[kind] for kind in kinds), strict=True)
     return Inputs(train=train, evaluate=evaluate, prepare=prepare, tokenizer=tokenizer)
+
+
+def _as_array(column: data.ImageColumn, transform: data.Transform) -> data.ArrayColumn:
+    """Images that are shown the same way every time, transformed once."""
+    batches = data.iterate_items(column, transform, min(256, len(column)))
+    array = np.concatenate([items[where] for items, where in batches])
+    return data.ArrayColumn(array, kind="image", name="images")
 
 
 def tokenizer_for(config: ConfigDict, train: data.PairSplit, saved: pathlib.Path | None) -> Any:
@@ -114,8 +147,8 @@ def training_batches(
                 rows,
                 seed=config.seed,
                 epoch=epoch,
-                transform_a=inputs.train[0],
-                transform_b=inputs.train[1],
+                transform_a=needed(split.a, inputs.train[0]),
+                transform_b=needed(split.b, inputs.train[1]),
                 threads=config.input.threads,
                 start_step=first,
             )
@@ -124,12 +157,31 @@ def training_batches(
     return batches
 
 
+def samples_in_order(
+    config: ConfigDict, split: data.PairSplit, inputs: Inputs, *, batch_size: int
+) -> Callable[[], Iterator[Batch]]:
+    """() -> every sample once, in order, with its first b-item and without augmentation; the last batch is padded."""
+    rows = data.batch_rows(np.arange(len(split)), batch_size)
+    return lambda: iter(
+        data.TrainLoader(
+            split,
+            rows,
+            seed=config.seed,
+            epoch=0,
+            transform_a=needed(split.a, inputs.evaluate[0]),
+            transform_b=needed(split.b, inputs.evaluate[1]),
+            threads=config.input.threads,
+            choice="first",
+        )
+    )
+
+
 def evaluation_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) -> EvaluationSplit:
     """Every item of both sides, all captions included, without augmentation."""
 
     def items(column: data.Column, transform: Any) -> Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]:
         size = min(config.eval.batch_size, len(column))
-        return lambda: data.iterate_items(column, transform, size, threads=config.input.threads)
+        return lambda: data.iterate_items(column, needed(column, transform), size, threads=config.input.threads)
 
     return EvaluationSplit(
         items_a=items(split.a, inputs.evaluate[0]), items_b=items(split.b, inputs.evaluate[1]), b_to_a=split.b_to_a

@@ -33,14 +33,20 @@ def resident_tables(config: ConfigDict, split: data.PairSplit) -> tuple[Tables |
     obstacle = ""
     if jax.process_count() > 1:
         obstacle = "only one process can train with it"
-    elif not (isinstance(a, data.ArrayColumn) and isinstance(b, data.ArrayColumn) and a.kind == b.kind == "embedding"):
-        obstacle = "only frozen latents can live on the device"
+    elif not (isinstance(a, data.ArrayColumn) and isinstance(b, data.ArrayColumn)):
+        obstacle = "only arrays that are shown as they are can live on the device, such as frozen latents"
+    elif choice == "auto" and not a.kind == b.kind == "embedding":
+        # XLA runs a convolution several times slower inside a compiled loop on CPUs, and beside one the calls between
+        # steps are small anyway.
+        obstacle = "not worth it"
     elif choice == "auto" and _bytes(a) + _bytes(b) > config.input.cache_mib << 20:
         obstacle = "too large"
     if obstacle:
         if choice == "on":
             raise ConfigError(f"input.resident is 'on', but {obstacle}; use 'auto' or 'off'")
         return None, split
+    assert isinstance(a, data.ArrayColumn)
+    assert isinstance(b, data.ArrayColumn)
     (table_a, numbers_a), (table_b, numbers_b) = _numbered(a), _numbered(b)
     return {"a": table_a, "b": table_b}, split.replace(a=numbers_a, b=numbers_b)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -14,14 +15,18 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data, evals
 from alignment_jax.config.build import build_model, load_source
+from alignment_jax.config.classification import classifies
 from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split
+from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import DataError, RunError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import checkpoint
-from alignment_jax.train.loop import Evaluator
+from alignment_jax.train.evaluation import Evaluator
+from alignment_jax.train.experiment import Model
 from alignment_jax.train.workdir import read_config
 
 TOKENIZER, SIGNATURE = "tokenizer.json", "inputs.json"
+LABELS = "label_names"  # in the signature of a classifier: its classes in the order of its outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,19 +37,36 @@ class Trained:
     step: int
     inputs: Inputs
     variables: PyTree
-    _evaluator: Evaluator
+    model: Model
+
+    @functools.cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.model)
 
     def embed(self, split: data.PairSplit) -> evals.Embedded:
-        """Embeddings of every item of both sides of a split."""
+        """Embeddings of every item of both sides of a split.
+
+        Raises:
+          UserError: the model is a classifier.
+        """
+        if not task_of(self.config).aligns:
+            raise UserError(f"a run of model {self.config.model.name} classifies: it has no embeddings of both sides")
         prepared = self.inputs.prepared(split)
         return self._evaluator(self.variables, evaluation_split(self.config, prepared, self.inputs))
 
+    def evaluate(self, split: data.PairSplit) -> dict[str, float]:
+        """The metrics of the run's task on a split."""
+        task = task_of(self.config)
+        prepared = task.split(self.config, self.inputs.prepared(split), self.inputs)
+        return task.evaluation(self.config, self.model)(self.variables, prepared)
 
-def signature(split: data.PairSplit, sample: tuple[Any, Any]) -> dict[str, Any]:
+
+def signature(split: data.PairSplit, sample: tuple[Any, ...]) -> dict[str, Any]:
     """What a model was trained to read: kind and shape of one item of each side."""
+    columns = [column for column in (split.a, split.b, split.c) if column is not None]
     return {
         side: {"kind": column.kind, "shape": list(array.shape[1:])}
-        for side, column, array in (("a", split.a, sample[0]), ("b", split.b, sample[1]))
+        for side, column, array in zip("abc", columns, sample, strict=False)
     }
 
 
@@ -63,7 +85,9 @@ def open_source(workdir: pathlib.Path, spec: str | None) -> tuple[ConfigDict, da
     config = ConfigDict(found)
     if spec is None or spec == config.data:
         return config, load_source(config)
-    return config, data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    names = _read_signature(workdir).get(LABELS) if classifies(config) else None
+    return config, source if names is None else data.with_label_names(source, names)
 
 
 def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSource) -> Trained:
@@ -79,6 +103,8 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
     tokenizer = data.Tokenizer.load(tokenizer_file) if tokenizer_file.is_file() else None
     expected = _read_signature(workdir)
     for side, kind in zip(("a", "b"), kinds, strict=True):
+        if (split.c is not None) != ("c" in expected):
+            raise DataError(f"{source.spec}: it has not as many modalities as the model was trained on")
         if kind != expected[side]["kind"]:
             raise DataError(
                 f"{source.spec}: side {side} holds {kind} items, but the model was trained on {expected[side]['kind']}"
@@ -92,7 +118,7 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
                 f"{source.spec}: an item of side {side} has shape {found['shape']}, but the model was trained on "
                 f"{expected[side]['shape']}; use the encoder that made the training data"
             )
-    model = build_model(config, tokenizer=tokenizer)
+    model = build_model(config, tokenizer=tokenizer, classes=len(expected.get(LABELS, ())))
     params, model_state = jax.eval_shape(model.init, jax.random.key(0), *sample)
     target = checkpoint.abstract(
         {"params": params, "model_state": model_state}, SingleDeviceSharding(jax.local_devices()[0])
@@ -104,7 +130,7 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
         checkpoints.close()
     if restored is None:
         raise RunError(f"{workdir} has no checkpoint yet; run the train command again to go on with it")
-    return Trained(config, restored.step, inputs, restored.state, Evaluator(model))
+    return Trained(config, restored.step, inputs, restored.state, model)
 
 
 def _read_signature(workdir: pathlib.Path) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def sample_retrievals(embedded: Embedded, *, count: int, k: int = 5, seed: int =
     """The k best a-items of `count` b-items drawn without replacement, each of another a-item while there are any.
 
     >>> eye = np.eye(3, dtype=np.float32)
-    >>> sample_retrievals(Embedded(eye, eye, np.arange(3)), count=3, k=1).top.ravel()
-    array([0, 1, 2])
+    >>> sample_retrievals(Embedded(eye, eye, np.arange(3)), count=3, k=1).top.ravel().tolist()
+    [0, 1, 2]
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(embedded.b))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import optax
 from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.core.reduce import masked_count, masked_mean
 from alignment_jax.core.types import Array, Batch
-from alignment_jax.train.objective import Metrics, Outcome, Perturb, global_rows
+from alignment_jax.train.objective import Metrics, Outcome, global_rows
 
 FUSED = "fused"
 INPUTS = ("a", "b", "c")
@@ -96,24 +96,17 @@ class Classification:
     Args:
       weights: head ("a", "b", "c", "fused") -> factor of its cross-entropy; BSS on CREMA-D: 0.9, 0.9 and 0.1 (fused),
         1 for every head elsewhere.
-      perturb: changes the batch before the model sees it; None for none.
-      reported: step -> extra scalars to log.
 
     Source: BSS (Guan et al., IJCAI 2025), training objective.
     """
 
     weights: Mapping[str, float]
-    perturb: Perturb | None = None
-    reported: Callable[[jax.Array], Metrics] = lambda step: {}
 
     def init(self) -> Any:
         """No state is carried from step to step."""
         return ()
 
     def __call__(self, apply, params, model_state, method_state, batch, *, step, key, axis_name):
-        dropout_key, perturb_key = jax.random.split(key)
-        if self.perturb is not None:
-            batch = self.perturb(perturb_key, batch, axis_name)
         where, label = batch["where"], batch["label"]
         outputs, model_state = apply(
             params,
@@ -122,7 +115,7 @@ class Classification:
             train=True,
             rows=global_rows(where.shape[0], axis_name),
             where=where,
-            key=dropout_key,
+            key=key,
         )
         outputs = jax.tree.map(lambda x: zero_rows(x, where), outputs)
         found = measure(outputs, label, weights=self.weights)
@@ -133,7 +126,6 @@ class Classification:
             right = (jnp.argmax(logits, axis=-1) == label).astype(jnp.float32)
             metrics[f"loss_{name}"] = masked_mean(own, where, axis_name=axis_name)
             metrics[f"accuracy_{name}"] = 100.0 * masked_mean(right, where, axis_name=axis_name)
-        metrics |= self.reported(step)
         per_sample = {"index": batch["index"], "where": where, **found}
         stopped = jax.tree.map(jax.lax.stop_gradient, (metrics, per_sample))
         return loss, Outcome(model_state, method_state, *stopped)

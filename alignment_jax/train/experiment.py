@@ -12,22 +12,26 @@ import optax
 
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train.objective import Objective
+from alignment_jax.train.samplers import Sampler
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A model as pure functions; whichever library made them stays outside.
 
-    init: (key, a, b) -> (params, model_state), from one batch of each side.
-    apply: (params, model_state, a, b, *, train, rows, where, key) -> (outputs, model_state), see `step.make_step`.
-    encode_a, encode_b: (params, model_state, items) -> embeddings [k, d], deterministic.
+    init: (key, a, b[, c]) -> (params, model_state), from one batch of each side.
+    apply: (params, model_state, a, b[, c], *, train, rows, where, key) -> (outputs, model_state), see `step.make_step`;
+      the key is None where nothing is random.
+    encode_a, encode_b: (params, model_state, items) -> embeddings [k, d], deterministic; None for a classifier.
+    predict: (params, model_state, a, b[, c]) -> logits [k, c] of every head by name; None for an alignment.
     project: params -> params within their bounds, after every update.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
     apply: Callable[..., Any]
-    encode_a: Callable[..., jax.Array]
-    encode_b: Callable[..., jax.Array]
+    encode_a: Callable[..., jax.Array] | None = None
+    encode_b: Callable[..., jax.Array] | None = None
+    predict: Callable[..., Mapping[str, jax.Array]] | None = None
     project: Callable[[PyTree], PyTree] = lambda params: params
 
 
@@ -68,13 +72,15 @@ class Plan:
 class Experiment:
     """One run.
 
-    order: epoch -> int [k], the samples of that epoch in the order in which they are shown.
+    sampler: the samples of every epoch in the order in which they are shown, from their scores.
     batches: (rows [steps, width], epoch, first) -> the batches of rows[first:], a pure function of its arguments.
-    first_batch: (a, b) of a few samples, for the model's init and the report.
+    first_batch: (a, b[, c]) of a few samples, for the model's init and the report.
     halves: lay out batches for FuseMix (see `batching.batch_rows`).
     learning_rate: step -> learning rate, for the log.
     tables: name -> array, when the training set is to live on the devices; batches then hold row numbers in place of
       these items (see `resident`).
+    in_order: -> every training sample once, in order and in padded batches, for fresh scores.
+    evaluate: (variables, split of `evaluations`) -> metrics, what kind of metrics being the task's own business.
     config: what is written to config.json and must be the same to resume.
     """
 
@@ -86,10 +92,12 @@ class Experiment:
     learning_rate: Callable[[int], float]
     plan: Plan
     batch_size: int
-    order: Callable[[int], np.ndarray]
+    sampler: Sampler
     batches: Callable[[np.ndarray, int, int], Iterator[Batch]]
-    first_batch: tuple[np.ndarray, np.ndarray]
-    evaluations: Mapping[str, EvaluationSplit]
+    first_batch: tuple[np.ndarray, ...]
+    evaluations: Mapping[str, Any]
+    evaluate: Callable[[PyTree, Any], dict[str, float]]
     devices: list[jax.Device]
     halves: bool = False
     tables: Mapping[str, np.ndarray] | None = None
+    in_order: Callable[[], Iterator[Batch]] | None = None

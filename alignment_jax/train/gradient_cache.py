@@ -29,8 +29,8 @@ def refuse_batch_statistics(model_state: PyTree) -> None:
     """
     if jax.tree.leaves(model_state):
         raise ConfigError(
-            f"optimizer.micro_batch cannot train a model that carries {', '.join(sorted(model_state))} (batch norm): its "
-            "statistics are those of the whole batch; use norm=group in the encoders, or micro_batch=0"
+            f"optimizer.micro_batch cannot train a model that carries {', '.join(sorted(model_state))} (batch norm): "
+            "its statistics are those of the whole batch; use norm=group in the encoders, or micro_batch=0"
         )
 
 
@@ -72,8 +72,6 @@ def in_micro_batches(apply: Callable[..., Any], *, micro_batch: int) -> Callable
         axes = varying_axes(a, b)
         own_params = vary_over(axes, params)
 
-        # Nothing but the inputs is kept; a loop's body is never merged with its recomputation.
-        @jax.checkpoint(prevent_cse=False)
         def encode(piece):
             a, b, rows, where = piece
             outputs, _ = apply(own_params, model_state, a, b, train=train, rows=rows, where=where, key=key)
@@ -85,7 +83,9 @@ def in_micro_batches(apply: Callable[..., Any], *, micro_batch: int) -> Callable
             return jax.lax.pmean(x[0], tuple(sorted(axes))) if axes else x[0]
 
         pieces = jax.tree.map(lambda x: _cut(jnp.asarray(x), micro_batch), (a, b, rows, where))
-        return jax.tree.map(joined, jax.lax.map(encode, pieces)), model_state
+        # Nothing but the inputs is kept; a loop's body is never merged with its recomputation.
+        outputs = jax.lax.map(jax.checkpoint(encode, prevent_cse=False), pieces)
+        return jax.tree.map(joined, outputs), model_state
 
     return cached
 

@@ -10,20 +10,22 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from alignment_jax import evals, report
+from alignment_jax import report
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train import checkpoint
 from alignment_jax.train.batching import batch_rows
-from alignment_jax.train.experiment import EvaluationSplit, Experiment, Model
+from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.objective import Metrics
 from alignment_jax.train.resident import Resident
+from alignment_jax.train.scored import Scored
+from alignment_jax.train.scoring import Scorer
 from alignment_jax.train.state import TrainState, create_state, evaluation_params
 from alignment_jax.train.step import Placement, make_step
 
@@ -164,7 +166,10 @@ class _Run:
         self.stop: threading.Event = stop
         self.preempted = False
         self._unchecked: list[tuple[int, Metrics]] = []
-        self._evaluator = Evaluator(experiment.model)
+        self._scorer = None
+        if isinstance(experiment.objective, Scored):
+            self._scorer = Scorer(experiment.objective, experiment.model.apply, placement)
+        self._share_shown = 1.0
         self._clock = time.monotonic()
 
     def train(self) -> None:
@@ -175,7 +180,7 @@ class _Run:
     def _epoch(self) -> None:
         experiment, plan, position = self.experiment, self.experiment.plan, self.position
         rows = batch_rows(
-            experiment.order(position.epoch),
+            self._order(),
             batch_size=experiment.batch_size,
             devices=len(experiment.devices),
             halves=experiment.halves,
@@ -197,6 +202,25 @@ class _Run:
             if self.preempted or position.stopped_early or position.step >= plan.total_steps:
                 return
 
+    def _order(self) -> np.ndarray:
+        """The samples of this epoch; where it only begins, the scores that are due are taken first."""
+        sampler, epoch = self.experiment.sampler, self.position.epoch
+        if self._scorer is None:
+            return sampler.order({}, epoch)
+        if sampler.due(epoch) and self.position.batch == 0:
+            self._check_finite()
+            state = self.state.method_state
+            if sampler.recycles:
+                scores = sampler.settle(_on_host(state["running"]), _on_host(state["seen"]))
+            else:
+                assert self.experiment.in_order is not None
+                scores = sampler.collect(self._scorer(self.state, self.experiment.in_order()))
+            scores = jax.device_put(scores, self.placement.replicated)
+            self.state = dataclasses.replace(self.state, method_state={**state, "scores": scores})
+        order = sampler.order(_on_host(self.state.method_state["scores"]), epoch)
+        self._share_shown = len(order) / sampler.size
+        return order
+
     def _stream(self, state: TrainState, chunk: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         (batch,) = chunk
         state, metrics, _ = self.placement.run(state, self.placement.put_batch(batch))
@@ -215,6 +239,7 @@ class _Run:
         if log_due:
             row |= {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
             row["train/learning_rate"] = self.experiment.learning_rate(step - 1)
+            row["train/share_shown"] = self._share_shown
         improved = False
         if evaluate_due and "val" in self.experiment.evaluations:
             values = self._evaluate("val")
@@ -232,8 +257,8 @@ class _Run:
 
     def _evaluate(self, name: str) -> dict[str, float]:
         with self.progress.pause():
-            embedded = self._evaluator(evaluation_variables(self.state), self.experiment.evaluations[name])
-            values = {f"{name}/{key}": value for key, value in evals.recall(embedded).items()}
+            found = self.experiment.evaluate(evaluation_variables(self.state), self.experiment.evaluations[name])
+            values = {f"{name}/{key}": value for key, value in found.items()}
         shown = ", ".join(f"{key} {value:.1f}" for key, value in values.items())
         self.progress.message(f"step {self.position.step}: {shown}")
         return values
@@ -285,25 +310,9 @@ class _Run:
         return variables if restored is None else restored.state
 
 
-class Evaluator:
-    """Embeds splits with the parameters to evaluate, compiled once."""
-
-    def __init__(self, model: Model):
-        self._encode = {"a": jax.jit(model.encode_a), "b": jax.jit(model.encode_b)}
-
-    def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
-        own = jax.tree.map(_local, variables)
-
-        def embed(side: str, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-            encode = self._encode[side]
-            return evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
-
-        return evals.Embedded(a=embed("a", split.items_a()), b=embed("b", split.items_b()), b_to_a=split.b_to_a)
-
-
-def _local(x: jax.Array) -> jax.Array:
-    """This process's own copy of a replicated array."""
-    return x.addressable_data(0)
+def _on_host(tree: PyTree) -> PyTree:
+    """Replicated arrays as arrays of this process."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
 
 
 class _Log:

@@ -198,6 +198,25 @@ class Contrastive:
         stopped = jax.tree.map(jax.lax.stop_gradient, (metrics, per_sample))
         return loss, Outcome(model_state, method_state, *stopped)
 
+    def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
+        """Loss and similarity of every pair for the model as it is: nothing perturbed, smoothed or dropped."""
+        where = batch["where"]
+        outputs, _ = apply(
+            params,
+            model_state,
+            batch["a"],
+            batch["b"],
+            train=False,
+            rows=global_rows(where.shape[0], axis_name),
+            where=where,
+            key=None,
+        )
+        strength = self.strength(step, batch.get("stat"), outputs)
+        loss_ab, loss_ba = self.pair_loss(outputs, strength, jnp.float32(0.0), where, axis_name)
+        per_pair = loss_ab if loss_ba is None else 0.5 * (loss_ab + loss_ba)
+        similarity = jnp.sum(outputs["a"] * outputs["b"], axis=-1)
+        return {"index": batch["index"], "where": where, "loss": per_pair, "similarity": similarity}
+
 
 def _spread(name: str, value: Array, where: Array, axis_name: str | None) -> Metrics:
     """Mean, minimum and maximum of a per-anchor quantity over the rows that count; a scalar is its own three."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import optax
 
@@ -34,20 +34,28 @@ def lars(schedule: optax.Schedule, *, weight_decay: float, mask: Mask, b1: float
 
 
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "lars": lars}
-SCHEDULES = ("cosine", "linear", "constant")
+SCHEDULES = ("cosine", "linear", "constant", "staircase")
 
 
 def learning_rate_schedule(
-    name: str, *, peak: float, final: float, warmup_steps: int, total_steps: int
+    name: str,
+    *,
+    peak: float,
+    final: float,
+    warmup_steps: int,
+    total_steps: int,
+    drops: Sequence[int] = (),
+    drop_factor: float = 0.1,
 ) -> optax.Schedule:
-    """Linear warm-up from 0 to `peak`, then cosine or linear decay to `final`, or `peak` throughout.
+    """Linear warm-up from 0 to `peak`, then cosine or linear decay to `final`, `peak` throughout, or in steps down.
 
     Args:
-      name: "cosine", "linear" or "constant".
+      name: "cosine", "linear", "constant" or "staircase".
       peak: learning rate after the warm-up.
-      final: learning rate at the last update; "constant" has none.
+      final: learning rate at the last update; "constant" and "staircase" have none.
       warmup_steps: updates of warm-up; the update with index `warmup_steps` is the first with `peak`.
       total_steps: updates of the whole training.
+      drops, drop_factor: of "staircase": the updates from which on the rate is multiplied by the factor once more.
 
     Raises:
       ConfigError: unknown name, or a warm-up longer than the training.
@@ -67,6 +75,8 @@ def learning_rate_schedule(
         decay = optax.cosine_decay_schedule(peak, left, alpha=final / peak if peak else 0.0)
     elif name == "linear":
         decay = optax.linear_schedule(peak, final, left)
+    elif name == "staircase":
+        decay = optax.piecewise_constant_schedule(peak, {max(0, at - warmup_steps): drop_factor for at in drops})
     else:
         decay = optax.constant_schedule(peak)
     if warmup_steps == 0:

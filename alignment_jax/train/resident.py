@@ -92,8 +92,13 @@ class Resident:
 
     def __call__(self, state: TrainState, batches: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         """The state after these batches of row numbers, and the metrics of the last (or of the first that was bad)."""
-        stacked = {
-            name: np.stack([batch[name] for batch in batches] + [batches[0][name]] * (self.most - len(batches)))
-            for name in batches[0]
-        }
-        return self._run(state, self._tables, jax.device_put(stacked, self._batches), np.int32(len(batches)))
+        return self._run(*self._arguments(state, batches))
+
+    def lower(self, state: TrainState, batches: Sequence[Batch]) -> jax.stages.Lowered:
+        """The call, lowered for inspection."""
+        return self._run.lower(*self._arguments(state, batches))
+
+    def _arguments(self, state: TrainState, batches: Sequence[Batch]):
+        unused = [batches[0]] * (self.most - len(batches))  # one shape for any number of batches
+        stacked = {name: np.stack([batch[name] for batch in (*batches, *unused)]) for name in batches[0]}
+        return state, self._tables, jax.device_put(stacked, self._batches), np.int32(len(batches))

@@ -11,7 +11,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import PartitionSpec as P
 
 from alignment_jax.core.types import Batch
-from alignment_jax.train.objective import Metrics, Objective
+from alignment_jax.train.objective import Metrics
+from alignment_jax.train.scored import Scored
 from alignment_jax.train.state import TrainState
 from alignment_jax.train.step import AXIS, Placement
 
@@ -20,12 +21,12 @@ class Scorer:
     """Measures batches with the parameters of a state; compiled once.
 
     Args:
-      objective: one with a `score` method.
+      objective: what measures.
       apply: as for `make_step`.
       placement: where state and batches live.
     """
 
-    def __init__(self, objective: Objective, apply: Callable[..., Any], placement: Placement):
+    def __init__(self, objective: Scored, apply: Callable[..., Any], placement: Placement):
         self._placement = placement
 
         def score(axis_name: str | None) -> Callable[[TrainState, Batch], Metrics]:
@@ -42,10 +43,10 @@ class Scorer:
     def __call__(self, state: TrainState, batches: Iterable[Batch]) -> Iterator[dict[str, np.ndarray]]:
         """What is measured of each batch, as arrays of the host; rows of padding included."""
         for batch in batches:
-            yield fetch(self._score(state, self._placement.put_batch(batch)))
+            yield _fetch(self._score(state, self._placement.put_batch(batch)))
 
 
-def fetch(per_sample: Metrics) -> dict[str, np.ndarray]:
+def _fetch(per_sample: Metrics) -> dict[str, np.ndarray]:
     """Per-sample results of all devices, those of other processes too, on this host."""
     if jax.process_count() > 1:
         return multihost_utils.process_allgather(per_sample, tiled=True)

@@ -1,6 +1,6 @@
 """Draws docs/images/gallery.png from a finished run: a few test captions and the five images ranked first.
 
-    ./quickstart.sh && .venv/bin/python docs/images/make_gallery.py runs/quickstart
+./quickstart.sh && .venv/bin/python docs/images/make_gallery.py runs/quickstart
 """
 
 import pathlib

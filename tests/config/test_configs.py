@@ -8,6 +8,7 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax.config.build import build
+from alignment_jax.config.recipes import METHODS
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.loop import fit
 
@@ -18,6 +19,8 @@ DATA = {
     "quickstart": "synthetic:train=64,val=16,test=16,size=16",
     "flickr8k_raw": "synthetic:train=64,val=16,test=16,size=16",
     "flickr8k_frozen": "embeddings:{latents}",
+    "av_digits_bss": "av:{recordings}",
+    "cremad_bss": "av:{recordings}",
 }
 
 
@@ -64,14 +67,26 @@ def test_configs_import_nothing_but_the_config_room(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_runlocal_trains(name, tmp_path, latents):
-    config = get_config(name, "runlocal,data=" + DATA[name].format(latents=latents))
+def test_runlocal_trains(name, tmp_path, latents, recordings):
+    config = get_config(name, "runlocal,data=" + DATA[name].format(latents=latents, recordings=recordings))
     config.train.duration, config.eval.interval, config.input.batch_size = "2 steps", "2 steps", 16
     config.train.devices = 1
     built = build(config)
     finished = fit(built.experiment, tmp_path, quiet=True)
     assert finished.position.step == 2
     assert np.isfinite(finished.position.best_value)
+
+
+def test_cremad_has_the_settings_of_the_paper():
+    config = get_config("cremad_bss", "method=curriculum")
+    weights = [config.classification[f"weight_{head}"] for head in ("a", "b", "fused")]
+    assert (weights, config.classification.predict) == ([0.9, 0.9, 0.1], "a+b")
+    assert (config.sampling.name, config.sampling.rescore_every) == ("curriculum", 0)
+    assert (config.optimizer.name, config.optimizer.momentum, config.optimizer.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert (config.optimizer.schedule, config.optimizer.drop_every, config.input.batch_size) == (
+        "staircase", "70 epochs", 32,
+    )  # fmt: skip
+    assert get_config("cremad_bss", "method=probabilistic").sampling.rescore_every == 1
 
 
 @pytest.mark.parametrize("image", ["vit", "convnet", "resnet18"])
@@ -81,27 +96,48 @@ def test_raw_encoders_are_arguments(image, text):
     assert (config.model.encoder_a.name, config.model.encoder_b.name) == (image, text)
 
 
-METHODS = {
-    "vals": {"weighting.signal": "variance"},
-    "modest_align": {"perturb.sigma": 0.01, "smoothing.start": 0.1},
+CHANGES = {
     "dynamic smoothing": {"smoothing.schedule": "cosine", "smoothing.start": 0.2, "smoothing.end": 0.0},
-    "fusemix": {"perturb.fusemix": 1.0},
-    "relative noise": {"perturb.sigma": 0.5, "perturb.relative": True},
     "cosine temperature": {"temperature.schedule": "cosine"},
-    "mm_ts": {"temperature.schedule": "mm_ts"},
-    "mm_ts_margin": {"loss.name": "max_margin", "margin.schedule": "mm_ts"},
-    "sigmoid": {"loss.name": "sigmoid"},
+    "entropy weights": {"weighting.signal": "entropy", "weighting.mode": "inverse", "weighting.warmup": "1 steps"},
     "max_margin": {"loss.name": "max_margin"},
     "max_margin, oscillating": {"loss.name": "max_margin", "margin.schedule": "cosine"},
+    "sizes by K-Means": {"temperature.schedule": "mm_ts", "clusters.source": "kmeans", "clusters.count": 3},
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_methods_are_switched_on_by_their_section(method, tmp_path, latents):
-    config = get_config("flickr8k_frozen", f"runlocal,data=embeddings:{latents}")
+def train_two_steps(config, workdir):
     config.train.duration, config.input.batch_size, config.train.devices = "2 steps", 16, 1
-    config.update_from_flattened_dict(METHODS[method])
-    assert fit(build(config).experiment, tmp_path, quiet=True).position.step == 2
+    assert fit(build(config).experiment, workdir, quiet=True).position.step == 2
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_methods_are_switched_on_by_their_section(changes, tmp_path, latents):
+    config = get_config("flickr8k_frozen", f"runlocal,method=baseline,data=embeddings:{latents}")
+    config.update_from_flattened_dict(CHANGES[changes])
+    train_two_steps(config, tmp_path)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "all", "vals+mm_ts", "vals+mm_ts_margin", "modest_align+mm_ts+vals"])
+def test_every_method_and_combination_trains(method, tmp_path, latents):
+    train_two_steps(get_config("flickr8k_frozen", f"runlocal,method={method},data=embeddings:{latents}"), tmp_path)
+
+
+@pytest.mark.parametrize("method", ["vals+mm_ts+smoothing", "mm_ts_margin", "sigmoid"])
+def test_methods_train_from_pixels(method, tmp_path):
+    train_two_steps(get_config("quickstart", f"runlocal,method={method},data={DATA['quickstart']}"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [("clip", "unknown method 'clip'"), ("sigmoid+mm_ts_margin", "contradict"), ("vals+", None)],
+)
+def test_unknown_and_contradicting_methods_are_refused(method, message):
+    if message is None:
+        assert get_config("flickr8k_frozen", f"method={method}").weighting.signal == "variance"
+        return
+    with pytest.raises(ConfigError, match=message):
+        get_config("flickr8k_frozen", f"method={method}")
 
 
 @pytest.mark.parametrize(

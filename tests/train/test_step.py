@@ -10,6 +10,7 @@ from alignment_jax import models, schedules, weighting
 from alignment_jax.core import l2_normalize
 from alignment_jax.train import objective as objectives
 from alignment_jax.train.batching import batch_rows
+from alignment_jax.train.gradient_cache import in_micro_batches
 from alignment_jax.train.perturbation import latent_perturbation
 from alignment_jax.train.state import create_state
 from alignment_jax.train.step import AXIS, batch_mesh, make_step, pmap_step, shard_step
@@ -55,14 +56,17 @@ def objective_of(method):
 METHODS = ("baseline", "vals", "smoothing", "mm_ts", "noise", "fusemix", "all", "max_margin", "sigmoid")
 
 
-def train(method, latents, *, way, devices):
+def train(method, latents, *, way, devices, micro_batch=0):
     a, b = latents
     module = models.Adapters(dim=4, blocks_a=1, blocks_b=0, expansion=2, dropout=0.3, learned_bias=method == "sigmoid")
     params = module.init(jax.random.key(0), a[:2], b[:2])["params"]
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-2))
     objective = objective_of(method)
     axis = None if way == "plain" else AXIS
-    step = make_step(objective, adapters_apply(module), optimizer, axis_name=axis, average_decay=0.9)
+    apply = adapters_apply(module)
+    if micro_batch:
+        apply = in_micro_batches(apply, micro_batch=micro_batch)
+    step = make_step(objective, apply, optimizer, axis_name=axis, average_decay=0.9)
     state = create_state(
         params=params,
         model_state={},
@@ -138,6 +142,20 @@ def test_eight_devices_train_as_one(method, latents):
 )
 def test_every_way_to_run_the_step_gives_the_same(way, devices, latents):
     assert_same(train("all", latents, way=way, devices=devices), reference("all", latents))
+
+
+@pytest.mark.parametrize("method", ["vals", "mm_ts", "noise", "fusemix", "sigmoid", "all"])
+def test_micro_batches_train_as_whole_batches(method, latents):
+    # 14 rows in pieces of 4: the last one is padded
+    assert_same(train(method, latents, way="plain", devices=1, micro_batch=4), reference(method, latents))
+
+
+@pytest.mark.parametrize(
+    ("method", "micro_batch", "way"),
+    [("vals", 3, "shard_map"), ("all", 1, "shard_map"), ("all", 1, "shard_map, no check"), ("all", 1, "pmap")],
+)
+def test_micro_batches_train_the_same_on_four_devices(method, micro_batch, way, latents):
+    assert_same(train(method, latents, way=way, devices=4, micro_batch=micro_batch), reference(method, latents))
 
 
 class _Exploding:

@@ -1,0 +1,113 @@
+"""Classification from two or three modalities: its model, its objective and what it cannot be combined with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from alignment_jax import data, models
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.classification import FUSED, INPUTS, Classification
+from alignment_jax.train.experiment import Model
+from alignment_jax.train.step import AXIS
+
+MODEL = "fusion_classifier"
+
+
+def classifies(config: ConfigDict) -> bool:
+    """Whether a configuration trains a classifier; otherwise it aligns two modalities."""
+    return config.model.name == MODEL
+
+
+def head_names(config: ConfigDict) -> tuple[str, ...]:
+    """The heads of the configured model: one a modality, and the fused one."""
+    return (*(name for name in INPUTS if config.model.get(f"encoder_{name}") is not None), FUSED)
+
+
+def prediction_heads(config: ConfigDict) -> tuple[str, ...] | None:
+    """The heads that a prediction sums; None for all.
+
+    Raises:
+      ConfigError: one that the model does not have.
+    """
+    text = config.classification.predict
+    if text == "all":
+        return None
+    heads = tuple(name.strip() for name in text.split("+"))
+    known = head_names(config)
+    for name in heads:
+        if name not in known:
+            raise ConfigError(
+                f"classification.predict is {text!r}; it must be 'all' or some of {', '.join(known)}, joined by +"
+            )
+    return heads
+
+
+def check_classification(config: ConfigDict, split: data.PairSplit) -> None:
+    """Raises ConfigError when the data has no labels, another number of modalities, or a method cannot apply."""
+    if split.label is None:
+        raise ConfigError(f"{config.data}: it has no labels; a classifier needs av:FILE.csv or features:FILE.npz")
+    if len(split.b) != len(split.a):
+        raise ConfigError(f"{config.data}: a classifier needs one item of each modality for each sample")
+    modalities, encoders = (2 if split.c is None else 3), len(head_names(config)) - 1
+    if modalities != encoders:
+        raise ConfigError(f"{config.data} has {modalities} modalities, but model has {encoders} encoders")
+    of_alignment = {
+        "weighting.signal": config.weighting.signal != "fixed",
+        "smoothing": bool(config.smoothing.start or config.smoothing.end),
+        "temperature.schedule": config.temperature.schedule != "none",
+        "margin.schedule": config.margin.schedule != "none",
+        "perturb": bool(config.perturb.sigma or config.perturb.fusemix),
+        "optimizer.micro_batch": bool(config.optimizer.micro_batch),
+    }
+    used = [name for name, on in of_alignment.items() if on]
+    if used:
+        raise ConfigError(f"{used[0]} acts on contrastive alignment; it does nothing for model.name={MODEL}")
+
+
+def build_classification(config: ConfigDict) -> Classification:
+    """The objective with the configured weight of every head.
+
+    Raises:
+      ConfigError: a weight is negative, or all are 0.
+    """
+    weights = {name: float(config.classification[f"weight_{name}"]) for name in head_names(config)}
+    for name, weight in weights.items():
+        if weight < 0:
+            raise ConfigError(f"classification.weight_{name} must be at least 0, got {weight}")
+    if not any(weights.values()):
+        raise ConfigError("classification: every head's weight is 0; there is nothing to train")
+    return Classification(weights=weights)
+
+
+def build_classifier(config: ConfigDict, *, classes: int, several: bool = False) -> Model:
+    """The fusion classifier as pure functions."""
+    options = config.model.to_dict()
+    name = options.pop("name")
+    module = models.build(name, axis_name=AXIS if several else None, classes=max(2, classes), **options)
+
+    def init(key: jax.Array, *inputs: np.ndarray):
+        variables = dict(jax.jit(module.init)(key, *(jnp.asarray(x) for x in inputs)))
+        return variables.pop("params"), variables
+
+    def apply(params, model_state, *inputs, train, rows, where, key):
+        outputs, changed = module.apply(
+            {"params": params, **model_state},
+            *inputs,
+            train=train,
+            rows=rows,
+            where=where,
+            rngs={} if key is None else {"dropout": key},
+            mutable=list(model_state),
+        )
+        return outputs, {**model_state, **changed}
+
+    def predict(params, model_state, *inputs):
+        outputs: Any = module.apply({"params": params, **model_state}, *inputs)
+        return outputs["logits"]
+
+    return Model(init=init, apply=apply, predict=predict)

@@ -1,0 +1,98 @@
+"""From the section `sampling` to a sampler and an objective that keeps its scores; and how long its epochs are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.objective import Objective
+from alignment_jax.train.samplers import Sampler
+from alignment_jax.train.scored import Scored
+
+# criterion -> choice -> what it is called among the objective's per-sample results.
+Choices = dict[str, dict[str, str | None]]
+CLASSIFICATION: Choices = {
+    "similarity": {
+        "auto": "prediction_similarity",
+        "prediction": "prediction_similarity",
+        "feature": "feature_similarity",
+        "none": None,
+    },
+    "difficulty": {"loss": "loss", "gradient": "gradient", "none": None},
+}
+ALIGNMENT: Choices = {
+    "similarity": {"auto": "similarity", "feature": "similarity", "none": None},
+    "difficulty": {"loss": "loss", "none": None},
+}
+
+
+def build_sampler(config: ConfigDict, size: int, *, classifies: bool) -> Sampler:
+    """The sampler of a training set of `size` samples.
+
+    Raises:
+      ConfigError: an unknown name, a number out of range, or a criterion that this task does not have.
+    """
+    section = config.sampling
+    criteria: dict[str, str] = {}
+    for criterion, choices in (CLASSIFICATION if classifies else ALIGNMENT).items():
+        choice = section[criterion]
+        if choice not in choices:
+            task = "classification" if classifies else "alignment"
+            raise ConfigError(
+                f"sampling.{criterion} is {choice!r}; for {task} it must be one of {', '.join(sorted(choices))}"
+            )
+        if key := choices[choice]:
+            criteria[criterion] = key
+    if section.name != "shuffle" and section.scores == "recycled" and config.perturb.fusemix > 0:
+        raise ConfigError(
+            "sampling.scores=recycled needs the losses of samples, but perturb.fusemix trains on mixtures of them; "
+            "use sampling.scores=fresh"
+        )
+    return Sampler(
+        size=size,
+        seed=config.seed,
+        method=section.name,
+        start=section.start,
+        epochs=section.epochs,
+        replacement=section.replacement,
+        floor=section.floor,
+        rescore_every=section.rescore_every,
+        criteria=criteria,
+        scores=section.scores,
+    )
+
+
+def with_scores(config: ConfigDict, objective: Objective, sampler: Sampler) -> Objective:
+    """The objective, keeping the sampler's scores in its state where there are any."""
+    if not sampler.scored:
+        return objective
+    return Scored(
+        objective,
+        size=sampler.size,
+        criteria=sampler.criteria,
+        recycle=sampler.recycles,
+        decay=config.sampling.decay,
+    )
+
+
+def epoch_lengths(sampler: Sampler, *, batch_size: int, halves: bool) -> Callable[[float], float]:
+    """(epochs) -> steps that the first so many epochs take; a curriculum's early epochs are shorter.
+
+    >>> of_epochs = epoch_lengths(Sampler(size=100, seed=0), batch_size=30, halves=False)
+    >>> of_epochs(2), of_epochs(2.5)
+    (6.0, 7.5)
+    """
+    parts = 2 if halves else 1
+
+    def length(epoch: int) -> int:
+        shown = sampler.shown(epoch)
+        width = max(1, min(batch_size, shown) // parts) * parts
+        return max(1, shown // width)
+
+    def of_epochs(epochs: float) -> float:
+        whole = int(epochs)
+        return float(sum(length(epoch) for epoch in range(whole)) + (epochs - whole) * length(whole))
+
+    return of_epochs

@@ -1,0 +1,73 @@
+"""Evaluating a model on a split: embeddings of both sides, or logits of every head, each compiled once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from alignment_jax import evals
+from alignment_jax.core.types import Batch, PyTree
+from alignment_jax.train.classification import batch_inputs
+from alignment_jax.train.experiment import EvaluationSplit, Model
+
+
+class Evaluator:
+    """Embeds splits with the parameters to evaluate, compiled once."""
+
+    def __init__(self, model: Model):
+        if model.encode_a is None or model.encode_b is None:
+            raise ValueError("model: it has no encode_a and encode_b; a classifier makes no embeddings")
+        self._encode = {"a": jax.jit(model.encode_a), "b": jax.jit(model.encode_b)}
+
+    def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
+        own = jax.tree.map(_local, variables)
+
+        def embed(side: str, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+            encode = self._encode[side]
+            return evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
+
+        return evals.Embedded(a=embed("a", split.items_a()), b=embed("b", split.items_b()), b_to_a=split.b_to_a)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledSplit:
+    """A split to classify: its samples in order, in padded batches with labels."""
+
+    batches: Callable[[], Iterator[Batch]]
+
+
+class Classifier:
+    """Logits of every head for splits, with the parameters to evaluate."""
+
+    def __init__(self, model: Model):
+        if model.predict is None:
+            raise ValueError("model: it has no predict; only a classifier has logits")
+        self._predict = jax.jit(model.predict)
+
+    def __call__(self, variables: PyTree, split: LabelledSplit) -> evals.Classified:
+        own = jax.tree.map(_local, variables)
+        return evals.classify_items(
+            lambda batch: self._predict(own["params"], own["model_state"], *batch_inputs(batch)), split.batches()
+        )
+
+
+def retrieval(model: Model) -> Callable[[PyTree, EvaluationSplit], dict[str, float]]:
+    """(variables, split) -> recalls both ways."""
+    evaluator = Evaluator(model)
+    return lambda variables, split: evals.recall(evaluator(variables, split))
+
+
+def classification(
+    model: Model, *, heads: Sequence[str] | None = None
+) -> Callable[[PyTree, LabelledSplit], dict[str, float]]:
+    """(variables, split) -> the metrics of `evals.classification` for a prediction from these heads (None: all)."""
+    classifier = Classifier(model)
+    return lambda variables, split: evals.classification(classifier(variables, split), heads=heads)
+
+
+def _local(x: jax.Array) -> jax.Array:
+    """This process's own copy of a replicated array."""
+    return x.addressable_data(0)

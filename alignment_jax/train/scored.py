@@ -1,0 +1,104 @@
+"""An objective that also keeps the samples' scores in the train state, and collects them from its own steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.reduce import psum_if
+from alignment_jax.core.types import Array, PyTree
+from alignment_jax.train.objective import Metrics, Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Any objective, with a score of every training sample beside its own state.
+
+    The state is {"objective": the wrapped objective's, "scores": {criterion: [size]} in use by the sampler, "running":
+    {criterion: [size]} and "seen" bool [size] where scores are recycled}. The scores in use are only carried along; the
+    loop replaces them between epochs. The running averages take in every step's rows,
+    m <- decay m + (1 - decay) x, the first value as it is; a sample that a batch holds several times counts once, with
+    its mean. All of it is replicated: every device and process holds the same numbers.
+
+    Args:
+      objective: what is trained.
+      size: samples in the training set.
+      criteria: criterion -> its name among the objective's per-sample results.
+      recycle: keep running averages.
+      decay: of the averages, in [0, 1).
+
+    Raises:
+      ConfigError: decay is out of range; on the first call, when the objective does not measure a criterion.
+    """
+
+    objective: Objective
+    size: int
+    criteria: Mapping[str, str]
+    recycle: bool = False
+    decay: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.decay < 1.0:
+            raise ConfigError(f"sampling.decay must be in [0, 1), got {self.decay}")
+
+    def init(self) -> PyTree:
+        def zeros() -> dict[str, jax.Array]:
+            return {name: jnp.zeros(self.size, jnp.float32) for name in self.criteria}
+
+        state = {"objective": self.objective.init(), "scores": zeros()}
+        return {**state, "running": zeros(), "seen": jnp.zeros(self.size, bool)} if self.recycle else state
+
+    def __call__(self, apply, params, model_state, method_state, batch, *, step, key, axis_name):
+        loss, outcome = self.objective(
+            apply, params, model_state, method_state["objective"], batch, step=step, key=key, axis_name=axis_name
+        )
+        state = {**method_state, "objective": outcome.method_state}
+        if self.recycle:
+            state |= self._recycled(method_state, self._checked(outcome.per_sample), axis_name)
+        return loss, dataclasses.replace(outcome, method_state=state)
+
+    def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
+        """What the objective measures of every row, without training."""
+        return self._checked(
+            self.objective.score(apply, params, model_state, batch, step=step, axis_name=axis_name)  # type: ignore[attr-defined]
+        )
+
+    def _checked(self, per_sample: Metrics) -> Metrics:
+        for name, key in self.criteria.items():
+            if key not in per_sample:
+                hint = "; features are alike only between encoders of one width" if "feature" in key else ""
+                raise ConfigError(f"sampling.{name}: this model and objective do not measure {key}{hint}")
+        return per_sample
+
+    def _recycled(self, state: PyTree, per_sample: Metrics, axis_name: str | None) -> dict[str, Any]:
+        index = jnp.where(per_sample["where"], per_sample["index"], self.size)  # padding lands outside and is dropped
+        index = _everywhere(index, axis_name)
+
+        def total(value: Array) -> jax.Array:
+            return jnp.zeros(self.size, jnp.float32).at[index].add(value, mode="drop")
+
+        count = total(jnp.ones(index.shape, jnp.float32))
+        keep = jnp.where(state["seen"], self.decay, 0.0)
+        running = {}
+        for name, key in self.criteria.items():
+            value = jnp.where(per_sample["where"], per_sample[key], 0.0)
+            mean = total(_everywhere(value, axis_name)) / jnp.maximum(count, 1.0)
+            old = state["running"][name]
+            running[name] = jnp.where(count > 0, keep * old + (1.0 - keep) * mean, old)
+        return {"running": running, "seen": state["seen"] | (count > 0)}
+
+
+def _everywhere(x: jax.Array, axis_name: str | None) -> jax.Array:
+    """The rows of all devices [devices * n], as a sum in which every device fills its own place.
+
+    An all-gather moves as little, but JAX's check of what is replicated does not see that its result is.
+    """
+    if axis_name is None:
+        return x
+    places = jnp.zeros((jax.lax.axis_size(axis_name), *x.shape), x.dtype)
+    return psum_if(places.at[jax.lax.axis_index(axis_name)].set(x), axis_name).reshape(-1, *x.shape[1:])

@@ -1,0 +1,129 @@
+"""Samplers as pure functions of (state, epoch): coverage, schedules, scores from a pass and from training."""
+
+import numpy as np
+import pytest
+
+from alignment_jax import sampling
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.samplers import METHODS, Sampler
+
+N = 50
+
+
+def make(method="curriculum", **options):
+    criteria = {"similarity": "prediction_similarity", "difficulty": "loss"}
+    return Sampler(size=N, seed=3, method=method, **{"criteria": criteria, "epochs": 8, **options})
+
+
+def measured(size=7, seed=0):
+    """The whole set in padded batches, as a scoring pass gives it."""
+    rng = np.random.default_rng(seed)
+    similarity, loss = rng.random(N).astype(np.float32), rng.random(N).astype(np.float32)
+    batches = []
+    for start in range(0, N, size):
+        index = np.arange(start, start + size)
+        where = index < N
+        index = np.where(where, index, -1)
+        padded = [np.where(where, value[index], np.nan) for value in (similarity, loss)]
+        batches.append({"index": index, "where": where, "prediction_similarity": padded[0], "loss": padded[1]})
+    return batches, similarity, loss
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scores", ["fresh", "recycled"])
+def test_every_order_has_the_promised_length_and_only_replacement_repeats(method, scores):
+    sampler = make(method, scores=scores)
+    for epoch in range(10):
+        order = sampler.order(sampler.collect(measured(seed=epoch)[0]), epoch)
+        assert order.dtype == np.int64
+        assert len(order) == sampler.shown(epoch)
+        assert len(set(order.tolist())) == len(order)
+    assert sampler.shown(10) == N
+
+
+def test_replacement_repeats():
+    sampler = make("probabilistic", replacement=True)
+    order = sampler.order(sampler.collect(measured()[0]), 0)
+    assert len(order) == N
+    assert len(set(order.tolist())) < N
+
+
+def test_orders_are_those_of_the_sampling_room():
+    batches, similarity, loss = measured()
+    score = sampling.balance_score(similarity, loss)
+    for method, reverse in (("curriculum", False), ("anti_curriculum", True)):
+        sampler = make(method)
+        expected = sampling.curriculum_order(score, epoch=2, seed=3, epochs=8, reverse=reverse)
+        np.testing.assert_array_equal(sampler.order(sampler.collect(batches), 2), expected)
+    sampler = make("probabilistic")
+    expected = sampling.draw_order(sampling.sampling_probabilities(similarity, loss), epoch=2, seed=3)
+    np.testing.assert_array_equal(sampler.order(sampler.collect(batches), 2), expected)
+
+
+@pytest.mark.parametrize("left", ["similarity", "difficulty"])
+def test_a_criterion_can_be_left_out(left):
+    batches, s, d = measured()
+    name = {"similarity": "prediction_similarity", "difficulty": "loss"}[left]
+    sampler = make(criteria={left: name}, start=0.5)
+    score = sampling.balance_score(s if left == "similarity" else None, d if left == "difficulty" else None)
+    expected = sampling.curriculum_order(score, epoch=0, seed=3, start=0.5, epochs=8)
+    np.testing.assert_array_equal(sampler.order(sampler.collect(batches), 0), expected)
+
+
+def test_a_pass_must_measure_every_sample_once_in_whatever_order():
+    batches, similarity, _ = measured()
+    sampler = make()
+    np.testing.assert_array_equal(sampler.collect(batches[::-1])["similarity"], similarity)
+    for wrong in (batches[:-1], [*batches, batches[0]]):
+        with pytest.raises(ValueError, match="every one of 50 samples once"):
+            sampler.collect(wrong)
+
+
+@pytest.mark.parametrize(
+    ("scores", "every", "expected"),
+    [
+        ("fresh", 1, [0, 1, 2, 3, 4, 5]),
+        ("fresh", 2, [0, 2, 4]),
+        ("fresh", 0, [0]),
+        ("recycled", 1, [1, 2, 3, 4, 5]),
+        ("recycled", 3, [1, 4]),
+        ("recycled", 0, [1]),
+    ],
+)
+def test_scores_are_taken_every_few_epochs(scores, every, expected):
+    sampler = make(scores=scores, rescore_every=every)
+    assert [epoch for epoch in range(6) if sampler.due(epoch)] == expected
+    assert not any(Sampler(size=N, seed=0).due(epoch) for epoch in range(6))
+
+
+def test_samples_never_seen_count_as_the_mean_of_the_others():
+    sampler = make(scores="recycled")
+    seen = np.arange(N) < 3
+    running = {"difficulty": np.where(seen, [1.0, 2.0, 6.0] + [0.0] * (N - 3), 0.0).astype(np.float32)}
+    settled = sampler.settle(running, seen)["difficulty"]
+    assert settled.dtype == np.float32
+    assert settled[:5].tolist() == [1.0, 2.0, 6.0, 3.0, 3.0]
+    assert not sampler.settle(running, np.zeros(N, bool))["difficulty"].any()
+
+
+def test_recycling_starts_with_a_plain_epoch_and_then_the_schedule():
+    recycled, fresh = make(scores="recycled"), make()
+    assert recycled.shown(0) == N
+    assert [recycled.shown(e + 1) for e in range(9)] == [fresh.shown(e) for e in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "random"}, r"sampling\.name"),
+        ({"scores": "old"}, r"sampling\.scores"),
+        ({"rescore_every": -1}, "rescore_every"),
+        ({"floor": -1.0}, "floor"),
+        ({"start": 2.0}, "start"),
+        ({"epochs": 0}, "epochs"),
+        ({"criteria": {}}, "no criterion is left"),
+    ],
+)
+def test_settings_are_checked(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make(**{"method": "curriculum", **options})
