@@ -14,6 +14,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+from cli_runs import embeddings, frozen_run, raw_run  # noqa: F401 - fixtures of the command line's tests
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

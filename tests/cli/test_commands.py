@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import FAST, write_embeddings
+from cli_runs import FAST, write_embeddings
 
 from alignment_jax.cli.main import main
 
