@@ -38,8 +38,9 @@ FAST = ("--quiet", "--config.input.batch_size=16", "--config.train.devices=1", "
 def frozen_run(tmp_path_factory, embeddings, repository):
     """A finished run on latents: (workdir, arguments that made it)."""
     workdir = tmp_path_factory.mktemp("runs") / "frozen"
-    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,data=embeddings:{embeddings}"
-    arguments = ["train", "--config", config, "--workdir", str(workdir), *FAST, "--config.train.duration=8 epochs"]
+    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{embeddings}"
+    arguments = ["train", "--config", config, "--workdir", str(workdir), *FAST, "--config.train.duration=40 epochs"]
+    arguments += ["--config.eval.interval=10 epochs", "--config.optimizer.learning_rate=0.01"]
     assert main(arguments) == 0
     return workdir, arguments
 

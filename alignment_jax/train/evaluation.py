@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from alignment_jax import evals
+from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train.classification import batch_inputs
 from alignment_jax.train.experiment import EvaluationSplit, Model
@@ -27,7 +28,14 @@ class Evaluator:
 
         def embed(side: str, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
             encode = self._encode[side]
-            return evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
+            found = evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
+            if not np.isfinite(found).all():
+                # A step can overflow parameters while its own loss and gradient are still finite.
+                raise RunError(
+                    f"an embedding of side {side} is not finite: the parameters have overflowed; training stopped and "
+                    "the last good checkpoint is kept. Lower optimizer.learning_rate, in another --workdir"
+                )
+            return found
 
         return evals.Embedded(a=embed("a", split.items_a()), b=embed("b", split.items_b()), b_to_a=split.b_to_a)
 
