@@ -127,6 +127,7 @@ def recall_sum(sa, sb, a_of_b):
     return sum(100 * (np.mean(rank_a < k) + np.mean(rank_b < k)) for k in (1, 5, 10))
 
 
+@pytest.mark.slow
 def test_flickr8k_reference(shared_data):
     """Shrinkage, dim and power were chosen on val alone (grid in the docstring of fit_cca); test is only reported."""
     data = np.load(shared_data / "flickr8k_mini" / "features.npz", allow_pickle=False)

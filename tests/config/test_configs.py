@@ -66,6 +66,7 @@ def test_configs_import_nothing_but_the_config_room(name):
     assert imports == ["from alignment_jax import config"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_runlocal_trains(name, tmp_path, latents, recordings):
     config = get_config(name, "runlocal,data=" + DATA[name].format(latents=latents, recordings=recordings))
@@ -118,11 +119,13 @@ def test_methods_are_switched_on_by_their_section(changes, tmp_path, latents):
     train_two_steps(config, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*METHODS, "all", "vals+mm_ts", "vals+mm_ts_margin", "modest_align+mm_ts+vals"])
 def test_every_method_and_combination_trains(method, tmp_path, latents):
     train_two_steps(get_config("flickr8k_frozen", f"runlocal,method={method},data=embeddings:{latents}"), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["vals+mm_ts+smoothing", "mm_ts_margin", "sigmoid"])
 def test_methods_train_from_pixels(method, tmp_path):
     train_two_steps(get_config("quickstart", f"runlocal,method={method},data={DATA['quickstart']}"), tmp_path)

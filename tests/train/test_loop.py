@@ -76,7 +76,7 @@ class _Killed(BaseException):
     """Stands for the end of the process: nothing may catch it."""
 
 
-@pytest.mark.parametrize("kill_at", [1, 4, 5, 6, 13, 19])
+@pytest.mark.parametrize("kill_at", [5, 13, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 4, 6, 19))])
 def test_an_interrupted_run_ends_with_the_same_bits(kill_at, tmp_path, data_file, resident, undisturbed):
     config = make_config(data_file, **{"input.resident": resident})
     built = build(config).experiment
@@ -144,6 +144,7 @@ def test_gradient_accumulation_counts_batches(tmp_path, data_file):
     assert changed == [False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
 def test_optimizers_and_schedules_train(optimizer, schedule, tmp_path, data_file):
@@ -198,6 +199,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, data_file, reposit
     assert f"resumed at step {saved[-1]}" in (tmp_path / "w" / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_training_leaves_no_recompilation_behind(tmp_path, data_file, resident):
     """One compilation for all steps: shapes and types do not change from batch to batch or epoch to epoch."""
     experiment = build(make_config(data_file, **{"train.duration": "6 epochs", "input.resident": resident})).experiment
