@@ -112,6 +112,7 @@ def train_two_steps(config, workdir):
     assert fit(build(config).experiment, workdir, quiet=True).position.step == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", CHANGES)
 def test_methods_are_switched_on_by_their_section(changes, tmp_path, latents):
     config = get_config("flickr8k_frozen", f"runlocal,method=baseline,data=embeddings:{latents}")

@@ -147,6 +147,7 @@ def recorded(config, workdir):
     return orders, scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 8])
 def test_fresh_scores_are_those_of_the_model_before_the_first_step(devices, tmp_path, features):
     """44 samples in batches of 8 and on 8 devices: the last batch is padded, and every sample is measured once."""

@@ -103,6 +103,7 @@ def test_every_step_is_logged_once(undisturbed):
     assert steps == list(range(1, 21))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 8])
 def test_several_devices_train_as_one(devices, tmp_path, data_file):
     losses = []
@@ -133,6 +134,7 @@ def test_a_data_set_smaller_than_a_batch_or_than_the_devices_trains(tmp_path, da
     assert rows_of(tmp_path)[-1]["train/pairs"] == 40
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_counts_batches(tmp_path, data_file):
     changed = []
     for steps in (1, 2):

@@ -61,6 +61,7 @@ def test_looked_up_batches_are_the_loaders():
                 assert found[name].dtype == expected[name].dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_the_training_is_that_of_the_loader(devices, tmp_path, data_file):
     method = {"perturb.fusemix": 1.0, "perturb.sigma": 0.1, "weighting.signal": "variance"}

@@ -131,6 +131,7 @@ def assert_same(found, expected):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_eight_devices_train_as_one(method, latents):
     assert_same(train(method, latents, way="shard_map", devices=8), reference(method, latents))
@@ -150,6 +151,7 @@ def test_micro_batches_train_as_whole_batches(method, latents):
     assert_same(train(method, latents, way="plain", devices=1, micro_batch=4), reference(method, latents))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "micro_batch", "way"),
     [("vals", 3, "shard_map"), ("all", 1, "shard_map"), ("all", 1, "shard_map, no check"), ("all", 1, "pmap")],
