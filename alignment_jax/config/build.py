@@ -29,6 +29,7 @@ from alignment_jax.config.inputs import (
     training_batches,
 )
 from alignment_jax.config.methods import Facts, build_objective, learns_temperature, needs_cluster_sizes
+from alignment_jax.config.modules import pure_functions
 from alignment_jax.config.resident import resident_tables
 from alignment_jax.config.samplers import build_sampler, epoch_lengths, with_scores
 from alignment_jax.config.tasks import task_of
@@ -208,22 +209,7 @@ def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, 
             options["encoder_b"] |= {"max_length": config.input.max_length}
     module = models.build(name, axis_name=AXIS if several else None, **options)
 
-    def init(key: jax.Array, a: np.ndarray, b: np.ndarray):
-        variables = dict(jax.jit(module.init)(key, jnp.asarray(a), jnp.asarray(b)))
-        return variables.pop("params"), variables
-
-    def apply(params, model_state, a, b, *, train, rows, where, key):
-        outputs, changed = module.apply(
-            {"params": params, **model_state},
-            a,
-            b,
-            train=train,
-            rows=rows,
-            where=where,
-            rngs={} if key is None else {"dropout": key},
-            mutable=list(model_state),
-        )
-        return outputs, {**model_state, **changed}
+    init, apply = pure_functions(module)
 
     def encode(method: str):
         return lambda params, model_state, items: module.apply({"params": params, **model_state}, items, method=method)

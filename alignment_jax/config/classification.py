@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data, models
+from alignment_jax.config.modules import pure_functions
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.classification import FUSED, INPUTS, Classification
 from alignment_jax.train.experiment import Model
@@ -90,21 +88,7 @@ def build_classifier(config: ConfigDict, *, classes: int, several: bool = False)
     name = options.pop("name")
     module = models.build(name, axis_name=AXIS if several else None, classes=max(2, classes), **options)
 
-    def init(key: jax.Array, *inputs: np.ndarray):
-        variables = dict(jax.jit(module.init)(key, *(jnp.asarray(x) for x in inputs)))
-        return variables.pop("params"), variables
-
-    def apply(params, model_state, *inputs, train, rows, where, key):
-        outputs, changed = module.apply(
-            {"params": params, **model_state},
-            *inputs,
-            train=train,
-            rows=rows,
-            where=where,
-            rngs={} if key is None else {"dropout": key},
-            mutable=list(model_state),
-        )
-        return outputs, {**model_state, **changed}
+    init, apply = pure_functions(module)
 
     def predict(params, model_state, *inputs):
         outputs: Any = module.apply({"params": params, **model_state}, *inputs)

@@ -292,8 +292,6 @@ class _Run:
         context = ", ".join(
             f"{name} = {float(found[name]):.4g}" for name in ("temperature_min", "positive_similarity") if name in found
         )
-        position = self.position
-        position.pairs -= 0
         raise RunError(
             f"step {bad + 1}: {wrong or 'loss or gradient'} is not finite ({context}); training stopped and the last "
             "good checkpoint is kept. Lower optimizer.learning_rate, raise temperature.min or check the input, and "

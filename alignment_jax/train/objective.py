@@ -155,15 +155,8 @@ class Contrastive:
         if self.perturb is not None:
             batch = self.perturb(perturb_key, batch, axis_name)
         where, stat = batch["where"], batch.get("stat")
-        outputs, model_state = apply(
-            params,
-            model_state,
-            batch["a"],
-            batch["b"],
-            train=True,
-            rows=global_rows(where.shape[0], axis_name),
-            where=where,
-            key=dropout_key,
+        outputs, model_state = _encode(
+            apply, params, model_state, batch, train=True, key=dropout_key, axis_name=axis_name
         )
         za, zb = outputs["a"], outputs["b"]
         strength = self.strength(step, stat, outputs)
@@ -201,21 +194,26 @@ class Contrastive:
     def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
         """Loss and similarity of every pair for the model as it is: nothing perturbed, smoothed or dropped."""
         where = batch["where"]
-        outputs, _ = apply(
-            params,
-            model_state,
-            batch["a"],
-            batch["b"],
-            train=False,
-            rows=global_rows(where.shape[0], axis_name),
-            where=where,
-            key=None,
-        )
+        outputs, _ = _encode(apply, params, model_state, batch, train=False, key=None, axis_name=axis_name)
         strength = self.strength(step, batch.get("stat"), outputs)
         loss_ab, loss_ba = self.pair_loss(outputs, strength, jnp.float32(0.0), where, axis_name)
         per_pair = loss_ab if loss_ba is None else 0.5 * (loss_ab + loss_ba)
         similarity = jnp.sum(outputs["a"] * outputs["b"], axis=-1)
         return {"index": batch["index"], "where": where, "loss": per_pair, "similarity": similarity}
+
+
+def _encode(apply, params, model_state, batch: Batch, *, train: bool, key: jax.Array | None, axis_name: str | None):
+    """(outputs, model_state) of a batch, its rows numbered over all devices."""
+    return apply(
+        params,
+        model_state,
+        batch["a"],
+        batch["b"],
+        train=train,
+        rows=global_rows(batch["where"].shape[0], axis_name),
+        where=batch["where"],
+        key=key,
+    )
 
 
 def _spread(name: str, value: Array, where: Array, axis_name: str | None) -> Metrics:
