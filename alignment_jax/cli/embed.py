@@ -10,7 +10,6 @@ from absl import flags
 
 from alignment_jax import data
 from alignment_jax.cli import common
-from alignment_jax.cli.gallery import caption_texts
 from alignment_jax.config.trained import load_trained, open_source
 from alignment_jax.core.errors import UserError
 
@@ -39,7 +38,7 @@ def run(values: flags.FlagValues) -> int:
         parts["text"].append(embedded.b)
         parts["text_to_image"].append(embedded.b_to_a.astype(np.int32) + before)
         parts["image_id"].append(np.asarray(split.ids, np.str_))
-        parts["caption"].append(np.asarray(caption_texts(split), np.str_))
+        parts["caption"].append(np.asarray(data.caption_texts(split), np.str_))
         parts["split"].append(np.full(len(split.a), name))
         before += len(split.a)
     arrays = {name: np.concatenate(chunks) for name, chunks in parts.items()}

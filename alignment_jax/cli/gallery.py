@@ -18,7 +18,7 @@ def make_gallery(split: data.PairSplit, embedded: evals.Embedded, *, count: int,
     if isinstance(split.a, data.ImageColumn):
         column = split.a.prepared(_THUMBNAIL, memory_limit=0, factor=1.0)
         images = dict(zip(items, column.read(np.array(items)), strict=True))
-    captions = caption_texts(split)
+    captions = data.caption_texts(split)
     return report.Gallery(
         captions=[captions[int(q)] for q in sampled.queries],
         ids=[str(i) for i in split.ids],
@@ -28,13 +28,3 @@ def make_gallery(split: data.PairSplit, embedded: evals.Embedded, *, count: int,
         item_captions=None if images is not None else {item: captions[int(split.b_of_a(item)[0])] for item in items},
         how="The captions were drawn at random, each of another item.",
     )
-
-
-def caption_texts(split: data.PairSplit) -> list[str]:
-    """A text for every b-item: its caption, or its number where the data has no texts."""
-    if split.b.kind == "text":
-        return list(split.b.read(np.arange(len(split.b))))
-    stored = split.extra_b.get("caption")
-    if stored is not None:
-        return [str(caption) for caption in stored]
-    return [f"{split.ids[a]}, item {j}" for j, a in enumerate(split.b_to_a)]

@@ -80,6 +80,7 @@ def build(
     check_kinds(config.model.name, train, config.data)
     if classifies(config):
         check_classification(config, train)
+    train = data.mismatch(train, config.input.mismatched, seed=config.data_seed)
     whole = train
     train, sizes = train.replace(stat=None, stat_b=None), None  # a batch carries only what its methods read
     if needs_cluster_sizes(config):

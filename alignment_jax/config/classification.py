@@ -60,6 +60,7 @@ def check_classification(config: ConfigDict, split: data.PairSplit) -> None:
         "temperature.schedule": config.temperature.schedule != "none",
         "margin.schedule": config.margin.schedule != "none",
         "perturb": bool(config.perturb.sigma or config.perturb.fusemix),
+        "input.mismatched": bool(config.input.mismatched),
         "optimizer.micro_batch": bool(config.optimizer.micro_batch),
     }
     used = [name for name, on in of_alignment.items() if on]

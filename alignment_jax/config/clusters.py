@@ -27,6 +27,36 @@ def with_cluster_sizes(config: ConfigDict, train: data.PairSplit) -> Sizes:
     return SOURCES[section.source](section, config.data_seed, train)
 
 
+def evaluation_sizes(config: ConfigDict, train: data.PairSplit, split: data.PairSplit) -> tuple[np.ndarray, np.ndarray]:
+    """How frequent the content of another split is among the training samples, to judge rare and frequent ones apart.
+
+    Args:
+      config: `clusters` and `data_seed` are read.
+      train: the training split.
+      split: the split to judge.
+
+    Returns:
+      float32 [M], for each b-item of `split` the size of its cluster, and [N] the sizes of the training samples. The
+      sizes that the data gives itself come first, then classes, then the K-Means clusters of the training captions,
+      each other caption in the nearest one.
+    """
+    source, owner = config.clusters.source, split.b_to_a
+    if source == "data" and split.stat_b is not None and train.stat_b is not None:
+        return split.stat_b, train.stat_b
+    if source != "kmeans" and split.label is not None and train.label is not None:
+        counts = np.bincount(train.label, minlength=int(split.label.max()) + 1)
+        return counts[split.label][owner].astype(np.float32), counts[train.label].astype(np.float32)
+    parts = [column.read(np.arange(len(column))) for column in (train.b, split.b)]
+    if train.b.kind == "text":
+        # The words of both splits make one space; the clusters in it are those of the training captions alone.
+        features = data.caption_features([*parts[0], *parts[1]], seed=config.data_seed)
+        parts = [features[: len(train.b)], features[len(train.b) :]]
+    known = data.mean_by_item(np.asarray(parts[0]), train.b_to_a, len(train.a))
+    clusters = data.cluster_sizes(known, clusters=config.clusters.count or None, seed=config.data_seed)
+    items = data.mean_by_item(np.asarray(parts[1]), owner, len(split.a))
+    return data.assigned_sizes(items, known, clusters)[owner], clusters.size
+
+
 def _from_data(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes:
     known = train.stat_b if train.stat_b is not None else train.stat
     if known is not None:

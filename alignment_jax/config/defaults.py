@@ -104,12 +104,14 @@ def default() -> ConfigDict:
     config.data_seed = 0
 
     # How samples become batches. fraction: part of the training samples to learn from, every class in proportion.
+    # mismatched: share of them, up to 0.5, whose partners are exchanged on purpose, to see what wrong pairs do.
     # cache_mib: memory for decoded images. resident: "on" keeps frozen latents on the device, "auto" does where
     # they fit in cache_mib, "off" sends every batch there. on_bad_sample: "error" stops at the first unusable
     # sample, "skip" leaves it out.
     config.input = ConfigDict(
         {
             "fraction": 1.0,
+            "mismatched": 0.0,
             "batch_size": 128,
             "image_size": 64,
             "crop_min_area": 0.6,

@@ -2,19 +2,36 @@
 
 from alignment_jax.data.audio import AudioColumn, log_mel
 from alignment_jax.data.classes import few_samples, with_label_names
-from alignment_jax.data.clusters import ClusterSizes, caption_features, class_counts, cluster_sizes, mean_by_item
+from alignment_jax.data.clusters import (
+    ClusterSizes,
+    assigned_sizes,
+    caption_features,
+    class_counts,
+    cluster_sizes,
+    mean_by_item,
+)
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
+from alignment_jax.data.corruptions import (
+    IMAGE_NOISES,
+    WORD_NOISES,
+    corrupt_captions,
+    corrupt_image,
+    vocabulary,
+)
 from alignment_jax.data.describe import describe, format_description, problems
 from alignment_jax.data.loader import TrainLoader, batch_rows, iterate_items
+from alignment_jax.data.mismatch import mismatch
 from alignment_jax.data.sources import SOURCES
 from alignment_jax.data.sources.embeddings import save as save_embeddings
 from alignment_jax.data.spec import load
 from alignment_jax.data.split import Column, PairSource, PairSplit, content_groups, with_splits
-from alignment_jax.data.text import Tokenizer, encode_texts, train_tokenizer
+from alignment_jax.data.text import Tokenizer, caption_texts, encode_texts, train_tokenizer
 from alignment_jax.data.transforms import Transform, eval_image, train_image
 
 __all__ = [
+    "IMAGE_NOISES",
     "SOURCES",
+    "WORD_NOISES",
     "ArrayColumn",
     "AudioColumn",
     "ClusterSizes",
@@ -26,11 +43,15 @@ __all__ = [
     "Tokenizer",
     "TrainLoader",
     "Transform",
+    "assigned_sizes",
     "batch_rows",
     "caption_features",
+    "caption_texts",
     "class_counts",
     "cluster_sizes",
     "content_groups",
+    "corrupt_captions",
+    "corrupt_image",
     "describe",
     "encode_texts",
     "eval_image",
@@ -40,10 +61,12 @@ __all__ = [
     "load",
     "log_mel",
     "mean_by_item",
+    "mismatch",
     "problems",
     "save_embeddings",
     "train_image",
     "train_tokenizer",
+    "vocabulary",
     "with_label_names",
     "with_splits",
 ]

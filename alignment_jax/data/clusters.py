@@ -69,16 +69,36 @@ def cluster_sizes(features: np.ndarray, *, clusters: int | None = None, seed: in
     finite = np.isfinite(x).all(axis=1)
     if not finite.all():
         raise DataError(f"features to cluster are not finite in row {int(finite.argmin())}; remove or repair that item")
-    largest = np.abs(x).max(axis=1, keepdims=True)
-    x = np.divide(x, largest, out=np.zeros_like(x), where=largest > 0)
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    x = np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
+    x = _unit_rows(x)
     distinct = len(np.unique(x, axis=0))
     if clusters is None:
         clusters = min(max(1, round(np.sqrt(len(x) / 2))), distinct, _LARGEST_DEFAULT)
     elif not 1 <= clusters <= distinct:
         raise ConfigError(f"clusters must be between 1 and the {distinct} distinct items, got {clusters}")
     return _count(_k_means(x, clusters, seed))
+
+
+def assigned_sizes(features: np.ndarray, train_features: np.ndarray, train: ClusterSizes) -> np.ndarray:
+    """The size of the training cluster that each new item falls into: the one with the nearest center.
+
+    Args:
+      features: [n, d] of the new items.
+      train_features: [k, d] of the training items, in the same space.
+      train: their clusters, from `cluster_sizes`.
+
+    Returns:
+      float32 [n].
+
+    >>> train = np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]])
+    >>> assigned_sizes(np.array([[0.1, 5.0]]), train, cluster_sizes(train, clusters=2)).tolist()
+    [1.0]
+    """
+    known, x = _unit_rows(np.asarray(train_features, np.float32)), _unit_rows(np.asarray(features, np.float32))
+    centers = np.zeros((len(train.counts), known.shape[1]), np.float32)
+    np.add.at(centers, train.label, known)
+    centers /= train.counts[:, None]
+    distance = (centers**2).sum(axis=1) - 2 * x @ centers.T
+    return train.counts[distance.argmin(axis=1)].astype(np.float32)
 
 
 def class_counts(labels: np.ndarray | Sequence[int]) -> ClusterSizes:
@@ -175,6 +195,14 @@ def caption_features(captions: Sequence[str], *, dim: int = 128, seed: int = 0) 
     with _one_thread():
         reduced = decomposition.TruncatedSVD(dim, random_state=seed).fit_transform(counts)
     return reduced.astype(np.float32)
+
+
+def _unit_rows(x: np.ndarray) -> np.ndarray:
+    """Rows of length 1, without overflow; a zero row stays zero."""
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    x = np.divide(x, largest, out=np.zeros_like(x), where=largest > 0)
+    norm = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
 
 
 def _k_means(x: np.ndarray, clusters: int, seed: int) -> np.ndarray:

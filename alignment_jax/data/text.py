@@ -12,7 +12,7 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ArrayColumn
-from alignment_jax.data.split import Column
+from alignment_jax.data.split import Column, PairSplit
 
 PAD, UNK, BOS, EOS = range(4)
 _SPECIAL = ("[PAD]", "[UNK]", "[BOS]", "[EOS]")
@@ -167,6 +167,16 @@ def encode_texts(column: Column, tokenizer: Tokenizer, max_length: int) -> Array
         raise ConfigError(f"only texts can be encoded, this column is of kind {column.kind!r}")
     texts = column.read(np.arange(len(column)))
     return ArrayColumn(tokenizer.encode(texts, max_length), kind="text", name="token ids")
+
+
+def caption_texts(split: PairSplit) -> list[str]:
+    """A text for every b-item: its caption, or its number where the data has no texts."""
+    if split.b.kind == "text":
+        return list(split.b.read(np.arange(len(split.b))))
+    stored = split.extra_b.get("caption")
+    if stored is not None:
+        return [str(caption) for caption in stored]
+    return [f"{split.ids[a]}, item {j}" for j, a in enumerate(split.b_to_a)]
 
 
 def _clean(text: str, limit: int) -> str:

@@ -1,17 +1,40 @@
 """Evaluations: what the metrics say about a model on a split. Predict functions come in as arguments."""
 
-from alignment_jax.evals.classification import Classified, chance_classification, classification, classify_items
+from alignment_jax.evals.calibration import calibration, fit_temperature
+from alignment_jax.evals.classification import (
+    Classified,
+    balance,
+    chance_classification,
+    classification,
+    classify_items,
+)
 from alignment_jax.evals.embedding import embed_items
+from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
+from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
 from alignment_jax.evals.retrieval import Embedded, Sampled, recall, sample_retrievals
+from alignment_jax.evals.stress import Noise, latent_noise, retained, stress
 
 __all__ = [
+    "BUCKETS",
+    "PERPLEXITIES",
     "Classified",
     "Embedded",
+    "Noise",
     "Sampled",
+    "balance",
+    "calibration",
     "chance_classification",
     "classification",
     "classify_items",
     "embed_items",
+    "embedding_map",
+    "fit_temperature",
+    "latent_noise",
+    "long_tail",
+    "modality_gap",
     "recall",
+    "retained",
     "sample_retrievals",
+    "size_buckets",
+    "stress",
 ]

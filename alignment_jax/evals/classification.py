@@ -78,6 +78,27 @@ def classification(classified: Classified, *, heads: Sequence[str] | None = None
     return {name: float(value) for name, value in found.items()}
 
 
+def balance(metrics_of_heads: Mapping[str, float]) -> dict[str, float]:
+    """How evenly the modalities' own heads do, and what fusing them adds.
+
+    Args:
+      metrics_of_heads: `accuracy`, `accuracy_a`, `accuracy_b` (and `accuracy_c`) in %, as `classification` gives them.
+
+    Returns:
+      The same accuracies; `gap`: the best single modality minus the worst; `gain`: the prediction minus the best single
+      modality; percentage points.
+
+    >>> found = balance({"accuracy": 90.0, "accuracy_a": 85.0, "accuracy_b": 60.0, "macro_f1": 88.0})
+    >>> found["gap"], found["gain"]
+    (25.0, 5.0)
+
+    Source: BSS (Guan et al., IJCAI 2025) compares each modality's accuracy with the fused one.
+    """
+    accuracies = {name: value for name, value in metrics_of_heads.items() if name.startswith("accuracy")}
+    single = [value for name, value in accuracies.items() if name.rpartition("_")[2] in ("a", "b", "c")]
+    return {**accuracies, "gap": max(single) - min(single), "gain": accuracies["accuracy"] - max(single)}
+
+
 def chance_classification(label: np.ndarray) -> dict[str, float]:
     """Accuracy in % of always answering with the most frequent class.
 

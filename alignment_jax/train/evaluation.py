@@ -24,20 +24,21 @@ class Evaluator:
         self._encode = {"a": jax.jit(model.encode_a), "b": jax.jit(model.encode_b)}
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
+        a, b = self.side(variables, "a", split.items_a()), self.side(variables, "b", split.items_b())
+        return evals.Embedded(a=a, b=b, b_to_a=split.b_to_a)
+
+    def side(self, variables: PyTree, side: str, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """Embeddings [n, d] of the items of one side, "a" or "b"."""
         own = jax.tree.map(_local, variables)
-
-        def embed(side: str, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-            encode = self._encode[side]
-            found = evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
-            if not np.isfinite(found).all():
-                # A step can overflow parameters while its own loss and gradient are still finite.
-                raise RunError(
-                    f"an embedding of side {side} is not finite: the parameters have overflowed; training stopped and "
-                    "the last good checkpoint is kept. Lower optimizer.learning_rate, in another --workdir"
-                )
-            return found
-
-        return evals.Embedded(a=embed("a", split.items_a()), b=embed("b", split.items_b()), b_to_a=split.b_to_a)
+        encode = self._encode[side]
+        found = evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
+        if not np.isfinite(found).all():
+            # A step can overflow parameters while its own loss and gradient are still finite.
+            raise RunError(
+                f"an embedding of side {side} is not finite: the parameters have overflowed; training stopped and "
+                "the last good checkpoint is kept. Lower optimizer.learning_rate, in another --workdir"
+            )
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
