@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from alignment_jax.config.arguments import parse_arg
 from alignment_jax.config.defaults import adapters, default, fusion_classifier, two_tower
 from alignment_jax.config.durations import Duration, parse_duration
+from alignment_jax.config.papers import bss_training, run_briefly
 from alignment_jax.config.recipes import apply_methods
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "Duration",
     "adapters",
     "apply_methods",
+    "bss_training",
     "default",
     "fusion_classifier",
     "parse_arg",
     "parse_duration",
+    "run_briefly",
     "two_tower",
 ]

@@ -23,13 +23,13 @@ from alignment_jax.config.durations import parse_duration
 from alignment_jax.config.inputs import (
     Inputs,
     build_inputs,
-    check_kinds,
     samples_in_order,
     tokenizer_for,
     training_batches,
 )
 from alignment_jax.config.methods import Facts, build_objective, learns_temperature, needs_cluster_sizes
 from alignment_jax.config.modules import pure_functions
+from alignment_jax.config.readers import check_kinds, sides, with_vocabulary
 from alignment_jax.config.resident import resident_tables
 from alignment_jax.config.samplers import build_sampler, epoch_lengths, with_scores
 from alignment_jax.config.tasks import task_of
@@ -48,7 +48,7 @@ class Built:
     experiment: Experiment
     splits: dict[str, data.PairSplit]
     inputs: Inputs
-    modalities: tuple[str, str]
+    modalities: tuple[str, ...]
     label_names: tuple[str, ...] | None
     notes: tuple[str, ...]
 
@@ -77,7 +77,7 @@ def build(
     """
     source = load_source(config) if source is None else source
     train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
-    check_kinds(config.model.name, train, config.data)
+    check_kinds(config, train)
     if classifies(config):
         check_classification(config, train)
     train = data.mismatch(train, config.input.mismatched, seed=config.data_seed)
@@ -86,7 +86,8 @@ def build(
     if needs_cluster_sizes(config):
         train, sizes = with_cluster_sizes(config, whole)
     tokenizer = tokenizer_for(config, train, tokenizer_file)
-    inputs = build_inputs(config, (train.a.kind, train.b.kind), hints=source.hints, tokenizer=tokenizer)
+    kinds = {side: column.kind for side, column in sides(train).items()}
+    inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
     splits = {**source.splits, "train": train}
     prepared = {name: inputs.prepared(split) for name, split in splits.items()}
     train = prepared["train"]
@@ -193,7 +194,7 @@ def _drops(config: ConfigDict, steps_per_epoch: int, batch_size: int, total_step
 def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, several: bool = False) -> Model:
     """The model as pure functions: towers with the temperature of `config.temperature`, or a classifier."""
     if classifies(config):
-        return build_classifier(config, classes=classes, several=several)
+        return build_classifier(config, classes=classes, tokenizer=tokenizer, several=several)
     options = config.model.to_dict()
     name = options.pop("name")
     low, high = config.temperature.min, config.temperature.max
@@ -204,10 +205,7 @@ def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, 
         "learned_temperature": learns_temperature(config),
         "learned_bias": config.loss.name == "sigmoid",
     }
-    if tokenizer is not None and isinstance(options.get("encoder_b"), dict):
-        options["encoder_b"] |= {"vocab_size": tokenizer.vocab_size}
-        if options["encoder_b"]["name"] == "transformer":
-            options["encoder_b"] |= {"max_length": config.input.max_length}
+    options = with_vocabulary(options, tokenizer, config.input.max_length)
     module = models.build(name, axis_name=AXIS if several else None, **options)
 
     init, apply = pure_functions(module)

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data, models
 from alignment_jax.config.modules import pure_functions
+from alignment_jax.config.readers import with_vocabulary
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.classification import FUSED, INPUTS, Classification
 from alignment_jax.train.experiment import Model
@@ -83,9 +84,9 @@ def build_classification(config: ConfigDict) -> Classification:
     return Classification(weights=weights)
 
 
-def build_classifier(config: ConfigDict, *, classes: int, several: bool = False) -> Model:
+def build_classifier(config: ConfigDict, *, classes: int, tokenizer: Any = None, several: bool = False) -> Model:
     """The fusion classifier as pure functions."""
-    options = config.model.to_dict()
+    options = with_vocabulary(config.model.to_dict(), tokenizer, config.input.max_length)
     name = options.pop("name")
     module = models.build(name, axis_name=AXIS if several else None, classes=max(2, classes), **options)
 

@@ -48,11 +48,12 @@ def fusion_classifier(
     return ConfigDict({"name": "fusion_classifier", **encoders, "fusion": "concat"})
 
 
-_IMAGE_ENCODERS: dict[str, dict[str, Any]] = {
+_ENCODERS: dict[str, dict[str, Any]] = {
     "vit": {"patch_size": 8, "width": 192, "depth": 6, "heads": 3, "dropout": 0.0},
     "convnet": {"widths": (32, 64, 128), "norm": "group"},
     "resnet18": {"width": 64, "norm": "group", "stem": "auto"},
     "resnet50": {"width": 64, "norm": "group", "stem": "auto"},
+    "mlp": {"widths": (512,), "dropout": 0.0},
 }
 _TEXT_ENCODERS: dict[str, dict[str, Any]] = {
     "transformer": {"width": 192, "depth": 3, "heads": 3, "pooling": "mean", "dropout": 0.0},
@@ -61,10 +62,10 @@ _TEXT_ENCODERS: dict[str, dict[str, Any]] = {
 
 
 def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
-    """Settings of two encoders trained on raw images and texts (see `models.TwoTower`).
+    """Settings of two encoders trained on images (or feature vectors) and texts (see `models.TwoTower`).
 
     Args:
-      image: "vit", "convnet", "resnet18" or "resnet50".
+      image: "vit", "convnet", "resnet18" or "resnet50"; "mlp" for feature vectors.
       text: "transformer" or "lstm".
 
     Raises:
@@ -73,14 +74,14 @@ def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
     >>> two_tower("resnet18", "lstm").encoder_a.name
     'resnet18'
     """
-    for name, known in ((image, _IMAGE_ENCODERS), (text, _TEXT_ENCODERS)):
+    for name, known in ((image, _ENCODERS), (text, _TEXT_ENCODERS)):
         if name not in known:
             raise ConfigError(f"unknown encoder {name!r}; known: {', '.join(known)}")
     return ConfigDict(
         {
             "name": "two_tower",
             "dim": 128,
-            "encoder_a": {"name": image, **_IMAGE_ENCODERS[image]},
+            "encoder_a": {"name": image, **_ENCODERS[image]},
             "encoder_b": {"name": text, **_TEXT_ENCODERS[text]},
             "dtype": "float32",
         }

@@ -11,47 +11,38 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data
-from alignment_jax.core.errors import ConfigError
+from alignment_jax.config.readers import sides
 from alignment_jax.core.types import Batch
 from alignment_jax.train.experiment import EvaluationSplit
-
-# The kinds of columns that each model reads, a and b.
-_FEATURES = ("audio", "image", "embedding")
-MODEL_KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "adapters": (("embedding",), ("embedding",)),
-    "two_tower": (("image",), ("text",)),
-    "fusion_classifier": (_FEATURES, _FEATURES),
-}
-_HINTS = {
-    "adapters": "it takes frozen latents: use embeddings:FILE.npz, or configs/flickr8k_raw.py for images and texts",
-    "two_tower": "it takes images and texts: for frozen latents use configs/flickr8k_frozen.py",
-    "fusion_classifier": "it takes recordings, images or features with labels: use av:FILE.csv or features:FILE.npz",
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """The two sides' transforms, for training and for evaluation; None where the column already gives arrays."""
+    """The transforms of every side (a, b[, c]), for training and for evaluation; None where a column gives arrays."""
 
-    train: tuple[Any, Any]
-    evaluate: tuple[Any, Any]
+    train: Mapping[str, Any]
+    evaluate: Mapping[str, Any]
     prepare: Callable[[data.Column], data.Column]
     tokenizer: Any = None
 
     def prepared(self, split: data.PairSplit) -> data.PairSplit:
         """The split as batches are made of it: images at the size at hand and kept in memory, texts as token ids."""
-        return split.replace(a=self.prepare(split.a), b=self.prepare(split.b))
+        return split.replace(**{side: self.prepare(column) for side, column in sides(split).items()})
 
     def first_batch(self, split: data.PairSplit) -> tuple[np.ndarray, ...]:
         """Up to two samples of each side of a prepared split, as the model sees them."""
         count = min(2, len(split.a), len(split.b))
-        columns = [(split.a, self.evaluate[0]), (split.b, self.evaluate[1])]
-        if split.c is not None:
-            columns.append((split.c, None))
         return tuple(
-            next(data.iterate_items(column.take(np.arange(count)), needed(column, transform), count, threads=1))[0]
-            for column, transform in columns
+            next(
+                data.iterate_items(column.take(np.arange(count)), needed(column, self.evaluate[side]), count, threads=1)
+            )[0]
+            for side, column in sides(split).items()
         )
+
+
+def loader_transforms(transforms: Mapping[str, Any], split: data.PairSplit) -> dict[str, Any]:
+    """The transforms of a prepared split as `TrainLoader` takes them."""
+    return {f"transform_{side}": needed(column, transforms[side]) for side, column in sides(split).items()}
 
 
 def needed(column: data.Column, transform: Any) -> Any:
@@ -59,23 +50,14 @@ def needed(column: data.Column, transform: Any) -> Any:
     return None if isinstance(column, data.ArrayColumn) else transform
 
 
-def check_kinds(model: str, split: data.PairSplit, spec: str) -> None:
-    """Raises ConfigError when the model cannot read this data."""
-    if model not in MODEL_KINDS:
-        raise ConfigError(f"model.name is {model!r}; it must be one of {', '.join(sorted(MODEL_KINDS))}")
-    found = (split.a.kind, split.b.kind)
-    if any(kind not in known for kind, known in zip(found, MODEL_KINDS[model], strict=True)):
-        raise ConfigError(f"model {model} cannot read {spec} ({found[0]} and {found[1]}): {_HINTS[model]}")
-
-
 def build_inputs(
-    config: ConfigDict, kinds: tuple[str, str], *, hints: Mapping[str, Any], tokenizer: Any = None
+    config: ConfigDict, kinds: Mapping[str, str], *, hints: Mapping[str, Any], tokenizer: Any = None
 ) -> Inputs:
     """The transforms for columns of these kinds.
 
     Args:
       config: the whole configuration.
-      kinds: of a and b.
+      kinds: side (a, b, c) -> kind of its column.
       hints: what augmentation the data bears (`PairSource.hints`); a configuration cannot turn on what it forbids.
       tokenizer: for texts.
     """
@@ -90,7 +72,7 @@ def build_inputs(
         ),
         "text": (None, None),  # encoded once by `prepare`, then only indexed
     }
-    if "audio" in kinds:
+    if "audio" in kinds.values():
         spectrogram = data.log_mel(**config.audio.to_dict())
 
         def log_mel(item: Any, rng: np.random.Generator) -> np.ndarray:
@@ -114,7 +96,7 @@ def build_inputs(
             return data.encode_texts(column, tokenizer, settings.max_length)
         return column
 
-    train, evaluate = zip(*(by_kind[kind] for kind in kinds), strict=True)
+    train, evaluate = ({side: by_kind[kind][phase] for side, kind in kinds.items()} for phase in (0, 1))
     return Inputs(train=train, evaluate=evaluate, prepare=prepare, tokenizer=tokenizer)
 
 
@@ -127,11 +109,12 @@ def _as_array(column: data.ImageColumn, transform: data.Transform) -> data.Array
 
 def tokenizer_for(config: ConfigDict, train: data.PairSplit, saved: pathlib.Path | None) -> Any:
     """The tokenizer of a run: the one that was saved, or one trained on the training captions; None without texts."""
-    if train.b.kind != "text":
+    texts = [column for column in sides(train).values() if column.kind == "text"]
+    if not texts:
         return None
     if saved is not None and saved.is_file():
         return data.Tokenizer.load(saved)
-    captions = train.b.read(np.arange(len(train.b)))
+    captions = [text for column in texts for text in column.read(np.arange(len(column)))]
     return data.train_tokenizer(captions, vocab_size=config.input.vocab_size)
 
 
@@ -147,8 +130,7 @@ def training_batches(
                 rows,
                 seed=config.seed,
                 epoch=epoch,
-                transform_a=needed(split.a, inputs.train[0]),
-                transform_b=needed(split.b, inputs.train[1]),
+                **loader_transforms(inputs.train, split),
                 threads=config.input.threads,
                 start_step=first,
             )
@@ -168,8 +150,7 @@ def samples_in_order(
             rows,
             seed=config.seed,
             epoch=0,
-            transform_a=needed(split.a, inputs.evaluate[0]),
-            transform_b=needed(split.b, inputs.evaluate[1]),
+            **loader_transforms(inputs.evaluate, split),
             threads=config.input.threads,
             choice="first",
         )
@@ -184,5 +165,8 @@ def evaluation_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) 
         return lambda: data.iterate_items(column, needed(column, transform), size, threads=config.input.threads)
 
     return EvaluationSplit(
-        items_a=items(split.a, inputs.evaluate[0]), items_b=items(split.b, inputs.evaluate[1]), b_to_a=split.b_to_a
+        items_a=items(split.a, inputs.evaluate["a"]),
+        items_b=items(split.b, inputs.evaluate["b"]),
+        b_to_a=split.b_to_a,
+        relevancy=None if split.relevancy is None else split.relevancy.resolve,
     )

@@ -17,6 +17,7 @@ from alignment_jax import data, evals
 from alignment_jax.config.build import build_model, load_source
 from alignment_jax.config.classification import classifies
 from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split
+from alignment_jax.config.readers import sides
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import DataError, RunError, UserError
 from alignment_jax.core.types import PyTree
@@ -63,10 +64,9 @@ class Trained:
 
 def signature(split: data.PairSplit, sample: tuple[Any, ...]) -> dict[str, Any]:
     """What a model was trained to read: kind and shape of one item of each side."""
-    columns = [column for column in (split.a, split.b, split.c) if column is not None]
     return {
         side: {"kind": column.kind, "shape": list(array.shape[1:])}
-        for side, column, array in zip("abc", columns, sample, strict=False)
+        for (side, column), array in zip(sides(split).items(), sample, strict=True)
     }
 
 
@@ -98,13 +98,13 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
       RunError: there is no usable checkpoint.
     """
     split = next(iter(source.splits.values()))
-    kinds = (split.a.kind, split.b.kind)
+    kinds = {side: column.kind for side, column in sides(split).items()}
     tokenizer_file = workdir / TOKENIZER
     tokenizer = data.Tokenizer.load(tokenizer_file) if tokenizer_file.is_file() else None
     expected = _read_signature(workdir)
-    for side, kind in zip(("a", "b"), kinds, strict=True):
-        if (split.c is not None) != ("c" in expected):
-            raise DataError(f"{source.spec}: it has not as many modalities as the model was trained on")
+    if (split.c is not None) != ("c" in expected):
+        raise DataError(f"{source.spec}: it has not as many modalities as the model was trained on")
+    for side, kind in kinds.items():
         if kind != expected[side]["kind"]:
             raise DataError(
                 f"{source.spec}: side {side} holds {kind} items, but the model was trained on {expected[side]['kind']}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,24 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     return dataclasses.replace(source, name=name, spec=spec)
 
 
+def path_and_options(argument: str, defaults: Mapping[str, Any], *, what: str) -> tuple[str, dict[str, Any]]:
+    """`PATH[,key=value,...]`: the path, which may itself hold commas, and the options after it.
+
+    Args:
+      argument: the SPEC after its colon.
+      defaults: every known option, see `parse_options`.
+      what: the name of the source, for messages.
+
+    >>> path_and_options("my,data,count=verb", {"count": "noun"}, what="epic")
+    ('my,data', {'count': 'verb'})
+    """
+    pieces = argument.split(",")
+    first = len(pieces)
+    while first > 1 and _OPTION.match(pieces[first - 1]):
+        first -= 1
+    return ",".join(pieces[:first]), parse_options(",".join(pieces[first:]), defaults, what=what)
+
+
 def parse_options(text: str, defaults: Mapping[str, Any], *, what: str) -> dict[str, Any]:
     """`key=value,key=value` over defaults; a value has the type of its default.
 
@@ -85,6 +104,7 @@ def parse_options(text: str, defaults: Mapping[str, Any], *, what: str) -> dict[
     return options
 
 
+_OPTION = re.compile(r"\s*[a-z_]+\s*=")
 _ARTICLE = {int: "an integer", float: "a number", str: "a word"}
 
 

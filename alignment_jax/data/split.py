@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.relevancy import Relevancy
 
 KINDS = ("embedding", "image", "text", "audio")
 SPLITS = ("train", "val", "test")
@@ -58,6 +59,7 @@ class PairSplit:
       stat_b: float32 [M] size of each b-item's cluster, or None; a sample takes the value of its chosen b-item.
       c: column of N items, a third modality, or None; its item i belongs to a-item i.
       extra_a, extra_b: further arrays [N, ...] and [M, ...] that are kept in step with the items.
+      relevancy: which b-items answer an a-item to what degree, where that is more than `b_to_a` says, or None.
     """
 
     a: Column
@@ -70,6 +72,7 @@ class PairSplit:
     c: Column | None = None
     extra_a: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     extra_b: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    relevancy: Relevancy | None = None
 
     def __post_init__(self) -> None:
         n, m = len(self.a), len(self.b)
@@ -137,6 +140,7 @@ class PairSplit:
             c=None if self.c is None else self.c.take(indices),
             extra_a={k: np.asarray(v)[indices] for k, v in self.extra_a.items()},
             extra_b={k: np.asarray(v)[kept_b] for k, v in self.extra_b.items()},
+            relevancy=None if self.relevancy is None else self.relevancy.subset(indices, kept_b),
         )
 
     def replace(self, **changes: Any) -> PairSplit:
@@ -169,7 +173,7 @@ class PairSource:
     notes: tuple[str, ...] = ()
     label_names: tuple[str, ...] | None = None
     hints: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    modalities: tuple[str, str] = ("image", "text")
+    modalities: tuple[str, ...] = ("image", "text")
 
     def split(self, name: str) -> PairSplit:
         """The split of this name.

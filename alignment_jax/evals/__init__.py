@@ -11,7 +11,7 @@ from alignment_jax.evals.classification import (
 from alignment_jax.evals.embedding import embed_items
 from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
 from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
-from alignment_jax.evals.retrieval import Embedded, Sampled, recall, sample_retrievals
+from alignment_jax.evals.retrieval import Embedded, Sampled, multi_instance, recall, sample_retrievals
 from alignment_jax.evals.stress import Noise, latent_noise, retained, stress
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "latent_noise",
     "long_tail",
     "modality_gap",
+    "multi_instance",
     "recall",
     "retained",
     "sample_retrievals",

@@ -30,6 +30,22 @@ def recall(embedded: Embedded, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, f
     return {name: float(value) for name, value in found.items()}
 
 
+def multi_instance(embedded: Embedded, candidates: np.ndarray, relevancy: np.ndarray) -> dict[str, float]:
+    """`metrics.multi_instance` of a split, as plain floats (fractions).
+
+    Args:
+      embedded: n a-items and m b-items.
+      candidates: int [k], the b-items that are asked with and for.
+      relevancy: [n, k] in [0, 1].
+
+    >>> eye = np.eye(3, dtype=np.float32)
+    >>> multi_instance(Embedded(eye, eye, np.arange(3)), np.array([0, 2]), eye[:, [0, 2]])["mAP"]
+    1.0
+    """
+    similarity = embedded.a @ embedded.b[candidates].T
+    return {name: float(value) for name, value in metrics.multi_instance(similarity, relevancy).items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampled:
     """Some queries from b with their best a-items: `queries` [q], `top` [q, k], `own` [q], all item numbers."""

@@ -75,7 +75,7 @@ def series_of(history: Sequence[Mapping[str, Any]], key: str, *, label: str | No
 
 
 def learning_curves(
-    history: Sequence[Mapping[str, Any]], *, names: tuple[str, str] = ("a", "b"), split: str = "val"
+    history: Sequence[Mapping[str, Any]], *, names: tuple[str, ...] = ("a", "b"), split: str = "val"
 ) -> list[Chart]:
     """The charts a history has data for: loss, recalls by direction, other scores, direction weights, temperature.
 

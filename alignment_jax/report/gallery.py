@@ -74,7 +74,7 @@ class Gallery:
         return dataclasses.replace(self, images=images)
 
 
-def gallery_html(gallery: Gallery, *, names: tuple[str, str] = ("a", "b")) -> str:
+def gallery_html(gallery: Gallery, *, names: tuple[str, ...] = ("a", "b")) -> str:
     """The gallery as HTML, pictures inlined, everything from the data escaped.
 
     A hit carries a tick, the word and a thick solid frame, a miss a cross and a thin frame: colour is never the only

@@ -60,7 +60,7 @@ def write_report(
     gallery: Gallery | None = None,
     notes: Sequence[str] = (),
     chance: Mapping[str, Mapping[str, float]] | None = None,
-    names: tuple[str, str] = ("a", "b"),
+    names: tuple[str, ...] = ("a", "b"),
     best_step: int | None = None,
     best_metric: str | None = None,
     parameters: int | Mapping[str, int] | None = None,
@@ -125,7 +125,7 @@ def write_report(
 def results_section(
     results: Mapping[str, Mapping[str, float]],
     *,
-    names: tuple[str, str] = ("a", "b"),
+    names: tuple[str, ...] = ("a", "b"),
     chance: Mapping[str, Mapping[str, float]] | None = None,
     best_step: int | None = None,
 ) -> str:
@@ -145,7 +145,7 @@ def run_section(
     best_step: int | None = None,
     parameters: int | Mapping[str, int] | None = None,
     cost: Mapping[str, float] | None = None,
-    names: tuple[str, str] = ("a", "b"),
+    names: tuple[str, ...] = ("a", "b"),
 ) -> str:
     """What was chosen, how big the model is, and what the run cost."""
     rows: dict[str, Any] = {}

@@ -10,7 +10,7 @@ _DIRECTED = re.compile(r"^(mAP|nDCG)_(a2b|b2a)$")
 _PERCENT = re.compile(r"^(accuracy|macro_f1|mAP|nDCG|rsum|(a2b|b2a)_R@\d+$)")
 
 
-def direction_label(direction: str, names: tuple[str, str] = ("a", "b")) -> str:
+def direction_label(direction: str, names: tuple[str, ...] = ("a", "b")) -> str:
     """The direction of a retrieval in words: what is asked with, what is looked for.
 
     >>> direction_label("b2a", ("image", "text"))
@@ -19,12 +19,12 @@ def direction_label(direction: str, names: tuple[str, str] = ("a", "b")) -> str:
     return f"{names[0]} → {names[1]}" if direction == "a2b" else f"{names[1]} → {names[0]}"
 
 
-def metric_label(key: str, names: tuple[str, str] = ("a", "b")) -> str:
+def metric_label(key: str, names: tuple[str, ...] = ("a", "b")) -> str:
     """The name of a metric for readers, without its unit.
 
     Args:
       key: as in `results` (`a2b_R@1`) or in `metrics.jsonl` (`val/a2b_R@1`).
-      names: what the two modalities are called.
+      names: what the modalities are called.
 
     >>> metric_label("a2b_R@5", ("image", "text")), metric_label("val/accuracy_a", ("audio", "image"))
     ('image → text R@5', 'val: accuracy, audio alone')
@@ -35,8 +35,9 @@ def metric_label(key: str, names: tuple[str, str] = ("a", "b")) -> str:
         return f"{prefix}{direction_label(match[1], names)} R@{match[2]}"
     if match := _DIRECTED.match(name):
         return f"{prefix}{direction_label(match[2], names)} {match[1]}"
-    if name in ("accuracy_a", "accuracy_b"):
-        return f"{prefix}accuracy, {names[name == 'accuracy_b']} alone"
+    side = "abc".find(name.removeprefix("accuracy_")) if name.startswith("accuracy_") else -1
+    if 0 <= side < len(names):
+        return f"{prefix}accuracy, {names[side]} alone"
     words = {"macro_f1": "macro F1"}
     return prefix + words.get(name, name)
 

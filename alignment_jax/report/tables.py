@@ -91,7 +91,7 @@ def metric_cell(key: str, value: float | None, *, strong: bool = False, muted: b
 def metrics_table(
     results: Mapping[str, Mapping[str, float]],
     *,
-    names: tuple[str, str] = ("a", "b"),
+    names: tuple[str, ...] = ("a", "b"),
     chance: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Table:
     """The metrics of a run: a row a metric, a column a split, the chance level beside it where known.

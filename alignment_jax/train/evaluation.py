@@ -64,9 +64,15 @@ class Classifier:
 
 
 def retrieval(model: Model) -> Callable[[PyTree, EvaluationSplit], dict[str, float]]:
-    """(variables, split) -> recalls both ways."""
+    """(variables, split) -> recalls both ways, and multi-instance retrieval where the split has graded relevancy."""
     evaluator = Evaluator(model)
-    return lambda variables, split: evals.recall(evaluator(variables, split))
+
+    def evaluate(variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
+        embedded = evaluator(variables, split)
+        graded = {} if split.relevancy is None else evals.multi_instance(embedded, *split.relevancy())
+        return {**evals.recall(embedded), **graded}
+
+    return evaluate
 
 
 def classification(

@@ -37,11 +37,16 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSplit:
-    """A split to evaluate: every item of both sides in padded batches, and whose caption is whose."""
+    """A split to evaluate: every item of both sides in padded batches, and whose caption is whose.
+
+    relevancy: () -> (candidates int64 [K], relevancy [N, K] in [0, 1]) where a query has several answers to some
+      degree: the b-items to ask with and for; None where only its own are right.
+    """
 
     items_a: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
     items_b: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
     b_to_a: np.ndarray
+    relevancy: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

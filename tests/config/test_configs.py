@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 
+import mock_paper_sets as paper
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ DATA = {
     "flickr8k_frozen": "embeddings:{latents}",
     "av_digits_bss": "av:{recordings}",
     "cremad_bss": "av:{recordings}",
+    "epic_mir_mm_ts": "{epic}",
 }
 
 
@@ -30,6 +32,15 @@ def latents(tmp_path_factory):
     splits = np.array(["train"] * 32 + ["val"] * 8 + ["test"] * 8)
     np.savez(path, image=rng.normal(size=(48, 12)), text=rng.normal(size=(48, 10)), split=splits)
     return path
+
+
+@pytest.fixture(scope="session")
+def paper_sets(tmp_path_factory):
+    """The papers' data sets in miniature: name -> SPEC."""
+    folder = tmp_path_factory.mktemp("papers")
+    for name in paper.MOCKS:
+        (folder / name).mkdir()
+    return {name: found.write(folder / name) for name, found in paper.MOCKS.items()}
 
 
 def get_config(name, arg=None):
@@ -68,8 +79,10 @@ def test_configs_import_nothing_but_the_config_room(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_runlocal_trains(name, tmp_path, latents, recordings):
-    config = get_config(name, "runlocal,data=" + DATA[name].format(latents=latents, recordings=recordings))
+def test_runlocal_trains(name, tmp_path, latents, recordings, paper_sets):
+    config = get_config(
+        name, "runlocal,data=" + DATA[name].format(latents=latents, recordings=recordings, **paper_sets)
+    )
     config.train.duration, config.eval.interval, config.input.batch_size = "2 steps", "2 steps", 16
     config.train.devices = 1
     built = build(config)

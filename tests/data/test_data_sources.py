@@ -1,6 +1,7 @@
 """The contract that every source keeps, over one table of mock data sets."""
 
 import mock_data_sets as mock
+import mock_paper_sets as paper
 import numpy as np
 import pytest
 
@@ -14,7 +15,8 @@ def mocked(request, tmp_path):
 
 
 def test_every_source_has_a_mock():
-    assert {name.split()[0].rstrip(",") for name in mock.MOCKS} >= set(data.SOURCES) - {"av", "features", "tfds"}
+    named = {name.split()[0].rstrip(",") for name in (*mock.MOCKS, *paper.MOCKS)}
+    assert named >= set(data.SOURCES) - {"av", "features", "tfds"}
 
 
 def test_splits_and_counts(mocked):

@@ -27,6 +27,7 @@ SOURCES: dict[str, SourceEntry] = {
     "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz"),
     "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
+    "epic": SourceEntry(_HERE + "epic", "epic:DIR[,features=RGB+Flow][,count=noun]"),
 }
 
 __all__ = ["SOURCES", "SourceEntry"]

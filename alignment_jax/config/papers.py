@@ -1,0 +1,62 @@
+"""What a paper's experiments on its several data sets have in common, as changes to a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+ORDERS = {"vanilla": "shuffle"}
+
+
+def bss_training(config: ConfigDict, *, method: str, learning_rate: float, epochs: int, scores: str = "fresh") -> None:
+    """How BSS trains on its six data sets: plain SGD that slows down once, and the order of samples under study.
+
+    Args:
+      config: changed in place.
+      method: "vanilla", "curriculum", "anti_curriculum" or "probabilistic".
+      learning_rate: before it falls to a tenth after 70 epochs.
+      epochs: of training.
+      scores: "fresh" or "recycled".
+
+    Source: BSS (Guan et al., IJCAI 2025) and its code. The best epoch is chosen on val here, on test there.
+    """
+    config.sampling.update(
+        {
+            "name": ORDERS.get(method, method),
+            "scores": scores,
+            "start": 0.1,
+            "epochs": 40,
+            # A curriculum is scored once, at the start; probabilities before every epoch.
+            "rescore_every": 1 if method == "probabilistic" else 0,
+        }
+    )
+    changes: dict[str, Any] = {
+        "name": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "clip": 0.0,
+        "learning_rate": learning_rate,
+        "schedule": "staircase",
+        "drop_every": "70 epochs",
+        "drop_factor": 0.1,
+        "warmup": "0 steps",
+    }
+    config.optimizer.update(changes)
+    config.input.batch_size = 32
+    config.train.duration = f"{epochs} epochs"
+    config.eval.metric = "val/accuracy"
+    config.checkpoint.interval = "10 epochs"
+
+
+def run_briefly(config: ConfigDict) -> None:
+    """The `runlocal` variant of a classifier: small inputs, narrow encoders, a few steps."""
+    config.input.image_size = 32
+    config.audio.seconds = 1.0
+    config.audio.bands = 32
+    for side in ("encoder_a", "encoder_b", "encoder_c"):
+        encoder = config.model.get(side)
+        if encoder is not None and "width" in encoder:
+            encoder.width = 8
+    config.train.duration = "4 steps"
+    config.eval.interval = "2 steps"

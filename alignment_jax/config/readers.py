@@ -1,0 +1,76 @@
+"""Which model and which encoder reads which kind of column, and what an encoder of texts must know of the tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.models.encoders import ENCODERS
+
+MODELS = ("adapters", "fusion_classifier", "two_tower")
+_HINTS = {
+    "adapters": "it takes frozen latents: use embeddings:FILE.npz, or configs/flickr8k_raw.py for images and texts",
+    "two_tower": "its encoders take another kind: for frozen latents use configs/flickr8k_frozen.py, or change "
+    "model.encoder_a and model.encoder_b",
+    "fusion_classifier": "its encoders take another kind: use lstm or transformer for texts, mlp for feature vectors, "
+    "convnet or resnet18 for recordings and images",
+}
+
+
+def check_kinds(config: ConfigDict, split: data.PairSplit) -> None:
+    """Raises ConfigError when the model cannot read this data."""
+    name = config.model.name
+    if name not in MODELS:
+        raise ConfigError(f"model.name is {name!r}; it must be one of {', '.join(MODELS)}")
+    columns = sides(split)
+    if all(_reads(config.model, side, column) for side, column in columns.items()):
+        return
+    kinds = [column.kind for column in columns.values()]
+    found = ", ".join(kinds[:-1]) + f" and {kinds[-1]}"
+    raise ConfigError(f"model {name} cannot read {config.data} ({found}): {_HINTS[name]}")
+
+
+def sides(split: data.PairSplit) -> dict[str, data.Column]:
+    """The columns of a split by side: a, b and, where there is a third modality, c."""
+    return {"a": split.a, "b": split.b, **({} if split.c is None else {"c": split.c})}
+
+
+def _reads(model: ConfigDict, side: str, column: data.Column) -> bool:
+    if model.name == "adapters":
+        return column.kind == "embedding"
+    encoder = model.get(f"encoder_{side}")
+    if encoder is None:
+        return True  # a classifier with too few encoders says so itself
+    name = encoder if isinstance(encoder, str) else encoder.name
+    if name not in ENCODERS:
+        return True  # building it names the known ones
+    if column.kind == "text" or reads_text(name):
+        return column.kind == "text" and reads_text(name)
+    vectors = isinstance(column, data.ArrayColumn) and column.array.ndim == 2
+    return vectors == (name == "mlp")
+
+
+def reads_text(name: str) -> bool:
+    """Whether an encoder takes token ids: one with a vocabulary.
+
+    >>> reads_text("lstm"), reads_text("vit")
+    (True, False)
+    """
+    return any(field.name == "vocab_size" for field in dataclasses.fields(ENCODERS[name][0]))
+
+
+def with_vocabulary(options: dict[str, Any], tokenizer: Any, max_length: int) -> dict[str, Any]:
+    """The model's options, its text encoders told the size of the vocabulary and the longest text."""
+    if tokenizer is None:
+        return options
+    told = dict(options)
+    for key, encoder in options.items():
+        if isinstance(encoder, dict) and encoder.get("name") in ENCODERS and reads_text(encoder["name"]):
+            told[key] = {**encoder, "vocab_size": tokenizer.vocab_size}
+            if encoder["name"] == "transformer":
+                told[key]["max_length"] = max_length
+    return told

@@ -1,0 +1,97 @@
+"""Arrays in the files that others publish: .npy, .npz, .csv of numbers, and pickles of plain arrays."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.archive import read_archive
+from alignment_jax.data.plain_pickle import read_plain_pickle
+
+SUFFIXES = (".npy", ".npz", ".pkl", ".pickle")
+
+
+def find_array_file(folder: pathlib.Path, *stems: str) -> pathlib.Path | None:
+    """The first file of one of these names, whatever its format, or None."""
+    candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_array(path: pathlib.Path) -> np.ndarray:
+    """The one array of a .npy file (read from disk as it is used), of a .csv file without header, or of a pickle.
+
+    Raises:
+      DataError: the file is missing or damaged, or holds something else.
+    """
+    if path.suffix == ".csv":
+        return _read_csv(path)
+    if path.suffix != ".npy":
+        found = read_plain_pickle(path)
+        if not isinstance(found, np.ndarray):
+            raise DataError(f"{path}: expected one array, found a {type(found).__name__}")
+        return found
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a readable .npy array ({' '.join(str(error).split())})") from error
+
+
+def _read_csv(path: pathlib.Path) -> np.ndarray:
+    try:
+        return np.atleast_2d(np.loadtxt(path, delimiter=",", dtype=np.float32))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a table of numbers ({' '.join(str(error).split())})") from error
+
+
+def read_features(path: pathlib.Path, names: Sequence[str] = ()) -> np.ndarray:
+    """One feature vector a row: several parts of the file side by side, segments averaged.
+
+    Args:
+      path: a .npy, .npz or pickle file: one array, or a mapping of names to arrays, each [n, d] or [n, segments, d].
+      names: which arrays of a mapping, in this order; empty for its only one.
+
+    Returns:
+      float [n, sum of d].
+
+    Raises:
+      DataError: the file is damaged, an array is missing, not numbers, or of another shape.
+    """
+    found: object = read_archive(path) if path.suffix == ".npz" else None
+    if found is None:
+        found = read_array(path) if path.suffix == ".npy" else read_plain_pickle(path)
+    if isinstance(found, np.ndarray):
+        parts = {"the array": found}
+    elif isinstance(found, Mapping):
+        wanted = tuple(names) or tuple(found)
+        missing = [name for name in wanted if name not in found]
+        if missing or (len(wanted) > 1 and not names):
+            known = ", ".join(map(str, found))
+            raise DataError(f"{path}: {f'no array {missing[0]!r}' if missing else 'several arrays'}; it has {known}")
+        parts = {str(name): found[name] for name in wanted}
+    else:
+        raise DataError(f"{path}: expected arrays, found a {type(found).__name__}")
+    return side_by_side(path, parts)
+
+
+def side_by_side(path: pathlib.Path, parts: Mapping[str, object]) -> np.ndarray:
+    """Arrays [n, d] or [n, segments, d] as one [n, sum of d], the mean over the segments taken."""
+    rows: list[np.ndarray] = []
+    for name, part in parts.items():
+        if not isinstance(part, np.ndarray) or part.dtype.kind != "f" or part.ndim not in (2, 3) or 0 in part.shape:
+            what = f"{part.dtype} {list(part.shape)}" if isinstance(part, np.ndarray) else type(part).__name__
+            raise DataError(f"{path}: {name} must be floating point [n, d] or [n, segments, d], got {what}")
+        if rows and len(part) != len(rows[0]):
+            raise DataError(f"{path}: {name} has {len(part)} rows, the others {len(rows[0])}")
+        rows.append(part if part.ndim == 2 else segment_means(part))
+    return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+
+
+def segment_means(array: np.ndarray) -> np.ndarray:
+    """Mean over the second axis, float32 [n, d], in blocks: the whole array may be on disk."""
+    blocks = [array[i : i + 1024].mean(axis=1, dtype=np.float32) for i in range(0, len(array), 1024)]
+    return np.concatenate(blocks)
