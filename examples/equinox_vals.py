@@ -1,7 +1,7 @@
 """Equinox: the two directions weighted by how variable their similarities are (VALS).
 
-    pip install equinox
-    python examples/equinox_vals.py
+pip install equinox
+python examples/equinox_vals.py
 """
 
 import equinox as eqx

@@ -1,6 +1,6 @@
 """Flax NNX: a temperature for every sample from the size of its cluster (MM-TS).
 
-    python examples/nnx_mm_ts.py
+python examples/nnx_mm_ts.py
 """
 
 import jax.numpy as jnp

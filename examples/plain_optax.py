@@ -1,6 +1,6 @@
 """A plain optax loop: two matrices, InfoNCE with smoothed targets, noise on the latents (Modest-Align).
 
-    python examples/plain_optax.py
+python examples/plain_optax.py
 """
 
 import functools

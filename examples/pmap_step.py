@@ -1,6 +1,6 @@
 """The step of `shard_map_step.py` under `jax.pmap`, for code bases that still use it.
 
-    JAX_NUM_CPU_DEVICES=8 python examples/pmap_step.py
+JAX_NUM_CPU_DEVICES=8 python examples/pmap_step.py
 """
 
 import jax

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -41,7 +42,7 @@ def run(values: flags.FlagValues) -> int:
         parts["caption"].append(np.asarray(data.caption_texts(split), np.str_))
         parts["split"].append(np.full(len(split.a), name))
         before += len(split.a)
-    arrays = {name: np.concatenate(chunks) for name, chunks in parts.items()}
+    arrays: dict[str, Any] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     if not source.has_splits:
         del arrays["split"]
     data.save_embeddings(out, **arrays)

@@ -71,6 +71,15 @@ def _from_labels(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes
 
 
 def _from_texts(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes:
+    if isinstance(train.b, data.ArrayColumn) and train.b.mapped:
+
+        def of_items(rows: np.ndarray) -> np.ndarray:
+            part = train.subset(rows)
+            return data.mean_by_item(part.b.read(np.arange(len(part.b))), part.b_to_a, len(part))
+
+        return _with(
+            train, data.cluster_sizes_in_blocks(of_items, len(train), clusters=section.count or None, seed=seed)
+        )
     texts = train.b.read(np.arange(len(train.b)))
     features = data.caption_features(texts, seed=seed) if train.b.kind == "text" else np.asarray(texts)
     items = data.mean_by_item(features, train.b_to_a, len(train.a))

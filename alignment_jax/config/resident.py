@@ -57,9 +57,9 @@ def _bytes(column: data.ArrayColumn) -> int:
 
 def _numbered(column: data.ArrayColumn) -> tuple[np.ndarray, data.ArrayColumn]:
     """All items in all their views as one table, and a column that reads as their row numbers in it."""
-    views = (column.array, *column.views)
-    if column.rows is not None:
-        views = tuple(view[column.rows] for view in views)
+    stored = (column.array, *column.views)
+    # What is mapped is read here, into the memory of the device.
+    views = tuple(np.asarray(view) if column.rows is None else view[column.rows] for view in stored)
     table = np.concatenate(views) if len(views) > 1 else views[0]
     numbers = np.arange(len(table), dtype=np.int32).reshape(len(views), -1)
     return table, dataclasses.replace(column, array=numbers[0], rows=None, views=tuple(numbers[1:]))

@@ -8,6 +8,7 @@ from alignment_jax.data.clusters import (
     caption_features,
     class_counts,
     cluster_sizes,
+    cluster_sizes_in_blocks,
     mean_by_item,
 )
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
@@ -21,6 +22,8 @@ from alignment_jax.data.corruptions import (
 from alignment_jax.data.describe import describe, format_description, problems
 from alignment_jax.data.loader import TrainLoader, batch_rows, iterate_items
 from alignment_jax.data.mismatch import mismatch
+from alignment_jax.data.shard_writer import ShardWriter
+from alignment_jax.data.shards import ShardedArray, StoredTextColumn
 from alignment_jax.data.sources import SOURCES
 from alignment_jax.data.sources.embeddings import save as save_embeddings
 from alignment_jax.data.spec import load
@@ -39,6 +42,9 @@ __all__ = [
     "ImageColumn",
     "PairSource",
     "PairSplit",
+    "ShardWriter",
+    "ShardedArray",
+    "StoredTextColumn",
     "TextColumn",
     "Tokenizer",
     "TrainLoader",
@@ -49,6 +55,7 @@ __all__ = [
     "caption_texts",
     "class_counts",
     "cluster_sizes",
+    "cluster_sizes_in_blocks",
     "content_groups",
     "corrupt_captions",
     "corrupt_image",

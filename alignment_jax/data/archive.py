@@ -9,6 +9,7 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.shards import ShardedArray
 from alignment_jax.data.split import canonical_split
 
 
@@ -72,7 +73,7 @@ def check_unique(path: pathlib.Path, name: str, ids: np.ndarray) -> None:
         raise DataError(f"{path}: {name} {str(value)!r} stands in rows {rows[0]} and {rows[1]}; ids must be unique")
 
 
-def finite_rows(path: pathlib.Path, name: str, array: np.ndarray, bad: BadSamples) -> np.ndarray:
+def finite_rows(path: pathlib.Path, name: str, array: np.ndarray | ShardedArray, bad: BadSamples) -> np.ndarray:
     """bool [n], the rows that hold finite numbers only; the others are told to `bad`."""
     # In blocks: the mask of a large array is itself large.
     blocks = (array[i : i + 4096] for i in range(0, len(array), 4096))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,44 @@ def cluster_sizes(features: np.ndarray, *, clusters: int | None = None, seed: in
     Source: MM-TS (Sheludzko et al., WACV 2026), individual cluster shift: K-Means on text embeddings, once before
     training. The number of clusters is the rule of thumb above; the paper's depends on its data sets.
     """
+    x = _directions(features)
+    return _count(_k_means(x, _number_of_clusters(x, clusters, len(x)), seed).labels_)
+
+
+def cluster_sizes_in_blocks(
+    features: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    *,
+    clusters: int | None = None,
+    seed: int = 0,
+    sample: int = 100_000,
+    block: int = 16_384,
+) -> ClusterSizes:
+    """The same for features that do not fit in memory: centers from a sample, then every item to its nearest center.
+
+    Args:
+      features: rows [k] -> vectors [k, d] of these items.
+      n: number of items.
+      clusters, seed: as in `cluster_sizes`; the default number is that of n items, as far as the sample has as many.
+      sample: items, evenly spaced, that K-Means sees.
+      block: items of one look; memory is `sample + block` vectors.
+
+    >>> x = np.repeat([[1.0, 0.0], [0.0, 1.0]], [6, 2], axis=0)
+    >>> cluster_sizes_in_blocks(lambda rows: x[rows], 8, clusters=2, sample=4, block=3).size.tolist()
+    [6.0, 6.0, 6.0, 6.0, 6.0, 6.0, 2.0, 2.0]
+    """
+    rows = np.arange(n)
+    seen = _directions(features(rows[:: -(-n // sample)]))
+    model = _k_means(seen, _number_of_clusters(seen, clusters, n), seed)
+    labels = []
+    with _one_thread():
+        for start in range(0, n, block):
+            labels.append(model.predict(_directions(features(rows[start : start + block]))))
+    return _count(np.concatenate(labels))
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    """Rows of length 1, checked; a zero row stays one."""
     x = np.asarray(features)
     if x.ndim != 2 or 0 in x.shape:
         raise DataError(f"features to cluster must have shape [n, d] with n, d >= 1, got {x.shape}")
@@ -69,13 +108,16 @@ def cluster_sizes(features: np.ndarray, *, clusters: int | None = None, seed: in
     finite = np.isfinite(x).all(axis=1)
     if not finite.all():
         raise DataError(f"features to cluster are not finite in row {int(finite.argmin())}; remove or repair that item")
-    x = _unit_rows(x)
+    return _unit_rows(x)
+
+
+def _number_of_clusters(x: np.ndarray, clusters: int | None, n: int) -> int:
     distinct = len(np.unique(x, axis=0))
     if clusters is None:
-        clusters = min(max(1, round(np.sqrt(len(x) / 2))), distinct, _LARGEST_DEFAULT)
-    elif not 1 <= clusters <= distinct:
+        return min(max(1, round(np.sqrt(n / 2))), distinct, _LARGEST_DEFAULT)
+    if not 1 <= clusters <= distinct:
         raise ConfigError(f"clusters must be between 1 and the {distinct} distinct items, got {clusters}")
-    return _count(_k_means(x, clusters, seed))
+    return clusters
 
 
 def assigned_sizes(features: np.ndarray, train_features: np.ndarray, train: ClusterSizes) -> np.ndarray:
@@ -205,7 +247,7 @@ def _unit_rows(x: np.ndarray) -> np.ndarray:
     return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
 
 
-def _k_means(x: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+def _k_means(x: np.ndarray, clusters: int, seed: int) -> Any:
     cluster = require("sklearn.cluster", extra="train", purpose="cluster samples by K-Means")
     if len(x) > _MINI_BATCH_ABOVE:
         model = cluster.MiniBatchKMeans(clusters, batch_size=_MINI_BATCH, n_init=3, random_state=seed)
@@ -214,7 +256,7 @@ def _k_means(x: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     with _one_thread(), warnings.catch_warnings():
         # Nearly equal items may leave a cluster empty; only the clusters that exist are counted.
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
-        return model.fit_predict(x)
+        return model.fit(x)
 
 
 def _one_thread():

@@ -1,4 +1,4 @@
-"""The columns a data set is made of: arrays in memory, images (files or arrays), texts."""
+"""The columns a data set is made of: arrays in memory or mapped, images (files or arrays), texts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.shards import ShardedArray
 
 
 def _digest(data: bytes | memoryview) -> bytes:
@@ -20,7 +21,7 @@ def _digest(data: bytes | memoryview) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class ArrayColumn:
-    """Items that are rows of one array in memory, read by plain fancy indexing.
+    """Items that are rows of one array, in memory or mapped, read by plain fancy indexing.
 
     Attributes:
       array: [K, ...]; kept as stored (float16 stays float16), floats leave `read` as float32.
@@ -34,11 +35,11 @@ class ArrayColumn:
     array([[0., 0., 1.], [1., 0., 0.]], dtype=float32)
     """
 
-    array: np.ndarray
+    array: np.ndarray | ShardedArray
     kind: str = "embedding"
     name: str = "array"
     rows: np.ndarray | None = None
-    views: tuple[np.ndarray, ...] = ()
+    views: tuple[np.ndarray | ShardedArray, ...] = ()
 
     def __post_init__(self) -> None:
         for view in self.views:
@@ -51,6 +52,11 @@ class ArrayColumn:
     @property
     def num_views(self) -> int:
         return 1 + len(self.views)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the items stay on disk until they are read, and must not be read all at once."""
+        return isinstance(self.array, ShardedArray)
 
     def _rows(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(indices) if self.rows is None else self.rows[indices]

@@ -56,7 +56,7 @@ class TrainLoader:
       seed, epoch: together with the a-item's number they decide its b-item, its view and its augmentation; an a-item
         that an order repeats within an epoch looks the same each time.
       transform_a, transform_b, transform_c: what to do with each item; a column without one must give arrays by itself.
-      threads: host threads that read and transform; columns without transforms are indexed directly, without any.
+      threads: host threads that read and transform; columns in memory without transforms are indexed without any.
       start_step: the first row of `rows` to give, to go on with an interrupted epoch.
       choice: "random" b-items and views, or the "first" of each (for scoring samples).
 
@@ -106,7 +106,10 @@ class TrainLoader:
         return len(self._rows) - self._start
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        if self._transform_a is None and self._transform_b is None and self._transform_c is None:
+        transforms = (self._transform_a, self._transform_b, self._transform_c)
+        columns = (self._split.a, self._split.b, self._split.c)
+        # Rows of a mapped array may have to come from the disk: other threads wait for them.
+        if not (any(transforms) or any(isinstance(x, ArrayColumn) and x.mapped for x in columns)):
             return (self.batch(step) for step in range(self._start, len(self._rows)))
         grain = require("grain", extra="train", purpose="read images on several threads")
         steps = grain.MapDataset.source(range(self._start, len(self._rows))).map(self.batch)

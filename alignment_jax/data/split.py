@@ -58,7 +58,7 @@ class PairSplit:
       stat: float32 [N] size of each a-item's cluster or class, or None.
       stat_b: float32 [M] size of each b-item's cluster, or None; a sample takes the value of its chosen b-item.
       c: column of N items, a third modality, or None; its item i belongs to a-item i.
-      extra_a, extra_b: further arrays [N, ...] and [M, ...] that are kept in step with the items.
+      extra_a, extra_b: further arrays [N, ...] and [M, ...], or columns, that are kept in step with the items.
       relevancy: which b-items answer an a-item to what degree, where that is more than `b_to_a` says, or None.
     """
 
@@ -70,8 +70,8 @@ class PairSplit:
     stat: np.ndarray | None = None
     stat_b: np.ndarray | None = None
     c: Column | None = None
-    extra_a: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    extra_b: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    extra_a: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
+    extra_b: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
     relevancy: Relevancy | None = None
 
     def __post_init__(self) -> None:
@@ -124,28 +124,39 @@ class PairSplit:
         offset = 0 if uniform is None else np.minimum((uniform * count).astype(np.int64), count - 1)
         return order[first + offset]
 
-    def subset(self, indices: np.ndarray) -> PairSplit:
-        """Only these a-items, in this order, with all their b-items."""
+    def subset(self, indices: np.ndarray, *, keep_b: np.ndarray | None = None) -> PairSplit:
+        """Only these a-items, in this order, with all their b-items, or with those of `keep_b`, bool [M]."""
         indices = np.asarray(indices, np.int64)
-        owned = [self.b_of_a(i) for i in indices.tolist()]
-        kept_b = np.concatenate([np.zeros(0, np.int64), *owned])
+        order, starts = self._by_a
+        count = starts[indices + 1] - starts[indices]
+        owner = np.repeat(np.arange(len(indices), dtype=np.int32), count)
+        # The k-th b-item of an a-item lies k places after its first one.
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+        kept_b = order[np.repeat(starts[indices], count) + place]
+        if keep_b is not None:
+            kept = keep_b[kept_b]
+            kept_b, owner = kept_b[kept], owner[kept]
         return PairSplit(
             a=self.a.take(indices),
             b=self.b.take(kept_b),
-            b_to_a=np.repeat(np.arange(len(indices), dtype=np.int32), [len(b) for b in owned]),
+            b_to_a=owner,
             ids=self.ids[indices],
             label=None if self.label is None else self.label[indices],
             stat=None if self.stat is None else self.stat[indices],
             stat_b=None if self.stat_b is None else self.stat_b[kept_b],
             c=None if self.c is None else self.c.take(indices),
-            extra_a={k: np.asarray(v)[indices] for k, v in self.extra_a.items()},
-            extra_b={k: np.asarray(v)[kept_b] for k, v in self.extra_b.items()},
+            extra_a={k: _rows_of(v, indices) for k, v in self.extra_a.items()},
+            extra_b={k: _rows_of(v, kept_b) for k, v in self.extra_b.items()},
             relevancy=None if self.relevancy is None else self.relevancy.subset(indices, kept_b),
         )
 
     def replace(self, **changes: Any) -> PairSplit:
         """A copy with some fields changed, checked again."""
         return dataclasses.replace(self, **changes)
+
+
+def _rows_of(values: np.ndarray | Column, rows: np.ndarray) -> np.ndarray | Column:
+    return np.asarray(values)[rows] if not isinstance(values, Column) else values.take(rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +246,8 @@ def with_splits(
     A source that has splits keeps them; if it has train but no val, val is taken out of train in the proportion of
     `fractions`, so that nothing is ever selected on test. A source without splits is cut into three. The cut ranks the
     a-items by a hash of (seed, id): it depends on neither their order nor the machine. A-items with the same content
-    stay together, each with all its b-items.
+    stay together, each with all its b-items; only in mapped arrays equal contents are not looked for, because that
+    would read all of them.
 
     Args:
       source: a data set.
@@ -268,19 +280,25 @@ def with_splits(
 
 
 def _cut(whole: PairSplit, shares: Mapping[str, float], seed: int, spec: str) -> dict[str, PairSplit]:
-    (group,) = content_groups(whole.a)
-    # A group is named by its smallest id, so that the cut does not depend on the order of the items.
-    names: dict[int, str] = {}
-    for number, name in zip(group.tolist(), whole.ids.tolist(), strict=True):
-        names[number] = min(names.get(number, name), name)
-    ranked = sorted(names, key=lambda g: hashlib.sha256(f"{seed}/{names[g]}".encode()).digest())
-    n, k = len(ranked), len(shares)
+    if getattr(whole.a, "mapped", False):
+        group, names = np.arange(len(whole)), whole.ids
+    else:
+        (group,) = content_groups(whole.a)
+        # A group is named by its smallest id, so that the cut does not depend on the order of the items.
+        least: dict[int, str] = {}
+        for number, name in zip(group.tolist(), whole.ids.tolist(), strict=True):
+            least[number] = min(least.get(number, name), name)
+        names = np.array([least[number] for number in range(len(least))])
+    n, k = len(names), len(shares)
+    digests = (hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names)
+    ranked = np.argsort(np.fromiter(digests, "S32", n), kind="stable")
     if n < k:
         raise DataError(f"{spec}: {n} different a-items cannot be cut into {', '.join(shares)}; it takes at least {k}")
     ends = np.rint(np.cumsum(list(shares.values())) * n).astype(int)
     for i in range(k):  # nobody goes empty-handed
         low = ends[i - 1] + 1 if i else 1
         ends[i] = min(max(ends[i], low), n - (k - 1 - i))
-    position = {g: i for i, g in enumerate(ranked)}
-    which = np.searchsorted(ends, [position[g] for g in group.tolist()], side="right")
+    position = np.empty(n, np.int64)
+    position[ranked] = np.arange(n)
+    which = np.searchsorted(ends, position[group], side="right")
     return {name: whole.subset(np.flatnonzero(which == i)) for i, name in enumerate(shares)}

@@ -174,6 +174,8 @@ def caption_texts(split: PairSplit) -> list[str]:
     if split.b.kind == "text":
         return list(split.b.read(np.arange(len(split.b))))
     stored = split.extra_b.get("caption")
+    if isinstance(stored, Column):
+        return list(stored.read(np.arange(len(stored))))
     if stored is not None:
         return [str(caption) for caption in stored]
     return [f"{split.ids[a]}, item {j}" for j, a in enumerate(split.b_to_a)]

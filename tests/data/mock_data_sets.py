@@ -116,6 +116,19 @@ def generic_embeddings(folder: pathlib.Path) -> str:
     return f"embeddings:{folder / 'g.npz'}"
 
 
+def embeddings_folder(folder: pathlib.Path) -> str:
+    from alignment_jax.data import ShardWriter
+
+    writer, arrays = ShardWriter(folder / "e", {}), embedding_arrays()
+    for number, (low, high) in enumerate(((0, 3), (3, N))):
+        part = {name: array[low:high] for name, array in arrays.items() if len(array) == N}
+        mine = slice(low * CAPTIONS, high * CAPTIONS)
+        part |= {name: array[mine] for name, array in arrays.items() if len(array) == N * CAPTIONS}
+        writer.write(number, {**part, "text_to_image": part["text_to_image"] - low})
+    writer.finish(2)
+    return f"embeddings:{folder / 'e'}"
+
+
 def synthetic(folder: pathlib.Path) -> str:
     return "synthetic:train=4,val=2,test=2,captions=2,size=16"
 
@@ -130,5 +143,6 @@ MOCKS = {
     "karpathy": (karpathy, ("image", "text"), True),
     "pairs": (pairs, ("image", "text"), True),
     "embeddings": (embeddings, ("embedding", "embedding"), True),
+    "embeddings in shards": (embeddings_folder, ("embedding", "embedding"), True),
     "embeddings, generic names": (generic_embeddings, ("embedding", "embedding"), False),
 }

@@ -24,7 +24,7 @@ SOURCES: dict[str, SourceEntry] = {
     "flickr": SourceEntry(_HERE + "flickr", "flickr:DIR"),
     "karpathy": SourceEntry(_HERE + "karpathy", "karpathy:DIR"),
     "pairs": SourceEntry(_HERE + "pairs", "pairs:FILE.csv"),
-    "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz"),
+    "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz, or embeddings:DIR of shards"),
     "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
     "epic": SourceEntry(_HERE + "epic", "epic:DIR[,features=RGB+Flow][,count=noun]"),

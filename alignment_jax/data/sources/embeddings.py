@@ -1,16 +1,19 @@
 """`embeddings:FILE.npz`: both sides already encoded, the pairs as an index.
 
 Arrays: `image` [N, Da] and `text` [M, Db], or `a` and `b` for other modalities; `text_to_image` (`b_to_a`) int [M],
-which may be absent when N = M (row i belongs to row i); optional `image_id` [N], `caption` [M], `split` [N],
-`image_flip` [N, Da] (a second view of the image), `cluster_size` [M]; their generic names are `a_id`, `b_text`,
-`a_flip` and `b_cluster_size`. No pickles: an array of Python objects is refused.
+which may be absent when N = M (row i belongs to row i); optional `image_id` [N], `caption` [M], `split` [N], `label`
+[N] (whole numbers or text), `cluster_size` [M], and further views of the image [N, Da]: `image_flip`, `image_crop_1`,
+`image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. No pickles: an
+array of Python objects is refused. `embeddings:DIR` opens a folder of shards, see `embeddings_folder`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,8 +26,10 @@ from alignment_jax.data.archive import (
     text_vector,
     vector,
 )
+from alignment_jax.data.classes import number_classes
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.sources.embeddings_folder import load_folder
 from alignment_jax.data.split import PairSource, PairSplit, split_by_name
 
 # (name, generic name) of each array.
@@ -35,16 +40,17 @@ _ALIASES = {
     "image_id": "a_id",
     "caption": "b_text",
     "split": "split",
-    "image_flip": "a_flip",
+    "label": "label",
     "cluster_size": "b_cluster_size",
 }
+_VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
     """Opens an embeddings file; see the module for the format.
 
     Args:
-      argument: the path.
+      argument: the path of the file, or of a folder of shards.
       seed: not used.
       on_bad_sample: "skip" leaves out rows with NaN or infinity (and a-items that lose their last pair with them).
 
@@ -55,6 +61,8 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       DataError: the file is missing, damaged, holds pickles, or its arrays do not fit together.
     """
     path = pathlib.Path(argument)
+    if path.is_dir():
+        return load_folder(path, spec=f"embeddings:{argument}", on_bad_sample=on_bad_sample)
     arrays, modalities = _read(path)
     image, text = _embedding(path, arrays, "image"), _embedding(path, arrays, "text")
     n, m = len(image), len(text)
@@ -66,14 +74,18 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     cluster = vector(path, arrays, "cluster_size", m)
     if cluster is not None and not (np.issubdtype(cluster.dtype, np.number) and (cluster >= 1).all()):
         raise DataError(f"{path}: cluster_size must hold numbers of at least 1")
-    flip = _embedding(path, arrays, "image_flip") if "image_flip" in arrays else None
-    if flip is not None and flip.shape != image.shape:
-        raise DataError(f"{path}: image_flip has shape {list(flip.shape)}, image {list(image.shape)}")
+    label = vector(path, arrays, "label", n)
+    if label is not None and label.dtype.kind not in "iuSU":
+        raise DataError(f"{path}: label must hold whole numbers or text, got {label.dtype}")
+    views = {name: _embedding(path, arrays, name) for name in arrays if _VIEW.fullmatch(name)}
+    for name, view in views.items():
+        if view.shape != image.shape:
+            raise DataError(f"{path}: {name} has shape {list(view.shape)}, image {list(image.shape)}")
 
     bad = BadSamples(on_bad_sample)
     good_a = finite_rows(path, "image", image, bad)
-    if flip is not None:
-        good_a &= finite_rows(path, "image_flip", flip, bad)
+    for name, view in views.items():
+        good_a &= finite_rows(path, name, view, bad)
     good_b = finite_rows(path, "text", text, bad)
     names = split_names(path, arrays, n, bad)
     if names is not None:
@@ -89,15 +101,20 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     if not len(rows_a):
         raise DataError(f"{path}: no usable pair")
     whole = PairSplit(
-        a=ArrayColumn(image, name=f"{path}: image", views=() if flip is None else (flip,)).take(rows_a),
+        a=ArrayColumn(image, name=f"{path}: image", views=tuple(views.values())).take(rows_a),
         b=ArrayColumn(text, name=f"{path}: text").take(rows_b),
         b_to_a=(np.cumsum(good_a) - 1)[owner[rows_b]],
         ids=ids[rows_a],
         stat_b=None if cluster is None else cluster[rows_b],
         extra_b={} if caption is None else {"caption": text_vector(path, "caption", caption)[rows_b]},
     )
+    classes = None
+    if label is not None:
+        number, classes = number_classes(text_vector(path, "label", label)[rows_a].tolist())
+        whole = whole.replace(label=number)
     splits, has_splits = split_by_name(whole, None if names is None else names[rows_a].tolist())
-    return PairSource("embeddings", f"embeddings:{argument}", splits, has_splits, problems, modalities=modalities)
+    found = PairSource("embeddings", f"embeddings:{argument}", splits, has_splits, problems, modalities=modalities)
+    return dataclasses.replace(found, label_names=classes)
 
 
 def save(
@@ -109,8 +126,9 @@ def save(
     image_id: Sequence[str] | np.ndarray | None = None,
     caption: Sequence[str] | np.ndarray | None = None,
     split: Sequence[str] | np.ndarray | None = None,
-    image_flip: np.ndarray | None = None,
+    label: Sequence[str] | np.ndarray | None = None,
     cluster_size: np.ndarray | None = None,
+    views: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes an embeddings file that `load` reads; the file appears whole or not at all.
 
@@ -120,7 +138,9 @@ def save(
       text_to_image: int [M].
       image_id, caption, split: names [N], texts [M] (cut to 1000 characters: the file holds all at one fixed width),
         splits [N].
-      image_flip, cluster_size: [N, Da] and [M].
+      label: class names or numbers [N].
+      cluster_size: [M].
+      views: further views of the images, each [N, Da]: "image_flip", "image_crop_1", ...
 
     Raises:
       ConfigError: the path does not end in .npz, or its folder does not exist.
@@ -140,7 +160,7 @@ def save(
     short = None if caption is None else [str(text)[:1000] for text in caption]
     names = {"image_id": image_id, "split": split, "caption": short}
     arrays |= {key: np.asarray(value, np.str_) for key, value in names.items() if value is not None}
-    further = {"image_flip": image_flip, "cluster_size": cluster_size}
+    further = {"label": label, "cluster_size": cluster_size, **(views or {})}
     arrays |= {key: np.asarray(value) for key, value in further.items() if value is not None}
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz", delete=False) as file:
         partial = pathlib.Path(file.name)
@@ -167,6 +187,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], tuple[str, str]]:
             raise DataError(f"{path}: has both {name!r} and {generic!r}; keep one")
         if found:
             named[name] = arrays[found[0]]
+    named |= {name: array for name, array in arrays.items() if _VIEW.fullmatch(name)}
     for name in ("image", "text"):
         if name not in named:
             raise DataError(

@@ -1,0 +1,139 @@
+"""Writing a folder of embeddings shard by shard: what is there is whole, and a killed writer goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.shards import FORMAT, MANIFEST, VERSION, digest_of
+
+_PLAN, _SHARD = "plan.json", "shard.json"
+
+
+class ShardWriter:
+    """Writes the shards of one folder in any order, each of them once; `finish` makes the folder readable.
+
+    Args:
+      folder: is made where it does not exist.
+      plan: plain JSON values that decide what the arrays hold. A folder that was begun with another plan is refused,
+        because its shards would not fit to these.
+
+    Raises:
+      ConfigError: the folder holds something else, or was begun with another plan; the message names the first value
+        that differs.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> writer = ShardWriter(pathlib.Path(folder, "e"), {"encoder": "mine"})
+    >>> writer.write(0, {"image": np.ones((2, 3)), "text": np.ones((2, 4)), "text_to_image": np.arange(2)})
+    >>> writer.has(0), writer.has(1)
+    (True, False)
+    >>> writer.finish(1)
+    """
+
+    def __init__(self, folder: pathlib.Path, plan: Mapping[str, Any]):
+        self.folder = folder
+        # What JSON makes of it, so that a plan compares equal to itself after it was read back.
+        self._plan = json.loads(json.dumps(dict(plan)))
+        self.finished = (folder / MANIFEST).is_file()
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder}: there is a file of this name; give another --out")
+        before = _read_json(folder / (MANIFEST if self.finished else _PLAN))
+        if before is None:
+            if folder.is_dir() and any(folder.iterdir()):
+                raise ConfigError(f"{folder}: holds other files and no embeddings; give another --out")
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_json(folder / _PLAN, self._plan)
+            return
+        begun = before.get("plan", {}) if self.finished else before
+        for key in {**begun, **self._plan}:
+            if begun.get(key) != self._plan.get(key):
+                raise ConfigError(
+                    f"{folder}: was written with {key} = {begun.get(key)!r}, now it is {self._plan.get(key)!r}; "
+                    "give another --out, or remove the folder to begin anew"
+                )
+
+    def has(self, number: int) -> bool:
+        """Whether this shard is there, whole."""
+        return self.finished or (self.folder / _name(number) / _SHARD).is_file()
+
+    def write(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes one shard, whole or not at all.
+
+        Args:
+          number: of the shard, from 0.
+          arrays: as in `embeddings:FILE.npz`; `text_to_image` counts the rows of this shard. Text is stored as UTF-8.
+
+        Raises:
+          DataError: an embedding is not finite in the dtype it is stored in.
+        """
+        name = _name(number)
+        partial = self.folder / f".{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        files = {}
+        for key, value in arrays.items():
+            array = np.asarray(value)
+            if array.dtype.kind == "U":
+                array = np.char.encode(array, "utf-8")
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
+                raise DataError(f"{self.folder}: {key} row {row} of shard {name} is not finite in {array.dtype}")
+            path = partial / f"{key}.npy"
+            with open(path, "wb") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            files[key] = {"path": f"{name}/{key}.npy", "bytes": path.stat().st_size, "blake2b": digest_of(path)}
+        entry = {"name": name, "rows_a": len(arrays["image"]), "rows_b": len(arrays["text"]), "files": files}
+        _write_json(partial / _SHARD, entry)
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        partial.replace(self.folder / name)
+
+    def finish(self, count: int) -> None:
+        """Writes the manifest of shards 0 to count - 1, from which on the folder can be read.
+
+        Raises:
+          DataError: one of them is missing.
+        """
+        if self.finished:
+            return
+        entries = [_read_json(self.folder / _name(number) / _SHARD) for number in range(count)]
+        for number, entry in enumerate(entries):
+            if entry is None:
+                raise DataError(f"{self.folder}: shard {_name(number)} is missing")
+        manifest = {"format": FORMAT, "version": VERSION, "plan": self._plan, "shards": entries}
+        _write_json(self.folder / MANIFEST, manifest)
+        (self.folder / _PLAN).unlink(missing_ok=True)
+        self.finished = True
+
+
+def _name(number: int) -> str:
+    return f"{number:05d}"
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    """The value, or None where there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

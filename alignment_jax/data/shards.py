@@ -1,0 +1,207 @@
+"""Arrays that are larger than memory: the same rows in several .npy files, mapped and read where they are indexed.
+
+A folder of embeddings holds `manifest.json` and one folder for each shard with an .npy file for each array of
+`embeddings:FILE.npz`. `text_to_image` counts the rows of its own shard, so that a shard can be read, checked and copied
+by itself. Text is stored as UTF-8 in fixed-width bytes (dtype S): plain .npy files that can be mapped too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.tables import Folder, read_text
+
+FORMAT, VERSION, MANIFEST = "alignment_jax embeddings", 1, "manifest.json"
+# Rows of one look at an array that is too large to look at as a whole.
+BLOCK = 4096
+
+
+class ShardedArray:
+    """Rows of several arrays as one, of which only the rows that are asked for are read.
+
+    Args:
+      parts: [n_i, ...] each, of one dtype and one shape of a row; memory maps, as a rule.
+      name: for messages.
+
+    Raises:
+      DataError: the parts differ in dtype or shape, or there are none.
+
+    >>> array = ShardedArray([np.arange(6.0).reshape(3, 2), np.ones((2, 2))])
+    >>> array.shape, array[np.array([4, 0])].tolist(), array[2:4].tolist()
+    ((5, 2), [[1.0, 1.0], [0.0, 1.0]], [[4.0, 5.0], [1.0, 1.0]])
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray], name: str = "array"):
+        if not parts:
+            raise DataError(f"{name}: no shards")
+        for part in parts:
+            if (part.dtype, part.shape[1:]) != (parts[0].dtype, parts[0].shape[1:]):
+                raise DataError(
+                    f"{name}: shards must be alike, but one has rows {part.dtype} {list(part.shape[1:])}, "
+                    f"another {parts[0].dtype} {list(parts[0].shape[1:])}"
+                )
+        self.parts = tuple(parts)
+        self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+        self.dtype = parts[0].dtype
+        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, slice):
+            index = np.arange(len(self))[index]
+        rows = np.asarray(index)
+        if rows.ndim == 0:
+            return self[rows[None]][0]
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        if rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows must be in [0, {len(self)}), got {rows.min()} to {rows.max()}")
+        rows = np.where(rows < 0, rows + len(self), rows)
+        # In the order of the file: neighbours come from one page, and every shard is visited once.
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        ends = np.searchsorted(ascending, self._starts[1:])
+        first = 0
+        for part, start, end in zip(self.parts, self._starts[:-1], ends, strict=True):
+            if end > first:
+                out[order[first:end]] = part[ascending[first:end] - start]
+                first = end
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        whole = np.concatenate(self.parts)
+        return whole if dtype is None else whole.astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTextColumn:
+    """Texts that stay on disk until they are read: UTF-8 in arrays of fixed-width bytes, one a shard.
+
+    >>> StoredTextColumn.of([np.array(["a dog".encode()]), np.array(["Käse".encode()])]).read(np.array([1, 0]))
+    ['Käse', 'a dog']
+    """
+
+    parts: tuple[np.ndarray, ...]
+    starts: np.ndarray
+    rows: np.ndarray | None = None
+    name: str = "text"
+    kind: str = "text"
+
+    @classmethod
+    def of(cls, parts: Sequence[np.ndarray], name: str = "text") -> StoredTextColumn:
+        return cls(tuple(parts), np.concatenate([[0], np.cumsum([len(part) for part in parts])]), name=name)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1]) if self.rows is None else len(self.rows)
+
+    def _rows(self, indices: np.ndarray) -> np.ndarray:
+        return np.asarray(indices, np.int64) if self.rows is None else self.rows[indices]
+
+    def read(self, indices: np.ndarray) -> list[str]:
+        rows = self._rows(np.asarray(indices)).tolist()
+        shards = (np.searchsorted(self.starts, rows, side="right") - 1).tolist()
+        return [_text(self.parts[k][row - self.starts[k]]) for k, row in zip(shards, rows, strict=True)]
+
+    def take(self, indices: np.ndarray) -> StoredTextColumn:
+        return dataclasses.replace(self, rows=self._rows(np.asarray(indices, np.int64)))
+
+    def describe(self, index: int) -> str:
+        return f"{self.name}, row {int(self._rows(np.asarray(index)))}"
+
+    def identity(self, index: int, *, exact: bool) -> Hashable:
+        return self.read(np.array([index]))[0]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One shard as its manifest describes it: rows of both sides and, for every array, its file."""
+
+    name: str
+    rows_a: int
+    rows_b: int
+    files: dict[str, pathlib.Path]
+    digests: dict[str, str]
+
+
+def read_manifest(folder: pathlib.Path) -> tuple[list[Shard], dict[str, Any]]:
+    """The shards of a folder in their order, and everything else that its manifest says.
+
+    Sizes are compared with the manifest; contents are not read (see `verify`).
+
+    Raises:
+      DataError: no manifest, not one of ours, or a file is missing, lies outside the folder or has another size.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DataError(
+            f"{folder}: no {MANIFEST}; a folder of embeddings is written by `alignment-jax extract --out DIR`, "
+            "and has none until that has finished"
+        )
+    try:
+        found = json.loads(read_text(path))
+        if (found["format"], found["version"]) != (FORMAT, VERSION):
+            raise DataError(f"{path}: format {found['format']!r}, version {found['version']!r}; this is not known here")
+        inside = Folder(folder)
+        shards = []
+        for entry in found.pop("shards"):
+            files, digests = {}, {}
+            for name, file in entry["files"].items():
+                files[name] = inside.find(file["path"], where=f"{path}, shard {entry['name']}")
+                digests[name] = file["blake2b"]
+                size = files[name].stat().st_size
+                if size != file["bytes"]:
+                    raise DataError(f"{files[name]}: {size} bytes, but {MANIFEST} says {file['bytes']}; copy it again")
+            shards.append(Shard(entry["name"], entry["rows_a"], entry["rows_b"], files, digests))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not a manifest of embeddings ({type(error).__name__}: {error})") from error
+    if not shards:
+        raise DataError(f"{path}: no shards")
+    names = set(shards[0].files)
+    for shard in shards:
+        if set(shard.files) != names:
+            raise DataError(f"{path}: shard {shard.name} holds {sorted(shard.files)}, another {sorted(names)}")
+    return shards, found
+
+
+def map_array(path: pathlib.Path) -> np.ndarray:
+    """The array of an .npy file, mapped: nothing but its header is read.
+
+    Raises:
+      DataError: it is not an .npy file, is cut off, or holds pickled objects.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a readable .npy array ({' '.join(str(error).split())})") from error
+
+
+def digest_of(path: pathlib.Path) -> str:
+    """blake2b of a file, 128 bits, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def verify(shards: Sequence[Shard]) -> Iterator[str]:
+    """One line for every file whose content is not what was written. Reads everything once."""
+    for shard in shards:
+        for name, path in shard.files.items():
+            if digest_of(path) != shard.digests[name]:
+                yield f"{path}: damaged (its checksum is not the one in {MANIFEST}); copy it again or extract anew"
