@@ -143,7 +143,18 @@ def rows_of(work: Workload, slices: dict[str, tuple[int, ...]]) -> list[list[str
     return rows
 
 
-COLUMNS = ["slice", "batch", "loss", "towers", "gradients", "ring", "gather", "step", "form", "held, MiB: ring / gather"]
+COLUMNS = [
+    "slice",
+    "batch",
+    "loss",
+    "towers",
+    "gradients",
+    "ring",
+    "gather",
+    "step",
+    "form",
+    "held, MiB: ring / gather",
+]
 SMALL = {"v5e": (8, 256), "v5p": (8, 256), "v6e": (8, 256)}
 LARGE = {"v5e": (256,), "v5p": (1024,), "v6e": (256,)}
 

@@ -44,6 +44,7 @@ RULES = {
     "config/arguments": ({"core"}, {"ml_collections"}),
     "config/defaults": ({"core"}, {"ml_collections"}),
     "config/durations": ({"core"}, set()),
+    "config/files": (set(), set()),
 }
 # Heavy packages that only the function that needs them may import, through core.optional.require.
 OPTIONAL = {

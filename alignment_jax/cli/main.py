@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from alignment_jax.cli.commands import COMMANDS
+from alignment_jax.config.files import find_config, shipped
 from alignment_jax.core.errors import AlignmentError, ConfigError, UserError
 
 PROGRAM = "alignment-jax"
@@ -61,6 +62,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}; the commands are {', '.join(COMMANDS)}")
     command = COMMANDS[name].load()
+    rest = _with_config_file(rest)
     values = flags.FlagValues()
     command.define(values, rest)
     if any(argument in ("--help", "-h", "--helpfull") for argument in rest):
@@ -76,7 +78,6 @@ def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None
     Raises:
       ConfigError: an unknown flag or setting, a value of the wrong type, a config file that cannot be loaded.
     """
-    _check_config_file(arguments)
     try:
         left = values([f"{PROGRAM} {name}", *arguments])
     except Exception as error:  # config files are the user's own Python and may raise anything
@@ -91,15 +92,25 @@ def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None
         raise UserError(f"unexpected argument {left[1]!r}; flags are --name=value (see {PROGRAM} {name} --help)")
 
 
-def _check_config_file(arguments: Sequence[str]) -> None:
-    """A missing file is better named here than by the flag library, which speaks of its own failure first."""
+def _with_config_file(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the path of --config made that of a file which exists.
+
+    Raises:
+      ConfigError: there is none, which is better said here than by the flag library.
+    """
+    found = list(arguments)
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name.lstrip("-") == "config":
-            value = value if equals else next(iter(arguments[position + 1 :]), "")
-            path = value.partition(":")[0]
-            if not os.path.isfile(path):
-                raise ConfigError(f"--config: there is no file {path!r}")
+            place = position if equals else position + 1
+            if not equals:
+                value = next(iter(arguments[place:]), "")
+            path, colon, options = value.partition(":")
+            file = find_config(path)
+            if file is None:
+                raise ConfigError(f"--config: there is no file {path!r}; this package brings {', '.join(shipped())}")
+            found[place] = f"{name}={file}{colon}{options}" if equals else f"{file}{colon}{options}"
+    return found
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

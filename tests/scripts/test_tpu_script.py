@@ -65,7 +65,9 @@ def test_train_runs_the_same_command_on_every_worker(run):
     status, _, (call,) = run("train", "--config", "configs/quickstart.py:data=a b", "--workdir", "gs://bucket/run")
     assert status == 0
     assert "--worker=all" in call
-    assert r"alignment-jax train --config configs/quickstart.py:data=a\ b --workdir gs://bucket/run --distributed" in call
+    assert (
+        r"alignment-jax train --config configs/quickstart.py:data=a\ b --workdir gs://bucket/run --distributed" in call
+    )
 
 
 def test_install_sends_this_checkout_and_leaves_the_image_alone(run):
