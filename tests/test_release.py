@@ -40,7 +40,7 @@ def built(tmp_path_factory):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((REPOSITORY / name).read_bytes())
     # The backend itself: building never needs more than setuptools, and nothing is downloaded.
-    code = "import sys; out = sys.argv.pop(); from setuptools import build_meta as b; b.build_wheel(out); b.build_sdist(out)"
+    code = "import sys; out = sys.argv.pop(); from setuptools.build_meta import *; build_wheel(out); build_sdist(out)"
     subprocess.run([sys.executable, "-c", code, str(folder)], cwd=source, check=True, capture_output=True)
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return wheel, sdist
@@ -54,7 +54,8 @@ def test_what_is_in_the_archives(built):
     assert any(name.endswith("share/alignment_jax/configs/quickstart.py") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "docs/", "benchmarks/"))]
-    inside = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {"setup.cfg", "pyproject.toml", "LICENSE", "README.md", "configs/quickstart.py"} <= inside
 
 
