@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -28,6 +29,16 @@ from alignment_jax.train.workdir import read_config
 
 TOKENIZER, SIGNATURE = "tokenizer.json", "inputs.json"
 LABELS = "label_names"  # in the signature of a classifier: its classes in the order of its outputs
+
+
+def open_run(workdir: pathlib.Path) -> Trained:
+    """The best model of a finished run, with its own data set: for notebooks and programs.
+
+    Raises:
+      UserError, RunError: the workdir holds no run, or no usable checkpoint.
+    """
+    config, source = open_source(workdir, None)
+    return load_trained(workdir, config, source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +65,21 @@ class Trained:
             raise UserError(f"a run of model {self.config.model.name} classifies: it has no embeddings of both sides")
         prepared = self.inputs.prepared(split)
         return self._evaluator(self.variables, evaluation_split(self.config, prepared, self.inputs))
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings [k, d] of texts of your own, to search the other side with.
+
+        Raises:
+          UserError: the model does not read texts; frozen latents come from the encoder that made the others.
+        """
+        if self.inputs.tokenizer is None:
+            raise UserError(
+                f"a run of model {self.config.model.name} on {self.config.data} does not read texts; encode them with "
+                "the encoder that made its latents"
+            )
+        column = self.inputs.prepare(data.TextColumn(tuple(texts)))
+        batches = data.iterate_items(column, None, min(self.config.eval.batch_size, len(column)))
+        return self._evaluator.side("b", self.variables, batches)
 
     def evaluate(self, split: data.PairSplit) -> dict[str, float]:
         """The metrics of the run's task on a split."""

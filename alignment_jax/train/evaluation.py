@@ -24,13 +24,12 @@ class Evaluator:
         self._encode = {"a": jax.jit(model.encode_a), "b": jax.jit(model.encode_b)}
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
-        a, b = self.side(variables, "a", split.items_a()), self.side(variables, "b", split.items_b())
+        a, b = self.side("a", variables, split.items_a()), self.side("b", variables, split.items_b())
         return evals.Embedded(a=a, b=b, b_to_a=split.b_to_a)
 
-    def side(self, variables: PyTree, side: str, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """Embeddings [n, d] of the items of one side, "a" or "b"."""
-        own = jax.tree.map(_local, variables)
-        encode = self._encode[side]
+    def side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """Embeddings [k, d] of the items of side "a" or "b", from padded batches (items, where)."""
+        own, encode = jax.tree.map(_local, variables), self._encode[side]
         found = evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
         if not np.isfinite(found).all():
             # A step can overflow parameters while its own loss and gradient are still finite.

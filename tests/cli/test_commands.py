@@ -251,3 +251,24 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, embeddings, repositor
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "is not finite" in line
     assert "optimizer.learning_rate" in line
+
+
+def test_texts_of_ones_own_are_embedded(raw_run):
+    """The captions of the test split, given as plain strings, land where `embed` puts them."""
+    from alignment_jax import data
+    from alignment_jax.config.trained import open_run, open_source
+
+    workdir, _ = raw_run
+    _, source = open_source(workdir, None)
+    split = source.splits["test"]
+    trained = open_run(workdir)
+    texts = data.caption_texts(split)[:5]
+    np.testing.assert_allclose(trained.embed_texts(texts), trained.embed(split).b[:5], atol=1e-5)
+
+
+def test_latents_have_no_texts_to_embed(frozen_run):
+    from alignment_jax.config.trained import open_run
+    from alignment_jax.core.errors import UserError
+
+    with pytest.raises(UserError, match="does not read texts"):
+        open_run(frozen_run[0]).embed_texts(["a dog"])
