@@ -38,6 +38,8 @@ RULES = {
     "train/batching": ({"core"}, {"numpy"}),
     "train/experiment": ({"core"}, NUMERIC),
     "train/workdir": ({"core"}, set()),
+    "train/processes": ({"core"}, {"jax", "numpy"}),
+    "train/preemption": ({"core"}, {"jax"}),
     "train/checkpoint": ({"core"}, {"jax", "numpy", "orbax"}),
     "train/loop": ({"core", "evals", "report", "sampling", "data"}, {"jax", "numpy"}),
     "train/__init__": ({"core"}, NUMERIC),

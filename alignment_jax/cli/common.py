@@ -9,6 +9,10 @@ import jax
 from absl import flags
 
 from alignment_jax.core.errors import UserError
+from alignment_jax.train import processes
+
+# How long a process may be silent before the others give up on it.
+HEARTBEAT_SECONDS = 30
 
 
 def define_workdir(values: flags.FlagValues, help_text: str) -> None:
@@ -48,9 +52,18 @@ def start_processes(values: flags.FlagValues) -> None:
         needed = ", ".join(f"--{name}" for name in given)
         raise UserError(f"--{missing[0]} is missing: several processes need all of {needed}")
     if not missing:
-        jax.distributed.initialize(**given)
+        _initialize(**given)
     elif values["distributed"].value:
-        jax.distributed.initialize()
+        _initialize()
+
+
+def _initialize(**given: Any) -> None:
+    """Joins, and from then on gives up within the time of a few missed heartbeats when another process is gone."""
+    try:
+        jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"the processes of this run cannot be joined: {' '.join(str(error).split())[:300]}") from error
+    processes.exit_when_aborted()
 
 
 def describe_devices() -> dict[str, object]:

@@ -1,6 +1,7 @@
 """`alignment-jax COMMAND --flags`: finds the command, reads its flags, turns errors into one line and a status.
 
-Exit status: 0 success, 1 a run or a checkpoint failed, 2 a usage, configuration or data error.
+Exit status: 0 success, 1 a run or a checkpoint failed, 2 a usage, configuration or data error, 143 stopped by SIGTERM
+after saving.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 
 from absl import flags
@@ -17,11 +19,33 @@ from alignment_jax.config.files import find_config, shipped
 from alignment_jax.core.errors import AlignmentError, ConfigError, UserError
 
 PROGRAM = "alignment-jax"
+EXIT_PREEMPTED = 143  # what a shell reports for a process that SIGTERM ended
 
 
 def console() -> None:
     """The console script."""
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+    except BaseException:
+        if _of_several_processes():
+            traceback.print_exc()
+            _leave(1)
+        raise
+    if status not in (0, EXIT_PREEMPTED) and _of_several_processes():
+        _leave(status)
+    sys.exit(status)
+
+
+def _of_several_processes() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
+
+
+def _leave(status: int) -> None:
+    """Ends a process that failed without the farewell in which it would wait for the others, who wait for it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def main(arguments: Sequence[str]) -> int:

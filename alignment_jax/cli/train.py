@@ -13,16 +13,16 @@ from ml_collections import ConfigDict, config_flags
 from alignment_jax import report
 from alignment_jax.cli import common
 from alignment_jax.cli.gallery import make_gallery
+from alignment_jax.cli.main import EXIT_PREEMPTED
 from alignment_jax.config.build import Built, build
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.trained import LABELS, SIGNATURE, TOKENIZER, signature
 from alignment_jax.core.errors import UserError
 from alignment_jax.core.types import PyTree
+from alignment_jax.train import processes
 from alignment_jax.train.evaluation import Evaluator
 from alignment_jax.train.loop import Finished, fit
 from alignment_jax.train.workdir import check_same_config, locked
-
-EXIT_PREEMPTED = 143  # what a shell reports for a process that SIGTERM ended
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -48,7 +48,9 @@ def run(values: flags.FlagValues) -> int:
     resuming = check_same_config(folder, config.to_dict())
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     built = build(config, tokenizer_file=folder / TOKENIZER if resuming else None)
-    if jax.process_index() > 0:
+    processes.check_same("configuration", json.dumps(built.experiment.config, sort_keys=True, default=str))
+    processes.check_same("training set", "\n".join(map(str, built.splits["train"].ids)))
+    if not processes.is_primary():
         return _train(built, config, folder, quiet=True)
     with locked(folder):
         check_same_config(folder, config.to_dict())  # another process may have been first while we were building
@@ -56,7 +58,7 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
-    primary = jax.process_index() == 0
+    primary = processes.is_primary()
     if primary:
         _write_identity(built, config, folder)
         for note in built.notes:
@@ -66,6 +68,7 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
         return EXIT_PREEMPTED
     if primary:
         _finish(built, config, folder, finished)
+    processes.wait_for_all("report")
     return 0
 
 

@@ -23,7 +23,7 @@ from alignment_jax.config.durations import parse_duration
 from alignment_jax.config.inputs import (
     Inputs,
     build_inputs,
-    samples_in_order,
+    samples_as_they_are,
     tokenizer_for,
     training_batches,
 )
@@ -166,7 +166,7 @@ def build(
         sampler=sampler,
         batches=training_batches(config, shown, inputs),
         first_batch=first_batch,
-        in_order=samples_in_order(config, train, inputs, batch_size=-(-batch_size // len(devices)) * len(devices)),
+        in_order=samples_as_they_are(config, train, inputs),
         evaluations={name: task.split(config, split, inputs) for name, split in prepared.items() if name != "train"},
         evaluate=task.evaluation(config, model),
         devices=devices,
@@ -223,9 +223,16 @@ def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, 
 
 
 def _devices(config: ConfigDict) -> list[jax.Device]:
-    devices, wanted = jax.devices(), config.train.devices
+    # The devices of a process side by side, which `jax.devices` does not promise on a pod.
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    wanted = config.train.devices
     if wanted > len(devices) or wanted < 0:
         raise ConfigError(f"train.devices is {wanted}, but there are {len(devices)} devices; 0 takes all of them")
+    if jax.process_count() > 1 and wanted not in (0, len(devices)):
+        raise ConfigError(
+            f"train.devices is {wanted}, but {jax.process_count()} processes train on all of their {len(devices)} "
+            "devices; set it to 0"
+        )
     return devices[:wanted] if wanted else devices
 
 

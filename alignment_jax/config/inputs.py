@@ -139,12 +139,11 @@ def training_batches(
     return batches
 
 
-def samples_in_order(
-    config: ConfigDict, split: data.PairSplit, inputs: Inputs, *, batch_size: int
-) -> Callable[[], Iterator[Batch]]:
-    """() -> every sample once, in order, with its first b-item and without augmentation; the last batch is padded."""
-    rows = data.batch_rows(np.arange(len(split)), batch_size)
-    return lambda: iter(
+def samples_as_they_are(
+    config: ConfigDict, split: data.PairSplit, inputs: Inputs
+) -> Callable[[np.ndarray], Iterator[Batch]]:
+    """rows -> batches of these samples, each with its first b-item and without augmentation."""
+    return lambda rows: iter(
         data.TrainLoader(
             split,
             rows,

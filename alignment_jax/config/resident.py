@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -31,9 +30,7 @@ def resident_tables(config: ConfigDict, split: data.PairSplit) -> tuple[Tables |
         return None, split
     a, b = split.a, split.b
     obstacle = ""
-    if jax.process_count() > 1:
-        obstacle = "only one process can train with it"
-    elif not (isinstance(a, data.ArrayColumn) and isinstance(b, data.ArrayColumn)):
+    if not (isinstance(a, data.ArrayColumn) and isinstance(b, data.ArrayColumn)):
         obstacle = "only arrays that are shown as they are can live on the device, such as frozen latents"
     elif choice == "auto" and not a.kind == b.kind == "embedding":
         # XLA runs a convolution several times slower inside a compiled loop on CPUs, and beside one the calls between

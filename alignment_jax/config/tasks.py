@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data, evals, report
 from alignment_jax.config.classification import classifies, prediction_heads
-from alignment_jax.config.inputs import Inputs, evaluation_split, samples_in_order
+from alignment_jax.config.inputs import Inputs, evaluation_split, samples_as_they_are
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import evaluation
 from alignment_jax.train.experiment import Model
@@ -41,7 +42,8 @@ def task_of(config: ConfigDict) -> Task:
 
 def _labelled_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) -> evaluation.LabelledSplit:
     size = min(config.eval.batch_size, len(split))
-    return evaluation.LabelledSplit(samples_in_order(config, split, inputs, batch_size=size))
+    batches, rows = samples_as_they_are(config, split, inputs), data.batch_rows(np.arange(len(split)), size)
+    return evaluation.LabelledSplit(lambda: batches(rows))
 
 
 ALIGNMENT = Task(

@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import PyTree
+from alignment_jax.train import processes
 
 LAST, BEST = "last", "best"
 
@@ -66,6 +67,8 @@ class Checkpoints:
         Raises:
           RunError: the disk refuses (full, read-only); earlier checkpoints are intact.
         """
+        if processes.several():
+            self.wait()  # processes meet by name while they save: two saves under way would take each other's meetings
         try:
             self._managers[kind].save(
                 step,
@@ -107,8 +110,9 @@ class Checkpoints:
         steps = self.steps(kind)
         for step in reversed(steps):
             problem, restored = self._read(kind, step, target)
-            if restored is not None:
+            if processes.on_all(restored is not None):
                 return restored
+            problem = problem or "another process cannot read it"
             self._set_aside(kind, step)
             self._message(f"checkpoint {kind}/{step} is damaged ({problem}); set aside as {kind}/damaged-{step}")
         if steps:
@@ -134,6 +138,12 @@ class Checkpoints:
 
     def _set_aside(self, kind: str, step: int) -> None:
         self._managers[kind].close()
+        if processes.is_primary():
+            self._rename(kind, step)
+        processes.wait_for_all("set aside")
+        self._managers[kind] = self._open(kind)
+
+    def _rename(self, kind: str, step: int) -> None:
         source = self._folder / kind / str(step)
         aside = self._folder / kind / f"damaged-{step}"
         number = 0
@@ -141,7 +151,6 @@ class Checkpoints:
             number += 1
             aside = self._folder / kind / f"damaged-{step}-{number}"
         source.rename(aside)
-        self._managers[kind] = self._open(kind)
 
 
 def checksums(tree: PyTree) -> dict[str, str]:

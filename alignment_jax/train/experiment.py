@@ -84,7 +84,7 @@ class Experiment:
     learning_rate: step -> learning rate, for the log.
     tables: name -> array, when the training set is to live on the devices; batches then hold row numbers in place of
       these items (see `resident`).
-    in_order: -> every training sample once, in order and in padded batches, for fresh scores.
+    in_order: (rows [steps, width]) -> batches of these samples as they are, for fresh scores.
     evaluate: (variables, split of `evaluations`) -> metrics, what kind of metrics being the task's own business.
     config: what is written to config.json and must be the same to resume.
     """
@@ -105,4 +105,4 @@ class Experiment:
     devices: list[jax.Device]
     halves: bool = False
     tables: Mapping[str, np.ndarray] | None = None
-    in_order: Callable[[], Iterator[Batch]] | None = None
+    in_order: Callable[[np.ndarray], Iterator[Batch]] | None = None

@@ -7,8 +7,6 @@ import dataclasses
 import itertools
 import math
 import pathlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,13 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from alignment_jax import report
+from alignment_jax import data, report
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import Batch, PyTree
-from alignment_jax.train import checkpoint
+from alignment_jax.train import checkpoint, processes
 from alignment_jax.train.batching import batch_rows
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.objective import Metrics
+from alignment_jax.train.preemption import preemption
 from alignment_jax.train.resident import Resident
 from alignment_jax.train.scored import Scored
 from alignment_jax.train.scoring import Scorer
@@ -99,8 +98,8 @@ def fit(experiment: Experiment, workdir: pathlib.Path, *, quiet: bool = False, t
       RunError: a loss or gradient is not finite, or checkpoints cannot be written or read.
     """
     plan = experiment.plan
-    primary = jax.process_index() == 0
-    with contextlib.ExitStack() as stack:
+    primary = processes.is_primary()
+    with processes.losing_others(), contextlib.ExitStack() as stack:
         # Messages can come from the checkpoints before the progress display exists.
         early: list[str] = []
         checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=plan.keep_checkpoints, message=early.append)
@@ -130,7 +129,7 @@ def fit(experiment: Experiment, workdir: pathlib.Path, *, quiet: bool = False, t
                 workdir / "log.txt" if primary else None,
                 pairs_per_step=experiment.batch_size,
                 quiet=quiet or not primary,
-                device_memory=lambda: _device_memory(experiment.devices[0]),
+                device_memory=lambda: _device_memory(jax.local_devices()[0]),
             )
         )
         for line in early:
@@ -138,7 +137,7 @@ def fit(experiment: Experiment, workdir: pathlib.Path, *, quiet: bool = False, t
         if position.step:
             progress.message(f"resumed at step {position.step} of {plan.total_steps}")
         log = stack.enter_context(_Log(workdir, position.step, primary=primary, tensorboard=tensorboard))
-        stop = stack.enter_context(_preemption())
+        stop = stack.enter_context(preemption())
         run = _Run(experiment, placement, checkpoints, progress, log, state, position, stop)
         run.train()
         checkpoints.wait()
@@ -163,7 +162,7 @@ class _Run:
         self.log: _Log = log
         self.state: TrainState = state
         self.position: Position = position
-        self.stop: threading.Event = stop
+        self.stop: Callable[[int, int], bool] = stop
         self.preempted = False
         self._unchecked: list[tuple[int, Metrics]] = []
         self._scorer = None
@@ -185,7 +184,8 @@ class _Run:
             devices=len(experiment.devices),
             halves=experiment.halves,
         )
-        batches = iter(experiment.batches(rows, position.epoch, position.batch))
+        own = rows[:, self.placement.columns(rows.shape[1])]
+        batches = iter(experiment.batches(own, position.epoch, position.batch))
         # As many steps at once as there are before the host has something to do.
         while chunk := list(itertools.islice(batches, min(self.most_steps, plan.steps_ahead(position.step)))):
             self.state, metrics = self.advance(self.state, chunk)
@@ -198,6 +198,7 @@ class _Run:
                 position.epoch, position.batch = position.epoch + 1, 0
             self._unchecked.append((position.step, metrics))
             self.progress.update(position.step, {"loss": metrics["loss"]}, pairs=pairs)
+            self.preempted = self.stop(position.step - len(chunk), position.step)
             self._after_step(metrics)
             if self.preempted or position.stopped_early or position.step >= plan.total_steps:
                 return
@@ -213,13 +214,19 @@ class _Run:
             if sampler.recycles:
                 scores = sampler.settle(_on_host(state["running"]), _on_host(state["seen"]))
             else:
-                assert self.experiment.in_order is not None
-                scores = sampler.collect(self._scorer(self.state, self.experiment.in_order()))
-            scores = jax.device_put(scores, self.placement.replicated)
+                scores = sampler.collect(self._scorer(self.state, self._samples_in_order()))
+            scores = processes.place_own(scores, self.placement.replicated)
             self.state = dataclasses.replace(self.state, method_state={**state, "scores": scores})
         order = sampler.order(_on_host(self.state.method_state["scores"]), epoch)
         self._share_shown = len(order) / sampler.size
         return order
+
+    def _samples_in_order(self) -> Iterator[Batch]:
+        experiment, devices = self.experiment, len(self.experiment.devices)
+        assert experiment.in_order is not None
+        width = -(-experiment.batch_size // devices) * devices
+        rows = data.batch_rows(np.arange(experiment.sampler.size), width)
+        return experiment.in_order(rows[:, self.placement.columns(width)])
 
     def _stream(self, state: TrainState, chunk: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         (batch,) = chunk
@@ -231,7 +238,6 @@ class _Run:
         step = position.step
         log_due, evaluate_due = plan.due(step, plan.log_every), plan.due(step, plan.evaluate_every)
         save_due = plan.due(step, plan.save_every) or evaluate_due
-        self.preempted = self.stop.is_set()
         if not (log_due or save_due or self.preempted):
             return
         self._check_finite()
@@ -256,8 +262,9 @@ class _Run:
             self.checkpoints.save(step, self.state, position.to_json())
 
     def _evaluate(self, name: str) -> dict[str, float]:
+        experiment, variables = self.experiment, evaluation_variables(self.state)
         with self.progress.pause():
-            found = self.experiment.evaluate(evaluation_variables(self.state), self.experiment.evaluations[name])
+            found = processes.from_primary(lambda: experiment.evaluate(variables, experiment.evaluations[name]))
             values = {f"{name}/{key}": value for key, value in found.items()}
         shown = ", ".join(f"{key} {value:.1f}" for key, value in values.items())
         self.progress.message(f"step {self.position.step}: {shown}")
@@ -337,20 +344,6 @@ class _Log:
         for log in (self._metrics, self._tensorboard):
             if log is not None:
                 log.close()
-
-
-@contextlib.contextmanager
-def _preemption() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that the loop can save before it leaves. Only the main thread may ask for it."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _device_memory(device: jax.Device) -> int | None:

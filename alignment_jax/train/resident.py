@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from alignment_jax.core.types import Array, Batch, PyTree
+from alignment_jax.train import processes
 from alignment_jax.train.objective import Metrics
 from alignment_jax.train.state import TrainState
 from alignment_jax.train.step import AXIS, Placement, Step
@@ -75,14 +76,14 @@ class Resident:
     """Runs up to `most` steps at once on tables that it puts on every device.
 
     Args:
-      placement: the devices, of this process only.
+      placement: the devices.
       tables: name -> array [rows, ...].
       most: steps of one call. What is gained grows little beyond a few dozen, what SIGTERM has to wait for does.
     """
 
     def __init__(self, placement: Placement, tables: Mapping[str, np.ndarray], *, most: int = 32):
         self.most = most
-        self._tables: PyTree = jax.device_put(dict(tables), placement.replicated)
+        self._tables: PyTree = processes.place_own(dict(tables), placement.replicated)
         self._batches = NamedSharding(placement.mesh, P(None, AXIS))
         run = loop_of(placement.step)
         if placement.several:
@@ -101,4 +102,4 @@ class Resident:
     def _arguments(self, state: TrainState, batches: Sequence[Batch]):
         unused = [batches[0]] * (self.most - len(batches))  # one shape for any number of batches
         stacked = {name: np.stack([batch[name] for batch in (*batches, *unused)]) for name in batches[0]}
-        return state, self._tables, jax.device_put(stacked, self._batches), np.int32(len(batches))
+        return state, self._tables, processes.place_own(stacked, self._batches), np.int32(len(batches))

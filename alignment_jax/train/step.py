@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.similarity.varying import varying_axes
+from alignment_jax.train import processes
 from alignment_jax.train.objective import Metrics, Objective
 from alignment_jax.train.state import TrainState
 
@@ -147,15 +148,16 @@ class Placement:
         self.step = step_of(AXIS if self.several else None)
         self.run = shard_step(self.step, self.mesh) if self.several else jax.jit(self.step, donate_argnums=0)
 
+    def columns(self, width: int) -> np.ndarray:
+        """Which rows of a batch of `width` rows this process reads and gives to `put_batch`."""
+        return processes.own_columns(self.devices, width)
+
     def put_state(self, state: TrainState) -> TrainState:
         """The state on every device."""
+        if processes.several():  # a computation of all, because nothing copies random keys to another host's devices
+            return jax.jit(lambda state: state, out_shardings=self.replicated)(state)
         return jax.device_put(state, self.replicated)
 
     def put_batch(self, batch: Batch) -> Batch:
         """A batch on its devices; in a run of several processes `batch` holds this process's rows."""
-        if jax.process_count() > 1:
-            return {
-                name: jax.make_array_from_process_local_data(self._sharded, np.asarray(value))
-                for name, value in batch.items()
-            }
-        return jax.device_put(dict(batch), self._sharded)
+        return processes.place_own(dict(batch), self._sharded)

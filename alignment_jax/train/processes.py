@@ -1,0 +1,164 @@
+"""Several processes that train as one: whose rows are whose, what all must agree on, and when to give up on the others.
+
+Every process runs the same loop over the same steps and holds the same state. It reads only the rows of its own
+devices. What could come out differently on another machine, the metrics that choose the best step, is computed by
+process 0 and sent to the others; files are written by process 0 alone. Alone, a process passes through all of this
+unchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from alignment_jax.core.errors import RunError
+from alignment_jax.core.types import PyTree
+
+_LOST = (
+    "this process has lost the others: one of them has ended or cannot be reached. See what that one said; "
+    "the same commands go on from the last checkpoint"
+)
+_KEPT: list[Any] = []  # a signal handler must outlive the call that installs it
+
+
+def several() -> bool:
+    """Whether this run has more than one process."""
+    return jax.process_count() > 1
+
+
+def is_primary() -> bool:
+    """Whether this is the process that writes files: number 0."""
+    return jax.process_index() == 0
+
+
+def own_columns(devices: Sequence[jax.Device], width: int) -> np.ndarray:
+    """Which rows of a batch this process reads: those of its own devices.
+
+    Args:
+      devices: all devices of the run in the order of the mesh.
+      width: rows of the whole batch, a multiple of the number of devices.
+
+    Returns:
+      int64 [k], positions in the batch, ascending.
+
+    >>> own_columns(jax.devices()[:2], 6).tolist()
+    [0, 1, 2, 3, 4, 5]
+    """
+    owner = np.array([device.process_index for device in devices])
+    return np.flatnonzero(np.repeat(owner == jax.process_index(), width // len(devices)))
+
+
+def place_own(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
+    """Arrays of the host as global arrays, of which each process gives its own part (all of it where replicated)."""
+    if not several():
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+
+def from_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `compute` gives on process 0, on every process; the others wait without computing.
+
+    Args:
+      compute: () -> plain JSON values; floats arrive with all their bits.
+
+    Raises:
+      RunError: on every process, when `compute` raised it on process 0.
+    """
+    if not several():
+        return compute()
+    message: dict[str, Any] = {}
+    if is_primary():
+        try:
+            message = {"value": compute()}
+        except RunError as error:
+            message = {"error": str(error)}
+    message = _broadcast(message)
+    if "error" in message:
+        raise RunError(message["error"])
+    return message["value"]
+
+
+def _broadcast(message: dict[str, Any]) -> dict[str, Any]:
+    sent = np.frombuffer(json.dumps(message).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(sent.size)))
+    sent = sent if is_primary() else np.zeros(size, np.uint8)
+    return json.loads(multihost_utils.broadcast_one_to_all(sent).tobytes())
+
+
+def check_same(what: str, value: str) -> None:
+    """Refuses to train when processes disagree on something that must be the same everywhere.
+
+    Raises:
+      RunError: another process has another value.
+    """
+    if not several():
+        return
+    found = multihost_utils.process_allgather(np.uint32(zlib.crc32(value.encode())))
+    different = np.flatnonzero(found != found[0])
+    if different.size:
+        raise RunError(
+            f"process {different[0]} has another {what} than process 0; start all processes with the same command and "
+            "the same data"
+        )
+
+
+def on_all(good: bool) -> bool:
+    """Whether something is true on every process."""
+    return good if not several() else bool(multihost_utils.process_allgather(np.int32(good)).all())
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come here; for what others must not run ahead of."""
+    if several():
+        multihost_utils.sync_global_devices(name)
+
+
+@contextlib.contextmanager
+def losing_others() -> Iterator[None]:
+    """Turns the failure of a computation that spans processes into one line: most likely another process is gone.
+
+    Raises:
+      RunError: in place of JAX's own error.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        # What a broken connection raises depends on where JAX notices it; its status comes first in any case.
+        of_jax = isinstance(error, jax.errors.JaxRuntimeError) or (several() and re.match(r"[A-Z_]+: ", reason))
+        if not of_jax:
+            raise
+        if several():
+            raise RunError(f"{_LOST} ({reason})") from error
+        raise RunError(
+            f"the device failed: {reason}. If it is short of memory, lower input.batch_size or set "
+            "optimizer.micro_batch"
+        ) from error
+
+
+def exit_when_aborted() -> None:
+    """Makes the end that JAX gives to a process of a broken run an orderly one: a line and exit status 1.
+
+    When the first process is gone, or any process has been silent for too long, a thread of JAX calls `abort` in the
+    others, past any `except`. Catching that signal is the only place left to say what happened. Python's own signal
+    handlers run in the main thread, which never gets there; one made by ctypes runs where the signal is raised.
+    """
+
+    def leave(number: int) -> None:
+        os.write(2, f"alignment-jax: error: {_LOST}\n".encode())
+        os._exit(RunError.exit_status)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(leave)
+    _KEPT.append(handler)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), handler)

@@ -1,0 +1,123 @@
+"""The train command in several processes: what one process gives, killed and resumed with another number of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from several_processes import Processes
+from small_runs import write_run
+
+from alignment_jax.cli.main import main
+from alignment_jax.train.checkpoint import Checkpoints, abstract, checksums
+from alignment_jax.train.loop import initial_state
+from alignment_jax.train.step import batch_mesh
+
+
+def rows_of(workdir):
+    path = workdir / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def assert_same_run(found, expected):
+    """Every step once, and each number of it to float tolerance; recalls of a few items may swap a neighbour."""
+    assert [row["step"] for row in found] == [row["step"] for row in expected]
+    for name in ("train/loss", "train/gradient_norm"):
+        np.testing.assert_allclose(
+            [row[name] for row in found], [row[name] for row in expected], rtol=2e-3, err_msg=name
+        )
+
+
+def restored_on(workdir, arguments, devices):
+    """Step and checksums of the newest checkpoint, restored onto these devices by this one process."""
+    from alignment_jax.config.build import build
+    from alignment_jax.train.loop import evaluation_variables
+
+    namespace: dict = {}
+    path, _, spec = arguments[2].partition(":")
+    with open(path) as file:
+        exec(file.read(), namespace)
+    experiment = build(namespace["get_config"](spec)).experiment
+    sharding = jax.sharding.NamedSharding(batch_mesh(devices), jax.sharding.PartitionSpec())
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    restored = checkpoints.restore(abstract(initial_state(experiment), sharding))
+    checkpoints.close()
+    assert restored is not None
+    for leaf in jax.tree.leaves(evaluation_variables(restored.state)):
+        assert leaf.sharding.device_set == set(devices)
+    return restored.step, checksums(restored.state)
+
+
+@pytest.mark.slow
+def test_four_processes_one_killed_resumed_by_two_give_what_one_gives(tmp_path):
+    arguments = write_run(tmp_path, "alignment", epochs=5)
+    arguments += ["--config.checkpoint.interval=4 steps", "--config.eval.interval=12 steps"]
+    assert main([*arguments, "--quiet", "--config.train.devices=1", "--workdir", str(tmp_path / "one")]) == 0
+    workdir = tmp_path / "several"
+    command = ["-m", "alignment_jax", *arguments, "--workdir", workdir]
+    with Processes(command, tmp_path, count=4) as run:
+        run.wait_until(lambda: len(rows_of(workdir)) >= 5)
+        run.send(2, signal.SIGKILL)
+        started = time.monotonic()
+        statuses = run.wait(timeout=120)
+        assert time.monotonic() - started < 60
+        assert statuses == [1, 1, -signal.SIGKILL, 1], "\n".join(log.read_text() for log in run.logs)
+        assert all("has lost the others" in run.last_line(i) for i in (0, 1, 3))
+    assert len(rows_of(workdir)) < 25
+    assert restored_on(workdir, arguments, jax.devices()[:1]) == restored_on(workdir, arguments, jax.devices()[:4])
+    (tmp_path / "resumed").mkdir()
+    with Processes(command, tmp_path / "resumed", count=2, devices=2) as run:
+        assert run.wait() == [0, 0], "\n".join(log.read_text() for log in run.logs)
+    assert "resumed at step" in (workdir / "log.txt").read_text()
+    assert_same_run(rows_of(workdir), rows_of(tmp_path / "one"))
+    assert (workdir / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_stopped_by_sigterm_are_resumed_by_one(tmp_path):
+    arguments = write_run(tmp_path, "classification", epochs=40)
+    arguments += ["--config.checkpoint.interval=50 steps", "--config.eval.interval=100 steps"]
+    assert main([*arguments, "--quiet", "--config.train.devices=1", "--workdir", str(tmp_path / "one")]) == 0
+    workdir = tmp_path / "several"
+    command = ["-m", "alignment_jax", *arguments, "--workdir", workdir]
+    with Processes(command, tmp_path, count=2) as run:
+        run.wait_until(lambda: len(rows_of(workdir)) >= 8)
+        run.send(1, signal.SIGTERM)  # one hears of it, all save the same step
+        started = time.monotonic()
+        assert run.wait(timeout=60) == [143, 143], "\n".join(log.read_text() for log in run.logs)
+        assert time.monotonic() - started < 30
+    assert f"stopped by SIGTERM at step {rows_of(workdir)[-1]['step']}" in (workdir / "log.txt").read_text()
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    subprocess.run([sys.executable, *map(str, command)], env=environment, check=True, capture_output=True)
+    assert_same_run(rows_of(workdir), rows_of(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_a_workdir_in_use_ends_all_processes(tmp_path):
+    from alignment_jax.train.workdir import locked
+
+    arguments = write_run(tmp_path, "alignment")
+    command = ["-m", "alignment_jax", *arguments, "--workdir", tmp_path / "w"]
+    with locked(tmp_path / "w"), Processes(command, tmp_path, count=2) as run:
+        assert run.wait(timeout=120) == [2, 1], "\n".join(log.read_text() for log in run.logs)
+        assert "is in use by another process" in run.last_line(0)
+        assert "has lost the others" in run.last_line(1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--num_processes=2", "--process_id=0"], "--coordinator_address is missing"),
+        (["--coordinator_address=localhost:1", "--num_processes=2", "--process_id=2"], "cannot be joined"),
+    ],
+)
+def test_flags_of_processes_are_checked(flags, message, tmp_path, capsys):
+    arguments = write_run(tmp_path, "alignment")
+    assert main([*arguments, "--workdir", str(tmp_path / "w"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()

@@ -1,0 +1,73 @@
+"""Starting several processes of one run, each with a log of its own, and waiting for all of them."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+
+def free_port() -> int:
+    """A port that nobody listens on now; only the system hands these out, so two tests rarely get the same."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Processes:
+    """`count` copies of a command with the three flags that join them.
+
+    Args:
+      arguments: after the interpreter.
+      folder: for the logs.
+      count: how many.
+      devices: virtual devices of each.
+    """
+
+    def __init__(self, arguments, folder: pathlib.Path, *, count: int, devices: int = 1):
+        port = free_port()
+        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONUNBUFFERED": "1"}
+        self.logs = [folder / f"process{i}.txt" for i in range(count)]
+        self.running = []
+        for i, log in enumerate(self.logs):
+            flags = [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}", f"--process_id={i}"]
+            with open(log, "a") as file:
+                command = [sys.executable, *map(str, arguments), *flags]
+                self.running.append(subprocess.Popen(command, stdout=file, stderr=file, env=environment))
+
+    def wait(self, *, timeout: float = 300) -> list[int]:
+        """The exit statuses, in order; after `timeout` seconds everything is killed and the test fails."""
+        deadline = time.monotonic() + timeout
+        try:
+            return [process.wait(max(0.1, deadline - time.monotonic())) for process in self.running]
+        finally:
+            self.kill()
+
+    def wait_until(self, condition, *, timeout: float = 300) -> None:
+        """Returns when `condition()` holds; fails when a process ends before, or after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            ended = [i for i, process in enumerate(self.running) if process.poll() is not None]
+            assert not ended, f"process {ended[0]} ended early: {self.logs[ended[0]].read_text()}"
+            assert time.monotonic() < deadline, f"not reached in {timeout} s: {self.logs[0].read_text()}"
+            time.sleep(0.05)
+
+    def send(self, number: int, which: signal.Signals) -> None:
+        self.running[number].send_signal(which)
+
+    def last_line(self, number: int) -> str:
+        return self.logs[number].read_text().strip().splitlines()[-1]
+
+    def kill(self) -> None:
+        for process in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.kill()

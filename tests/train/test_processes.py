@@ -1,0 +1,38 @@
+"""What several processes of one run say to each other, and what they do when one of them is gone."""
+
+import pathlib
+import signal
+import time
+
+import pytest
+from several_processes import Processes
+
+WORKER = pathlib.Path(__file__).parent / "process_worker.py"
+
+
+@pytest.mark.slow
+def test_processes_agree_and_share(tmp_path):
+    with Processes([WORKER, "talk"], tmp_path, count=3, devices=2) as run:
+        statuses = run.wait()
+        assert statuses == [0, 0, 0], "\n".join(log.read_text() for log in run.logs)
+        assert [run.last_line(i) for i in range(3)] == ["good"] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 2])
+@pytest.mark.parametrize("mode", ["meet", "idle"])
+def test_when_a_process_dies_the_others_say_so_and_end(victim, mode, tmp_path):
+    """In the middle of talking, and (more slowly: when its heartbeat is missed) while nobody talks."""
+    if (mode, victim) == ("idle", 2):
+        pytest.skip("takes the whole heartbeat timeout; benchmarks/soak/processes.py does it")
+    with Processes([WORKER, mode], tmp_path, count=3) as run:
+        seen = "met" if mode == "meet" else "joined"
+        run.wait_until(lambda: all(seen in log.read_text() for log in run.logs))
+        run.send(victim, signal.SIGKILL)
+        started = time.monotonic()
+        statuses = run.wait(timeout=120)
+        assert time.monotonic() - started < 60
+        others = [i for i in range(3) if i != victim]
+        assert [statuses[i] for i in others] == [1, 1], "\n".join(log.read_text() for log in run.logs)
+        for i in others:
+            assert "has lost the others" in run.last_line(i)
