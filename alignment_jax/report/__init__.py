@@ -2,6 +2,8 @@
 
 from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
+from alignment_jax.report.comparison import write_comparison
+from alignment_jax.report.comparison_runs import Comparison, Spread, read_runs, spread
 from alignment_jax.report.environment import environment
 from alignment_jax.report.files import (
     json_ready,
@@ -26,10 +28,12 @@ from alignment_jax.report.tensorboard import TensorBoardLog
 __all__ = [
     "Cell",
     "Chart",
+    "Comparison",
     "Gallery",
     "MetricsLog",
     "Progress",
     "Series",
+    "Spread",
     "Table",
     "TensorBoardLog",
     "as_percent",
@@ -57,14 +61,17 @@ __all__ = [
     "peak_host_memory",
     "picture",
     "read_metrics",
+    "read_runs",
     "save_gallery",
     "section",
     "series_of",
+    "spread",
     "table",
     "to_html",
     "to_markdown",
     "to_plain",
     "write_bytes_atomic",
+    "write_comparison",
     "write_json_atomic",
     "write_npz_atomic",
     "write_report",

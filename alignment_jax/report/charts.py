@@ -16,7 +16,11 @@ _MOST_POINTS = 240
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """One line: values over steps, and the range of the `width` logged values that each point is the mean of."""
+    """One line: values over steps, and the range that is shaded around it.
+
+    width: how many logged values each point is the mean of. style: number of its look, where a line has to look the
+    same in several charts; None for its place in this one.
+    """
 
     label: str
     steps: np.ndarray
@@ -24,11 +28,16 @@ class Series:
     low: np.ndarray
     high: np.ndarray
     width: int = 1
+    style: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """Lines that share their axes. `name` becomes the file name; `limits` fixes the vertical axis."""
+    """Lines that share their axes. `name` becomes the file name; `limits` fixes the vertical axis.
+
+    x_ticks: (place, text) of the marks below, found by itself where there are none; x_log: on a logarithmic axis;
+    x_whole: only whole numbers. diagonal: label of the line y = x, "" for none.
+    """
 
     name: str
     title: str
@@ -37,6 +46,10 @@ class Chart:
     series: tuple[Series, ...]
     limits: tuple[float, float] | None = None
     note: str = ""
+    x_ticks: tuple[tuple[float, str], ...] = ()
+    x_log: bool = False
+    x_whole: bool = True
+    diagonal: str = ""
 
 
 def series_of(history: Sequence[Mapping[str, Any]], key: str, *, label: str | None = None) -> Series | None:

@@ -108,18 +108,21 @@ def _query(gallery: Gallery, number: int) -> str:
         place = "" if rank is None else f", own item at rank {rank}"
         verdict = f'<span class="verdict miss">✗ miss{place}</span>'
     cells = [
-        _item(gallery, item, f"{place}. ✓ hit" if item == own else f"{place}. ✗", "hit" if item == own else "miss")
+        gallery_item(
+            gallery, item, f"{place}. ✓ hit" if item == own else f"{place}. ✗", "hit" if item == own else "miss"
+        )
         for place, item in enumerate(top, start=1)
     ]
     if own not in top:
-        cells.append(_item(gallery, own, "wanted", "wanted"))
+        cells.append(gallery_item(gallery, own, "wanted", "wanted"))
     return (
         f'<article class="query"><h3><q>{escape(gallery.captions[number])}</q> {verdict}</h3>'
         f'<div class="found">{"".join(cells)}</div></article>'
     )
 
 
-def _item(gallery: Gallery, item: int, mark: str, kind: str) -> str:
+def gallery_item(gallery: Gallery, item: int, mark: str, kind: str) -> str:
+    """One item as a small figure: its picture, else its text; `kind` is "hit", "miss" or "wanted"."""
     name = escape(gallery.ids[item])
     images, texts = gallery.images or {}, gallery.item_captions or {}
     if item in images:

@@ -1,27 +1,13 @@
-"""Draws charts: readable in black and white and without colour vision, and the same bytes every time."""
+"""Draws charts of lines: readable in black and white and without colour vision, and the same bytes every time."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-from alignment_jax.core.optional import require
-from alignment_jax.report.charts import Chart
+import numpy as np
 
-# The palette of Okabe and Ito (2008), ordered for contrast on white and on a dark page. Every line also has its own
-# dashes and marker, so that nothing rests on colour alone.
-_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_DARK = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#FFFFFF")
-_DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (5, 2)),
-    (0, (1, 1.4)),
-    (0, (6, 2, 1, 2)),
-    (0, (3, 1, 1, 1, 1, 1)),
-    "-",
-    (0, (9, 3)),
-)
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+from alignment_jax.report.canvas import Look, canvas, encode, legend_below
+from alignment_jax.report.charts import Chart, Series
 
 
 def draw_chart(chart: Chart, *, dark: bool = False, best_step: int | None = None, image_format: str = "svg") -> bytes:
@@ -45,57 +31,30 @@ def draw_chart(chart: Chart, *, dark: bool = False, best_step: int | None = None
     >>> draw_chart(chart)[:5]
     b'<?xml'
     """
-    if image_format not in ("svg", "png"):
-        raise ValueError(f"image_format must be 'svg' or 'png', got {image_format!r}")
-    matplotlib = require("matplotlib", extra="train", purpose="draw learning curves")
-    figures = require("matplotlib.figure", extra="train", purpose="draw learning curves")
-    ink, faint, colours = ("#dddddd", "#555555", _DARK) if dark else ("#222222", "#cccccc", _LIGHT)
-    settings = {
-        **matplotlib.rcParamsDefault,  # a person's own matplotlibrc must not change the report
-        "svg.hashsalt": "alignment_jax",
-        "svg.fonttype": "path",
-        "font.family": ["DejaVu Sans"],  # comes with matplotlib, so it looks the same everywhere
-        "font.size": 10,
-        "text.color": ink,
-        "axes.labelcolor": ink,
-        "axes.edgecolor": ink,
-        "xtick.color": ink,
-        "ytick.color": ink,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "grid.color": faint,
-        "text.parse_math": False,  # a "$" in a name is a dollar sign
-    }
-    settings.pop("backend", None)
-    with matplotlib.rc_context(settings):
-        # Figure by itself, without pyplot: no window system, no global list of figures.
-        figure = figures.Figure(figsize=(5.2, 3.5), layout="constrained")
+    with canvas(dark=dark) as (figure, look):
         axes = figure.add_subplot()
         for number, series in enumerate(chart.series):
-            colour = colours[number % len(colours)]
-            if series.width > 1:
-                axes.fill_between(series.steps, series.low, series.high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(
-                series.steps,
-                series.values,
-                label=series.label,
-                color=colour,
-                linestyle=_DASHES[number % len(_DASHES)],
-                linewidth=1.8,
-                marker=_MARKERS[number % len(_MARKERS)],
-                markersize=5,
-                # Some eight markers a line, staggered, so that lines on top of each other still show.
-                markevery=(number * 2 % 7 if len(series.steps) > 24 else 0, max(1, len(series.steps) // 8)),
-            )
-        _dress(axes, chart, best_step=best_step, ink=ink)
-        buffer = io.BytesIO()
-        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type")) if image_format == "svg" else {"Software": None}
-        figure.savefig(buffer, format=image_format, dpi=160, transparent=True, metadata=metadata)
-    return buffer.getvalue()
+            _draw_series(axes, series, number, look)
+        if chart.diagonal:
+            axes.axline((0, 0), slope=1, color=look.ink, linewidth=0.9, linestyle=(0, (2, 3)), label=chart.diagonal)
+        _dress(axes, chart, best_step=best_step, ink=look.ink)
+        return encode(figure, image_format)
 
 
-# What fits beside each other below a chart, at the legend's font size.
-_LEGEND_CHARACTERS = 84
+def _draw_series(axes: Any, series: Series, number: int, look: Look) -> None:
+    style = look.line(number if series.style is None else series.style)
+    if not np.array_equal(series.low, series.high, equal_nan=True):
+        axes.fill_between(series.steps, series.low, series.high, color=style["color"], alpha=0.18, linewidth=0)
+    axes.plot(
+        series.steps,
+        series.values,
+        label=series.label,
+        **style,
+        linewidth=1.8,
+        markersize=5,
+        # Some eight markers a line, staggered, so that lines on top of each other still show.
+        markevery=(number * 2 % 7 if len(series.steps) > 24 else 0, max(1, len(series.steps) // 8)),
+    )
 
 
 def _dress(axes: Any, chart: Chart, *, best_step: int | None, ink: str) -> None:
@@ -103,21 +62,24 @@ def _dress(axes: Any, chart: Chart, *, best_step: int | None, ink: str) -> None:
     axes.set_title(chart.title, loc="left", fontweight="bold")
     axes.set_xlabel(chart.x_label)
     # One line needs no legend: the axis can carry its name.
-    alone = len(chart.series) == 1 and chart.limits is None
+    alone = len(chart.series) == 1 and chart.limits is None and not chart.diagonal
     axes.set_ylabel(chart.series[0].label if alone else chart.y_label)
     if chart.limits is not None:
         axes.set_ylim(chart.limits[0], chart.limits[1] * 1.02)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    if chart.x_ticks:
+        if chart.x_log:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks([place for place, _ in chart.x_ticks], [text for _, text in chart.x_ticks])
+    elif chart.x_whole:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(True, axis="y", linewidth=0.6)
     axes.set_axisbelow(True)
-    entries = len(chart.series)
+    entries = len(chart.series) + bool(chart.diagonal)
     if best_step is not None:
         axes.axvline(
             best_step, color=ink, linewidth=1.0, linestyle=(0, (2, 3)), label=f"best on val (step {best_step})"
         )
         entries += 1
     if entries > 1:
-        # Below the axes, where it hides no data.
-        longest = max(len(text) for text in axes.get_legend_handles_labels()[1])
-        columns = max(1, min(entries, 4, _LEGEND_CHARACTERS // (longest + 6)))  # 6: the line and marker before a label
-        axes.figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+        legend_below(axes)

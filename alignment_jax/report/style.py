@@ -15,6 +15,7 @@ h1, h2 { font-family: "Iowan Old Style", Charter, "Palatino Linotype", Georgia, 
 h1 { font-size: 2rem; font-weight: 600; margin: 0 0 .4rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.35rem; font-weight: 600; margin: 0 0 .9rem; }
 h3 { font-size: 1rem; margin: 0 0 .6rem; font-weight: 500; }
+h3.part { font-weight: 650; margin-top: 1.4rem; }
 p { margin: 0 0 .8rem; max-width: 44rem; }
 .lead { color: var(--soft); margin-bottom: 0; overflow-wrap: anywhere; }
 section { margin-top: 2.2rem; padding-top: 1.6rem; border-top: 1px solid var(--rule); }
@@ -25,6 +26,7 @@ table { border-collapse: collapse; border-top: 2px solid var(--ink); border-bott
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .5rem; font-size: .9rem; max-width: 44rem; }
 thead th { border-bottom: 1px solid var(--ink); font-weight: 600; vertical-align: bottom; }
+thead th.number { white-space: normal; min-width: 5.5rem; }
 th, td { padding: .34rem .9rem .34rem 0; text-align: left; vertical-align: top; }
 th:not(:first-child), td { padding-left: .9rem; }
 tbody tr + tr > * { border-top: 1px solid var(--rule); }
@@ -32,6 +34,8 @@ tbody th { font-weight: 400; }
 .number { text-align: right; white-space: nowrap; }
 td.strong { font-weight: 650; }
 td.muted, th.muted { color: var(--soft); }
+.words td:not(.number) { min-width: 6.5rem; }
+.words tbody th { white-space: nowrap; }
 .facts td { overflow-wrap: anywhere; }
 .facts tbody th { white-space: nowrap; color: var(--soft); }
 th button { all: unset; cursor: pointer; font-weight: 600; }
@@ -39,11 +43,15 @@ th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px;
 th button::after { content: " \\2195"; color: var(--soft); font-weight: 400; }
 th[aria-sort=ascending] button::after { content: " \\2191"; color: var(--ink); }
 th[aria-sort=descending] button::after { content: " \\2193"; color: var(--ink); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1.6rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1.6rem;
+  margin-bottom: 1.4rem; }
 figure { margin: 0; min-width: 0; }
 .charts img { width: 100%; height: auto; display: block; }
+.charts .wide { grid-column: 1 / -1; }
 .charts figure > figcaption { font-size: .85rem; color: var(--soft); margin-top: .3rem; }
 .query { margin: 0 0 1.5rem; break-inside: avoid; }
+.query h4 { font-size: .9rem; font-weight: 500; margin: .7rem 0 .35rem; }
+.asked { margin: 0; }
 .query q { font-style: italic; overflow-wrap: anywhere; }
 .verdict { white-space: nowrap; font-size: .85rem; font-weight: 650; padding: .08rem .5rem; border-radius: 1rem;
   border: 1.5px solid; margin-left: .35rem; }
@@ -68,6 +76,7 @@ figure { margin: 0; min-width: 0; }
   .found { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   th, td { padding-right: .55rem; }
   th:not(:first-child), td { padding-left: .55rem; }
+  .words tbody th { white-space: normal; }
   .facts tbody th { white-space: normal; overflow-wrap: anywhere; }
 }
 @media print {
@@ -76,6 +85,9 @@ figure { margin: 0; min-width: 0; }
   main { max-width: none; padding: 0; }
   .table { overflow: visible; }
   .charts { grid-template-columns: 1fr 1fr; gap: 1rem; }
+  .table { font-size: .8rem; }
+  thead th.number { min-width: 0; }
+  .words td:not(.number) { min-width: 0; }
   th button::after { content: ""; }
   h2 { break-after: avoid; } figure, tr { break-inside: avoid; }
   .screen { display: none; }

@@ -122,7 +122,15 @@ def _fact_text(value: Any) -> str:
     return str(value)
 
 
-def picture(light: bytes, dark: bytes | None = None, *, description: str, caption: str = "", file: str = "") -> str:
+def picture(
+    light: bytes,
+    dark: bytes | None = None,
+    *,
+    description: str,
+    caption: str = "",
+    file: str = "",
+    wide: bool = False,
+) -> str:
     """A chart inside the page, in two versions for light and dark screens.
 
     Args:
@@ -131,12 +139,13 @@ def picture(light: bytes, dark: bytes | None = None, *, description: str, captio
       description: what the chart shows, for those who cannot see it.
       caption: plain text below it.
       file: address, relative to the page, of the same picture as a file of its own.
+      wide: take the whole width of a group of charts.
     """
     source = ""
     if dark is not None:
         source = f'<source media="screen and (prefers-color-scheme: dark)" srcset="{data_url(dark)}">'
     link = f' <a class="screen" href="{escape(file)}">SVG file</a>' if file else ""
     below = f"<figcaption>{escape(caption)}{link}</figcaption>" if caption or link else ""
-    return (
-        f'<figure><picture>{source}<img src="{data_url(light)}" alt="{escape(description)}"></picture>{below}</figure>'
-    )
+    kind = ' class="wide"' if wide else ""
+    image = f'<img src="{data_url(light)}" alt="{escape(description)}">'
+    return f"<figure{kind}><picture>{source}{image}</picture>{below}</figure>"

@@ -1,0 +1,124 @@
+"""What every picture has in common: one look on light and dark pages, no need of colour, the same bytes each time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from alignment_jax.core.optional import require
+
+# The palette of Okabe and Ito (2008), ordered for contrast on white and on a dark page. Every line also has its own
+# dashes and marker and every bar its own hatching, so that nothing rests on colour alone.
+_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DARK = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#FFFFFF")
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1.4)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    "-",
+    (0, (9, 3)),
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++", "oo", "--", "**")
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """The colours of one page."""
+
+    ink: str
+    faint: str
+    paper: str
+    colours: tuple[str, ...]
+
+    def line(self, number: int) -> dict[str, Any]:
+        """Colour, dashes and marker of line `number`: after seven, the same colours with other dashes and markers."""
+        lap, place = divmod(number, len(self.colours))
+        return {
+            "color": self.colours[place],
+            "linestyle": _DASHES[(place + lap) % len(_DASHES)],
+            "marker": _MARKERS[(place + 2 * lap) % len(_MARKERS)],
+        }
+
+    def bar(self, number: int) -> dict[str, Any]:
+        """Face, hatching and edge of bar `number`."""
+        return {
+            "facecolor": self.colours[number % len(self.colours)],
+            "hatch": _HATCHES[number % len(_HATCHES)],
+            "edgecolor": self.paper,
+            "linewidth": 0.8,
+        }
+
+
+LIGHT = Look("#222222", "#cccccc", "#ffffff", _LIGHT)
+DARK = Look("#dddddd", "#555555", "#16181a", _DARK)
+
+
+@contextlib.contextmanager
+def canvas(*, width: float = 5.2, height: float = 3.5, dark: bool = False) -> Iterator[tuple[Any, Look]]:
+    """A figure of so many inches and its look; settings of the person's own matplotlib do not reach it.
+
+    Raises:
+      MissingPackageError: matplotlib is not installed.
+    """
+    matplotlib = require("matplotlib", extra="train", purpose="draw charts")
+    figures = require("matplotlib.figure", extra="train", purpose="draw charts")
+    look = DARK if dark else LIGHT
+    settings = {
+        **matplotlib.rcParamsDefault,  # a person's own matplotlibrc must not change the report
+        "svg.hashsalt": "alignment_jax",
+        "svg.fonttype": "path",
+        "font.family": ["DejaVu Sans"],  # comes with matplotlib, so it looks the same everywhere
+        "font.size": 10,
+        "text.color": look.ink,
+        "axes.labelcolor": look.ink,
+        "axes.edgecolor": look.ink,
+        "xtick.color": look.ink,
+        "ytick.color": look.ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.color": look.faint,
+        "hatch.linewidth": 0.9,
+        "text.parse_math": False,  # a "$" in a name is a dollar sign
+    }
+    settings.pop("backend", None)
+    with matplotlib.rc_context(settings):
+        # Figure by itself, without pyplot: no window system, no global list of figures.
+        yield figures.Figure(figsize=(width, height), layout="constrained"), look
+
+
+def encode(figure: Any, image_format: str = "svg") -> bytes:
+    """The picture file of a figure; equal figures give equal bytes with the same version of matplotlib.
+
+    Raises:
+      ValueError: a format other than "svg" and "png".
+    """
+    if image_format not in ("svg", "png"):
+        raise ValueError(f"image_format must be 'svg' or 'png', got {image_format!r}")
+    buffer = io.BytesIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type")) if image_format == "svg" else {"Software": None}
+    figure.savefig(buffer, format=image_format, dpi=160, transparent=True, metadata=metadata)
+    return buffer.getvalue()
+
+
+# What fits beside each other below a chart of the usual width, at the legend's font size.
+_LEGEND_CHARACTERS = 84
+_LONGEST_LABEL = 40
+
+
+def legend_below(axes: Any, *, widest: int = _LEGEND_CHARACTERS) -> None:
+    """A legend below the axes, where it hides no data; in as many columns as fit."""
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in labels]
+    longest = max(len(text) for text in labels)
+    # 6: the line and marker before a label.
+    columns = max(1, min(len(labels), widest // 21, widest // (longest + 6)))
+    # Matplotlib fills column by column; people read row by row.
+    order = [k for column in range(columns) for k in range(column, len(labels), columns)]
+    handles, labels = [handles[k] for k in order], [labels[k] for k in order]
+    axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

@@ -1,0 +1,356 @@
+"""The report of a comparison: one page, complete in itself, with the table of verdicts first."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.report import comparison_charts as charts
+from alignment_jax.report import comparison_tables as tables
+from alignment_jax.report.bars import Bars, draw_bars
+from alignment_jax.report.charts import Chart
+from alignment_jax.report.comparison_runs import Comparison, Run, at
+from alignment_jax.report.disagreements import Images, disagreements, disagreements_html
+from alignment_jax.report.files import write_bytes_atomic, write_text_atomic
+from alignment_jax.report.maps import PairMap, draw_map
+from alignment_jax.report.metric_names import metric_label
+from alignment_jax.report.plots import draw_chart
+from alignment_jax.report.tables import Table, escape, to_html
+from alignment_jax.report.template import facts, page, picture, section
+
+PICTURES = "report_files"
+Picture = Chart | Bars | PairMap
+
+
+def write_comparison(
+    folder: str | os.PathLike[str],
+    comparison: Mapping[str, Any],
+    runs: Sequence[Run],
+    *,
+    verdicts: tables.Verdicts = (),
+    images: Images | None = None,
+    notes: Sequence[str] = (),
+) -> pathlib.Path:
+    """Writes `folder/report.html` and its pictures, from whatever the runs hold; what they lack is left out.
+
+    The page needs no network and no other file; the same pictures lie in `folder/report_files/`. Everything that comes
+    from data is escaped. Equal input gives an equal page, and each file is written whole or not at all, the page last.
+
+    Args:
+      folder: the comparison's folder, where relative paths in `runs` lead from.
+      comparison: what comparison.json holds: `title`, `config`, `methods`, `baseline`, `seeds`, `fractions`, `metric`,
+        `task`, `modalities`, `environment`, `complete`.
+      runs: the finished runs: `method`, `fraction`, `mismatched`, `seed`, `settings`, `val`, `test`, `analysis`,
+        `history`, `embeddings`, `cost`.
+      verdicts: for each method and share: `method`, `fraction`, `mismatched`, `difference` (to the baseline, paired by
+        seed), `low` and `high` (its interval), `verdict`.
+      images: item numbers of the test split -> pixels, for the gallery; None where the data has no pictures.
+      notes: sentences that a reader of the numbers must know.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      MissingPackageError: matplotlib or pillow is not installed.
+      RunError: a file cannot be read or written.
+    """
+    folder = pathlib.Path(folder)
+    found = Comparison(folder, comparison, tuple(runs))
+    gallery = _Pictures(folder / PICTURES)
+    sections = [section("Verdict", _verdict(found, verdicts, notes))]
+    if found.methods:
+        sections += [
+            section("Amount of data", _amount_of_data(found, verdicts, gallery)),
+            section("Learning curves", gallery.html(charts.training_curves(found))),
+            section("Balance of the modalities", _balance(found, gallery)),
+            section("Noise at test time", _noise(found, gallery)),
+            section("Mismatched pairs in training", _mismatched(found, verdicts, gallery)),
+            section("Calibration", _calibration(found, gallery)),
+            section("Frequent and rare content", _long_tail(found, gallery)),
+            section("Maps of the embeddings", gallery.html(_maps(found))),
+            section("Where two methods disagree", _disagreements(found, images)),
+            section("Settings of the methods", _table(tables.settings_table(found), _SETTINGS)),
+            section("Cost", _cost(found)),
+        ]
+    sections += [
+        section("Configuration of the base", facts(comparison.get("config") or {})),
+        section("Environment", facts(comparison.get("environment") or {}, columns=("what", "value"))),
+    ]
+    path = folder / "report.html"
+    text = page(str(comparison.get("title", "Comparison")), sections, lead=_lead(found))
+    gallery.write()
+    write_text_atomic(path, text)
+    return path
+
+
+class _Pictures:
+    """Draws pictures for the page and keeps them for the folder beside it."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+        self._files: dict[pathlib.Path, bytes] = {}
+
+    def html(self, wanted: Iterable[Picture | None]) -> str:
+        """The pictures as a group, one below the other on a phone; "" when there are none."""
+        figures = [self._figure(one) for one in wanted if one is not None]
+        return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+
+    def _figure(self, one: Picture) -> str:
+        draw: Callable[..., bytes] = (
+            draw_chart if isinstance(one, Chart) else draw_bars if isinstance(one, Bars) else draw_map
+        )
+        light, dark = draw(one), draw(one, dark=True)
+        # A method's name may hold what a file system does not take.
+        name = "".join(c if c.isalnum() or c in "-_+." else "_" for c in one.name)
+        self._files[self._folder / f"{name}.svg"] = light
+        return picture(
+            light,
+            dark,
+            description=_description(one),
+            caption=one.note,
+            file=f"{PICTURES}/{urllib.parse.quote(name)}.svg",
+            wide=isinstance(one, PairMap) or (isinstance(one, Bars) and one.wide),
+        )
+
+    def write(self) -> None:
+        """Saves the pictures, and removes those of an earlier report that this one does not have."""
+        for path, data in self._files.items():
+            write_bytes_atomic(path, data)
+        for old in self._folder.glob("*.svg"):
+            if old not in self._files:
+                old.unlink()
+
+
+def _description(one: Picture) -> str:
+    """What a picture shows, for those who cannot see it."""
+    if isinstance(one, Chart):
+        ends = "; ".join(f"{line.label} ends at {line.values[-1]:.4g}" for line in one.series)
+        return f"{one.title}: {one.y_label} over {one.x_label}; {ends}."
+    if isinstance(one, Bars):
+        parts = []
+        for label, found in one.bars.items():
+            values = [
+                f"{group.splitlines()[0]} {value.mean:.3g}"
+                for group, value in zip(one.groups, found, strict=True)
+                if value
+            ]
+            parts.append(f"{label}: {', '.join(values)}")
+        return f"{one.title}: {one.y_label}; {'; '.join(parts)}."
+    return (
+        f"{one.title}: t-SNE maps of {one.names[0]} and {one.names[1]} before and after training, a line for each pair."
+    )
+
+
+def _table(found: Table | None, caption: str = "") -> str:
+    return "" if found is None else f'<div class="words">{to_html(found, caption=caption)}</div>'
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>" if text else ""
+
+
+def _lead(found: Comparison) -> str:
+    config, environment = found.about.get("config") or {}, found.about.get("environment") or {}
+    seeds = sorted({int(run.get("seed", 0)) for run in found.runs})
+    parts = [f"{len(found.runs)} runs: {len(found.methods)} methods, {len(seeds)} seeds"]
+    if isinstance(data := config.get("data"), str):
+        parts.append(f"data {data}")
+    if isinstance(version := (environment.get("packages") or {}).get("alignment_jax"), str):
+        parts.append(f"alignment_jax {version}")
+    if isinstance(time := environment.get("time"), str):
+        parts.append(time)
+    return " · ".join(parts)
+
+
+def _verdict(found: Comparison, verdicts: tables.Verdicts, notes: Sequence[str]) -> str:
+    if not found.methods:
+        return "<p>No results yet: no run of this comparison has finished.</p>"
+    parts = []
+    if not found.about.get("complete", True):
+        parts.append("<p><strong>Not complete: runs are still missing, and these numbers will change.</strong></p>")
+    parts.append(_paragraph(_in_words(found, verdicts)))
+    metric = metric_label(found.metric, found.names)
+    total = " rsum is the sum of the recalls, at most 600." if found.metric == "rsum" else ""
+    caption = (
+        f"Test {metric}, mean ± standard deviation over seeds, of the checkpoints that were best on val.{total} "
+        "Differences to the baseline are taken seed by seed; the interval in brackets is theirs."
+    )
+    parts.append(_table(tables.verdict_table(found, verdicts), caption))
+    parts += [_paragraph(note) for note in notes]
+    return "\n".join(parts)
+
+
+def _in_words(found: Comparison, verdicts: tables.Verdicts) -> str:
+    """The verdicts as one sentence: what a reader in a hurry takes away."""
+    largest = found.fractions[-1]
+    groups: dict[str, list[str]] = {}
+    for method in found.methods:
+        row = tables.find_verdict(verdicts, method, largest, 0.0)
+        if method != found.baseline and row is not None and row.get("verdict"):
+            groups.setdefault(str(row["verdict"]), []).append(method)
+    if not groups:
+        return ""
+    return (
+        f"Against {found.baseline}: " + "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items()) + "."
+    )
+
+
+def _amount_of_data(found: Comparison, verdicts: tables.Verdicts, gallery: _Pictures) -> str:
+    chart = charts.data_efficiency(found)
+    if chart is None:
+        return ""
+    parts = [gallery.html([chart])]
+    for fraction in found.fractions[:-1]:
+        caption = f"With {100 * fraction:.3g} % of the training samples."
+        parts.append(_table(tables.verdict_table(found, verdicts, fraction=fraction), caption))
+    return "\n".join(parts)
+
+
+def _noise(found: Comparison, gallery: _Pictures) -> str:
+    curves = charts.noise_curves(found)
+    if not curves:
+        return ""
+    table = _table(tables.retained_table(found), _RETAINED)
+    return _paragraph(_NOISE) + gallery.html(curves) + table
+
+
+def _mismatched(found: Comparison, verdicts: tables.Verdicts, gallery: _Pictures) -> str:
+    chart = charts.mismatched_pairs(found)
+    if chart is None:
+        return ""
+    parts = [_paragraph(_MISMATCHED), gallery.html([chart])]
+    for share in found.shares[1:]:
+        caption = f"With {100 * share:.3g} % of the training pairs mismatched."
+        parts.append(_table(tables.verdict_table(found, verdicts, mismatched=share), caption))
+    return "\n".join(parts)
+
+
+def _calibration(found: Comparison, gallery: _Pictures) -> str:
+    table = tables.calibration_table(found)
+    if table is None:
+        return ""
+    where = ("analysis", "calibration")
+    groups: dict[str, tuple[str, ...]] = {}
+    for direction, words in tables.directions(found.names).items():
+        groups[f"{words}\nas trained"] = (*where, f"{direction}_ece")
+        groups[f"{words}\nfitted on val"] = (*where, "fitted", f"{direction}_ece")
+    bars = _bars(found, "calibration_error", "Expected calibration error", "error (0 is best)", groups)
+    return _paragraph(_CALIBRATION) + _table(table) + gallery.html([bars, *charts.reliability(found)])
+
+
+def _long_tail(found: Comparison, gallery: _Pictures) -> str:
+    table = tables.long_tail_table(found)
+    if table is None:
+        return ""
+    groups: dict[str, tuple[str, ...]] = {}
+    for name in ("head", "middle", "tail"):
+        queries = max((at("analysis", "long_tail", name, "queries_b2a")(run) or 0 for run in found.runs), default=0)
+        groups[f"{name}\n({queries:.0f} {found.names[1]} queries)"] = ("analysis", "long_tail", name, "rsum")
+    bars = _bars(found, "long_tail", "Frequent and rare content", "rsum of the queries [%, at most 600]", groups)
+    return _paragraph(_LONG_TAIL) + gallery.html([bars]) + _table(table)
+
+
+def _balance(found: Comparison, gallery: _Pictures) -> str:
+    table = tables.balance_table(found)
+    curves = charts.balance_curves(found) if found.classifies else []
+    if table is None and not curves:
+        return ""
+    return _paragraph(_BALANCE) + _table(table) + gallery.html(curves)
+
+
+def _bars(found: Comparison, name: str, title: str, y_label: str, groups: Mapping[str, tuple[str, ...]]) -> Bars | None:
+    bars = {method: tuple(found.spread(method, at(*keys)) for keys in groups.values()) for method in found.methods}
+    bars = {method: values for method, values in bars.items() if any(value is not None for value in values)}
+    return Bars(name, title, y_label, tuple(groups), bars) if bars else None
+
+
+def _maps(found: Comparison) -> list[PairMap]:
+    """Maps of the baseline and of the best of the others, at every perplexity that was kept."""
+    maps = []
+    baseline, others = _ranked(found)
+    for method in [] if baseline is None else [baseline, *others[:1]]:
+        arrays = found.arrays(method) or {}
+        for key in sorted(
+            (key for key in arrays if key.startswith("map_") and key.endswith("_before_a")), key=_perplexity
+        ):
+            stem, at_end = key.removesuffix("_before_a"), _perplexity(key)
+            sides = [arrays.get(f"{stem}_{name}") for name in ("before_a", "before_b", "a", "b")]
+            if any(side is None for side in sides):
+                continue
+            a0, b0, a1, b1 = (np.asarray(side) for side in sides)
+            note = f"t-SNE at perplexity {at_end}, {len(a1)} pairs of test, one seed. Distances far apart mean little."
+            maps.append(PairMap(f"{stem}_{method}", method, (a0, b0), (a1, b1), found.names, note))
+    return maps
+
+
+def _perplexity(key: str) -> int:
+    digits = key.split("_")[1]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _ranked(found: Comparison) -> tuple[str | None, list[str]]:
+    """The baseline, and the other methods from the best on val down: choosing on test would flatter them."""
+    value = at("val", found.metric)
+    scores = {
+        method: score.mean
+        for method in found.methods
+        if (score := found.spread(method, value)) and method != found.baseline
+    }
+    others = sorted(scores, key=scores.__getitem__, reverse=True)
+    return (found.baseline, others) if found.baseline is not None else (next(iter(others), None), others[1:])
+
+
+def _disagreements(found: Comparison, images: Images | None) -> str:
+    """The baseline beside the best of the others on val whose answers differ at all."""
+    baseline, others = _ranked(found)
+    first = found.arrays(baseline) if baseline is not None else None
+    if baseline is None or first is None:
+        return ""
+    for method in others:
+        second = found.arrays(method)
+        differ = None if second is None else disagreements(first, second, methods=(baseline, method))
+        if differ is not None:
+            return disagreements_html(differ, images=images, names=found.names)
+    return ""
+
+
+def _cost(found: Comparison) -> str:
+    table = tables.cost_table(found)
+    return "" if table is None else _table(table) + _paragraph(tables.total_cost(found))
+
+
+_SETTINGS = (
+    "What each method changes in the configuration of the base, which stands at the end of this page; a dot where it "
+    "changes nothing."
+)
+_NOISE = (
+    "One side of the test pairs is disturbed, the other is left alone; the models were not trained again. A method is "
+    "more robust when its curve falls more slowly, not when it merely starts higher."
+)
+_RETAINED = (
+    "What the noise leaves: the area below each curve as a share of the area without noise, 100 % where noise does no "
+    "harm. Mean ± standard deviation over seeds."
+)
+_MISMATCHED = (
+    "In training, part of the pairs had exchanged their partners; val and test are clean. Differences are to the "
+    "baseline under the same share."
+)
+_CALIBRATION = (
+    "Confidence is the probability that the softmax over all candidates gives to its first answer; the calibration "
+    "error (ECE, ten bins) is its mean distance to the share of right answers. A single temperature fitted on val "
+    "removes what is merely the wrong scale: what is left after it says more about a method. With few queries the "
+    "error is noisy."
+)
+_LONG_TAIL = (
+    "Test queries by how frequent their content is in training: head, middle and tail are the large, medium and small "
+    "clusters of training captions, each about a third of the training samples."
+)
+_BALANCE = (
+    "Accuracy of each modality's own head and of the prediction. Balance asks for a small gap between the modalities "
+    "without losing accuracy of the prediction."
+)

@@ -1,0 +1,179 @@
+"""The finished runs of a comparison as groups: which belong together, and mean and spread of anything in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import RunError
+from alignment_jax.report.metrics_log import read_metrics
+
+Run = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation (n - 1; None for one run) of a number over `count` runs."""
+
+    mean: float
+    sd: float | None
+    count: int
+
+    def text(self, digits: int = 1) -> str:
+        """As in "381.2 ± 3.4"."""
+        spread = "" if self.sd is None else f" ± {self.sd:.{digits}f}"
+        return f"{self.mean:.{digits}f}{spread}"
+
+
+def spread(values: Sequence[float | None]) -> Spread | None:
+    """Mean and spread of the finite values; None when there are none.
+
+    >>> spread([1.0, 3.0, None])
+    Spread(mean=2.0, sd=1.4142135623730951, count=2)
+    """
+    known = [float(value) for value in values if value is not None and math.isfinite(value)]
+    if not known:
+        return None
+    return Spread(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A comparison and its runs.
+
+    Attributes:
+      folder: where relative paths of the runs lead from.
+      about: the content of comparison.json.
+      runs: the rows of runs.jsonl that count for the results (not the trials of a search that were not chosen).
+    """
+
+    folder: pathlib.Path
+    about: Mapping[str, Any]
+    runs: tuple[Run, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """In the order in which they were asked for; only those with a finished run."""
+        present = {run["method"] for run in self.runs}
+        asked = [str(method) for method in self.about.get("methods", ())]
+        return tuple(dict.fromkeys(method for method in [*asked, *sorted(present)] if method in present))
+
+    @property
+    def baseline(self) -> str | None:
+        """The method the others are compared with, if it has a finished run."""
+        name = self.about.get("baseline", "baseline")
+        return name if name in self.methods else None
+
+    @property
+    def metric(self) -> str:
+        return str(self.about.get("metric", "rsum"))
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two modalities are called."""
+        found = [str(name) for name in self.about.get("modalities") or ()]
+        return (found[0], found[1]) if len(found) > 1 else ("a", "b")
+
+    @property
+    def classifies(self) -> bool:
+        return self.about.get("task") == "classification"
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        return tuple(sorted({float(run.get("fraction", 1.0)) for run in self.runs}))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of mismatched training pairs."""
+        return tuple(sorted({float(run.get("mismatched", 0.0)) for run in self.runs}))
+
+    def of(self, method: str, *, fraction: float | None = None, mismatched: float = 0.0) -> list[Run]:
+        """The runs of one method at one share of the data (None: the largest) and of mismatched pairs, by seed."""
+        wanted = self.fractions[-1] if fraction is None else fraction
+        found = [
+            run
+            for run in self.runs
+            if run["method"] == method
+            and math.isclose(float(run.get("fraction", 1.0)), wanted)
+            and math.isclose(float(run.get("mismatched", 0.0)), mismatched)
+        ]
+        return sorted(found, key=lambda run: run.get("seed", 0))
+
+    def spread(
+        self, method: str, value: Callable[[Run], float | None], *, fraction: float | None = None, mismatched: float = 0
+    ) -> Spread | None:
+        """Mean and spread of something over the seeds of a method."""
+        return spread([value(run) for run in self.of(method, fraction=fraction, mismatched=mismatched)])
+
+    def history(self, run: Run) -> list[dict[str, Any]]:
+        """The rows that a run logged, from the row itself or from the file that it names; none where that is gone."""
+        found = run.get("history")
+        if isinstance(found, str):
+            path = _inside(self.folder, found)
+            return read_metrics(path) if path is not None else []
+        return list(found or ())
+
+    def arrays(self, method: str) -> dict[str, np.ndarray] | None:
+        """The kept embeddings, maps and answers of a method's first run that has any.
+
+        Raises:
+          RunError: the file cannot be read.
+        """
+        for run in self.of(method):
+            path = _inside(self.folder, run["embeddings"]) if run.get("embeddings") else None
+            if path is not None:
+                try:
+                    with np.load(path, allow_pickle=False) as stored:
+                        return {name: stored[name] for name in stored.files}
+                except (OSError, ValueError) as error:
+                    raise RunError(
+                        f"{path} cannot be read ({error}); delete it and its run, and compare again"
+                    ) from error
+        return None
+
+
+def at(*keys: str) -> Callable[[Run], float | None]:
+    """A number deep inside a run, or None where a part of the way is missing.
+
+    >>> at("test", "rsum")({"test": {"rsum": 3.0}}), at("test", "rsum")({"val": {}})
+    (3.0, None)
+    """
+
+    def value(run: Run) -> float | None:
+        found: Any = run
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+    return value
+
+
+def read_runs(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a runs.jsonl; a last line that was cut off by an interruption is left out.
+
+    Raises:
+      RunError: another line is not JSON.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise RunError(
+                    f"{path}, line {number}: not JSON ({error}); remove the line and compare again"
+                ) from error
+    return rows
+
+
+def _inside(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+    """A file of the comparison's folder; None when it is not there, or the path leads out of the folder."""
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None

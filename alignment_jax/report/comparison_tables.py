@@ -1,0 +1,249 @@
+"""The tables of a comparison: verdicts, calibration, noise, rare content, settings, cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alignment_jax.report.comparison_charts import NOISES, noise_kinds
+from alignment_jax.report.comparison_runs import Comparison, Run, Spread, at
+from alignment_jax.report.machine import format_seconds
+from alignment_jax.report.metric_names import direction_label, is_percent, metric_label
+from alignment_jax.report.tables import Cell, Table, table
+from alignment_jax.report.template import flatten
+
+Verdicts = Sequence[Mapping[str, Any]]
+_UNCHANGED = "·"
+# What stands beside the metric that decides, where the runs have it.
+_BESIDE = ("a2b_R@1", "b2a_R@1", "accuracy", "macro_f1", "mAP")
+
+
+def spread_cell(found: Spread | None, *, digits: int = 1, strong: bool = False) -> Cell:
+    """Mean and spread, sorted by the mean."""
+    return Cell("–") if found is None else Cell(found.text(digits), found.mean, strong=strong)
+
+
+def verdict_table(
+    comparison: Comparison, verdicts: Verdicts, *, fraction: float | None = None, mismatched: float = 0.0
+) -> Table:
+    """A row a method: mean and spread on test, the paired difference to the baseline with its interval, the verdict.
+
+    Args:
+      comparison: the runs.
+      verdicts: rows with `method`, `fraction`, `mismatched`, and `difference`, `low`, `high`, `verdict`.
+      fraction: of the training samples; None for the largest.
+      mismatched: share of mismatched training pairs.
+    """
+    wanted = comparison.fractions[-1] if fraction is None else fraction
+    metric, names = comparison.metric, comparison.names
+    beside = [
+        key for key in _BESIDE if key != metric and any(at("test", key)(run) is not None for run in comparison.runs)
+    ]
+    columns = ["method", _titled(metric, names), "difference", "verdict"]
+    columns += [_titled(key, names) for key in beside] + ["seeds"]
+    rows = []
+    for method in comparison.methods:
+        runs = comparison.of(method, fraction=wanted, mismatched=mismatched)
+        if not runs:
+            continue
+
+        def of(key: str, method: str = method) -> Spread | None:
+            return comparison.spread(method, at("test", key), fraction=wanted, mismatched=mismatched)
+
+        verdict = find_verdict(verdicts, method, wanted, mismatched)
+        rows.append(
+            [
+                method,
+                spread_cell(of(metric), strong=True),
+                difference_cell(verdict),
+                # Kept on one line, the column that matters most.
+                _verdict_text(comparison, method, verdict).replace(" ", "\u00a0"),
+                *[spread_cell(of(key)) for key in beside],
+                Cell(str(len(runs)), float(len(runs))),
+            ]
+        )
+    return table(columns, rows)
+
+
+def find_verdict(verdicts: Verdicts, method: str, fraction: float, mismatched: float) -> Mapping[str, Any] | None:
+    """The row of one method at one share of the data and of mismatched pairs."""
+    for row in verdicts:
+        same = math.isclose(float(row.get("fraction", 1.0)), fraction)
+        if row["method"] == method and same and math.isclose(float(row.get("mismatched", 0.0)), mismatched):
+            return row
+    return None
+
+
+def difference_cell(verdict: Mapping[str, Any] | None) -> Cell:
+    """As in "+3.1 [+0.4, +5.9]"."""
+    if verdict is None or verdict.get("difference") is None:
+        return Cell("–")
+    text = f"{verdict['difference']:+.1f}"
+    if verdict.get("low") is not None and verdict.get("high") is not None:
+        text += f" [{verdict['low']:+.1f}, {verdict['high']:+.1f}]"
+    return Cell(text, float(verdict["difference"]))
+
+
+def _verdict_text(comparison: Comparison, method: str, verdict: Mapping[str, Any] | None) -> str:
+    if verdict is not None and verdict.get("verdict"):
+        return str(verdict["verdict"])
+    return "the baseline" if method == comparison.baseline else "–"
+
+
+def _titled(key: str, names: tuple[str, str]) -> str:
+    return metric_label(key, names) + (" [%]" if is_percent(key) else "")
+
+
+def calibration_table(comparison: Comparison) -> Table | None:
+    """A row a method: temperature, calibration error before and after fitting it on val, entropy, similarities."""
+    where = ("analysis", "calibration")
+    columns = {
+        "temperature": ((*where, "temperature"), 3),
+        "ECE": ((*where, "ece"), 3),
+        "ECE, temperature fitted on val": ((*where, "fitted", "ece"), 3),
+        "entropy [nats]": ((*where, "entropy"), 2),
+        "similarity of true pairs": ((*where, "similarity_true"), 3),
+        "of wrong pairs": ((*where, "similarity_wrong"), 3),
+        "modality gap": (("analysis", "modality_gap"), 3),
+    }
+    rows = [
+        [
+            method,
+            *[spread_cell(comparison.spread(method, at(*keys)), digits=digits) for keys, digits in columns.values()],
+        ]
+        for method in comparison.methods
+    ]
+    return _unless_empty(["method", *columns], rows)
+
+
+def retained_table(comparison: Comparison) -> Table | None:
+    """A row a method: the share of the metric that each noise leaves, in %."""
+    kinds = noise_kinds(comparison)
+    columns = ["method"]
+    for kind, side in kinds:
+        title = NOISES.get(kind, (kind.replace("_", " "), ""))[0].format(comparison.names[side == "b"])
+        columns.append(f"{title} [%]")
+
+    def share(key: str):
+        value = at("analysis", "retained", key)
+
+        def percent(run: Run) -> float | None:
+            known = value(run)
+            return None if known is None else 100 * known
+
+        return percent
+
+    rows = [
+        [method, *[spread_cell(comparison.spread(method, share(f"{kind}, {side}"))) for kind, side in kinds]]
+        for method in comparison.methods
+    ]
+    return _unless_empty(columns, rows)
+
+
+def long_tail_table(comparison: Comparison) -> Table | None:
+    """A row a method: rsum of head, middle and tail, and the gap between head and tail."""
+    keys = {name: ("analysis", "long_tail", name, "rsum") for name in ("head", "middle", "tail")}
+    columns = {**keys, "head minus tail": ("analysis", "long_tail", "gap")}
+    rows = [
+        [method, *[spread_cell(comparison.spread(method, at(*path))) for path in columns.values()]]
+        for method in comparison.methods
+    ]
+    return _unless_empty(["method", *columns], rows)
+
+
+def balance_table(comparison: Comparison) -> Table | None:
+    """A row a method: test accuracy of each modality alone and of the prediction, their gap and what fusion adds."""
+    names = comparison.names
+    columns = {
+        f"{names[0]} alone [%]": "accuracy_a",
+        f"{names[1]} alone [%]": "accuracy_b",
+        "third alone [%]": "accuracy_c",
+        "prediction [%]": "accuracy",
+        "gap [points]": "gap",
+        "gain of fusion [points]": "gain",
+    }
+    if not any(at("analysis", "balance", "accuracy_c")(run) is not None for run in comparison.runs):
+        del columns["third alone [%]"]
+    rows = [
+        [method, *[spread_cell(comparison.spread(method, at("analysis", "balance", key))) for key in columns.values()]]
+        for method in comparison.methods
+    ]
+    return _unless_empty(["method", *columns], rows)
+
+
+def settings_table(comparison: Comparison) -> Table | None:
+    """Every setting in which the methods differ, a column a method; what a method leaves alone is the base's."""
+    chosen: dict[str, dict[str, set[str]]] = {}
+    for method in comparison.methods:
+        for run in comparison.of(method):
+            for setting, value in (run.get("settings") or {}).items():
+                chosen.setdefault(setting, {}).setdefault(method, set()).add(_plain(value))
+    base = flatten(comparison.about.get("config") or {})
+    rows = []
+    for setting in sorted(chosen):
+        cells = [_plain(base[setting]) if setting in base else "–"]
+        cells += [", ".join(sorted(chosen[setting].get(method, {_UNCHANGED}))) for method in comparison.methods]
+        rows.append([setting, *[Cell(text, muted=text == _UNCHANGED) for text in cells]])
+    return table(["setting", "base", *comparison.methods], rows) if rows else None
+
+
+def cost_table(comparison: Comparison) -> Table | None:
+    """A row a method: runs, and what one of them cost on average; the whole comparison below."""
+    columns = {
+        "steps a run": "steps",
+        "pairs seen a run": "pairs",
+        "time a run": "seconds",
+        "device time a run": "device_seconds",
+        "energy a run [J]": "energy_joules",
+    }
+    present = {title: key for title, key in columns.items() if any(at("cost", key)(run) for run in comparison.runs)}
+    if not present:
+        return None
+    rows = []
+    for method in comparison.methods:
+        runs = [run for run in comparison.runs if run["method"] == method]
+        row: list[Any] = [method, Cell(str(len(runs)), float(len(runs)))]
+        for key in present.values():
+            known = [value for run in runs if (value := at("cost", key)(run)) is not None]
+            row.append(_amount(key, sum(known) / len(known)) if known else None)
+        rows.append(row)
+    return table(["method", "runs", *present], rows)
+
+
+def total_cost(comparison: Comparison) -> str:
+    """What the whole comparison cost, as a sentence."""
+    parts = [f"{len(comparison.runs)} runs"]
+    for key, words in (("pairs", "pairs seen"), ("device_seconds", "of device time"), ("energy_joules", "J")):
+        known = [value for run in comparison.runs if (value := at("cost", key)(run)) is not None]
+        if known:
+            parts.append(f"{_amount(key, sum(known)).text} {words}")
+    return f"All together: {', '.join(parts)}."
+
+
+def _amount(key: str, value: float) -> Cell:
+    return Cell(format_seconds(value) if key.endswith("seconds") else f"{value:,.0f}", value)
+
+
+def noise_title(kind: str, side: str, names: tuple[str, str]) -> str:
+    """What a kind of noise is called above its chart."""
+    return NOISES.get(kind, (kind.replace("_", " "), ""))[0].format(names[side == "b"])
+
+
+def directions(names: tuple[str, str]) -> dict[str, str]:
+    """Both directions of a retrieval in words."""
+    return {direction: direction_label(direction, names) for direction in ("a2b", "b2a")}
+
+
+def _unless_empty(columns: Sequence[str], rows: list[list[Any]]) -> Table | None:
+    """The table without the columns that hold nothing; None when that is all of them."""
+    kept = [
+        k
+        for k in range(len(columns))
+        if k == 0 or any(not isinstance(row[k], Cell) or row[k].text != "–" for row in rows)
+    ]
+    return table([columns[k] for k in kept], [[row[k] for k in kept] for row in rows]) if len(kept) > 1 else None
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,147 @@
+"""Retrievals that one method gets right and another gets wrong, beside each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.report.gallery import Gallery, gallery_item
+from alignment_jax.report.tables import escape
+
+# Item numbers -> pixels (uint8 [H, W, 3]) or picture files of those there are.
+Images = Callable[[Sequence[int]], Mapping[int, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Disagreements:
+    """Captions of a split on whose best answer two methods differ.
+
+    Attributes:
+      methods: names of the two.
+      counts: numbers of captions: (both right, only the first, only the second, none).
+      queries: (only the first right, only the second right): int [q] each, the captions to show, in the order in which
+        the other method's rank falls behind.
+      top: the answers of each method to all captions, int [m, depth].
+      ranks: int [m] each, the place of the own item, 0 is first.
+      captions, ids, own: texts [m], names of the items [n], own item [m].
+    """
+
+    methods: tuple[str, str]
+    counts: tuple[int, int, int, int]
+    queries: tuple[np.ndarray, np.ndarray]
+    top: tuple[np.ndarray, np.ndarray]
+    ranks: tuple[np.ndarray, np.ndarray]
+    captions: np.ndarray
+    ids: np.ndarray
+    own: np.ndarray
+
+
+def disagreements(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], *, methods: tuple[str, str], most: int = 3
+) -> Disagreements | None:
+    """Where one of two methods ranks the right item first and the other does not.
+
+    Args:
+      first, second: arrays of the two methods' runs on the same split: `captions`, `ids`, `b_to_a`, `rank_ba`, `top`.
+      methods: their names.
+      most: captions of each kind to show: those that the other method misses by most, each of another item.
+
+    Returns:
+      None when the runs are not on the same items, or do not differ in any caption.
+    """
+    keys = ("captions", "ids", "b_to_a", "rank_ba", "top")
+    if any(key not in found for found in (first, second) for key in keys):
+        return None
+    if not all(np.array_equal(first[key], second[key]) for key in ("captions", "ids", "b_to_a")):
+        return None
+    ranks = (np.asarray(first["rank_ba"]), np.asarray(second["rank_ba"]))
+    right = (ranks[0] == 0, ranks[1] == 0)
+    own = np.asarray(first["b_to_a"])
+    queries = []
+    for mine, other in ((0, 1), (1, 0)):
+        only = np.flatnonzero(right[mine] & ~right[other])
+        only = only[np.argsort(-ranks[other][only], kind="stable")]
+        _, fresh = np.unique(own[only], return_index=True)
+        queries.append(only[np.sort(fresh)][:most])
+    if not sum(map(len, queries)):
+        return None
+    only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    both, none = int((right[0] & right[1]).sum()), int((~right[0] & ~right[1]).sum())
+    return Disagreements(
+        methods,
+        (both, only_first, only_second, none),
+        (queries[0], queries[1]),
+        (np.asarray(first["top"]), np.asarray(second["top"])),
+        ranks,
+        first["captions"],
+        first["ids"],
+        own,
+    )
+
+
+def disagreements_html(
+    found: Disagreements, *, images: Images | None = None, names: tuple[str, str] = ("a", "b")
+) -> str:
+    """The captions with both methods' answers, everything from the data escaped.
+
+    Args:
+      found: what to show.
+      images: where pictures of items come from; None where the data has none, then an item shows its first caption.
+      names: what the two modalities are called: items are of the first, captions of the second.
+
+    Returns:
+      An HTML fragment for `section`.
+    """
+    queries = np.concatenate(found.queries)
+    shown = sorted({int(i) for top in found.top for i in top[queries].ravel()} | {int(i) for i in found.own[queries]})
+    texts = None
+    if images is None:
+        first_caption = {int(item): str(found.captions[k]) for k, item in reversed(list(enumerate(found.own)))}
+        texts = {item: first_caption[item] for item in shown if item in first_caption}
+    gallery = Gallery(
+        captions=[str(found.captions[q]) for q in queries],
+        ids=[str(name) for name in found.ids],
+        top=np.concatenate([top[queries] for top in found.top], axis=1),
+        own=found.own[queries],
+        images=None if images is None else images(shown),
+        item_captions=texts,
+    ).with_pictures_encoded()
+    both, only_first, only_second, none = found.counts
+    first, second = found.methods
+    lead = (
+        f"Of {sum(found.counts)} {names[1]} queries both methods rank the right {names[0]} first in {both}, only "
+        f"{first} in {only_first}, only {second} in {only_second}, neither in {none}. Below, from one seed, those that "
+        "the other method misses by most: examples to look at, not evidence."
+    )
+    parts = [f"<p>{escape(lead)}</p>"]
+    for which, method in enumerate(found.methods):
+        if len(found.queries[which]):
+            parts.append(f'<h3 class="part">Only {escape(method)} is right</h3>')
+            parts += [_query(found, gallery, int(query)) for query in found.queries[which]]
+    return "\n".join(parts)
+
+
+def _query(found: Disagreements, gallery: Gallery, query: int) -> str:
+    own = int(found.own[query])
+    rows = []
+    for method, top, ranks in zip(found.methods, found.top, found.ranks, strict=True):
+        answers = [int(item) for item in top[query]]
+        rank = int(ranks[query]) + 1
+        kind, mark = ("hit", "✓") if rank == 1 else ("miss", "✗")
+        cells = [
+            gallery_item(
+                gallery, item, f"{place}. ✓" if item == own else f"{place}. ✗", "hit" if item == own else "miss"
+            )
+            for place, item in enumerate(answers, start=1)
+        ]
+        if own not in answers:
+            cells.append(gallery_item(gallery, own, "wanted", "wanted"))
+        rows.append(
+            f'<h4>{escape(method)} <span class="verdict {kind}">{mark} right one at rank {rank}</span></h4>'
+            f'<div class="found">{"".join(cells)}</div>'
+        )
+    caption = escape(str(found.captions[query]))
+    return f'<article class="query"><p class="asked"><q>{caption}</q></p>{"".join(rows)}</article>'

@@ -1,0 +1,75 @@
+"""Draws maps of pairs: both modalities as points of one plane, with a line between the two of a pair."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.report.canvas import Look, canvas, encode
+
+
+@dataclasses.dataclass(frozen=True)
+class PairMap:
+    """A map before and after training; `before` and `after` are (a, b), each [n, 2]; `names` of the modalities."""
+
+    name: str
+    title: str
+    before: tuple[np.ndarray, np.ndarray]
+    after: tuple[np.ndarray, np.ndarray]
+    names: tuple[str, str]
+    note: str = ""
+
+
+def draw_map(pair_map: PairMap, *, dark: bool = False, image_format: str = "svg") -> bytes:
+    """Draws the two maps side by side: the first modality as filled circles, the second as hollow triangles.
+
+    Short lines mean pairs that the model brought together. The axes of such a map have no unit and no meaning of their
+    own, so they carry no numbers.
+
+    Args:
+      pair_map: what to draw.
+      dark: for a dark page.
+      image_format: "svg" or "png".
+
+    Returns:
+      The picture's bytes.
+
+    Raises:
+      MissingPackageError: matplotlib is not installed.
+      ValueError: another `image_format`.
+
+    >>> points = np.array([[0.0, 0.0], [1.0, 1.0]])
+    >>> draw_map(PairMap("map", "baseline", (points, points + 1), (points, points), ("image", "text")))[:5]
+    b'<?xml'
+    """
+    with canvas(width=10.4, height=5.2, dark=dark) as (figure, look):
+        panels = figure.subplots(1, 2)
+        for axes, heading, points in zip(
+            panels, ("before training", "after training"), (pair_map.before, pair_map.after), strict=True
+        ):
+            _panel(axes, f"{pair_map.title}, {heading}", points, pair_map.names, look)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        return encode(figure, image_format)
+
+
+def _panel(axes: Any, heading: str, points: tuple[np.ndarray, np.ndarray], names: tuple[str, str], look: Look) -> None:
+    a, b = (np.asarray(side, np.float64) for side in points)
+    # One line of all pairs, with gaps: hundreds of separate ones would make a large file.
+    gap = np.full((len(a), 1), np.nan)
+    x, y = (np.concatenate([a[:, k : k + 1], b[:, k : k + 1], gap], axis=1).ravel() for k in (0, 1))
+    axes.plot(x, y, color=look.ink, alpha=0.35, linewidth=0.6, label="pair", zorder=1)
+    axes.scatter(a[:, 0], a[:, 1], s=20, color=look.colours[0], marker="o", label=names[0], zorder=3, linewidths=0)
+    axes.scatter(
+        b[:, 0], b[:, 1], s=26, facecolors="none", edgecolors=look.colours[1], marker="^", label=names[1], zorder=2
+    )
+    axes.set_title(heading, loc="left", fontweight="bold")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_aspect("equal", adjustable="datalim")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(True)
+    for spine in axes.spines.values():
+        spine.set_color(look.faint)

@@ -1,0 +1,103 @@
+"""A page in headless Chromium, driven over WebDriver with nothing but the standard library."""
+
+import contextlib
+import json
+import pathlib
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+# Nothing of a person's profile, and no word to the network.
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def missing():
+    """What this machine lacks to open a page, or None."""
+    lacking = [name for name in ("chromedriver", "chromium") if browser_path(name) is None]
+    return f"needs {' and '.join(lacking)} (Debian: apt-get install chromium chromium-driver)" if lacking else None
+
+
+def browser_path(name):
+    others = {"chromium": ("chromium-browser", "google-chrome")}.get(name, ())
+    return next((path for each in (name, *others) if (path := shutil.which(each))), None)
+
+
+class Browser:
+    """One session. `page` loads a file, `run` runs a script's body in it and returns what it returns."""
+
+    def __init__(self, address):
+        self._address = address
+
+    def call(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._address}{path}", data, {"Content-Type": "application/json"})
+        request.method = method
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{path}: {error.read().decode()[:500]}") from error
+
+    def page(self, path):
+        self.call("POST", "/url", {"url": pathlib.Path(path).resolve().as_uri()})
+
+    def run(self, script, *arguments):
+        return self.call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+
+    def size(self, width, height):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics)
+
+    def colours(self, scheme):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.devtools("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def devtools(self, command, parameters):
+        return self.call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def complaints(self):
+        """What the browser wrote into its console since the last question: errors and warnings."""
+        return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
+
+
+@contextlib.contextmanager
+def browser(folder):
+    """Starts a driver and a session; `folder` takes its empty profile and its log."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with open(folder / "chromedriver.log", "wb") as log:
+        driver = subprocess.Popen([browser_path("chromedriver"), f"--port={port}"], stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/status", timeout=5):
+                break
+            time.sleep(0.05)
+        options = {
+            "binary": browser_path("chromium"),
+            "args": [*FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=1280,900"],
+        }
+        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        session = Browser(f"{address}/session").call("POST", "", {"capabilities": {"alwaysMatch": wanted}})
+        found = Browser(f"{address}/session/{session['sessionId']}")
+        try:
+            yield found
+        finally:
+            found.call("DELETE", "")
+    finally:
+        driver.terminate()
+        driver.wait(timeout=20)

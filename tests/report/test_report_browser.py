@@ -1,0 +1,106 @@
+"""The page of a comparison in a real browser: no complaint, all pictures, sorting, a phone, the dark, and print."""
+
+import base64
+
+import chromium
+import comparison_example as example
+import numpy as np
+import pytest
+
+from alignment_jax.report import write_comparison
+
+pytest.importorskip("matplotlib", reason="needs the extra 'train'")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(chromium.missing() is not None, reason=str(chromium.missing())),
+]
+
+PICTURES = "return Array.from(document.images).map(i => [i.complete, i.naturalWidth, i.currentSrc.slice(0, 5)])"
+COLUMN = """
+const [table, column] = arguments;
+const rows = document.querySelectorAll("table.sortable")[table].tBodies[0].rows;
+return Array.from(rows).map(row => row.cells[column].innerText);
+"""
+CLICK = """
+const [table, column] = arguments;
+document.querySelectorAll("table.sortable")[table].tHead.rows[0].cells[column].querySelector("button").click();
+return document.querySelectorAll("table.sortable")[table].tHead.rows[0].cells[column].getAttribute("aria-sort");
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+
+    def images(items):
+        return {item: np.full((60, 90, 3), 40 * item, np.uint8) for item in items}
+
+    runs = example.runs(folder)
+    return write_comparison(folder, example.about(), runs, verdicts=example.VERDICTS, images=images)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium.browser(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
+def test_nothing_to_complain_about_and_every_picture_is_there(browser, report):
+    browser.page(report)
+    assert browser.complaints() == []
+    pictures = browser.run(PICTURES)
+    assert len(pictures) > 10
+    assert all(complete and width > 0 and source == "data:" for complete, width, source in pictures)
+    # Everything is in the page: the browser asked for nothing else.
+    asked = browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [address for address in asked if not address.startswith("data:")] == []
+
+
+def test_a_broken_page_would_be_noticed(browser, tmp_path):
+    page = tmp_path / "broken.html"
+    page.write_text("<img src='missing.png'><script>nowhere()</script>", encoding="utf-8")
+    browser.page(page)
+    assert any("nowhere is not defined" in line for line in browser.complaints())
+    assert browser.run(PICTURES)[0][1] == 0
+
+
+def test_a_click_on_a_title_sorts_by_number(browser, report):
+    browser.page(report)
+    assert browser.run(COLUMN, 0, 0) == ["baseline", "vals", "mm_ts"]
+    assert browser.run(CLICK, 0, 1) == "ascending"
+    assert browser.run(COLUMN, 0, 0) == ["mm_ts", "baseline", "vals"]
+    assert browser.run(CLICK, 0, 1) == "descending"
+    assert browser.run(COLUMN, 0, 0) == ["vals", "baseline", "mm_ts"]
+    # The baseline has no difference to itself: an empty cell stays last either way.
+    for direction in ("ascending", "descending"):
+        assert browser.run(CLICK, 0, 2) == direction
+        assert browser.run(COLUMN, 0, 0)[-1] == "baseline"
+    assert browser.complaints() == []
+
+
+def test_on_a_phone_only_tables_scroll_sideways(browser, report):
+    browser.size(390, 800)
+    browser.page(report)
+    assert browser.run("return document.documentElement.scrollWidth") <= 390
+    small = browser.run("return Math.min(...Array.from(document.querySelectorAll('.charts img'), i => i.clientWidth))")
+    assert small > 300  # charts stand below each other, in the full width
+    browser.size(1280, 900)
+
+
+def test_in_the_dark_the_dark_pictures_are_shown(browser, report):
+    sources = "return Array.from(document.querySelectorAll('.charts img'), i => i.currentSrc)"
+    browser.page(report)
+    light = browser.run(sources)
+    browser.colours("dark")
+    browser.page(report)
+    dark = browser.run(sources)
+    assert len(light) == len(dark)
+    assert not set(light) & set(dark)
+    browser.colours("light")
+
+
+def test_it_prints(browser, report):
+    browser.page(report)
+    pdf = base64.b64decode(browser.call("POST", "/print", {}))
+    assert pdf.startswith(b"%PDF")
+    assert len(pdf) > 20_000

@@ -1,0 +1,255 @@
+"""The page of a comparison: what it says, in what order, what it makes of missing parts, and of hostile text."""
+
+import json
+
+import comparison_example as example
+import numpy as np
+import pytest
+from page_reader import EVIL, Page
+
+from alignment_jax.core.errors import RunError
+from alignment_jax.report import Comparison, Spread, read_runs, spread, write_comparison
+from alignment_jax.report import comparison_charts as charts
+from alignment_jax.report import comparison_tables as tables
+from alignment_jax.report.disagreements import disagreements
+from alignment_jax.report.tables import to_plain
+
+pytest.importorskip("matplotlib", reason="needs the extra 'train'")
+pytest.importorskip("PIL.Image", reason="needs the extra 'train'")
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return Comparison(folder, example.about(), tuple(example.runs(folder)))
+
+
+@pytest.fixture(scope="module")
+def whole(comparison):
+    path = write_comparison(comparison.folder, comparison.about, comparison.runs, verdicts=example.VERDICTS)
+    return path, path.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For what is written on a page its pictures need not be drawn: most of the time goes there."""
+    from alignment_jax.report import comparison as module
+
+    for name in ("draw_chart", "draw_bars", "draw_map"):
+        monkeypatch.setattr(module, name, lambda one, dark=False: b"<svg ></svg>")
+
+
+def test_spread_counts_what_is_there():
+    assert spread([2.0, 4.0, float("nan"), None]) == Spread(3.0, pytest.approx(2**0.5), 2)
+    assert spread([5.0]) == Spread(5.0, None, 1)
+    assert spread([None]) is None
+    assert Spread(3.0, 1.5, 2).text() == "3.0 ± 1.5"
+    assert Spread(3.0, None, 1).text() == "3.0"
+
+
+def test_runs_are_grouped_by_what_they_share(comparison):
+    assert comparison.methods == example.METHODS
+    assert comparison.fractions == (0.25, 1.0)
+    assert comparison.shares == (0.0, 0.4)
+    assert [run["seed"] for run in comparison.of("vals")] == [0, 1]
+    found = comparison.spread("vals", lambda run: run["test"]["a2b_R@1"], fraction=0.25)
+    assert found == Spread(pytest.approx(40 + 2 + 0.25 - 20 + 1), pytest.approx(0.5 / 2**0.5), 2)
+
+
+def test_charts_hold_means_and_bands(comparison):
+    chart = charts.data_efficiency(comparison)
+    line = chart.series[1]
+    assert (line.label, line.style, line.steps.tolist()) == ("vals", 1, [0.25, 1.0])
+    of_seeds = [example.run("vals", seed)["test"]["rsum"] for seed in (0, 1)]
+    assert line.values[1] == pytest.approx(np.mean(of_seeds))
+    assert line.high[1] - line.values[1] == pytest.approx(np.std(of_seeds, ddof=1))
+    curves = charts.noise_curves(comparison)
+    assert [chart.title for chart in curves] == ["Noise on image latents", "Noise on text latents"]
+    assert curves[0].series[0].steps.tolist() == [0.0, 0.5, 1.0]
+    assert np.diff(curves[0].series[0].values) == pytest.approx(-60)
+    by_name = {chart.name: chart for chart in charts.training_curves(comparison)}
+    assert [line.label for line in by_name["weight_ab"].series] == ["vals"]  # the others keep their weight at 1
+    assert by_name["weight_ab"].series[0].style == 1
+    (mm_ts,) = [line for line in by_name["temperature"].series if line.label == "mm_ts"]
+    assert (mm_ts.high - mm_ts.low) == pytest.approx(0.04)
+    (reliable, _) = charts.reliability(comparison)
+    assert reliable.series[0].steps == pytest.approx([0.05, 0.45])
+
+
+def test_a_step_counts_when_every_seed_reached_it(comparison):
+    short = [dict(run) for run in comparison.runs]
+    short[0]["history"] = short[0]["history"][:4]  # the first seed of the baseline stopped after step 20
+    cut = Comparison(comparison.folder, comparison.about, tuple(short))
+    assert list(charts.over_training(cut, "val/rsum", "baseline")) == [10.0, 20.0]
+
+
+def test_a_history_may_be_a_file_of_the_folder_and_of_no_other(comparison, tmp_path):
+    inside, outside = tmp_path / "work" / "metrics.jsonl", tmp_path / "metrics.jsonl"
+    inside.parent.mkdir()
+    for path in (inside, outside):
+        path.write_text('{"step": 1, "val/rsum": 2.0}\n', encoding="utf-8")
+    cut = Comparison(tmp_path / "work", comparison.about, ())
+    assert len(cut.history({"history": "metrics.jsonl"})) == 1
+    assert cut.history({"history": "../metrics.jsonl"}) == []
+    assert cut.history({"history": str(outside)}) == []
+    assert cut.history({}) == []
+
+
+def test_the_verdict_comes_first_and_says_what_is_known(whole):
+    found = Page(whole[1])
+    assert found.ids == [
+        "verdict",
+        "amount-of-data",
+        "learning-curves",
+        "noise-at-test-time",
+        "mismatched-pairs-in-training",
+        "calibration",
+        "frequent-and-rare-content",
+        "maps-of-the-embeddings",
+        "where-two-methods-disagree",
+        "settings-of-the-methods",
+        "cost",
+        "configuration-of-the-base",
+        "environment",
+    ]
+    for expected in (
+        "Against baseline: better: vals; worse: mm_ts.",
+        "vals 285.5 ± 2.1 +12.0 [+10.0, +14.0] better",
+        "With 25 % of the training samples.",
+        "With 40 % of the training pairs mismatched.",
+        "weighting.signal fixed · variance ·",
+        "baseline 6 50 6,000 2.0 s 1.5 s",
+        "All together: 18 runs, 108,000 pairs seen, 27.0 s of device time.",
+        "18 runs: 3 methods, 2 seeds",
+    ):
+        assert expected in found.text, expected
+
+
+def test_the_page_needs_nothing_else(whole):
+    found = Page(whole[1])
+    for address in found.addresses:
+        assert address.startswith(("data:image/", "report_files/")), address
+    pictures = [attributes for tag, attributes in found.tags if tag == "img"]
+    assert all(attributes["alt"] for attributes in pictures)
+    files = sorted(path.name for path in (whole[0].parent / "report_files").glob("*.svg"))
+    assert len(files) == len([address for address in found.addresses if address.startswith("report_files/")])
+    assert "long_tail.svg" in files
+
+
+@pytest.mark.slow
+def test_the_same_runs_give_the_same_page(comparison, whole, tmp_path):
+    import shutil
+
+    for path in comparison.folder.glob("*.npz"):
+        shutil.copy(path, tmp_path)
+    again = write_comparison(tmp_path, comparison.about, comparison.runs, verdicts=example.VERDICTS)
+    assert again.read_text(encoding="utf-8") == whole[1]
+
+
+def test_pictures_of_an_earlier_report_go(tmp_path, undrawn):
+    old = tmp_path / "report_files" / "noise_gone_a.svg"
+    old.parent.mkdir()
+    old.write_text("<svg/>", encoding="utf-8")
+    write_comparison(tmp_path, example.about(), [example.run("baseline", 0)])
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("part", ["analysis", "history", "cost", "settings", "val"])
+def test_any_part_may_be_missing(tmp_path, undrawn, part):
+    runs = [
+        {key: value for key, value in example.run(m, s).items() if key != part}
+        for m in ("baseline", "vals")
+        for s in (0, 1)
+    ]
+    text = write_comparison(tmp_path, example.about(), runs).read_text(encoding="utf-8")
+    assert "vals 285.5 ± 2.1 – –" in Page(text).text
+
+
+def test_a_comparison_that_is_not_complete_says_so(tmp_path, undrawn):
+    nothing = Page(write_comparison(tmp_path, example.about(complete=False), []).read_text(encoding="utf-8"))
+    assert "No results yet" in nothing.text
+    some = write_comparison(tmp_path, example.about(complete=False), [example.run("vals", 0)])
+    assert "Not complete" in Page(some.read_text(encoding="utf-8")).text  # the baseline itself is still missing
+
+
+def test_nothing_in_the_data_becomes_markup(tmp_path, undrawn):
+    np.savez(tmp_path / "x.npz", **{**example.kept(0, words=EVIL), "ids": np.array([f"{EVIL}{i}" for i in range(6)])})
+    np.savez(tmp_path / "y.npz", **{**example.kept(1, words=EVIL), "ids": np.array([f"{EVIL}{i}" for i in range(6)])})
+    runs = [example.run("baseline", 0, embeddings="x.npz"), example.run("vals", 0, embeddings="y.npz")]
+    evil = {**runs[1], "method": f"vals {EVIL}/..", "settings": {EVIL: EVIL}, "cost": {**runs[1]["cost"], EVIL: 1}}
+    verdict = {"method": evil["method"], "difference": 1.0, "low": 0.0, "high": 2.0, "verdict": EVIL}
+    about = example.about(title=EVIL, modalities=[EVIL, EVIL], config={EVIL: EVIL}, environment={EVIL: EVIL})
+    path = write_comparison(tmp_path, about, [runs[0], evil], verdicts=[verdict], notes=[EVIL])
+    found = Page(path.read_text(encoding="utf-8"))
+    assert [tag for tag, _ in found.tags if tag == "script"] == ["script"]
+    assert EVIL in found.text
+    assert all(address.startswith(("data:image/", "report_files/")) for address in found.addresses)
+    assert {p.parent for p in tmp_path.rglob("*.svg")} == {tmp_path / "report_files"}
+
+
+def test_where_two_methods_disagree():
+    first, second = example.kept(0), example.kept(1)
+    first["rank_ba"][:] = [0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 3, 3]
+    second["rank_ba"][:] = [0, 5, 2, 9, 0, 0, 3, 3, 3, 3, 3, 3]
+    found = disagreements(first, second, methods=("x", "y"))
+    assert found.counts == (2, 3, 1, 6)
+    # Captions 2 and 3 are of one item: of these the one that the other method misses by more.
+    assert [query.tolist() for query in found.queries] == [[3, 1], [5]]
+    assert disagreements(first, first, methods=("x", "x")) is None
+    assert disagreements(first, {**second, "ids": second["ids"][::-1]}, methods=("x", "y")) is None
+    assert disagreements(first, {}, methods=("x", "y")) is None
+
+
+def test_tables_for_themselves(comparison):
+    assert to_plain(tables.retained_table(comparison)).splitlines()[2].split() == [
+        "baseline",
+        *(["80.0", "±", "0.0", "90.0", "±", "0.0"]),
+    ]
+    assert tables.long_tail_table(comparison).columns == ("method", "head", "middle", "tail", "head minus tail")
+    assert tables.balance_table(comparison) is None
+    assert "energy" not in " ".join(tables.cost_table(comparison).columns)
+
+
+def test_a_classification_has_a_balance_and_no_retrieval(tmp_path, undrawn):
+    runs = []
+    for method in ("baseline", "bss"):
+        for seed in (0, 1):
+            scores = {"accuracy": 80.0 + seed, "accuracy_a": 50.0, "accuracy_b": 70.0, "macro_f1": 79.0}
+            rows = [{"step": s, **{f"val/{k}": v - 100 / s for k, v in scores.items()}} for s in (10, 20, 30)]
+            part = {"balance": {**scores, "gap": 20.0, "gain": 10.0 + seed}}
+            runs.append(
+                {
+                    "method": method,
+                    "fraction": 1.0,
+                    "mismatched": 0.0,
+                    "seed": seed,
+                    "test": scores,
+                    "history": rows,
+                    "analysis": part,
+                }
+            )
+    about = example.about(
+        task="classification", metric="accuracy", methods=["baseline", "bss"], modalities=["audio", "image"]
+    )
+    found = Page(write_comparison(tmp_path, about, runs).read_text(encoding="utf-8"))
+    assert found.ids[:3] == ["verdict", "learning-curves", "balance-of-the-modalities"]
+    assert "bss 50.0 ± 0.0 70.0 ± 0.0 80.5 ± 0.7 20.0 ± 0.0 10.5 ± 0.7" in found.text
+    assert {"gap.svg", "balance_bss.svg"} <= {path.name for path in (tmp_path / "report_files").glob("*.svg")}
+
+
+def test_a_cut_off_last_line_is_forgiven_and_no_other(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"method": "a"}\n{"meth', encoding="utf-8")
+    assert read_runs(path) == [{"method": "a"}]
+    path.write_text('{"meth\n{"method": "a"}\n', encoding="utf-8")
+    with pytest.raises(RunError, match="line 1"):
+        read_runs(path)
+
+
+def test_damaged_embeddings_are_named(comparison, tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"no archive")
+    cut = Comparison(
+        tmp_path, comparison.about, (json.loads(json.dumps({**comparison.runs[0], "embeddings": "x.npz"})),)
+    )
+    with pytest.raises(RunError, match=r"x\.npz"):
+        cut.arrays("baseline")
