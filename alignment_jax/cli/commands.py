@@ -23,6 +23,7 @@ COMMANDS = {
     "train": Command("train a model, or go on with an interrupted training", "train"),
     "evaluate": Command("metrics of a run's best checkpoint", "evaluate"),
     "embed": Command("embeddings of both sides of a data set, as one .npz file", "embed"),
+    "extract": Command("latents of frozen encoders, to train on", "extract"),
     "data": Command("what a data set holds, and every problem in it", "data"),
     "benchmark": Command("time and memory of the losses on this machine", "benchmark"),
 }

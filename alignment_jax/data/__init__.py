@@ -22,6 +22,7 @@ from alignment_jax.data.corruptions import (
 from alignment_jax.data.describe import describe, format_description, problems
 from alignment_jax.data.loader import TrainLoader, batch_rows, iterate_items
 from alignment_jax.data.mismatch import mismatch
+from alignment_jax.data.prompts import Prompts, load_prompts
 from alignment_jax.data.shard_writer import ShardWriter
 from alignment_jax.data.shards import ShardedArray, StoredTextColumn
 from alignment_jax.data.sources import SOURCES
@@ -42,6 +43,7 @@ __all__ = [
     "ImageColumn",
     "PairSource",
     "PairSplit",
+    "Prompts",
     "ShardWriter",
     "ShardedArray",
     "StoredTextColumn",
@@ -66,6 +68,7 @@ __all__ = [
     "format_description",
     "iterate_items",
     "load",
+    "load_prompts",
     "log_mel",
     "mean_by_item",
     "mismatch",

@@ -77,7 +77,8 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     label = vector(path, arrays, "label", n)
     if label is not None and label.dtype.kind not in "iuSU":
         raise DataError(f"{path}: label must hold whole numbers or text, got {label.dtype}")
-    views = {name: _embedding(path, arrays, name) for name in arrays if _VIEW.fullmatch(name)}
+    # In one order, however the file came about: which view a sample shows is drawn by number.
+    views = {name: _embedding(path, arrays, name) for name in sorted(arrays) if _VIEW.fullmatch(name)}
     for name, view in views.items():
         if view.shape != image.shape:
             raise DataError(f"{path}: {name} has shape {list(view.shape)}, image {list(image.shape)}")

@@ -33,7 +33,7 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
       DataError: the folder is not whole, a checksum is wrong, or its arrays do not fit together.
     """
     shards, manifest = read_manifest(folder)
-    views = tuple(name for name in shards[0].files if name.startswith("image_") and name != "image_id")
+    views = tuple(name for name in sorted(shards[0].files) if name.startswith("image_") and name != "image_id")
     arrays = {name: _mapped(shards, name) for name in ("image", *views, "text")}
     image, text = arrays["image"], arrays["text"]
     n, m = len(image), len(text)

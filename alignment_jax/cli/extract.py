@@ -1,0 +1,93 @@
+"""`alignment-jax extract`: images and texts through frozen encoders, into the format of `embeddings:`."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from alignment_jax import data
+from alignment_jax import extract as frozen
+from alignment_jax.core.errors import UserError
+
+_INTERVAL = 10.0  # seconds between two lines
+
+
+def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    del arguments
+    text, number, switch = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_bool
+    kinds = "hf:NAME_OR_PATH, st:NAME_OR_PATH or onnx:FILE"
+    text("data", None, "SPEC of images and texts.", flag_values=values)
+    text("prompts", None, "Class names and templates to encode instead of --data.", flag_values=values)
+    text("image_encoder", None, "hf:NAME_OR_PATH or onnx:FILE.", flag_values=values)
+    text("text_encoder", None, f"{kinds}.", flag_values=values)
+    text(
+        "out", None, "The .npz file to write, or a folder for shards that are never all in memory.", flag_values=values
+    )
+    text("views", "", "Further views of every image: flip, crops or flip,crops.", flag_values=values)
+    text("image_pooling", "auto", "auto, cls, mean or pooler.", flag_values=values)
+    text("text_pooling", "auto", "auto, cls or mean.", flag_values=values)
+    text("text_prefix", "", 'Put before every text, as in "query: " for E5.', flag_values=values)
+    text("dtype", "float16", "float16 or float32, of what is stored.", flag_values=values)
+    number("batch_size", 64, "Images, or texts, that an encoder sees at once.", flag_values=values)
+    number("shard_size", 8192, "Images of a shard, the most that a kill can cost.", flag_values=values)
+    text("device", "auto", "auto, or a PyTorch device such as cpu or cuda:0.", flag_values=values)
+    switch("download", False, "Fetch a model that is not on this machine.", flag_values=values)
+    text("on_bad_sample", "error", "skip leaves out images that cannot be read.", flag_values=values)
+    switch("quiet", False, "Show no progress.", flag_values=values)
+
+
+def run(values: flags.FlagValues) -> int:
+    given: dict[str, Any] = {name: values[name].value for name in values}
+    for name in ("out", "text_encoder", *(() if given["prompts"] else ("data", "image_encoder"))):
+        if not given[name]:
+            raise UserError(f"--{name} is missing (see alignment-jax extract --help)")
+    out = pathlib.Path(given["out"]).expanduser()
+    shared: dict[str, Any] = {"device": given["device"], "download": given["download"]}
+    text_options = frozen.Options(pooling=given["text_pooling"], prefix=given["text_prefix"], **shared)
+    if given["prompts"]:
+        if given["data"] or given["image_encoder"]:
+            raise UserError("--prompts stands alone: it takes no --data and no --image_encoder")
+        prompts = data.load_prompts(pathlib.Path(given["prompts"]).expanduser())
+        encoder = frozen.open_encoder(given["text_encoder"], side="text", options=text_options)
+        frozen.extract_prompts(prompts, encoder, out, batch_size=given["batch_size"])
+        print(f"{out}: {len(prompts.class_of)} prompts of {len(prompts.classes)} classes")
+        return 0
+    settings = frozen.Settings(
+        views=given["views"], dtype=given["dtype"], batch_size=given["batch_size"], shard_size=given["shard_size"]
+    )
+    source = data.load(given["data"], on_bad_sample=given["on_bad_sample"])
+    for line in (*source.notes, *source.problems):
+        print(line)
+    image = frozen.open_encoder(
+        given["image_encoder"], side="image", options=frozen.Options(pooling=given["image_pooling"], **shared)
+    )
+    text = frozen.open_encoder(given["text_encoder"], side="text", options=text_options)
+    frozen.extract(source, image, text, out, settings, on_progress=_progress(quiet=given["quiet"]))
+    split = next(iter(data.load(f"embeddings:{out}").splits.values()))
+    widths = {name: column.array.shape[1] for name, column in (("image", split.a), ("text", split.b))}  # type: ignore
+    counts = [sum(len(getattr(split, side)) for split in source.splits.values()) for side in "ab"]
+    print(f"{out}: image {counts[0]} x {widths['image']}, text {counts[1]} x {widths['text']}, {settings.dtype}")
+    print(f"train on it with data=embeddings:{out}")
+    return 0
+
+
+def _progress(*, quiet: bool) -> Callable[[int, int], None]:
+    """A line now and then; speed is of this call, what was there already does not count."""
+    started, shown, first = time.monotonic(), [0.0], [-1]
+
+    def show(done: int, total: int) -> None:
+        now = time.monotonic()
+        first[0] = done if first[0] < 0 else first[0]
+        if quiet or (now - shown[0] < _INTERVAL and done < total):
+            return
+        shown[0] = now
+        rate = (done - first[0]) / max(1e-9, now - started)
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        print(f"{done} of {total} images, {rate:.1f} a second{left}", file=sys.stderr)
+
+    return show

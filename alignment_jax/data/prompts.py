@@ -1,0 +1,90 @@
+"""Class names and prompt templates for zero-shot classification, as texts or as latents of a frozen text encoder.
+
+A text file has one class a line, by the name that it has in the data, and any number of lines with `{}`, the templates
+that each name is put into; `#` begins a comment. An .npz file, made of such a file by `alignment-jax extract
+--prompts`, holds `text` [K, D], `class` int [K], `class_name` [C] and `caption` [K].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.archive import finite_rows, read_archive, text_vector, vector
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.columns import ArrayColumn, TextColumn
+from alignment_jax.data.split import Column
+from alignment_jax.data.tables import read_lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """K prompts of C classes.
+
+    Attributes:
+      classes: their names.
+      class_of: int32 [K] class of each prompt.
+      column: the prompts, as texts or as latents.
+    """
+
+    classes: tuple[str, ...]
+    class_of: np.ndarray
+    column: Column
+
+
+def load_prompts(path: pathlib.Path) -> Prompts:
+    """Reads prompts from a text file or from an .npz file; see the module.
+
+    Raises:
+      DataError: no such file, no class, a class that occurs twice, or arrays that do not fit together.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "prompts.txt")
+    ...     _ = file.write_text("a photo of a {}\\na drawing of a {}\\ncat\\ndog\\n")
+    ...     prompts = load_prompts(file)
+    >>> prompts.classes, prompts.class_of.tolist(), prompts.column.read(np.array([1]))
+    (('cat', 'dog'), [0, 0, 1, 1], ['a drawing of a cat'])
+    """
+    return _latents(path) if path.suffix == ".npz" else _texts(path)
+
+
+def _texts(path: pathlib.Path) -> Prompts:
+    lines = [line.partition("#")[0].strip() for line in read_lines(path)]
+    templates = [line for line in lines if "{}" in line] or ["{}"]
+    classes = [line for line in lines if line and "{}" not in line]
+    _check_classes(path, classes)
+    texts = tuple(template.replace("{}", name) for name in classes for template in templates)
+    class_of = np.repeat(np.arange(len(classes), dtype=np.int32), len(templates))
+    return Prompts(tuple(classes), class_of, TextColumn(texts, tuple(f"{path}: {text!r}" for text in texts)))
+
+
+def _latents(path: pathlib.Path) -> Prompts:
+    arrays = read_archive(path)
+    for name in ("text", "class", "class_name"):
+        if name not in arrays:
+            raise DataError(f"{path}: no array {name!r}; prompts are made by `alignment-jax extract --prompts FILE`")
+    text = arrays["text"]
+    if text.ndim != 2 or not np.issubdtype(text.dtype, np.floating):
+        raise DataError(f"{path}: text must be floating point [prompts, dimensions], got {text.dtype} {text.shape}")
+    classes = text_vector(path, "class_name", arrays["class_name"].ravel()).tolist()
+    _check_classes(path, classes)
+    class_of = vector(path, arrays, "class", len(text))
+    assert class_of is not None
+    bad = BadSamples("error")
+    finite_rows(path, "text", text, bad)
+    bad.settle()
+    if not np.issubdtype(class_of.dtype, np.integer) or set(np.unique(class_of).tolist()) != set(range(len(classes))):
+        raise DataError(f"{path}: class must hold every number from 0 to {len(classes) - 1} and no other")
+    return Prompts(tuple(classes), class_of.astype(np.int32), ArrayColumn(text, name=f"{path}: text"))
+
+
+def _check_classes(path: pathlib.Path, classes: list[str]) -> None:
+    if len(classes) < 2:
+        raise DataError(f"{path}: {len(classes)} classes; one class name a line, at least two")
+    for name in classes:
+        if classes.count(name) > 1:
+            raise DataError(f"{path}: class {name!r} occurs twice")

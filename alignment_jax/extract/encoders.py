@@ -1,0 +1,77 @@
+"""Encoders by name: `PREFIX:MODEL` -> a function from images or texts to vectors.
+
+Adding a kind of encoder is one file with `open_image` and `open_text` and one line here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError
+
+SIDES = ("image", "text")
+POOLINGS = ("auto", "cls", "mean", "pooler")
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A frozen encoder.
+
+    Attributes:
+      encode: uint8 [H, W, 3] images of any sizes, or texts -> floating point [k, width].
+      identity: plain values that name the model, its weights and everything else its vectors depend on.
+    """
+
+    encode: Callable[[Sequence[Any]], np.ndarray]
+    identity: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a model is run.
+
+    Attributes:
+      pooling: how the vectors of patches or words become one: "cls" takes the first, "mean" their mean, "pooler" what
+        the model itself makes of them, "auto" what the model's own files or its kind suggest.
+      prefix: put before every text ("query: " for E5).
+      device: "auto" takes a GPU where PyTorch finds one; otherwise a PyTorch device such as "cpu" or "cuda:1".
+      download: fetch a model that is not on this machine from the Hugging Face hub.
+    """
+
+    pooling: str = "auto"
+    prefix: str = ""
+    device: str = "auto"
+    download: bool = False
+
+
+_HERE = "alignment_jax.extract."
+ENCODERS = {"hf": _HERE + "huggingface", "st": _HERE + "sentence", "onnx": _HERE + "onnx"}
+
+
+def open_encoder(name: str, *, side: str, options: Options | None = None) -> Encoder:
+    """Loads an encoder.
+
+    Args:
+      name: `hf:NAME_OR_PATH` (transformers), `st:NAME_OR_PATH` (sentence-transformers, texts only) or `onnx:FILE`.
+      side: "image" or "text".
+      options: see `Options`.
+
+    Raises:
+      ConfigError: no such kind of encoder, or a model that is not here, has no safe weights or does not fit the side.
+      MissingPackageError: the library that runs it is not installed.
+    """
+    options = options or Options()
+    if options.pooling not in POOLINGS:
+        raise ConfigError(f"{side}_pooling must be one of {', '.join(POOLINGS)}, got {options.pooling!r}")
+    prefix, colon, model = name.partition(":")
+    if prefix not in ENCODERS or not colon or not model:
+        known = ", ".join(f"{prefix}:MODEL" for prefix in ENCODERS)
+        raise ConfigError(f"--{side}_encoder is {name!r}; it must be one of {known}")
+    module = importlib.import_module(ENCODERS[prefix])
+    encoder: Encoder = getattr(module, f"open_{side}")(model, options)
+    return dataclasses.replace(encoder, identity={"name": name, **encoder.identity})

@@ -1,0 +1,212 @@
+"""From images and texts to stored latents: shard by shard, so that a kill costs one shard at most."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.extract.encoders import Encoder
+from alignment_jax.extract.views import make_views, view_names
+
+DTYPES = ("float16", "float32")
+_LONGEST_CAPTION = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How latents are made and stored.
+
+    Attributes:
+      views: see `view_names`.
+      dtype: "float16" or "float32", of what is stored.
+      batch_size: images, or texts, that an encoder sees at once.
+      shard_size: images of a shard, what a kill can cost.
+    """
+
+    views: str = ""
+    dtype: str = "float16"
+    batch_size: int = 64
+    shard_size: int = 8192
+
+    def __post_init__(self) -> None:
+        view_names(self.views)
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"--dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
+        for name in ("batch_size", "shard_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} must be at least 1, got {getattr(self, name)}")
+
+
+def extract(
+    source: data.PairSource,
+    image: Encoder,
+    text: Encoder,
+    out: pathlib.Path,
+    settings: Settings | None = None,
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Encodes both sides of a data set and writes them in the format of `embeddings:`.
+
+    The same call goes on where a killed one stopped, and does nothing where it had finished.
+
+    Args:
+      source: images and texts.
+      image, text: see `open_encoder`.
+      out: a file ending in .npz, or a folder for shards. Until a file is complete its parts are in `FILE.npz.parts`.
+      settings: see `Settings`.
+      on_progress: called with the number of images that are done and of all.
+
+    Raises:
+      ConfigError: the data is not images and texts, or `out` holds something else.
+      DataError: an image cannot be read, or a latent is not finite in the dtype it is stored in.
+    """
+    settings = settings or Settings()
+    single = out.suffix == ".npz"
+    if single and out.exists():
+        raise ConfigError(f"{out}: it is there already; remove it, or give another --out")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"{out}: its folder does not exist")
+    for split in source.splits.values():
+        if (split.a.kind, split.b.kind) != ("image", "text"):
+            raise ConfigError(
+                f"{source.spec} holds {split.a.kind} and {split.b.kind} items; extract takes image and text"
+            )
+    folder = out.with_name(out.name + ".parts") if single else out
+    writer = data.ShardWriter(folder, _plan(source, image, text, settings))
+    parts = [
+        (name, split, np.arange(start, min(start + settings.shard_size, len(split))))
+        for name, split in source.splits.items()
+        for start in range(0, len(split), settings.shard_size)
+    ]
+    total, done = sum(len(rows) for _, _, rows in parts), 0
+    for number, (name, split, rows) in enumerate(parts):
+        if not writer.has(number):
+            part, on_done = split.subset(rows), functools.partial(_report, on_progress, done, total)
+            writer.write(number, {**_encode(part, image, text, settings, on_done), **_index(part, source, name)})
+        done += len(rows)
+        on_progress(done, total)
+    writer.finish(len(parts))
+    if single:
+        _join(folder, out)
+
+
+def _report(on_progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    on_progress(before + done, total)
+
+
+def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Settings) -> dict[str, Any]:
+    """Everything the arrays depend on, the data by a digest of its names and texts."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, split in source.splits.items():
+        digest.update(f"{name}\n".encode())
+        for word in split.ids.tolist():
+            digest.update(word.encode("utf-8", "surrogatepass") + b"\n")
+        for word in split.b.read(np.arange(len(split.b))):
+            digest.update(word.encode("utf-8", "surrogatepass") + b"\n")
+        digest.update(np.ascontiguousarray(split.b_to_a).data)
+    return {
+        "data": source.spec,
+        "content": digest.hexdigest(),
+        "image_encoder": image.identity,
+        "text_encoder": text.identity,
+        "views": list(view_names(settings.views)),
+        "dtype": settings.dtype,
+        "shard_size": settings.shard_size,
+        "modalities": list(source.modalities),
+    }
+
+
+def _encode(
+    part: data.PairSplit, image: Encoder, text: Encoder, settings: Settings, on_done: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    """The latents of one shard, every view of the images included."""
+    names, size = view_names(settings.views), settings.batch_size
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("image", *names)}
+    for rows, images in _read_ahead(part.a, size):
+        views = [make_views(each, names) for each in images]
+        found["image"].append(image.encode(images))
+        for name in names:
+            found[name].append(image.encode([each[name] for each in views]))
+        on_done(int(rows[-1]) + 1)
+    arrays = {name: np.concatenate(batches) for name, batches in found.items()}
+
+    texts = part.b.read(np.arange(len(part.b)))
+    # Texts of one length together: a batch is padded to its longest.
+    order = np.argsort([len(each) for each in texts], kind="stable")
+    encoded = [text.encode([texts[i] for i in order[k : k + size]]) for k in range(0, len(order), size)]
+    by_length = np.concatenate(encoded)
+    arrays["text"] = np.empty_like(by_length)
+    arrays["text"][order] = by_length
+    columns = {"text": part.b}
+    return {name: _stored(array, settings, name, columns.get(name, part.a)) for name, array in arrays.items()}
+
+
+def _stored(array: np.ndarray, settings: Settings, name: str, column: data.Column) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        stored = array.astype(settings.dtype)
+    bad = np.flatnonzero(~np.isfinite(stored).all(axis=1))
+    if bad.size:
+        hint = "; use --dtype=float32" if np.isfinite(array[bad[0]]).all() else ": the encoder cannot take this item"
+        raise DataError(f"{column.describe(int(bad[0]))}: its {name} latent is not finite in {settings.dtype}{hint}")
+    return stored
+
+
+def _read_ahead(column: data.Column, size: int, *, threads: int = 2) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """(rows, images) of every batch in order; the next ones are decoded while one is encoded."""
+    batches = [np.arange(k, min(k + size, len(column))) for k in range(0, len(column), size)]
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        waiting: collections.deque[Any] = collections.deque()
+        for number in range(len(batches) + threads):
+            if number < len(batches):
+                waiting.append((batches[number], pool.submit(column.read, batches[number])))
+            if number >= threads and waiting:
+                rows, images = waiting.popleft()
+                yield rows, images.result()
+
+
+def _index(part: data.PairSplit, source: data.PairSource, split: str) -> dict[str, np.ndarray]:
+    captions = [each[:_LONGEST_CAPTION] for each in part.b.read(np.arange(len(part.b)))]
+    arrays = {
+        "text_to_image": part.b_to_a,
+        "image_id": part.ids,
+        "caption": np.array(captions),
+    }
+    if source.has_splits:
+        arrays["split"] = np.full(len(part), split)
+    if part.stat_b is not None:
+        arrays["cluster_size"] = part.stat_b
+    elif part.stat is not None:
+        arrays["cluster_size"] = part.stat[part.b_to_a]
+    if part.label is not None:
+        names = np.array(source.label_names if source.label_names else np.arange(part.label.max() + 1).astype(str))
+        arrays["label"] = names[part.label]
+    return arrays
+
+
+def _join(folder: pathlib.Path, out: pathlib.Path) -> None:
+    """The shards as one file; then they are no longer needed."""
+    parts: dict[str, list[np.ndarray]] = {}
+    before = 0
+    for number in range(sum(path.is_dir() for path in folder.iterdir())):
+        shard = folder / f"{number:05d}"
+        arrays = {path.stem: np.load(path, allow_pickle=False) for path in sorted(shard.glob("*.npy"))}
+        arrays["text_to_image"] = arrays["text_to_image"] + before
+        before += len(arrays["image"])
+        for name, array in arrays.items():
+            parts.setdefault(name, []).append(np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array)
+    arrays = {name: np.concatenate(each) for name, each in parts.items()}
+    views = {name: arrays.pop(name) for name in [n for n in arrays if n.startswith("image_") and n != "image_id"]}
+    data.save_embeddings(out, **arrays, views=views)  # type: ignore[arg-type]
+    shutil.rmtree(folder)

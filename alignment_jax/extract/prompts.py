@@ -1,0 +1,38 @@
+"""Class prompts as latents of a frozen text encoder."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.extract.encoders import Encoder
+
+
+def extract_prompts(prompts: data.Prompts, text: Encoder, out: pathlib.Path, *, batch_size: int = 64) -> None:
+    """Writes prompts in the .npz format of `data.load_prompts`.
+
+    Args:
+      prompts: as texts.
+      text: the encoder that made the latents which the model was trained on.
+      out: a file ending in .npz.
+      batch_size: texts that the encoder sees at once.
+
+    Raises:
+      ConfigError: `out` does not end in .npz or its folder does not exist, or the prompts are latents already.
+    """
+    if out.suffix != ".npz" or not out.absolute().parent.is_dir():
+        raise ConfigError(f"{out}: prompts are written to a file that ends in .npz, in a folder that exists")
+    if prompts.column.kind != "text":
+        raise ConfigError("--prompts holds latents already; give the text file that they were made of")
+    texts = prompts.column.read(np.arange(len(prompts.column)))
+    latents = np.concatenate([text.encode(texts[k : k + batch_size]) for k in range(0, len(texts), batch_size)])
+    partial = out.with_name(f".{out.name}.partial")
+    with open(partial, "wb") as file:
+        names, captions = np.array(prompts.classes), np.array(texts)
+        arrays: dict[str, Any] = {"class": prompts.class_of, "class_name": names, "caption": captions}
+        np.savez(file, text=latents, **arrays)
+    partial.replace(out)
