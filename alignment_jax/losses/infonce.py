@@ -9,7 +9,7 @@ from alignment_jax.core.reduce import psum_if
 from alignment_jax.core.types import Array
 from alignment_jax.losses.inputs import global_count, prepare, silence
 from alignment_jax.similarity.form import Form
-from alignment_jax.similarity.softmax import softmax_losses, softmax_losses_with_statistics
+from alignment_jax.similarity.softmax import softmax_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
 
 
@@ -93,11 +93,8 @@ def _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, *, st
     check_static("temperature", temperature, lambda t: t > 0, "positive")
     check_static("smoothing", smoothing, lambda a: 0 <= a < 1, "in [0, 1)")
     za, zb, where, values = prepare(za, zb, where, axis_name, temperature=temperature)
-    inverse, found = 1.0 / values["temperature"], None
-    if statistics:
-        loss_ab, loss_ba, found = softmax_losses_with_statistics(za, zb, inverse, where, similarity, axis_name)
-    else:
-        loss_ab, loss_ba = softmax_losses(za, zb, inverse, where, similarity, axis_name)
+    inverse = 1.0 / values["temperature"]
+    loss_ab, loss_ba, found = softmax_losses(za, zb, inverse, where, similarity, axis_name, statistics=statistics)
     if not (isinstance(smoothing, (int, float)) and smoothing == 0):
         if jnp.ndim(smoothing):
             raise ValueError(f"smoothing must be a scalar, got shape {jnp.shape(smoothing)}")

@@ -9,6 +9,7 @@ from alignment_jax.core.types import Array
 from alignment_jax.losses.inputs import global_count, prepare, silence
 from alignment_jax.similarity.form import Form
 from alignment_jax.similarity.pairwise import HINGE, pairwise_losses
+from alignment_jax.similarity.statistics import DirectionStatistics
 
 
 def max_margin(
@@ -47,11 +48,52 @@ def max_margin(
     Source: MM-TS (Sheludzko et al. 2026, arXiv 2603.08202), with the diagonal left out as in the authors' default.
     Deviations: the authors normalise inside and average; n = 1 is NaN there and 0 here.
     """
-    za, zb, where, values = prepare(za, zb, where, axis_name, margin=margin)
+    loss_ab, loss_ba, _ = _max_margin(za, zb, margin, None, where, axis_name, similarity)
+    return loss_ab, loss_ba
+
+
+def max_margin_with_statistics(
+    za: Array,
+    zb: Array,
+    *,
+    margin: Array | float = 0.2,
+    temperature: Array | float = 0.07,
+    where: Array | None = None,
+    axis_name: str | None = None,
+    similarity: str | Form = "auto",
+) -> tuple[jax.Array, jax.Array, DirectionStatistics]:
+    """`max_margin`, and `weighting.direction_statistics` at a temperature, from one sweep over S.
+
+    Args:
+      za, zb, margin, where, axis_name, similarity: as in `max_margin`.
+      temperature: scalar or [n], positive; only the entropy depends on it.
+
+    Returns:
+      (loss_ab [n], loss_ba [n], statistics); float32, the statistics scalars without gradients.
+
+    Raises:
+      ValueError: a shape does not fit.
+
+    >>> z = jnp.eye(2)
+    >>> loss_ab, loss_ba, statistics = max_margin_with_statistics(z, z, margin=1.5)
+    >>> [round(float(x), 4) for x in (loss_ab[0], *statistics.variance)]
+    [0.5, 0.25, 0.25]
+    """
+    return _max_margin(za, zb, margin, temperature, where, axis_name, similarity)
+
+
+def _max_margin(za, zb, margin, temperature, where, axis_name, similarity):
+    scalars = {"margin": margin} | ({} if temperature is None else {"temperature": temperature})
+    za, zb, where, values = prepare(za, zb, where, axis_name, **scalars)
     threshold = margin_threshold(za, zb, values["margin"])
-    total_ab, total_ba = pairwise_losses(HINGE, za, zb, jnp.float32(1.0), threshold, where, similarity, axis_name)
+    inverse = None
+    if temperature is not None:
+        inverse = jnp.broadcast_to(jax.lax.stop_gradient(1.0 / values["temperature"]), za.shape[:1])
+    (total_ab, total_ba), statistics = pairwise_losses(
+        HINGE, za, zb, jnp.float32(1.0), threshold, where, similarity, axis_name, inverse_temperature=inverse
+    )
     others = jnp.maximum(global_count(za, where, axis_name) - 1.0, 1.0)
-    return silence(total_ab / others, where), silence(total_ba / others, where)
+    return silence(total_ab / others, where), silence(total_ba / others, where), statistics
 
 
 def margin_threshold(za: jax.Array, zb: jax.Array, margin: jax.Array) -> jax.Array:

@@ -50,5 +50,5 @@ def sigmoid(
         raise ValueError(f"scale and bias must be scalars, got shapes {jnp.shape(scale)} and {jnp.shape(bias)}")
     za, zb, where, values = prepare(za, zb, where, axis_name, scale=scale, bias=bias)
     offset = jnp.broadcast_to(values["bias"], za.shape[:1])
-    (loss,) = pairwise_losses(LOGISTIC, za, zb, values["scale"], offset, where, similarity, axis_name)
+    (loss,), _ = pairwise_losses(LOGISTIC, za, zb, values["scale"], offset, where, similarity, axis_name)
     return silence(loss, where)

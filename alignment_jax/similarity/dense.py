@@ -12,7 +12,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from alignment_jax.core.reduce import masked_count
 from alignment_jax.core.types import Array
+from alignment_jax.similarity.anchors import Found, sign_and_size
 
 # Far below any logit, yet finite: a row or tile without a single candidate must not become inf - inf.
 MASKED = -1e30
@@ -86,26 +88,61 @@ def dense_block(za: Array, zb: Array, where: Array | None, axis_name: str | None
     )
 
 
-def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropies (ab [b], ba [b]) of each sample's own pair against all candidates; `inverse_temperature` [b]."""
+def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array, *, spread: bool = False) -> Found:
+    """What the softmax of each anchor is made of (see `anchors`), differentiable; `inverse_temperature` [b].
+
+    `spread` adds what the statistics are made of, as constants for differentiation.
+    """
     # Similarities are subtracted before they are divided by the temperature: logit - top would be compiled to one fused
-    # multiply-add, whose product is not rounded as `top` was, and exp overflows where logits are beyond 1e9. The sign
-    # keeps a negative temperature's largest logit largest.
-    sign, inverse = jnp.where(inverse_temperature < 0, -1.0, 1.0), jnp.abs(inverse_temperature)
+    # multiply-add, whose product is not rounded as `top` was, and exp overflows where logits are beyond 1e9.
+    sign, size = sign_and_size(inverse_temperature)
     rows = block.s * sign[:, None]
     columns = block.s * block.all_columns(sign)[None, :]
     if block.anchor is not None and block.candidate is not None:
         rows = jnp.where(block.candidate[None, :], rows, MASKED)
         columns = jnp.where(block.anchor[:, None], columns, MASKED)
-    own = block.positive * sign
     # The largest drops out of the derivative.
-    top = jax.lax.stop_gradient(jnp.max(rows, axis=1))
-    total = jnp.sum(jnp.exp((rows - top[:, None]) * inverse[:, None]), axis=1)
-    loss_ab = jnp.log(total) + (top - own) * inverse
-    top = block.max_columns(columns)
-    total = block.add_columns(jnp.exp((columns - top[None, :]) * block.all_columns(inverse)[None, :]))
-    loss_ba = jnp.log(total) + (block.own_columns(top) - own) * inverse
-    return loss_ab, loss_ba
+    top_ab = jax.lax.stop_gradient(jnp.max(rows, axis=1))
+    top_ba = block.max_columns(columns)
+    below_ab, below_ba = rows - top_ab[:, None], columns - top_ba[None, :]
+    power_ab = jnp.exp(below_ab * size[:, None])
+    power_ba = jnp.exp(below_ba * block.all_columns(size)[None, :])
+    found = {
+        "positive": block.positive,
+        "top_ab": top_ab,
+        "total_ab": jnp.sum(power_ab, axis=1),
+        "top_ba": block.own_columns(top_ba),
+        "total_ba": block.add_columns(power_ba),
+    }
+    if spread:
+        rows, columns, tilt_ab, tilt_ba = jax.lax.stop_gradient(
+            (rows, columns, power_ab * below_ab, power_ba * below_ba)
+        )
+        found["tilt_ab"], found["tilt_ba"] = jnp.sum(tilt_ab, axis=1), block.add_columns(tilt_ba)
+        found |= _dense_spread(block, rows, columns)
+    return found
+
+
+def _dense_spread(block: DenseBlock, rows: jax.Array, columns: jax.Array) -> Found:
+    """`low` and `square` of both directions, of the similarities that `rows` and `columns` hold for their anchors."""
+
+    def candidates(s: jax.Array, counts: jax.Array | None, other: float) -> jax.Array:
+        return s if counts is None else jnp.where(counts, s, other)
+
+    in_rows = None if block.candidate is None else block.candidate[None, :]
+    in_columns = None if block.anchor is None else block.anchor[:, None]
+    count = jnp.maximum(masked_count(block.positive, block.anchor, axis_name=block.axis_name), 1.0)
+    # Centred before they are squared: E[S²] - E[S]² loses all digits when the similarities are nearly equal.
+    mean = jnp.sum(candidates(rows, in_rows, 0.0), axis=1) / count
+    centred = candidates(rows - mean[:, None], in_rows, 0.0)
+    mean = block.add_columns(candidates(columns, in_columns, 0.0)) / count
+    centred_columns = candidates(columns - block.all_columns(mean)[None, :], in_columns, 0.0)
+    return {
+        "low_ab": jnp.min(candidates(rows, in_rows, -MASKED), axis=1),
+        "low_ba": -block.own_columns(block.max_columns(-candidates(columns, in_columns, -MASKED))),
+        "square_ab": jnp.sum(jnp.square(centred), axis=1),
+        "square_ba": block.add_columns(jnp.square(centred_columns)),
+    }
 
 
 def _gather(x: Array, axis_name: str | None) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 
 from alignment_jax.core.errors import ConfigError
 
-FormName = Literal["auto", "dense", "tiled", "gathered", "ring"]
+FormName = Literal["auto", "dense", "tiled", "gathered", "ring", "pallas"]
 
 # Up to this many similarities a device the dense form is as fast and simpler: the tile loop has nothing to save.
 # 512 x 512 was measured on CPU; an accelerator holds a larger block in one matmul before memory traffic matters.
@@ -19,6 +19,8 @@ _DENSE_ELEMENTS_ACCELERATOR = 2048 * 2048
 _GATHER_BYTES = 32 * 2**20
 _TILE = {"cpu": 1024}
 _TILE_ACCELERATOR = 4096
+# Two tiles of embeddings, one of their gradient and a few of S must fit into the vector memory of a TPU core.
+_TILE_KERNEL = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Form:
       name: "dense" holds the block of this device whole; "tiled" one tile at a time; "gathered" brings the other side
         here with one all-gather; "ring" passes it from neighbour to neighbour; "auto" chooses from the sizes, the
         device and the axis. With an axis "dense" and "tiled" gather as well; without one "gathered" and "ring" hold
-        what one device holds.
+        what one device holds. "pallas" is "tiled" with the softmax in a kernel for TPU, which is interpreted, slowly,
+        on CPU; nothing chooses it by itself.
       tile: rows and columns of a tile; None chooses. The string "tiled:512" sets it, and so do "gathered:512" and
         "ring:512". It is an upper bound: rows are cut evenly. Without it "gathered" holds a small block whole.
 
@@ -60,18 +63,20 @@ class Form:
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """A form made definite: `exchange` none, "gather" or "ring"; `tile` rows at most, None holds this device's block
-    of S whole."""
+    of S whole; `kernel` the softmax by Pallas."""
 
     axis_name: str | None
     exchange: Literal["gather", "ring"] | None
     tile: int | None
+    kernel: bool = False
 
 
 def choose(similarity: str | Form, *, rows: int, dim: int, axis_name: str | None) -> Layout:
     """The layout for `rows` local rows of `dim` numbers each, on the default device."""
     form = Form.parse(similarity)
-    backend = jax.default_backend()
-    tile = form.tile or _TILE.get(backend, _TILE_ACCELERATOR)
+    backend, kernel = jax.default_backend(), form.name == "pallas"
+    if kernel and backend not in ("tpu", "cpu"):
+        raise ConfigError(f"similarity='pallas' is a kernel for TPU, this is {backend}; use 'tiled'")
     if axis_name is None:
         exchange: Literal["gather", "ring"] | None = None
         columns = rows
@@ -79,8 +84,11 @@ def choose(similarity: str | Form, *, rows: int, dim: int, axis_name: str | None
         columns = rows * jax.lax.axis_size(axis_name)
         ring = form.name == "ring" or (form.name == "auto" and 4 * columns * dim > _GATHER_BYTES)
         exchange = "ring" if ring else "gather"
+    # A ring is chosen for its memory, and half the tile is a quarter of a tile's; it costs a few percent of time.
+    usual = _TILE.get(backend, _TILE_ACCELERATOR) // (2 if exchange == "ring" else 1)
+    tile = form.tile or (_TILE_KERNEL if kernel else usual)
     small = rows * columns <= _DENSE_ELEMENTS.get(backend, _DENSE_ELEMENTS_ACCELERATOR)
     # A tile that was asked for, and a ring, are tiles whatever their size; otherwise a small block is held whole.
-    tiled = form.name == "tiled" or form.tile is not None or exchange == "ring" or not small
+    tiled = form.name in ("tiled", "pallas") or form.tile is not None or exchange == "ring" or not small
     whole = form.name == "dense" or not tiled
-    return Layout(axis_name, exchange, None if whole else min(tile, rows))
+    return Layout(axis_name, exchange, None if whole else min(tile, rows), kernel)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.similarity.dense import DenseBlock, dense_block
+from alignment_jax.similarity.anchors import anchor_statistics
+from alignment_jax.similarity.dense import DenseBlock, dense_block, dense_softmax
 from alignment_jax.similarity.form import Form, choose
+from alignment_jax.similarity.statistics import DirectionStatistics, mean_statistics
 from alignment_jax.similarity.tiled_pairwise import tiled_pairwise
 
 
@@ -49,12 +51,23 @@ def pairwise_losses(
     where: jax.Array | None,
     similarity: str | Form,
     axis_name: str | None,
-) -> tuple[jax.Array, ...]:
-    """Sums over candidates (ab [n], and ba [n] if the loss has two directions); `offset` [n] is the anchor's u."""
+    *,
+    inverse_temperature: jax.Array | None = None,
+) -> tuple[tuple[jax.Array, ...], DirectionStatistics | None]:
+    """Sums over candidates (ab [n], and ba [n] if the loss has two directions); `offset` [n] is the anchor's u.
+
+    With an `inverse_temperature` [n] also the statistics of both directions, from the same sweep over S.
+    """
     layout = choose(similarity, rows=za.shape[0], dim=za.shape[1], axis_name=axis_name)
     if layout.tile is not None:
-        return tiled_pairwise(pairwise, layout, za, zb, scale, offset, where)
-    return _dense_pairwise(pairwise, dense_block(za, zb, where, axis_name), scale, offset)
+        sums, anchors = tiled_pairwise(pairwise, layout, za, zb, scale, offset, where, inverse_temperature)
+    else:
+        block, anchors = dense_block(za, zb, where, axis_name), {}
+        sums = _dense_pairwise(pairwise, block, scale, offset)
+        if inverse_temperature is not None:
+            found = dense_softmax(block, inverse_temperature, spread=True)
+            anchors = anchor_statistics(found, inverse_temperature, where, axis_name)
+    return sums, mean_statistics(anchors, where, axis_name) if inverse_temperature is not None else None
 
 
 def _dense_pairwise(

@@ -6,7 +6,6 @@ and outputs, so that one product of a tile updates both and nothing larger than 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -43,7 +42,19 @@ class Tile(NamedTuple):
         return jnp.where(self.own, jnp.diagonal(self.s), 0.0)
 
 
-Update = Callable[[Tile, Tree, Tree], tuple[Tree, Tree]]
+class State(NamedTuple):
+    """What a sweep has found for its rows, or for its columns; arrays with a leading axis of tiles.
+
+    Args:
+      added: sums over the tiles seen.
+      merged: what only a function of its own can merge, such as largest values; may be empty.
+    """
+
+    added: dict[str, jax.Array]
+    merged: dict[str, jax.Array]
+
+
+Update = Callable[[Tile, State, State], tuple[State, State]]
 
 
 def tile_rows(rows: int, tile: int) -> int:
@@ -66,14 +77,14 @@ def join(x: jax.Array, n: int) -> jax.Array:
 
 
 def sweep(
-    update: Update, rows: Tree, columns: Tree, row_state: Tree, column_state: Tree, offset: jax.Array | int
-) -> tuple[Tree, Tree]:
+    update: Update, rows: Tree, columns: Tree, row_state: State, column_state: State, offset: jax.Array | int
+) -> tuple[State, State]:
     """Updated (row_state, column_state) after every tile of S.
 
     Args:
       update: (tile, state of its rows, state of its columns) -> the two states.
       rows, columns: trees of arrays [tiles, t, ...], with the embeddings under "z"; constants of the sweep.
-      row_state, column_state: trees of arrays with a leading axis of tiles.
+      row_state, column_state: what was found before.
       offset: column tile that the first row tile is paired with; negative when none of the columns are the rows' own.
     """
 
@@ -99,11 +110,16 @@ def _count(tiles: Tree) -> jax.Array:
 
 def accumulate(tile: Tile, weight: jax.Array, dx: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     """dx [t, d] + W y and, transposed, dy [d, t] + xᵀ W; a product with Wᵀ would be slower."""
-    precision = jax.lax.Precision.HIGHEST if tile.x.dtype == jnp.float32 else None
+    return dx + weighted_sum("ij,jd->id", weight, tile.y), dy + weighted_sum("id,ij->dj", tile.x, weight)
+
+
+def weighted_sum(product: str, first: jax.Array, second: jax.Array) -> jax.Array:
+    """A product (of `einsum`) of float32 weights and embeddings, which stand in either order; float32."""
+    narrow = jnp.bfloat16 in (first.dtype, second.dtype)
     # The range of bfloat16 is that of float32, so small weights survive; in float16 they would vanish.
-    weight = weight.astype(jnp.bfloat16) if tile.x.dtype == jnp.bfloat16 else weight
-    product = functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
-    return dx + product("ij,jd->id", weight, tile.y), dy + product("id,ij->dj", tile.x, weight)
+    first, second = (x.astype(jnp.bfloat16) if narrow else x for x in (first, second))
+    precision = jax.lax.Precision.HIGHEST if first.dtype == second.dtype == jnp.float32 else None
+    return jnp.einsum(product, first, second, precision=precision, preferred_element_type=jnp.float32)
 
 
 def zero_gradients(rows: Tree, columns: Tree) -> tuple[jax.Array, jax.Array]:
@@ -114,6 +130,18 @@ def zero_gradients(rows: Tree, columns: Tree) -> tuple[jax.Array, jax.Array]:
 def join_gradients(dx: jax.Array, dy: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
     """Accumulated tiles -> (dx [n, d], dy [n, d]) float32."""
     return join(dx, n), join(dy.swapaxes(1, 2), n)
+
+
+def join_states(row_state: State, column_state: State, n: int) -> dict[str, jax.Array]:
+    """What was found for each anchor [n]: names of the row states with _ab, of the column states with _ba.
+
+    `positive`, the similarity of a pair, belongs to both directions and keeps its name.
+    """
+    found = {}
+    for direction, state in (("ab", row_state), ("ba", column_state)):
+        for name, value in (state.added | state.merged).items():
+            found[name if name == "positive" else f"{name}_{direction}"] = join(value, n)
+    return found
 
 
 def instantiate(cotangent: jax.Array | jax.custom_derivatives.SymbolicZero, like: jax.Array) -> jax.Array:

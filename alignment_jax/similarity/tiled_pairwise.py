@@ -14,16 +14,27 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from alignment_jax.similarity.anchors import Found, anchor_statistics
 from alignment_jax.similarity.form import Layout
-from alignment_jax.similarity.ring import add, sweep_all
-from alignment_jax.similarity.tiled import Tile, accumulate, instantiate, join, join_gradients, split, tile_rows, values
-from alignment_jax.similarity.tiled import zero_gradients as zeros
+from alignment_jax.similarity.ring import sweep_all
+from alignment_jax.similarity.softmax_tile import combine, see, softmax_constants, softmax_states
+from alignment_jax.similarity.tiled import (
+    State,
+    Tile,
+    accumulate,
+    instantiate,
+    join_gradients,
+    join_states,
+    split,
+    sweep,
+    tile_rows,
+    values,
+    zero_gradients,
+)
 from alignment_jax.similarity.varying import vary_over, varying_axes
 
 if TYPE_CHECKING:
     from alignment_jax.similarity.pairwise import Pairwise
-
-State = dict[str, jax.Array]
 
 
 def tiled_pairwise(
@@ -34,78 +45,97 @@ def tiled_pairwise(
     scale: jax.Array,
     offset: jax.Array,
     where: jax.Array | None,
-) -> tuple[jax.Array, ...]:
-    """Sums over candidates (ab [n], and ba [n] if the loss has two directions)."""
-    return _losses(pairwise, layout, x, y, vary_over(varying_axes(x), scale), offset, where)
+    inverse: jax.Array | None = None,
+) -> tuple[tuple[jax.Array, ...], Found]:
+    """Sums over candidates (ab [n], and ba [n] if the loss has two directions).
+
+    With an `inverse` temperature [n] also each anchor's variance, entropy and range (`anchor_statistics`), found in the
+    same sweep and without gradients; otherwise the second result is empty.
+    """
+    return _losses(pairwise, layout, x, y, vary_over(varying_axes(x), scale), offset, where, inverse)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _losses(pairwise, layout, x, y, scale, offset, where):
-    found = _sweep(pairwise, layout, x, y, scale, offset, where, value=True)
-    return _both(pairwise, found)
+def _losses(pairwise, layout, x, y, scale, offset, where, inverse):
+    found = _sweep(pairwise, layout, x, y, scale, offset, where, inverse, value=True)
+    return _outputs(pairwise, layout, found, where, inverse)
 
 
-def _both(pairwise: Pairwise, found: State) -> tuple[jax.Array, ...]:
-    return (found["loss_ab"], found["loss_ba"]) if pairwise.both else (found["loss_ab"],)
+def _outputs(pairwise, layout, found, where, inverse):
+    losses = (found["loss_ab"], found["loss_ba"]) if pairwise.both else (found["loss_ab"],)
+    return losses, {} if inverse is None else anchor_statistics(found, inverse, where, layout.axis_name)
 
 
-def _sweep(pairwise, layout, x, y, scale, offset, where, *, value=False, g=None) -> State:
+def _sweep(pairwise, layout, x, y, scale, offset, where, inverse=None, *, value=False, g=None) -> Found:
     """One sweep. `value`: losses per anchor. `g` (ab [n], ba [n]): gradients dx, dy of Σ g · loss, unscaled, and the
-    anchors' own slopes, the derivatives of the losses by their offset."""
+    anchors' own slopes, the derivatives of the losses by their offset. `inverse`: what statistics are made of."""
     n, t = x.shape[0], tile_rows(x.shape[0], layout.tile)
+    rows, columns = {"z": split(x, t)}, {"z": split(y, t)}
+    row_state, column_state = State({}, {}), State({}, {})
+    if inverse is not None:
+        rows, columns = softmax_constants(x, y, inverse, where, t, means=True, axis_name=layout.axis_name)
+        row_state, column_state = softmax_states(rows, columns, tilt=True, spread=True)
+    rows["offset"] = columns["offset"] = split(offset, t)
     padded = where is not None or n % t > 0
-    rows = {"z": split(x, t), "offset": split(offset, t)}
-    columns = {"z": split(y, t), "offset": rows["offset"]}
     if padded:
         counts = jnp.ones_like(offset) if where is None else jnp.where(where, jnp.ones_like(offset), 0.0)
         rows["counts"] = columns["counts"] = split(counts, t)
     zero = jnp.zeros_like(rows["offset"])
     anchor = ({"loss": zero} if value else {}) | ({} if g is None else {"slope": zero})
-    row_state, column_state = dict(anchor), dict(anchor) if pairwise.both else {}
+    row_state.added.update(anchor)
+    column_state.added.update(anchor if pairwise.both else {})
+    if inverse is not None:
+        row_state.added["positive"] = zero
     if g is not None:
         rows["g"], columns["g"] = split(g[0], t), split(g[1], t)
-        row_state["dz"], column_state["dz"] = zeros(rows, columns)
+        row_state.added["dz"], column_state.added["dz"] = zero_gradients(rows, columns)
 
     def update(tile: Tile, row_state: State, column_state: State) -> tuple[State, State]:
+        if inverse is not None:
+            row_state, column_state = see(tile, row_state, 1), see(tile, column_state, 0)
+        row_sums, column_sums = dict(row_state.added), dict(column_state.added)
+        if inverse is not None:
+            row_sums["positive"] += tile.positive()
         same, s = tile.same(), scale * tile.s
-        row_state, column_state = dict(row_state), dict(column_state)
         weight = jnp.zeros_like(s)
-        directions = [(row_state, tile.row, tile.column, 1)]
+        directions = [(row_sums, tile.row, tile.column, 1)]
         if pairwise.both:
-            directions.append((column_state, tile.column, tile.row, 0))
-        for state, anchors, candidates, axis in directions:
+            directions.append((column_sums, tile.column, tile.row, 0))
+        for sums, anchors, candidates, axis in directions:
             score = s + jnp.expand_dims(anchors["offset"], axis)
             counts = jnp.expand_dims(candidates["counts"], 1 - axis) if padded else 1.0
             if value:
-                state["loss"] += jnp.sum(pairwise.value(score, same) * counts, axis=axis)
+                sums["loss"] += jnp.sum(pairwise.value(score, same) * counts, axis=axis)
             if g is not None:
                 slope = pairwise.slope(score, same) * counts
-                state["slope"] += jnp.sum(slope, axis=axis)
+                sums["slope"] += jnp.sum(slope, axis=axis)
                 weight = weight + slope * jnp.expand_dims(anchors["g"], axis)
         if g is not None:
-            row_state["dz"], column_state["dz"] = accumulate(tile, weight, row_state["dz"], column_state["dz"])
-        return row_state, column_state
+            row_sums["dz"], column_sums["dz"] = accumulate(tile, weight, row_sums["dz"], column_sums["dz"])
+        return row_state._replace(added=row_sums), column_state._replace(added=column_sums)
 
-    found_ab, found_ba = sweep_all(update, rows, columns, row_state, column_state, add, layout)
-    found = {f"{name}_ab": join(found_ab[name], n) for name in anchor}
-    found |= {f"{name}_ba": join(found_ba[name], n) for name in anchor if pairwise.both}
+    tiles = functools.partial(sweep, update)
+    row_state, column_state = sweep_all(tiles, rows, columns, row_state, column_state, layout, combine)
+    gradients = {}
     if g is not None:
-        found["dx"], found["dy"] = join_gradients(found_ab["dz"], found_ba["dz"], n)
-    return found
+        dz = row_state.added.pop("dz"), column_state.added.pop("dz")
+        gradients["dx"], gradients["dy"] = join_gradients(*dz, n)
+    return join_states(row_state, column_state, n) | gradients
 
 
-def _forward(pairwise, layout, x, y, scale, offset, where):
-    arguments = values((x, y, scale, offset, where))
-    ones = jnp.ones_like(offset.value)
+def _forward(pairwise, layout, x, y, scale, offset, where, inverse):
+    x, y, scale, offset, where, inverse = values((x, y, scale, offset, where, inverse))
+    ones = jnp.ones_like(offset)
     if where is not None:
-        ones = jnp.where(where.value, ones, 0.0)
-    found = _sweep(pairwise, layout, *arguments, value=True, g=(ones, ones))
-    return _both(pairwise, found), (arguments, found)
+        ones = jnp.where(where, ones, 0.0)
+    found = _sweep(pairwise, layout, x, y, scale, offset, where, inverse, value=True, g=(ones, ones))
+    saved = {name: found[name] for name in ("dx", "dy", "slope_ab", "slope_ba") if name in found}
+    return _outputs(pairwise, layout, found, where, inverse), ((x, y, scale, offset, where), saved)
 
 
 def _backward(pairwise, layout, saved, cotangents):
     (x, y, scale, offset, where), found = saved
-    g = tuple(instantiate(c, offset) for c in cotangents)
+    g = tuple(instantiate(c, offset) for c in cotangents[0])
     every = jnp.stack(g) if where is None else jnp.where(where, jnp.stack(g), jnp.nan)
     low, high = jnp.nanmin(every), jnp.nanmax(every)
     if layout.axis_name is not None:
@@ -124,7 +154,7 @@ def _backward(pairwise, layout, saved, cotangents):
     d_offset = g[0] * found["slope_ab"] + (g[1] * found["slope_ba"] if pairwise.both else 0.0)
     # Σ_ij W_ij S_ij = Σ_i x_i · (W y)_i: the scale's derivative takes no pass of its own.
     d_scale = jnp.sum(x.astype(jnp.float32) * dx)
-    return (scale * dx).astype(x.dtype), (scale * dy).astype(y.dtype), d_scale, d_offset, None
+    return (scale * dx).astype(x.dtype), (scale * dy).astype(y.dtype), d_scale, d_offset, None, None
 
 
 _losses.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -16,15 +16,19 @@ import jax.numpy as jnp
 from alignment_jax import losses
 from alignment_jax.core.reduce import masked_count, masked_mean
 from alignment_jax.core.types import Array, Batch, PyTree
-from alignment_jax.weighting import direction_statistics
+from alignment_jax.weighting import DirectionStatistics
 
 Metrics = dict[str, jax.Array]
 # (key, batch, axis_name) -> batch; the key is the same on every device.
 Perturb = Callable[[jax.Array, Batch, str | None], Batch]
 # (step, cluster sizes [n] or None, model outputs) -> scalar or [n]
 PerAnchor = Callable[[jax.Array, Array | None, Mapping[str, Array]], Array]
-# (outputs, strength, smoothing, where, axis_name) -> (loss_ab, loss_ba or None)
-PairLoss = Callable[[Mapping[str, Array], Array, Array, Array, str | None], tuple[jax.Array, jax.Array | None]]
+# (outputs, strength, smoothing, where, axis_name, temperature) -> (loss_ab, loss_ba or None, statistics or None); with
+# a temperature, the statistics of both directions are found in the sweep over S that the loss takes anyway.
+PairLoss = Callable[
+    [Mapping[str, Array], Array, Array, Array, str | None, Array | None],
+    tuple[jax.Array, jax.Array | None, DirectionStatistics | None],
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,18 +82,14 @@ def model_temperature(step: jax.Array, stat: Array | None, outputs: Mapping[str,
 
 
 def infonce_loss(similarity: str = "auto") -> PairLoss:
-    """`losses.infonce` with the anchor's temperature as its strength."""
+    """`losses.infonce` with the anchor's temperature as its strength; its statistics are at that temperature too."""
 
-    def pair_loss(outputs, strength, smoothing, where, axis_name):
-        return losses.infonce(
-            outputs["a"],
-            outputs["b"],
-            temperature=strength,
-            smoothing=smoothing,
-            where=where,
-            axis_name=axis_name,
-            similarity=similarity,
-        )
+    def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
+        common = dict(where=where, axis_name=axis_name, similarity=similarity)
+        common |= dict(temperature=strength, smoothing=smoothing)
+        if temperature is None:
+            return *losses.infonce(outputs["a"], outputs["b"], **common), None
+        return losses.infonce_with_statistics(outputs["a"], outputs["b"], **common)
 
     return pair_loss
 
@@ -97,11 +97,12 @@ def infonce_loss(similarity: str = "auto") -> PairLoss:
 def max_margin_loss(similarity: str = "auto") -> PairLoss:
     """`losses.max_margin` with the anchor's margin as its strength; it has no targets to smooth."""
 
-    def pair_loss(outputs, strength, smoothing, where, axis_name):
+    def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
         del smoothing
-        return losses.max_margin(
-            outputs["a"], outputs["b"], margin=strength, where=where, axis_name=axis_name, similarity=similarity
-        )
+        common = dict(where=where, axis_name=axis_name, similarity=similarity, margin=strength)
+        if temperature is None:
+            return *losses.max_margin(outputs["a"], outputs["b"], **common), None
+        return losses.max_margin_with_statistics(outputs["a"], outputs["b"], temperature=temperature, **common)
 
     return pair_loss
 
@@ -109,8 +110,8 @@ def max_margin_loss(similarity: str = "auto") -> PairLoss:
 def sigmoid_loss(similarity: str = "auto") -> PairLoss:
     """`losses.sigmoid` with scale 1 / temperature and the model's bias; one loss, no directions to weigh."""
 
-    def pair_loss(outputs, strength, smoothing, where, axis_name):
-        del smoothing
+    def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
+        del smoothing, temperature
         loss = losses.sigmoid(
             outputs["a"],
             outputs["b"],
@@ -120,7 +121,7 @@ def sigmoid_loss(similarity: str = "auto") -> PairLoss:
             axis_name=axis_name,
             similarity=similarity,
         )
-        return loss, None
+        return loss, None, None
 
     return pair_loss
 
@@ -130,9 +131,10 @@ class Contrastive:
     """Contrastive alignment with any combination of the methods.
 
     Args:
-      pair_loss: per-anchor losses of both directions.
+      pair_loss: per-anchor losses of both directions, and their statistics where the weighting asks for them.
       strength: the anchor's temperature (InfoNCE, sigmoid) or margin (max-margin), scalar or [n].
-      temperature: the temperature that direction statistics use for their entropy; the model's own by default.
+      temperature: the temperature of the statistics' entropy where the loss itself has none (max-margin); the model's
+        own by default.
       smoothing: step -> how much of the target is spread over all candidates, in [0, 1).
       perturb: changes the batch before the model sees it; None for none.
       weighting: (init, update) of `weighting.directional`; None for the fixed weights (1, 1), which cost nothing.
@@ -158,19 +160,18 @@ class Contrastive:
         outputs, model_state = _encode(
             apply, params, model_state, batch, train=True, key=dropout_key, axis_name=axis_name
         )
-        za, zb = outputs["a"], outputs["b"]
         strength = self.strength(step, stat, outputs)
         temperature = self.temperature(step, stat, outputs)
         smoothing = self.smoothing(step)
-        loss_ab, loss_ba = self.pair_loss(outputs, strength, smoothing, where, axis_name)
+        weighed = None if self.weighting is None else temperature
+        loss_ab, loss_ba, statistics = self.pair_loss(outputs, strength, smoothing, where, axis_name, weighed)
 
         weights = (jnp.float32(1.0), jnp.float32(1.0))
-        if self.weighting is not None and loss_ba is not None:
-            statistics = direction_statistics(za, zb, temperature=temperature, where=where, axis_name=axis_name)
+        if self.weighting is not None and statistics is not None:
             weights, method_state = self.weighting[1](statistics, method_state)
         loss = losses.reduce(loss_ab, loss_ba, weights=weights, where=where, axis_name=axis_name)
 
-        positive = jnp.sum(za * zb, axis=-1)
+        positive = jnp.sum(outputs["a"] * outputs["b"], axis=-1)
         per_pair = loss_ab if loss_ba is None else 0.5 * (loss_ab + loss_ba)
         metrics = {
             "loss": loss,
@@ -196,7 +197,7 @@ class Contrastive:
         where = batch["where"]
         outputs, _ = _encode(apply, params, model_state, batch, train=False, key=None, axis_name=axis_name)
         strength = self.strength(step, batch.get("stat"), outputs)
-        loss_ab, loss_ba = self.pair_loss(outputs, strength, jnp.float32(0.0), where, axis_name)
+        loss_ab, loss_ba, _ = self.pair_loss(outputs, strength, jnp.float32(0.0), where, axis_name, None)
         per_pair = loss_ab if loss_ba is None else 0.5 * (loss_ab + loss_ba)
         similarity = jnp.sum(outputs["a"] * outputs["b"], axis=-1)
         return {"index": batch["index"], "where": where, "loss": per_pair, "similarity": similarity}

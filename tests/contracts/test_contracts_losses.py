@@ -66,6 +66,12 @@ TABLE = {
         per_row=("margin",),
         extremes=(dict(margin=0.0), dict(margin=10.0), dict(margin=-10.0)),
     ),
+    "max_margin, with statistics": Row(
+        functools.partial(aj.losses.max_margin_with_statistics, temperature=0.3),
+        settings=dict(margin=0.3),
+        per_row=("margin",),
+        extremes=(dict(margin=0.0), dict(margin=-10.0)),
+    ),
     "sigmoid": Row(
         aj.losses.sigmoid,
         settings=dict(scale=5.0, bias=-1.0),
@@ -112,7 +118,7 @@ def all_finite(tree):
 
 def test_the_table_holds_every_loss():
     public = set(aj.losses.__all__) - {"l2_normalize", "reduce"}
-    assert public == {row.function.__name__ for row in TABLE.values()}
+    assert public == {getattr(row.function, "func", row.function).__name__ for row in TABLE.values()}
 
 
 @every_loss
@@ -403,16 +409,18 @@ def test_every_form_on_any_number_of_devices_equals_one(name, similarity, device
 @pytest.mark.parametrize(
     ("similarity", "devices", "way"), [("ring:3", 4, "shard_map"), ("gathered:3", 2, "pmap"), ("dense", 8, "shard_map")]
 )
-def test_losses_with_statistics_equal_one_device(similarity, devices, way):
-    check_devices("infonce, with statistics", similarity, devices, way)
+@pytest.mark.parametrize("name", ["infonce, with statistics", "max_margin, with statistics"])
+def test_losses_with_statistics_equal_one_device(name, similarity, devices, way):
+    check_devices(name, similarity, devices, way)
 
 
 @pytest.mark.parametrize("similarity", ["dense", "tiled:3"])
 def test_statistics_beside_a_loss_are_those_of_their_own_function(similarity):
-    row = TABLE["infonce, with statistics"]
     arguments, _ = arguments_and_reference("infonce, with statistics", "uneven")
     *pair, scalars, rows, where = arguments
     for temperature in (scalars["temperature"], rows["temperature"]):
         options = dict(temperature=temperature, where=where)
-        found = row.function(*pair, smoothing=0.1, similarity=similarity, **options)[2]
-        same(found, aj.weighting.direction_statistics(*pair, **options))
+        expected = aj.weighting.direction_statistics(*pair, **options)
+        common = dict(**options, similarity=similarity)
+        same(aj.losses.infonce_with_statistics(*pair, smoothing=0.1, **common)[2], expected)
+        same(aj.losses.max_margin_with_statistics(*pair, **common)[2], expected)

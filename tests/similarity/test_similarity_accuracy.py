@@ -121,6 +121,19 @@ def test_per_row_temperature_mask_smoothing_and_weights(similarity):
     assert found[2] <= 1e-5
 
 
+@pytest.mark.parametrize("similarity", FORMS)
+def test_a_negative_temperature_prefers_the_smallest_similarity(similarity):
+    """Arrays cannot be refused while they are traced; every form then gives what the formula gives."""
+    a, b = embeddings("random")
+    rng = np.random.default_rng(2)
+    temperature = np.float32(rng.uniform(0.05, 0.3, N) * rng.choice([-1, 1], N))
+    options = dict(where=rng.uniform(size=N) < 0.7, smoothing=0.1, weights=(1.4, 0.6))
+    found = errors(ours(similarity, a, b, temperature, **options), reference(a, b, temperature, **options))
+    assert found[0] <= 1e-6
+    assert found[1] <= 2e-6
+    assert found[2] <= 1e-5
+
+
 @pytest.mark.parametrize("n", [1, 2, 7, 16, 17, 33])
 @pytest.mark.parametrize("tile", [4, 16])
 def test_any_number_of_rows_and_any_tile(n, tile):

@@ -1,0 +1,103 @@
+"""What one tile of S tells the softmax of its rows and of its columns, and how two such findings become one."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from alignment_jax.core.reduce import masked_count, psum_if
+from alignment_jax.similarity.anchors import sign_and_size
+from alignment_jax.similarity.dense import MASKED
+from alignment_jax.similarity.tiled import State, Tile, split
+
+Values = dict[str, jax.Array]
+
+
+def softmax_constants(
+    x: jax.Array,
+    y: jax.Array,
+    inverse: jax.Array,
+    where: jax.Array | None,
+    t: int,
+    *,
+    means: bool = False,
+    axis_name: str | None = None,
+) -> tuple[Values, Values]:
+    """Constants of the rows and of the columns for a sweep in tiles of `t`: embeddings "z", "sign" and "size" of their
+    inverse temperatures, "mask" where some are no candidates, and with `means` their "mean" similarity."""
+    sign, size = sign_and_size(inverse)
+    rows = {"z": split(x, t), "sign": split(sign, t, 1.0), "size": split(size, t, 1.0)}
+    columns = rows | {"z": split(y, t)}
+    if where is not None or x.shape[0] % t:
+        counts = jnp.ones_like(inverse, bool) if where is None else where
+        # A mask is added, not selected: 0 for a candidate, and far below any logit for what is none.
+        rows["mask"] = columns["mask"] = split(jnp.where(counts, 0.0, MASKED), t, MASKED)
+    if means:
+        # The mean of S_i over candidates is x_i · mean(y): known before the sweep, so that squares are of centred
+        # values. E[S²] - E[S]² would lose all digits when the similarities are nearly equal.
+        rows["mean"] = split(sign * _mean_similarity(x, y, where, axis_name), t)
+        columns["mean"] = split(sign * _mean_similarity(y, x, where, axis_name), t)
+    return rows, columns
+
+
+def _mean_similarity(anchors, candidates, where, axis_name) -> jax.Array:
+    mean = psum_if(jnp.sum(candidates.astype(jnp.float32), axis=0), axis_name)
+    mean = mean / jnp.maximum(masked_count(candidates, where, axis_name=axis_name), 1.0)
+    return jnp.sum(anchors.astype(jnp.float32) * mean, axis=1)
+
+
+def softmax_states(rows: Values, columns: Values, *, tilt: bool, spread: bool) -> tuple[State, State]:
+    """States of rows and columns that have seen nothing."""
+
+    def neutral(anchors: Values) -> State:
+        zero = jnp.zeros_like(anchors["size"])
+        merged = {"top": zero + MASKED, "total": zero, "size": anchors["size"]}
+        merged |= {"tilt": zero} if tilt else {}
+        merged |= {"low": zero - MASKED} if spread else {}
+        return State({"square": zero} if spread else {}, merged)
+
+    return neutral(rows), neutral(columns)
+
+
+def masked(tile: Tile, axis: int) -> jax.Array:
+    """S as the anchors see it whose candidates lie along `axis`: with their sign, and far below for no candidate."""
+    anchors, candidates = (tile.row, tile.column) if axis == 1 else (tile.column, tile.row)
+    s = tile.s * jnp.expand_dims(anchors["sign"], axis)
+    return s + jnp.expand_dims(candidates["mask"], 1 - axis) if "mask" in candidates else s
+
+
+def see(tile: Tile, state: State, axis: int) -> State:
+    """The state of the anchors whose candidates lie along `axis`, after this tile."""
+    anchors, candidates = (tile.row, tile.column) if axis == 1 else (tile.column, tile.row)
+    s = masked(tile, axis)
+    top = jnp.max(s, axis=axis)
+    below = s - jnp.expand_dims(top, axis)
+    power = jnp.exp(below * jnp.expand_dims(anchors["size"], axis))
+    added, seen = dict(state.added), {"top": top, "total": jnp.sum(power, axis=axis), "size": anchors["size"]}
+    if "tilt" in state.merged:
+        seen["tilt"] = jnp.sum(power * below, axis=axis)
+    if "low" in state.merged:
+        low = tile.s * jnp.expand_dims(anchors["sign"], axis)
+        centred = low - jnp.expand_dims(anchors["mean"], axis)
+        if "mask" in candidates:
+            counts = jnp.expand_dims(candidates["mask"], 1 - axis) == 0
+            centred, low = jnp.where(counts, centred, 0.0), jnp.where(counts, low, -MASKED)
+        seen["low"] = jnp.min(low, axis=axis)
+        added["square"] = added["square"] + jnp.sum(jnp.square(centred), axis=axis)
+    return State(added, combine(jax.tree.map(lambda a, b: jnp.stack([a, b]), state.merged, seen)))
+
+
+def combine(states: Values) -> Values:
+    """What all the candidates together would have given; leaves [k, ...] -> [...]. Nothing stays nothing."""
+    if not states:
+        return {}
+    top = jnp.max(states["top"], axis=0)
+    size = states["size"][-1]
+    down = states["top"] - top
+    share = jnp.exp(down * size)
+    combined = {"top": top, "total": jnp.sum(states["total"] * share, axis=0), "size": size}
+    if "tilt" in states:
+        combined["tilt"] = jnp.sum(share * (states["tilt"] + states["total"] * down), axis=0)
+    if "low" in states:
+        combined["low"] = jnp.min(states["low"], axis=0)
+    return combined

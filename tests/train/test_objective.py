@@ -1,0 +1,45 @@
+"""The objective sweeps over the similarities once, whatever the weighting of the directions wants to know of them."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from products import products
+
+from alignment_jax import weighting
+from alignment_jax.train import objective as objectives
+
+N, D = 256, 32
+LARGE = 64 * 64 * D  # of a tile; the model below has no product at all
+LOSSES = {"infonce": objectives.infonce_loss, "max_margin": objectives.max_margin_loss}
+
+
+def gradient(loss, similarity, signal):
+    """The gradient of an objective on embeddings that are themselves the parameters, and its arguments' shapes."""
+    objective = objectives.Contrastive(
+        pair_loss=LOSSES[loss](similarity),
+        strength=(lambda step, stat, outputs: jnp.float32(0.2))
+        if loss == "max_margin"
+        else objectives.model_temperature,
+        weighting=None if signal == "fixed" else weighting.directional(signal),
+    )
+
+    def apply(params, model_state, a, b, **options):
+        return {"a": params["a"], "b": params["b"], "temperature": params["t"], "bias": jnp.float32(0.0)}, model_state
+
+    def loss_of(params, state, batch):
+        return objective(apply, params, {}, state, batch, step=jnp.int32(0), key=jax.random.key(0), axis_name=None)
+
+    z, t = jax.ShapeDtypeStruct((N, D), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+    rows = {"where": jax.ShapeDtypeStruct((N,), bool), "index": jax.ShapeDtypeStruct((N,), jnp.int32)}
+    arguments = {"a": z, "b": z, "t": t}, jax.eval_shape(objective.init), {"a": z, "b": z, **rows}
+    return jax.grad(loss_of, has_aux=True), arguments
+
+
+@pytest.mark.parametrize("signal", ["fixed", "variance", "entropy", "spread"])
+@pytest.mark.parametrize(
+    ("loss", "similarity", "count"),
+    [("infonce", "dense", 3), ("infonce", "tiled:64", 4), ("max_margin", "dense", 3), ("max_margin", "tiled:64", 3)],
+)
+def test_direction_weights_cost_no_second_product(loss, similarity, count, signal):
+    function, arguments = gradient(loss, similarity, signal)
+    assert products(jax.make_jaxpr(function)(*arguments).jaxpr, LARGE) == count
