@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from alignment_jax import data, evals, report
-
-# Thumbnails of this many pixels are sharp enough for a page and keep it small enough to mail.
-_THUMBNAIL = 128
 
 
 def make_gallery(split: data.PairSplit, embedded: evals.Embedded, *, count: int, seed: int) -> report.Gallery:
     """Queries of a split with what was found for them, with pictures where the split has any."""
     sampled = evals.sample_retrievals(embedded, count=count, seed=seed)
     items = sorted({int(i) for i in sampled.top.ravel()} | {int(i) for i in sampled.own})
-    images = None
-    if isinstance(split.a, data.ImageColumn):
-        column = split.a.prepared(_THUMBNAIL, memory_limit=0, factor=1.0)
-        images = dict(zip(items, column.read(np.array(items)), strict=True))
+    read = data.thumbnails(split)
+    images = None if read is None else read(items)
     captions = data.caption_texts(split)
     return report.Gallery(
         captions=[captions[int(q)] for q in sampled.queries],

@@ -30,6 +30,7 @@ from alignment_jax.data.sources.embeddings import save as save_embeddings
 from alignment_jax.data.spec import load
 from alignment_jax.data.split import Column, PairSource, PairSplit, content_groups, with_splits
 from alignment_jax.data.text import Tokenizer, caption_texts, encode_texts, train_tokenizer
+from alignment_jax.data.thumbnails import thumbnails
 from alignment_jax.data.transforms import Transform, eval_image, train_image
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "mismatch",
     "problems",
     "save_embeddings",
+    "thumbnails",
     "train_image",
     "train_tokenizer",
     "vocabulary",

@@ -3,7 +3,7 @@
 from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
 from alignment_jax.report.comparison import write_comparison
-from alignment_jax.report.comparison_runs import Comparison, Spread, read_runs, spread
+from alignment_jax.report.comparison_runs import Comparison, Spread, spread
 from alignment_jax.report.environment import environment
 from alignment_jax.report.files import (
     json_ready,
@@ -61,7 +61,6 @@ __all__ = [
     "peak_host_memory",
     "picture",
     "read_metrics",
-    "read_runs",
     "save_gallery",
     "section",
     "series_of",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -152,25 +151,6 @@ def at(*keys: str) -> Callable[[Run], float | None]:
         return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
     return value
-
-
-def read_runs(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The rows of a runs.jsonl; a last line that was cut off by an interruption is left out.
-
-    Raises:
-      RunError: another line is not JSON.
-    """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise RunError(
-                    f"{path}, line {number}: not JSON ({error}); remove the line and compare again"
-                ) from error
-    return rows
 
 
 def _inside(folder: pathlib.Path, name: str) -> pathlib.Path | None:

@@ -77,6 +77,11 @@ figure { margin: 0; min-width: 0; }
   th, td { padding-right: .55rem; }
   th:not(:first-child), td { padding-left: .55rem; }
   .words tbody th { white-space: normal; }
+  caption { max-width: calc(100vw - 2rem); }
+  .words table { font-size: .9rem; }
+  .words tbody th { position: sticky; left: 0; background: var(--paper); max-width: 8rem; }
+  .charts .wide picture { display: block; overflow-x: auto; }
+  .charts .wide img { min-width: 40rem; }
   .facts tbody th { white-space: normal; overflow-wrap: anywhere; }
 }
 @media print {
@@ -89,7 +94,8 @@ figure { margin: 0; min-width: 0; }
   thead th.number { min-width: 0; }
   .words td:not(.number) { min-width: 0; }
   th button::after { content: ""; }
-  h2 { break-after: avoid; } figure, tr { break-inside: avoid; }
+  h2, h3, caption, thead { break-after: avoid; } .words { break-inside: avoid; }
+  figure, tr { break-inside: avoid; }
   .screen { display: none; }
 }
 """

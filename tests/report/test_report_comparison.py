@@ -8,7 +8,7 @@ import pytest
 from page_reader import EVIL, Page
 
 from alignment_jax.core.errors import RunError
-from alignment_jax.report import Comparison, Spread, read_runs, spread, write_comparison
+from alignment_jax.report import Comparison, Spread, spread, write_comparison
 from alignment_jax.report import comparison_charts as charts
 from alignment_jax.report import comparison_tables as tables
 from alignment_jax.report.disagreements import disagreements
@@ -235,15 +235,6 @@ def test_a_classification_has_a_balance_and_no_retrieval(tmp_path, undrawn):
     assert found.ids[:3] == ["verdict", "learning-curves", "balance-of-the-modalities"]
     assert "bss 50.0 ± 0.0 70.0 ± 0.0 80.5 ± 0.7 20.0 ± 0.0 10.5 ± 0.7" in found.text
     assert {"gap.svg", "balance_bss.svg"} <= {path.name for path in (tmp_path / "report_files").glob("*.svg")}
-
-
-def test_a_cut_off_last_line_is_forgiven_and_no_other(tmp_path):
-    path = tmp_path / "runs.jsonl"
-    path.write_text('{"method": "a"}\n{"meth', encoding="utf-8")
-    assert read_runs(path) == [{"method": "a"}]
-    path.write_text('{"meth\n{"method": "a"}\n', encoding="utf-8")
-    with pytest.raises(RunError, match="line 1"):
-        read_runs(path)
 
 
 def test_damaged_embeddings_are_named(comparison, tmp_path):
