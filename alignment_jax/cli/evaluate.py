@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from alignment_jax import data, report
+from alignment_jax import data, evals, report
 from alignment_jax.cli import common
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.trained import load_trained, open_source
+from alignment_jax.config.zero_shot import zero_shot_accuracy
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -18,6 +19,8 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     common.define_workdir(values, "Folder of a finished training.")
     flags.DEFINE_string("data", None, "SPEC of the data; by default the run's own.", flag_values=values)
     flags.DEFINE_string("split", "test", "Which split to evaluate.", flag_values=values)
+    zero_shot = "Classify by class prompts instead: a text file, or the .npz that extract --prompts makes of it."
+    flags.DEFINE_string("zero_shot", None, zero_shot, flag_values=values)
     flags.DEFINE_string("json", None, "Write the metrics to this file too.", flag_values=values)
 
 
@@ -28,7 +31,14 @@ def run(values: flags.FlagValues) -> int:
     trained = load_trained(folder, config, source)
     for line in (*source.notes, *source.problems):
         print(line)
-    found, chance = trained.evaluate(split), task_of(config).chance(split)
+    if values["zero_shot"].value:
+        prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())
+        found, chance = (
+            zero_shot_accuracy(trained, source, split, prompts),
+            evals.chance_zero_shot(len(prompts.classes)),
+        )
+    else:
+        found, chance = trained.evaluate(split), task_of(config).chance(split)
     names = source.modalities
     counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
     print(f"{source.spec}, split {name}: {counts}; checkpoint of step {trained.step}")

@@ -81,6 +81,19 @@ class Trained:
         batches = data.iterate_items(column, None, min(self.config.eval.batch_size, len(column)))
         return self._evaluator.side("b", self.variables, batches)
 
+    def embed_prompts(self, column: data.Column) -> np.ndarray:
+        """Embeddings [k, d] of prompts: texts where the model reads texts, else latents of its frozen text encoder.
+
+        Raises:
+          UserError, DataError: prompts of the other kind.
+        """
+        if column.kind == "text":
+            return self.embed_texts(column.read(np.arange(len(column))))
+        if self.inputs.tokenizer is not None:
+            raise DataError(f"{column.describe(0)}: latents, but the model reads texts; give the text file of prompts")
+        batches = data.iterate_items(column, None, min(self.config.eval.batch_size, len(column)))
+        return self._evaluator.side("b", self.variables, batches)
+
     def evaluate(self, split: data.PairSplit) -> dict[str, float]:
         """The metrics of the run's task on a split."""
         task = task_of(self.config)

@@ -13,6 +13,7 @@ from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modal
 from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
 from alignment_jax.evals.retrieval import Embedded, Sampled, multi_instance, recall, sample_retrievals
 from alignment_jax.evals.stress import Noise, latent_noise, retained, stress
+from alignment_jax.evals.zero_shot import chance_zero_shot, class_embeddings, zero_shot
 
 __all__ = [
     "BUCKETS",
@@ -24,6 +25,8 @@ __all__ = [
     "balance",
     "calibration",
     "chance_classification",
+    "chance_zero_shot",
+    "class_embeddings",
     "classification",
     "classify_items",
     "embed_items",
@@ -38,4 +41,5 @@ __all__ = [
     "sample_retrievals",
     "size_buckets",
     "stress",
+    "zero_shot",
 ]

@@ -8,6 +8,7 @@ from alignment_jax.metrics.multi_instance import multi_instance
 from alignment_jax.metrics.ranks import retrieval_ranks
 from alignment_jax.metrics.retrieval import recall_at, retrieval_recall
 from alignment_jax.metrics.top_k import top_k
+from alignment_jax.metrics.top_k_accuracy import top_k_accuracy
 
 __all__ = [
     "accuracy",
@@ -18,4 +19,5 @@ __all__ = [
     "retrieval_ranks",
     "retrieval_recall",
     "top_k",
+    "top_k_accuracy",
 ]

@@ -93,6 +93,13 @@ def pairs(folder: pathlib.Path) -> str:
     return f"pairs:{folder / 'pairs.csv'}"
 
 
+def labelled(folder: pathlib.Path) -> str:
+    names = pictures(folder / "pictures")
+    rows = [[f"pictures/{n}", "even" if i % 2 == 0 else "odd", split_of(i)] for i, n in enumerate(names)]
+    write_csv(folder / "labelled.csv", [["image", "label", "split"], *rows])
+    return f"labelled:{folder / 'labelled.csv'}"
+
+
 def embedding_arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {

@@ -26,6 +26,7 @@ SOURCES: dict[str, SourceEntry] = {
     "pairs": SourceEntry(_HERE + "pairs", "pairs:FILE.csv"),
     "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz, or embeddings:DIR of shards"),
     "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
+    "labelled": SourceEntry(_HERE + "labelled", "labelled:FILE.csv"),
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
     "epic": SourceEntry(_HERE + "epic", "epic:DIR[,features=RGB+Flow][,count=noun]"),
 }

@@ -1,0 +1,52 @@
+"""`labelled:FILE.csv`: images with a class each, columns image, label and, optionally, split.
+
+The text of an image is the name of its class, so that the set can be trained on and evaluated like captions; `label`
+holds the class, for zero-shot classification. Paths are relative to the folder of the CSV file and must not leave it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.classes import number_classes
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.sources.captioned import Caption, captioned_source
+from alignment_jax.data.split import PairSource
+from alignment_jax.data.tables import read_table
+
+
+def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
+    """Opens a CSV file of images with classes.
+
+    Args:
+      argument: path of the CSV file.
+      seed: not used.
+      on_bad_sample: "error" or "skip".
+
+    Raises:
+      DataError: the file or, without skipping, a row of it is unusable, or an image has two rows.
+    """
+    path = pathlib.Path(argument)
+    bad = BadSamples(on_bad_sample)
+    rows, others = read_table(path, required=("image", "label"), optional=("split",), bad=bad)
+    first: dict[str, str] = {}
+    for row in rows:
+        image = str(pathlib.PurePath(row.values["image"]))
+        if image in first:
+            raise DataError(f"{row.where}: {image!r} has a label at {first[image]} already; an image has one class")
+        first[image] = row.where
+    captions = [Caption(r.values["image"], r.values["label"], r.values.get("split"), r.where) for r in rows]
+    notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
+    source = captioned_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
+    names = {name: split.b.read(split.pick_b(np.arange(len(split)))) for name, split in source.splits.items()}
+    _, classes = number_classes([each for found in names.values() for each in found])
+    number = {each: k for k, each in enumerate(classes)}
+    splits = {
+        name: split.replace(label=np.array([number[each] for each in names[name]], np.int32))
+        for name, split in source.splits.items()
+    }
+    return dataclasses.replace(source, splits=splits, label_names=classes)

@@ -1,0 +1,25 @@
+"""Images with classes: the class is the text and the label, and an image has one."""
+
+import mock_data_sets as mock
+import numpy as np
+import pytest
+
+from alignment_jax import data
+from alignment_jax.core.errors import DataError
+
+
+def test_the_class_is_text_and_label(tmp_path):
+    source = data.load(mock.labelled(tmp_path))
+    assert source.label_names == ("even", "odd")
+    for split in source.splits.values():
+        names = split.b.read(np.arange(len(split)))
+        assert [source.label_names[k] for k in split.label] == names
+        assert names == ["even" if int(i.split("im")[1].split(".")[0]) % 2 == 0 else "odd" for i in split.ids]
+
+
+def test_an_image_has_one_class(tmp_path):
+    spec = mock.labelled(tmp_path)
+    with open(tmp_path / "labelled.csv", "a", encoding="utf-8") as file:
+        file.write("./pictures/im0.png,odd,train\n")
+    with pytest.raises(DataError, match=r"row 9 .*im0\.png.* row 1"):
+        data.load(spec)
