@@ -80,6 +80,8 @@ figure { margin: 0; min-width: 0; }
   caption { max-width: calc(100vw - 2rem); }
   .words table { font-size: .9rem; }
   .words tbody th { position: sticky; left: 0; background: var(--paper); max-width: 8rem; }
+  .words tbody tr + tr th { box-shadow: inset 0 1px var(--rule); }
+  thead th.number { min-width: 7.5rem; }
   .charts .wide picture { display: block; overflow-x: auto; }
   .charts .wide img { min-width: 40rem; }
   .facts tbody th { white-space: normal; overflow-wrap: anywhere; }
