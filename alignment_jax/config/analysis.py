@@ -157,7 +157,7 @@ def noises_of(
 
     def add(kind: str, side: str, disturbed: Callable[[float, int], Any]) -> None:
         def embed(strength: float, seed: int) -> np.ndarray:
-            return evaluator.side(variables, side, disturbed(strength, seed))
+            return evaluator.side(side, variables, disturbed(strength, seed))
 
         found.append(evals.Noise(kind, side, strengths[kind], embed))
 

@@ -66,7 +66,7 @@ def test_noise_leaves_the_other_side_alone(untrained):
     clean = evaluator(variables, built.experiment.evaluations["test"])
     scale = float(np.std(train.a.read(np.arange(len(train))), dtype=np.float64))
     noisy = evals.latent_noise(test.a.read(np.arange(len(test))), 1.0, 0, scale=scale)
-    a = evaluator.side(variables, "a", [(noisy, np.ones(len(noisy), bool))])
+    a = evaluator.side("a", variables, [(noisy, np.ones(len(noisy), bool))])
     expected = evals.recall(dataclasses.replace(clean, a=a))
     rows = analyse(built, variables, evaluator=evaluator)["stress"]
     row = next(row for row in rows if (row["side"], row["strength"]) == ("a", 1.0))
