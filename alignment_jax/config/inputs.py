@@ -92,6 +92,8 @@ def build_inputs(
             if not augments and size <= settings.cache_mib << 20:
                 return _as_array(column, by_kind["image"][1])
             return column.prepared(settings.image_size, memory_limit=settings.cache_mib << 20, factor=factor)
+        if isinstance(column, data.FrameColumn):
+            return column.prepared(settings.image_size, memory_limit=settings.cache_mib << 20, factor=factor)
         if column.kind == "text" and tokenizer is not None:
             return data.encode_texts(column, tokenizer, settings.max_length)
         return column

@@ -6,6 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alignment_jax.config.defaults import fusion_classifier
+
 ORDERS = {"vanilla": "shuffle"}
 
 
@@ -49,14 +51,31 @@ def bss_training(config: ConfigDict, *, method: str, learning_rate: float, epoch
     config.checkpoint.interval = "10 epochs"
 
 
+def sound_and_picture(config: ConfigDict, *, image_size: int, seconds: float) -> None:
+    """The inputs and encoders of the audio-visual sets: spectrograms and frames, a ResNet-18 for each.
+
+    Args:
+      config: changed in place.
+      image_size: side of a frame in pixels.
+      seconds: length of the recordings.
+    """
+    config.input.image_size = image_size
+    config.audio.update({"sample_rate": 16000, "seconds": seconds, "bands": 128})
+    encoder = {"name": "resnet18", "width": 64, "norm": "batch", "stem": "auto"}
+    config.model = fusion_classifier(encoder, dict(encoder))
+
+
 def run_briefly(config: ConfigDict) -> None:
-    """The `runlocal` variant of a classifier: small inputs, narrow encoders, a few steps."""
+    """The `runlocal` variant of a classifier: small inputs, small encoders of the same kind, a few steps."""
     config.input.image_size = 32
     config.audio.seconds = 1.0
     config.audio.bands = 32
     for side in ("encoder_a", "encoder_b", "encoder_c"):
         encoder = config.model.get(side)
-        if encoder is not None and "width" in encoder:
-            encoder.width = 8
+        if encoder is not None and encoder.name.startswith("resnet"):
+            # A residual network takes longer to compile for a CPU than all these steps do to run.
+            config.model[side] = ConfigDict({"name": "convnet", "widths": (8, 16), "norm": encoder.norm})
+        elif encoder is not None and "heads" in encoder:
+            encoder.update({"width": 4 * encoder.heads, "depth": 1})
     config.train.duration = "4 steps"
     config.eval.interval = "2 steps"

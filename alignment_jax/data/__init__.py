@@ -20,6 +20,7 @@ from alignment_jax.data.corruptions import (
     vocabulary,
 )
 from alignment_jax.data.describe import describe, format_description, problems
+from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.loader import TrainLoader, batch_rows, iterate_items
 from alignment_jax.data.mismatch import mismatch
 from alignment_jax.data.prompts import Prompts, load_prompts
@@ -41,6 +42,7 @@ __all__ = [
     "AudioColumn",
     "ClusterSizes",
     "Column",
+    "FrameColumn",
     "ImageColumn",
     "PairSource",
     "PairSplit",

@@ -7,7 +7,7 @@ import hashlib
 import math
 import pathlib
 import zlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,15 +105,6 @@ class AudioColumn:
         for i in range(len(self)):
             array[i] = transform(self.read(np.array([i]))[0])
         return ArrayColumn(array, kind="audio", name="audio")
-
-
-def audio_faults(column: AudioColumn) -> Iterator[tuple[int, str]]:
-    """`(index, message)` of every recording that cannot be decoded to its end."""
-    for index in range(len(column)):
-        try:
-            column.read(np.array([index]))
-        except DataError as error:
-            yield index, str(error)
 
 
 def log_mel(

@@ -58,6 +58,10 @@ class ArrayColumn:
         """Whether the items stay on disk until they are read, and must not be read all at once."""
         return isinstance(self.array, ShardedArray)
 
+    def view_counts(self, indices: np.ndarray) -> np.ndarray:
+        """int [k], the number of views of each item."""
+        return np.full(len(indices), self.num_views)
+
     def _rows(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(indices) if self.rows is None else self.rows[indices]
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.core.optional import require
-from alignment_jax.data.audio import AudioColumn, audio_faults
+from alignment_jax.data.audio import AudioColumn
 from alignment_jax.data.columns import ArrayColumn, ImageColumn
-from alignment_jax.data.sources.captioned import image_faults
+from alignment_jax.data.faults import faults
+from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.split import Column, PairSource, PairSplit, content_groups
 
 
@@ -50,10 +51,8 @@ def problems(source: PairSource) -> list[str]:
     lines = list(source.problems)
     for split in source.splits.values():
         for column in (split.a, split.b, split.c):
-            if isinstance(column, ImageColumn) and not column.verified:
-                lines += [message for _, message in image_faults(column)]
-            if isinstance(column, AudioColumn) and not column.verified:
-                lines += [message for _, message in audio_faults(column)]
+            if column is not None:
+                lines += [message for _, message in faults(column)]
     names = list(source.splits)
     groups = content_groups(*(source.splits[name].a for name in names))
     seen: dict[int, tuple[str, int]] = {}
@@ -121,7 +120,10 @@ def _column(column: Column) -> dict[str, Any]:
         out["views"] = column.num_views
         if np.issubdtype(column.array.dtype, np.floating):
             out |= _norms(column)
-    elif isinstance(column, ImageColumn):
+    elif isinstance(column, ImageColumn | FrameColumn):
+        if isinstance(column, FrameColumn):
+            out["frames"] = _range(column.count)
+            column = column.frames.take(column.first + column.count // 2)
         sizes, modes = _image_sizes(column)
         out["width"], out["height"] = _range(sizes[:, 0]), _range(sizes[:, 1])
         out["modes"] = dict(modes)

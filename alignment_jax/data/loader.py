@@ -14,6 +14,7 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.split import Column, PairSplit
 from alignment_jax.data.transforms import Transform
 
@@ -152,10 +153,10 @@ class TrainLoader:
         view_stream: int,
         augment_stream: int,
     ) -> np.ndarray:
-        if isinstance(column, ArrayColumn) and column.num_views > 1:
-            uniform = self._uniform(index, view_stream)
-            view = None if uniform is None else (uniform * column.num_views).astype(np.int64)
-            values: Any = column.read(items, view)
+        counts = column.view_counts(items) if isinstance(column, ArrayColumn | FrameColumn) else np.ones(1, int)
+        uniform = self._uniform(index, view_stream) if (counts > 1).any() else None
+        if uniform is not None and isinstance(column, ArrayColumn | FrameColumn):
+            values: Any = column.read(items, (uniform * counts).astype(np.int64))
         else:
             values = column.read(items)
         generators = (sample_generator(self._seed, self._epoch, int(i), augment_stream) for i in index)

@@ -91,11 +91,44 @@ def read_table(
     return rows, others
 
 
-def _records(path: pathlib.Path) -> Iterator[tuple[list[str], int]]:
+def read_rows(
+    path: pathlib.Path, names: Sequence[str], *, bad: BadSamples, tabs: bool = False, header: bool = False
+) -> list[Row]:
+    """All rows of a file whose columns are known by their place: CSV, or tab-separated without any quoting.
+
+    Args:
+      path: the file.
+      names: what to call the columns, in their order.
+      bad: told of rows with another number of fields; they are left out.
+      tabs: fields end with tabs, and quotes are ordinary characters.
+      header: the first record is one and is left out.
+
+    Raises:
+      DataError: the file has no rows or is not such a file.
+    """
+    rows, records = [], list(_records(path, tabs=tabs))[1 if header else 0 :]
+    if not records:
+        raise DataError(f"{path}: no rows")
+    for number, (fields, line) in enumerate(records, start=1):
+        where = f"{path}, row {number} (line {line})"
+        if len(fields) != len(names):
+            bad.add(f"{where}: {len(fields)} fields instead of {len(names)} ({', '.join(names)})")
+        else:
+            rows.append(Row({name: field.strip() for name, field in zip(names, fields, strict=True)}, where))
+    return rows
+
+
+def first_record(path: pathlib.Path, *, tabs: bool = False) -> list[str]:
+    """The fields of the first record, empty for an empty file."""
+    return [name.strip() for name in next(_records(path, tabs=tabs), ([], 0))[0]]
+
+
+def _records(path: pathlib.Path, *, tabs: bool = False) -> Iterator[tuple[list[str], int]]:
     """Records that are not blank lines, each with the line it begins on."""
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a caption may be longer than the module's 128 KiB
     # Not str.splitlines, which also splits at characters that a caption may hold (U+2028, U+0085, ...).
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    text = io.StringIO(read_text(path), newline="")
+    reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(text, strict=True)
     line = 1
     try:
         for fields in reader:
@@ -133,11 +166,7 @@ class Folder:
           DataError: the name is empty, leads out of the folder (by .., by an absolute path or by a link), or there is
             no such file.
         """
-        if not name or "\0" in name:
-            raise DataError(f"{where}: no file name" if not name else f"{where}: a NUL byte in the file name")
-        path = self._root / name
-        if not self._resolved(path).is_relative_to(self._real):
-            raise DataError(f"{where}: {name!r} leads out of the folder {self._root}")
+        path = self._inside(name, where)
         try:
             size = path.stat().st_size if path.is_file() else None
         except OSError as error:
@@ -146,6 +175,29 @@ class Folder:
             raise DataError(f"{where}: no such file: {path}")
         if size == 0:
             raise DataError(f"{where}: empty file: {path}")
+        return path
+
+    def find_folder(self, name: str, *, where: str) -> pathlib.Path:
+        """The path of an existing folder inside the folder; refuses what `find` refuses."""
+        path = self._inside(name, where)
+        if not path.is_dir():
+            raise DataError(f"{where}: no such folder: {path}")
+        return path
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file or a folder of this name; what leads out of the folder is not there."""
+        return (
+            "\0" not in name
+            and self._resolved(self._root / name).is_relative_to(self._real)
+            and (self._root / name).exists()
+        )
+
+    def _inside(self, name: str, where: str) -> pathlib.Path:
+        if not name or "\0" in name:
+            raise DataError(f"{where}: no file name" if not name else f"{where}: a NUL byte in the file name")
+        path = self._root / name
+        if not self._resolved(path).is_relative_to(self._real):
+            raise DataError(f"{where}: {name!r} leads out of the folder {self._root}")
         return path
 
     def _resolved(self, path: pathlib.Path) -> pathlib.Path:

@@ -21,7 +21,11 @@ DATA = {
     "flickr8k_raw": "synthetic:train=64,val=16,test=16,size=16",
     "flickr8k_frozen": "embeddings:{latents}",
     "av_digits_bss": "av:{recordings}",
-    "cremad_bss": "av:{recordings}",
+    "cremad_bss": "{cremad}",
+    "kinetics_sounds_bss": "{kinetics_sounds}",
+    "vggsound_bss": "{vggsound}",
+    "tweets_bss": "{sarcasm}",
+    "nvgesture_bss": "{nvgesture}",
     "epic_mir_mm_ts": "{epic}",
 }
 
@@ -101,6 +105,38 @@ def test_cremad_has_the_settings_of_the_paper():
         "staircase", "70 epochs", 32,
     )  # fmt: skip
     assert get_config("cremad_bss", "method=probabilistic").sampling.rescore_every == 1
+
+
+@pytest.mark.parametrize("image", ["vit", "convnet", "resnet18"])
+@pytest.mark.parametrize("text", ["transformer", "lstm"])
+def test_tweets_take_any_pair_of_encoders(image, text):
+    model = get_config("tweets_bss", f"image={image},text={text}").model
+    assert (model.encoder_a.name, model.encoder_b.name) == (image, text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "argument", "spec"),
+    [
+        ("tweets_bss", "text=lstm,image=convnet,method=curriculum", "twitter2015"),
+        ("nvgesture_bss", "inputs=frames,method=vanilla", "nvgesture, frames"),
+        ("epic_mir_mm_ts", "text=lstm,method=baseline", "epic"),
+    ],
+)
+def test_other_inputs_of_the_papers_sets_train(name, argument, spec, tmp_path, paper_sets):
+    train_two_steps(get_config(name, f"runlocal,{argument},data={paper_sets[spec]}"), tmp_path)
+
+
+def test_an_encoder_that_cannot_read_a_column_is_named(paper_sets):
+    config = get_config("tweets_bss", f"runlocal,data={paper_sets['twitter2015']}")
+    config.model.encoder_b.name = "convnet"
+    with pytest.raises(ConfigError, match=r"cannot read twitter2015:.* \(image and text\): .*use lstm or transformer"):
+        build(config)
+    config = get_config("nvgesture_bss", f"runlocal,inputs=frames,data={paper_sets['nvgesture']}")
+    with pytest.raises(ConfigError, match=r"\(embedding, embedding and embedding\): .*mlp for feature vectors"):
+        build(config)
+    with pytest.raises(ConfigError, match="inputs='video': expected one of features, frames"):
+        get_config("nvgesture_bss", "inputs=video")
 
 
 @pytest.mark.parametrize("image", ["vit", "convnet", "resnet18"])

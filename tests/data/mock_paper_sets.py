@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import pickle
+import wave
 from collections.abc import Callable
 
 import mock_data_sets as mock
@@ -78,6 +79,148 @@ def epic(folder: pathlib.Path, *, train: int = 20, test: int = 5, matrix: bool =
     return f"epic:{folder},features=RGB+Flow"
 
 
+def recording(path: pathlib.Path, number: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = 8000 * np.sin(np.arange(800) * (number + 3) / 20)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(tone.astype("<i2").tobytes())
+
+
+def frames(folder: pathlib.Path, number: int, count: int = 3, first: int = 1) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(first, first + count):
+        mock.picture(100 * number + k).save(folder / f"{k:05d}.jpg")
+
+
+EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+
+
+def cremad(folder: pathlib.Path, *, lists: bool = True) -> str:
+    names = [f"10{i:02d}_DFA_{EMOTIONS[i % 6]}_XX" for i in range(18)]
+    for i, name in enumerate(names):
+        recording(folder / "AudioWAV" / f"{name}.wav", i)
+        frames(folder / "Image-01-FPS" / name, i)
+    if lists:
+        rows = [[name, name.split("_")[2]] for name in names]
+        mock.write_csv(folder / "train.csv", rows[:12])
+        mock.write_csv(folder / "test.csv", rows[12:])
+    return f"cremad:{folder}"
+
+
+def cremad_without_lists(folder: pathlib.Path) -> str:
+    return cremad(folder, lists=False)
+
+
+def kinetics_sounds(folder: pathlib.Path, *, header: bool = True) -> str:
+    notes = folder / "annotations"
+    notes.mkdir(parents=True, exist_ok=True)
+    for split, count in (("train", 12), ("test", 4)):
+        rows = []
+        for i in range(count):
+            name, label = f"-{split}_7TV{i}", ("blowing nose", "bowling", "chopping wood")[i % 3]
+            recording(folder / f"{split}_wav" / f"{name}.wav", i + 20 * (split == "test"))
+            frames(folder / f"{split}_img" / "Image-01-FPS" / name, i + 20 * (split == "test"), 4)
+            rows.append([label, name, "10", "20", split] if header else [name, "10", str(i % 3)])
+        if header:
+            mock.write_csv(notes / f"{split}.csv", [["label", "youtube_id", "time_start", "time_end", "split"], *rows])
+        else:
+            mock.write_csv(folder / f"my_{split}.txt", rows)
+    return f"kinetics_sounds:{folder}"
+
+
+def kinetics_sounds_lists(folder: pathlib.Path) -> str:
+    return kinetics_sounds(folder, header=False)
+
+
+def vggsound(folder: pathlib.Path) -> str:
+    rows, spellings = [], ("{}_{:06d}", "{}_{}", "{}_{}000_40000")
+    for i in range(16):
+        name, label = f"--0PQM4-h{i}g", ("waterfall burbling", "people eating, noisily", "dog barking")[i % 3]
+        stem = spellings[i % 3].format(name, 30)
+        recording(folder / "AudioWAV" / f"{stem}.wav", i)
+        frames(folder / "Image-01-FPS" / (f"{stem}.mp4" if i == 5 else stem), i, 4)
+        rows.append([name, "30", label, "test" if i >= 12 else "train"])
+    mock.write_csv(folder / "vggsound.csv", rows)
+    return f"vggsound:{folder}"
+
+
+def twitter2015(folder: pathlib.Path) -> str:
+    (folder / "twitter2015_images").mkdir(parents=True)
+    header = ["index", "#1 Label", "#2 ImageID", "#3 String", "#3 String"]
+    first = 0
+    for word, count in (("train", 12), ("dev", 4), ("test", 4)):
+        rows = []
+        for i in range(first, first + count):
+            image = f"{i // 2}_{word}.jpg"  # two targets of each tweet
+            mock.picture(i // 2).save(folder / "twitter2015_images" / image)
+            row = [str(i % 3), image, f'RT @ user : " $T$ in \u201ctown {i // 2}', ("Lady Gaga", "Tokyo")[i % 2]]
+            rows.append(row if word == "test" else [str(i + 1), *row])
+        lines = [["index", "#1 ImageID", "#2 String", "#2 String"] if word == "test" else header, *rows]
+        (folder / f"{word}.tsv").write_text("".join("\t".join(line) + "\n" for line in lines), encoding="utf-8")
+        first += count
+    return f"twitter2015:{folder}"
+
+
+def sarcasm(folder: pathlib.Path) -> str:
+    (folder / "text").mkdir(parents=True)
+    (folder / "dataset_image").mkdir()
+    first = 0
+    for name, count in (("train.txt", 12), ("valid2.txt", 4), ("test2.txt", 4)):
+        lines = []
+        for i in range(first, first + count):
+            text = f'whew ... that \'s "extra" <num> miles today # fun emoji_{i}'
+            labels = [i % 2] if name == "train.txt" else [1 - i % 2, i % 2]
+            lines.append(repr([str(9 * 10**17 + i), text, *labels]))
+            mock.picture(i).save(folder / "dataset_image" / f"{9 * 10**17 + i}.jpg")
+        lines.append(repr(["123", "what a joke , no picture here", *labels]))
+        (folder / "text" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        first += count
+    return f"sarcasm:{folder}"
+
+
+SENSORS = ("sk_color", "sk_flow", "sk_depth")
+
+
+def nvgesture(folder: pathlib.Path, *, features: bool = True) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 4)):
+        lines = []
+        for i in range(count):
+            label = i % 4 + 1
+            place = folder / "Video_data" / f"class_{label:02d}" / f"subject{i}_r{split == 'test':d}"
+            place.mkdir(parents=True)
+            for k, sensor in enumerate(SENSORS):
+                if features:
+                    np.save(
+                        place / f"{sensor}.npy", (label * np.eye(6)[k] + rng.normal(size=(5, 6))).astype(np.float32)
+                    )
+                else:
+                    shown = f"{sensor}_all" if sensor == "sk_color" else sensor
+                    frames(place / shown, 10 * i + k + 500 * (split == "test"), 6)
+            path = place.relative_to(folder).as_posix()
+            lines.append(f"path:./{path} depth:sk_depth:2:5 color:sk_color:3:6 duo_left:duo_left:1:9 label:{label}")
+        (folder / f"nvgesture_{split}_correct_cvpr2016_v2.lst").write_text("\n".join(lines) + "\n")
+    return f"nvgesture:{folder}"
+
+
+def nvgesture_frames(folder: pathlib.Path) -> str:
+    return nvgesture(folder, features=False)
+
+
+# A new source adds a row; its name begins with the source's.
 MOCKS: dict[str, Mock] = {
     "epic": Mock(epic, ("embedding", "text"), {"train": 20, "test": 5}, 3),
+    "cremad": Mock(cremad, ("audio", "image"), {"train": 12, "test": 6}, 6),
+    "cremad without lists": Mock(cremad_without_lists, ("audio", "image"), {"all": 18}, 6),
+    "kinetics_sounds": Mock(kinetics_sounds, ("audio", "image"), {"train": 12, "test": 4}, 3),
+    "kinetics_sounds, the other lists": Mock(kinetics_sounds_lists, ("audio", "image"), {"train": 12, "test": 4}, 3),
+    "vggsound": Mock(vggsound, ("audio", "image"), {"train": 12, "test": 4}, 3),
+    "twitter2015": Mock(twitter2015, ("image", "text"), {"train": 12, "val": 4, "test": 4}, 3),
+    "sarcasm": Mock(sarcasm, ("image", "text"), {"train": 12, "val": 4, "test": 4}, 2),
+    "nvgesture": Mock(nvgesture, ("embedding",) * 3, {"train": 12, "test": 4}, 4),
+    "nvgesture, frames": Mock(nvgesture_frames, ("image",) * 3, {"train": 12, "test": 4}, 4),
 }

@@ -29,6 +29,12 @@ SOURCES: dict[str, SourceEntry] = {
     "labelled": SourceEntry(_HERE + "labelled", "labelled:FILE.csv"),
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
     "epic": SourceEntry(_HERE + "epic", "epic:DIR[,features=RGB+Flow][,count=noun]"),
+    "cremad": SourceEntry(_HERE + "cremad", "cremad:DIR"),
+    "kinetics_sounds": SourceEntry(_HERE + "kinetics_sounds", "kinetics_sounds:DIR"),
+    "vggsound": SourceEntry(_HERE + "vggsound", "vggsound:DIR"),
+    "twitter2015": SourceEntry(_HERE + "twitter2015", "twitter2015:DIR"),
+    "sarcasm": SourceEntry(_HERE + "sarcasm", "sarcasm:DIR"),
+    "nvgesture": SourceEntry(_HERE + "nvgesture", "nvgesture:DIR"),
 }
 
 __all__ = ["SOURCES", "SourceEntry"]

@@ -12,6 +12,7 @@ import numpy as np
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ImageColumn, TextColumn
+from alignment_jax.data.faults import faults
 from alignment_jax.data.split import PairSource, PairSplit, canonical_split, split_by_name
 from alignment_jax.data.tables import Folder
 
@@ -73,11 +74,11 @@ def captioned_source(
     usable = {image: entry for image, entry in images.items() if entry is not None and entry.captions}
     column = ImageColumn(tuple(e.path for e in usable.values()), tuple(e.where for e in usable.values()))
     if bad.skip:
-        faults = dict(image_faults(column))
-        for line in faults.values():
+        found = dict(faults(column))
+        for line in found.values():
             bad.add(line)
-        good = [i for i in range(len(column)) if i not in faults]
-        usable = {image: entry for i, (image, entry) in enumerate(usable.items()) if i not in faults}
+        good = [i for i in range(len(column)) if i not in found]
+        usable = {image: entry for i, (image, entry) in enumerate(usable.items()) if i not in found}
         column = dataclasses.replace(column.take(np.array(good, np.int64)), verified=True)
     problems = bad.settle()
     if not usable:
@@ -97,14 +98,3 @@ def captioned_source(
     names = None if entries[0].split is None else [e.split or "" for e in entries]
     splits, has_splits = split_by_name(whole, names)
     return PairSource(name, name, splits, has_splits, problems, tuple(notes))
-
-
-def image_faults(column: ImageColumn) -> Iterable[tuple[int, str]]:
-    """`(index, message)` of every image that cannot be decoded to its end."""
-    # One pixel: a JPEG is still decoded whole, but reduced on the way.
-    small = dataclasses.replace(column, shorter_side=1, cache=None)
-    for index in range(len(small)):
-        try:
-            small.read(np.array([index]))
-        except DataError as error:
-            yield index, str(error)

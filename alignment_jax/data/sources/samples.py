@@ -1,0 +1,134 @@
+"""What every data set of labelled samples of several modalities shares: rows of files and texts become a source."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.audio import AudioColumn
+from alignment_jax.data.classes import number_classes
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
+from alignment_jax.data.faults import faults
+from alignment_jax.data.frames import FrameColumn
+from alignment_jax.data.split import Column, PairSource, PairSplit, canonical_split, split_by_name
+
+RowT = TypeVar("RowT")
+
+
+class Sample(NamedTuple):
+    """One sample: its name, class, split (None: no such information), a part for each modality, file and row."""
+
+    name: str
+    label: str
+    split: str | None
+    parts: tuple[Any, ...]
+    where: str
+
+
+# kind of a part -> its column: a path to a recording or an image, paths of the frames of a clip, a text, a vector.
+_COLUMNS: dict[str, Callable[[Sequence[Any], Sequence[str], bool], Column]] = {
+    "audio": lambda parts, where, verified: AudioColumn(tuple(parts), tuple(where), verified),
+    "image": lambda parts, where, verified: ImageColumn(tuple(parts), tuple(where), verified=verified),
+    "frames": lambda parts, where, verified: FrameColumn.of(parts, where, verified=verified),
+    "text": lambda parts, where, verified: TextColumn(tuple(parts), tuple(where)),
+    "features": lambda parts, where, verified: _stacked(parts, where),
+}
+
+
+def _stacked(parts: Sequence[np.ndarray], where: Sequence[str]) -> ArrayColumn:
+    for part, row in zip(parts, where, strict=True):
+        if part.shape != parts[0].shape:
+            raise DataError(f"{row}: features of {len(part)} numbers, but {len(parts[0])} in {where[0]}")
+    return ArrayColumn(np.stack(parts), name=f"features from {where[0]}")
+
+
+def labelled_source(
+    rows: Iterable[RowT],
+    make: Callable[[RowT], Sample],
+    *,
+    kinds: Sequence[str],
+    modalities: Sequence[str],
+    name: str,
+    where: pathlib.Path,
+    bad: BadSamples,
+    notes: Sequence[str] = (),
+    hints: Mapping[str, Any] | None = None,
+) -> PairSource:
+    """Makes a sample of every row, checks them and makes the splits.
+
+    Args:
+      rows: in the order of the data set.
+      make: row -> its sample; raises DataError for a row that is unusable.
+      kinds: of a sample's parts, two or three: "audio", "image", "frames", "text" or "features".
+      modalities: what the parts are called.
+      name: of the source.
+      where: the file or folder, for messages.
+      bad: collects what is wrong; with skipping, every file is decoded once here.
+      notes, hints: of the source.
+
+    Raises:
+      DataError: a bad sample that may not be skipped, or nothing usable is left.
+    """
+    samples = _collect(rows, make, bad)
+    columns = _columns(samples, kinds, verified=False) if samples else []
+    if bad.skip and samples:
+        found = {index: line for column in columns for index, line in faults(column)}
+        for line in found.values():
+            bad.add(line)
+        samples = [sample for index, sample in enumerate(samples) if index not in found]
+        columns = _columns(samples, kinds, verified=True) if samples else []
+    problems = bad.settle()
+    if not samples:
+        raise DataError(f"{where}: no usable sample" + (f"; first: {problems[0]}" if problems else ""))
+    label, names = number_classes([sample.label for sample in samples])
+    whole = PairSplit(
+        a=columns[0],
+        b=columns[1],
+        c=columns[2] if len(columns) > 2 else None,
+        b_to_a=np.arange(len(samples), dtype=np.int32),
+        ids=np.array([sample.name for sample in samples]),
+        label=label,
+    )
+    listed = None if samples[0].split is None else [str(sample.split) for sample in samples]
+    splits, has_splits = split_by_name(whole, listed)
+    return PairSource(
+        name,
+        name,
+        splits,
+        has_splits,
+        problems,
+        tuple(notes),
+        label_names=names,
+        hints=dict(hints or {}),
+        modalities=tuple(modalities),
+    )
+
+
+def _collect(rows: Iterable[RowT], make: Callable[[RowT], Sample], bad: BadSamples) -> list[Sample]:
+    samples: list[Sample] = []
+    seen: dict[str, str] = {}
+    for row in rows:
+        try:
+            sample = make(row)
+            if not sample.label:
+                raise DataError(f"{sample.where}: no label")
+            split = None if sample.split is None else canonical_split(sample.split)
+            if sample.split is not None and split is None:
+                raise DataError(f"{sample.where}: unknown split {sample.split!r}; known: train, val, test")
+            if sample.name in seen:
+                raise DataError(f"{sample.where}: {sample.name!r} stands in {seen[sample.name]} already")
+            seen[sample.name] = sample.where
+            samples.append(sample._replace(split=split))
+        except DataError as error:
+            bad.add(str(error))
+    return samples
+
+
+def _columns(samples: Sequence[Sample], kinds: Sequence[str], *, verified: bool) -> list[Column]:
+    where = [sample.where for sample in samples]
+    return [_COLUMNS[kind]([sample.parts[k] for sample in samples], where, verified) for k, kind in enumerate(kinds)]

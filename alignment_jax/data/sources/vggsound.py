@@ -1,0 +1,39 @@
+"""`vggsound:DIR`: VGGSound, 309 classes of sounds whose source is in the picture.
+
+vggsound.csv                                youtube_id,start_seconds,label,split without header, as published
+AudioWAV/ID_000030.wav                      also ID_30.wav and ID_30000_40000.wav
+Image-01-FPS/ID_000030/*.jpg                frames of each clip, under the same name
+"""
+
+from __future__ import annotations
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.sources.clips import KINDS, MODALITIES, clip_parts, existing_folder, find_list
+from alignment_jax.data.sources.samples import Sample, labelled_source
+from alignment_jax.data.split import PairSource
+from alignment_jax.data.tables import Folder, Row, read_rows
+
+
+def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
+    """Opens a folder of VGGSound, laid out as the module says: a is the recording, b a frame of the clip.
+
+    Arguments and errors are those of `data.load`.
+    """
+    root = existing_folder(argument)
+    folder, bad = Folder(root), BadSamples(on_bad_sample)
+    path = find_list(root, "vggsound.csv")
+    if path is None:
+        raise DataError(f"{root}: no vggsound.csv, neither there nor in annotations/")
+    rows = read_rows(path, ("youtube_id", "start", "label", "split"), bad=bad)
+
+    def sample(row: Row) -> Sample:
+        name, start = row.values["youtube_id"], row.values["start"]
+        if not start.isdigit():
+            raise DataError(f"{row.where}: the start must be whole seconds, found {start!r}")
+        second = int(start)
+        stems = [f"{name}_{second:06d}", f"{name}_{second}", f"{name}_{second}000_{second + 10}000"]
+        parts = clip_parts(folder, stems, where=row.where)
+        return Sample(stems[0], row.values["label"], row.values["split"], parts, row.where)
+
+    return labelled_source(rows, sample, kinds=KINDS, modalities=MODALITIES, name="vggsound", where=root, bad=bad)

@@ -1,0 +1,32 @@
+"""BSS on NVGesture with the paper's settings: 25 gestures from colour, optical flow and depth.
+
+    alignment-jax train --config configs/nvgesture_bss.py:data=nvgesture:DIR,method=curriculum --workdir runs/nvgesture
+
+The authors' encoders are I3D networks on 64 frames at once; none is here. inputs=features reads a vector for each
+modality (from such a network, say), inputs=frames a single frame, which shows little of a movement. Further
+arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
+"""
+
+from alignment_jax import config
+
+ENCODERS = {
+    "features": {"name": "mlp", "widths": (512,), "dropout": 0.3},
+    "frames": {"name": "resnet18", "width": 64, "norm": "group", "stem": "auto"},
+}
+
+
+def get_config(arg=None):
+    arg = config.parse_arg(arg, method="probabilistic", scores="fresh", inputs="features")
+    c = config.default()
+    c.name = f"NVGesture, {arg.method}"
+    c.data = "nvgesture:nvGesture"
+    c.input.image_size = 224
+    if arg.inputs not in ENCODERS:
+        raise config.ConfigError(f"config argument inputs={arg.inputs!r}: expected one of {', '.join(ENCODERS)}")
+    c.model = config.fusion_classifier(*(dict(ENCODERS[arg.inputs]) for _ in range(3)))
+    config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.01, epochs=120)
+    if arg.runlocal:
+        config.run_briefly(c)
+    if arg.data:
+        c.data = arg.data
+    return c

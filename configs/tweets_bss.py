@@ -1,0 +1,28 @@
+"""BSS on tweets with a picture, Twitter2015 (three sentiments) or the multimodal sarcasm set (two classes).
+
+    alignment-jax train --config configs/tweets_bss.py:data=twitter2015:DIR,method=curriculum --workdir runs/twitter
+    alignment-jax train --config configs/tweets_bss.py:data=sarcasm:DIR,method=curriculum --workdir runs/sarcasm
+
+The authors fine-tune BERT beside a ResNet; here both encoders start from nothing, so accuracies are lower than theirs.
+Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, text=transformer|lstm,
+image=resnet18|convnet|vit.
+"""
+
+from alignment_jax import config
+
+
+def get_config(arg=None):
+    arg = config.parse_arg(arg, method="probabilistic", scores="fresh", text="transformer", image="resnet18")
+    c = config.default()
+    c.name = f"Tweets with pictures, {arg.method}"
+    c.data = "twitter2015:twitter2015"
+    c.input.image_size = 224
+    c.input.max_length = 48
+    towers = config.two_tower(arg.image, arg.text)
+    c.model = config.fusion_classifier(towers.encoder_a.to_dict(), towers.encoder_b.to_dict())
+    config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.001, epochs=100)
+    if arg.runlocal:
+        config.run_briefly(c)
+    if arg.data:
+        c.data = arg.data
+    return c

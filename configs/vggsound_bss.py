@@ -1,0 +1,24 @@
+"""BSS on VGGSound with the paper's settings: 309 sounds from sound and picture.
+
+    alignment-jax train --config configs/vggsound_bss.py:data=vggsound:DIR,method=probabilistic --workdir runs/vggsound
+
+Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled (the set is large: measuring
+it before every epoch costs about a third of the training, recycled scores cost nothing).
+"""
+
+from alignment_jax import config
+
+
+def get_config(arg=None):
+    arg = config.parse_arg(arg, method="probabilistic", scores="fresh")
+    c = config.default()
+    c.name = f"VGGSound, {arg.method}"
+    c.data = "vggsound:VGGSound"
+    config.sound_and_picture(c, image_size=384, seconds=10.0)
+    config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.01, epochs=100)
+    c.input.batch_size = 16
+    if arg.runlocal:
+        config.run_briefly(c)
+    if arg.data:
+        c.data = arg.data
+    return c
