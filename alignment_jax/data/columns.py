@@ -8,11 +8,15 @@ import math
 import pathlib
 import threading
 from collections.abc import Hashable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.shards import ShardedArray
+from alignment_jax.data.tars import FileSlice
+
+ImageFile: TypeAlias = pathlib.Path | FileSlice
 
 
 def _digest(data: bytes | memoryview) -> bytes:
@@ -138,17 +142,17 @@ class ImageCache:
 
 @dataclasses.dataclass(frozen=True)
 class ImageColumn:
-    """Images: files that are decoded when read, or uint8 arrays in memory.
+    """Images: files (also inside archives) that are decoded when read, or uint8 arrays in memory.
 
     Attributes:
-      items: each a path or a uint8 array [H, W, 3].
+      items: each a path, a part of an archive, or a uint8 array [H, W, 3].
       origins: where each comes from (manifest and row), for messages.
       shorter_side: if set, images whose shorter side is larger are reduced to it when they are decoded.
       cache: keeps decoded images, or None.
       verified: every file has been decoded once without an error.
     """
 
-    items: Sequence[pathlib.Path | np.ndarray]
+    items: Sequence[ImageFile | np.ndarray]
     origins: Sequence[str] | None = None
     shorter_side: int | None = None
     cache: ImageCache | None = None
@@ -169,10 +173,10 @@ class ImageColumn:
         from alignment_jax.data.transforms import decode_image, shrink
 
         item = self.items[index]
-        key: object = str(item) if isinstance(item, pathlib.Path) else id(item)
+        key: object = id(item) if isinstance(item, np.ndarray) else str(item)
         image = None if self.cache is None else self.cache.get(key)
         if image is None:
-            if isinstance(item, pathlib.Path):
+            if not isinstance(item, np.ndarray):
                 image = decode_image(item, shorter_side=self.shorter_side, where=self.describe(index))
             elif self.shorter_side is not None and min(item.shape[:2]) > self.shorter_side:
                 image = shrink(item, self.shorter_side)
@@ -206,12 +210,14 @@ class ImageColumn:
 
     def describe(self, index: int) -> str:
         item = self.items[index]
-        parts = [str(item)] if isinstance(item, pathlib.Path) else []
+        parts = [] if isinstance(item, np.ndarray) else [str(item)]
         parts += [] if self.origins is None else [self.origins[index]]
         return " from ".join(parts) or f"image {index}"
 
     def identity(self, index: int, *, exact: bool) -> Hashable:
         item = self.items[index]
-        if isinstance(item, pathlib.Path):
-            return _digest(item.read_bytes()) if exact else item.stat().st_size
-        return _digest(np.ascontiguousarray(item).data)
+        if isinstance(item, np.ndarray):
+            return _digest(np.ascontiguousarray(item).data)
+        if exact:
+            return _digest(item.read_bytes())
+        return item.size if isinstance(item, FileSlice) else item.stat().st_size

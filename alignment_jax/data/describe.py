@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections import Counter
 from typing import Any
 
@@ -163,7 +164,8 @@ def _image_sizes(column: ImageColumn) -> tuple[np.ndarray, Counter[str]]:
             modes["RGB"] += 1
             continue
         try:
-            with require("PIL.Image", extra="train", purpose="read images").open(item) as image:
+            opened = item if isinstance(item, pathlib.Path) else item.open()
+            with require("PIL.Image", extra="train", purpose="read images").open(opened) as image:
                 sizes.append(image.size)
                 modes[image.mode] += 1
         except (OSError, SyntaxError, ValueError):

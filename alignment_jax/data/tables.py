@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import json
 import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
@@ -42,6 +43,20 @@ def read_text(path: pathlib.Path) -> str:
 def read_lines(path: pathlib.Path) -> list[str]:
     """The lines of a UTF-8 text file, whatever their ends; at least one."""
     return [line.rstrip() for line in io.StringIO(read_text(path), newline=None).read().split("\n")]
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+      DataError: it is missing or not JSON; the message says in which line.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: nested too deeply to be a data set") from error
 
 
 def read_table(

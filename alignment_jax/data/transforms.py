@@ -14,6 +14,7 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
+from alignment_jax.data.tars import FileSlice
 
 # What a loader applies to each item that it reads: (item, generator) -> array of a fixed shape.
 Transform: TypeAlias = Callable[[Any, np.random.Generator], np.ndarray]
@@ -23,11 +24,13 @@ def _pil() -> Any:
     return require("PIL.Image", extra="train", purpose="read and resize images")
 
 
-def decode_image(path: pathlib.Path, *, shorter_side: int | None = None, where: str | None = None) -> np.ndarray:
+def decode_image(
+    path: pathlib.Path | FileSlice, *, shorter_side: int | None = None, where: str | None = None
+) -> np.ndarray:
     """Reads an image file: first frame, upright by its EXIF tag, transparency over white, three 8-bit channels.
 
     Args:
-      path: the file.
+      path: the file, which may lie inside an archive.
       shorter_side: if set, an image whose shorter side is larger is reduced to it; a JPEG is then decoded at a fraction
         of its size, which is several times faster.
       where: what to call the file in messages; default the path.
@@ -41,7 +44,7 @@ def decode_image(path: pathlib.Path, *, shorter_side: int | None = None, where: 
     image_module = _pil()
     exif_transpose = require("PIL.ImageOps", extra="train", purpose="read images").exif_transpose
     try:
-        with image_module.open(path) as image:
+        with image_module.open(path if isinstance(path, pathlib.Path) else path.open()) as image:
             if shorter_side is not None:
                 # Twice the size wanted, so that the last reduction still averages.
                 scale = 2 * shorter_side / max(1, min(image.size))
@@ -52,7 +55,7 @@ def decode_image(path: pathlib.Path, *, shorter_side: int | None = None, where: 
             array = np.asarray(_rgb(upright if upright is not None else image))
     # A damaged file makes the decoders raise almost anything (OSError, SyntaxError, ValueError, struct.error, ...).
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).partition("<_io.")[0].split()) or type(error).__name__
         raise DataError(f"{where or path}: not a readable image ({reason})") from error
     return array if shorter_side is None else shrink(array, shorter_side)
 

@@ -1,8 +1,11 @@
 """Small data sets written to a folder, one function for each layout; each returns the SPEC that opens it."""
 
 import csv
+import io
 import json
 import pathlib
+import tarfile
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -86,6 +89,105 @@ def karpathy(folder: pathlib.Path) -> str:
     return f"karpathy:{folder}"
 
 
+def karpathy_flickr30k(folder: pathlib.Path) -> str:
+    """As dataset_flickr30k.json is: no filepath, sentences with tokens beside the raw text."""
+    names = pictures(folder / "flickr30k-images")
+    images = [
+        {
+            "sentids": [CAPTIONS * i + k for k in range(CAPTIONS)],
+            "imgid": i,
+            "sentences": [
+                {"tokens": caption(i, k).split(), "raw": caption(i, k), "imgid": i, "sentid": CAPTIONS * i + k}
+                for k in range(CAPTIONS)
+            ],
+            "split": split_of(i),
+            "filename": name,
+        }
+        for i, name in enumerate(names)
+    ]
+    (folder / "dataset_flickr30k.json").write_text(json.dumps({"images": images, "dataset": "flickr30k"}))
+    return f"karpathy:{folder}"
+
+
+def karpathy_coco(folder: pathlib.Path) -> str:
+    """As dataset_coco.json is: two folders of images, "restval" beside the three splits."""
+    images = []
+    for part, numbers in (("train2014", (0, 1, 4, 5)), ("val2014", (2, 3, 6, 7))):
+        (folder / part).mkdir()
+        for i in numbers:
+            picture(i).save(folder / part / f"im{i}.png")
+            split = "restval" if i == 6 else split_of(i)
+            sentences = [{"raw": caption(i, k)} for k in range(CAPTIONS)]
+            images.append({"filepath": part, "filename": f"im{i}.png", "split": split, "sentences": sentences})
+    (folder / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+    return f"karpathy:{folder}"
+
+
+def add_to_tar(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def encoded(number: int) -> bytes:
+    out = io.BytesIO()
+    picture(number).save(out, "PNG")
+    return out.getvalue()
+
+
+def shards(folder: pathlib.Path, pattern: str = "cc3m-{}-{:04d}.tar") -> str:
+    """As img2dataset writes them: picture, text and what is known of it under one key."""
+    for i, split in enumerate(("train", "validation")):
+        with tarfile.open(folder / pattern.format(split, i), "w") as archive:
+            for number in range(4 * i, 4 * i + 4):
+                key = f"0000{i}000{number}"
+                text = caption(number, 0)
+                add_to_tar(archive, f"{key}.png", encoded(number))
+                if number % 2:
+                    add_to_tar(archive, f"{key}.txt", text.encode())
+                add_to_tar(archive, f"{key}.json", json.dumps({"caption": text, "status": "success"}).encode())
+    return f"webdataset:{folder}"
+
+
+def conceptual_captions(folder: pathlib.Path) -> str:
+    """The published lists, and the pictures as the usual script stores them; half of the web is gone."""
+    for table, place, first in (
+        ("Train_GCC-training.tsv", "training", 0),
+        ("Validation_GCC-1.1.0-Validation.tsv", "validation", 8),
+    ):
+        (folder / place).mkdir()
+        lines = []
+        for row in range(8):
+            url, text = f"http://example.org/{first + row}.jpg?size=1&x=\u00fc", caption(first + row, 0)
+            lines.append(f"{text}\t{url}")
+            code = zlib.crc32(url.encode())
+            if row % 2 == 0:
+                (folder / place / (f"{row}_{code}" if row % 4 else f"{code}.jpg")).write_bytes(encoded(first + row))
+        (folder / table).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f"cc3m:{folder}"
+
+
+def coco(folder: pathlib.Path) -> str:
+    """The official files: two JSON files, two folders; the official validation set is the test set here."""
+    (folder / "annotations").mkdir()
+    for part, numbers in (("train", range(6)), ("val", range(6, 8))):
+        (folder / f"{part}2017").mkdir()
+        for i in numbers:
+            picture(i).save(folder / f"{part}2017" / f"im{i}.png")
+        content = {
+            "info": {"year": 2017},
+            "licenses": [],
+            "images": [{"license": 3, "file_name": f"im{i}.png", "height": 16, "id": 1000 + i} for i in numbers],
+            "annotations": [
+                {"image_id": 1000 + i, "id": 10 * i + k, "caption": caption(i, k) + "\n"}
+                for k in range(CAPTIONS)
+                for i in numbers
+            ],
+        }
+        (folder / "annotations" / f"captions_{part}2017.json").write_text(json.dumps(content))
+    return f"coco:{folder}"
+
+
 def pairs(folder: pathlib.Path) -> str:
     names = pictures(folder / "pictures")
     rows = [[f"pictures/{n}", caption(i, k), split_of(i)] for i, n in enumerate(names) for k in range(CAPTIONS)]
@@ -148,6 +250,8 @@ MOCKS = {
     "flickr30k archive": (flickr30k, ("image", "text"), False),
     "flickr authors' archive": (flickr_authors, ("image", "text"), True),
     "karpathy": (karpathy, ("image", "text"), True),
+    "karpathy, flickr30k": (karpathy_flickr30k, ("image", "text"), True),
+    "karpathy, coco": (karpathy_coco, ("image", "text"), True),
     "pairs": (pairs, ("image", "text"), True),
     "embeddings": (embeddings, ("embedding", "embedding"), True),
     "embeddings in shards": (embeddings_folder, ("embedding", "embedding"), True),

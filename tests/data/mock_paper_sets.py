@@ -214,6 +214,9 @@ def nvgesture_frames(folder: pathlib.Path) -> str:
 # A new source adds a row; its name begins with the source's.
 MOCKS: dict[str, Mock] = {
     "epic": Mock(epic, ("embedding", "text"), {"train": 20, "test": 5}, 3),
+    "coco": Mock(mock.coco, ("image", "text"), {"train": 6, "test": 2}),
+    "cc3m": Mock(mock.conceptual_captions, ("image", "text"), {"train": 4, "val": 4}),
+    "webdataset": Mock(mock.shards, ("image", "text"), {"train": 4, "val": 4}),
     "cremad": Mock(cremad, ("audio", "image"), {"train": 12, "test": 6}, 6),
     "cremad without lists": Mock(cremad_without_lists, ("audio", "image"), {"all": 18}, 6),
     "kinetics_sounds": Mock(kinetics_sounds, ("audio", "image"), {"train": 12, "test": 4}, 3),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
-from alignment_jax.data.columns import ImageColumn, TextColumn
+from alignment_jax.data.columns import ImageColumn, ImageFile, TextColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.split import PairSource, PairSplit, canonical_split, split_by_name
 from alignment_jax.data.tables import Folder
@@ -28,14 +28,20 @@ class Caption(NamedTuple):
 
 @dataclasses.dataclass
 class _Image:
-    path: pathlib.Path
+    path: ImageFile
     split: str | None
     where: str
     captions: list[tuple[str, str]]
 
 
 def captioned_source(
-    captions: Iterable[Caption], *, root: pathlib.Path, name: str, bad: BadSamples, notes: Iterable[str] = ()
+    captions: Iterable[Caption],
+    *,
+    root: pathlib.Path,
+    name: str,
+    bad: BadSamples,
+    notes: Iterable[str] = (),
+    find: Callable[..., ImageFile] | None = None,
 ) -> PairSource:
     """Groups captions by image, checks every file and makes the splits.
 
@@ -45,16 +51,17 @@ def captioned_source(
       name: what to call the data set in messages.
       bad: collects what is wrong; with skipping, images are decoded once here.
       notes: lines for `PairSource.notes`.
+      find: (image name, where=file and row) -> the image; by default a file in the folder.
 
     Raises:
       DataError: a bad sample that may not be skipped, or nothing usable is left.
     """
-    folder = Folder(root)
+    find = Folder(root).find if find is None else find
     images: dict[str, _Image | None] = {}
     for image, text, split, where in captions:
         if image not in images:
             try:
-                path, known = folder.find(image, where=where), None
+                path, known = find(image, where=where), None
                 if split is not None and (known := canonical_split(split)) is None:
                     raise DataError(f"{where}: unknown split {split!r}; known: train, val, test")
                 images[image] = _Image(path, known, where, [])

@@ -6,7 +6,6 @@ split "restval" counts as train.
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import Any
 
@@ -15,7 +14,7 @@ from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.flickr import IMAGE_FOLDERS
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import read_text
+from alignment_jax.data.tables import read_json
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -47,10 +46,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
 
 
 def _images(path: pathlib.Path) -> list[Any]:
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    content = read_json(path)
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise DataError(f'{path}: expected an object with a list "images" that is not empty')
