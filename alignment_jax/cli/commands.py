@@ -24,6 +24,8 @@ COMMANDS = {
     "evaluate": Command("metrics of a run's best checkpoint", "evaluate"),
     "embed": Command("embeddings of both sides of a data set, as one .npz file", "embed"),
     "extract": Command("latents of frozen encoders, to train on", "extract"),
+    "compare": Command("train several methods over seeds and say which differ", "compare"),
+    "report": Command("the report of a run or a comparison, from what is on disk", "report"),
     "data": Command("what a data set holds, and every problem in it", "data"),
     "benchmark": Command("time and memory of the losses on this machine", "benchmark"),
 }

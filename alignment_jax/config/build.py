@@ -43,10 +43,14 @@ from alignment_jax.train.step import AXIS
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """An experiment with what the command line also needs: the data, its inputs and notes for the person."""
+    """An experiment with what the command line also needs: the data, its inputs and notes for the person.
+
+    shown: the training split as batches are read from it; row numbers in place of items that live on the device.
+    """
 
     experiment: Experiment
     splits: dict[str, data.PairSplit]
+    shown: data.PairSplit
     inputs: Inputs
     modalities: tuple[str, ...]
     label_names: tuple[str, ...] | None
@@ -173,7 +177,25 @@ def build(
         halves=config.perturb.fusemix > 0,
         tables=tables,
     )
-    return Built(experiment, splits, inputs, source.modalities, source.label_names, (*source.notes, *source.problems))
+    notes = (*source.notes, *source.problems)
+    return Built(experiment, splits, shown, inputs, source.modalities, source.label_names, notes)
+
+
+def with_seed(built: Built, seed: int) -> Built:
+    """The same run with another seed, as `build` would make it, without reading or preparing the data again.
+
+    Model, objective and optimizer are the very same objects, so that what is compiled for one seed serves the others.
+    """
+    experiment = built.experiment
+    config = ConfigDict({**experiment.config, "seed": seed})
+    changed = dataclasses.replace(
+        experiment,
+        config=config.to_dict(),
+        seed=seed,
+        sampler=dataclasses.replace(experiment.sampler, seed=seed),
+        batches=training_batches(config, built.shown, built.inputs),
+    )
+    return dataclasses.replace(built, experiment=changed)
 
 
 def _drops(config: ConfigDict, steps_per_epoch: int, batch_size: int, total_steps: int, of_epochs: Any) -> list[int]:

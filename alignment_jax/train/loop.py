@@ -85,7 +85,30 @@ def initial_state(experiment: Experiment) -> TrainState:
     )
 
 
-def fit(experiment: Experiment, workdir: pathlib.Path, *, quiet: bool = False, tensorboard: bool = True) -> Finished:
+def placement_of(experiment: Experiment) -> Placement:
+    """The compiled training step of an experiment; runs that differ in nothing but their seed may share it."""
+    return Placement(
+        experiment.devices,
+        lambda axis_name: make_step(
+            experiment.objective,
+            experiment.model.apply,
+            experiment.optimizer,
+            axis_name=axis_name,
+            average_decay=experiment.plan.average_decay,
+            accumulate=experiment.plan.accumulate,
+            project=experiment.model.project,
+        ),
+    )
+
+
+def fit(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    *,
+    quiet: bool = False,
+    tensorboard: bool = True,
+    placement: Placement | None = None,
+) -> Finished:
     """Trains, or goes on where the checkpoints of `workdir` stand, to the same bits as without the interruption.
 
     Args:
@@ -93,6 +116,7 @@ def fit(experiment: Experiment, workdir: pathlib.Path, *, quiet: bool = False, t
       workdir: absolute path; gets metrics.jsonl, log.txt, tensorboard/ and checkpoints/.
       quiet: show no progress (it is in log.txt all the same).
       tensorboard: write event files too.
+      placement: of the same experiment with another seed, see `placement_of`; None for one of its own.
 
     Raises:
       RunError: a loss or gradient is not finite, or checkpoints cannot be written or read.
@@ -104,18 +128,7 @@ def fit(experiment: Experiment, workdir: pathlib.Path, *, quiet: bool = False, t
         early: list[str] = []
         checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=plan.keep_checkpoints, message=early.append)
         stack.callback(checkpoints.close)
-        placement = Placement(
-            experiment.devices,
-            lambda axis_name: make_step(
-                experiment.objective,
-                experiment.model.apply,
-                experiment.optimizer,
-                axis_name=axis_name,
-                average_decay=plan.average_decay,
-                accumulate=plan.accumulate,
-                project=experiment.model.project,
-            ),
-        )
+        placement = placement_of(experiment) if placement is None else placement
         state = placement.put_state(initial_state(experiment))
         restored = checkpoints.restore(checkpoint.abstract(state, placement.replicated))
         position = Position()

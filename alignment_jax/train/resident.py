@@ -6,7 +6,9 @@ that the model sees are the same either way; only the copying and the calls betw
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +74,15 @@ def loop_of(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, Arr
     return run
 
 
+@functools.lru_cache(maxsize=4)  # runs that share a placement share the loop that is compiled for it
+def _compiled(placement: Placement) -> Callable[..., Any]:
+    run = loop_of(placement.step)
+    if placement.several:
+        specs = (P(), P(), P(None, AXIS), P())
+        run = jax.shard_map(run, mesh=placement.mesh, in_specs=specs, out_specs=P())
+    return jax.jit(run, donate_argnums=0)
+
+
 class Resident:
     """Runs up to `most` steps at once on tables that it puts on every device.
 
@@ -85,11 +96,7 @@ class Resident:
         self.most = most
         self._tables: PyTree = processes.place_own(dict(tables), placement.replicated)
         self._batches = NamedSharding(placement.mesh, P(None, AXIS))
-        run = loop_of(placement.step)
-        if placement.several:
-            specs = (P(), P(), P(None, AXIS), P())
-            run = jax.shard_map(run, mesh=placement.mesh, in_specs=specs, out_specs=P())
-        self._run = jax.jit(run, donate_argnums=0)
+        self._run = _compiled(placement)
 
     def __call__(self, state: TrainState, batches: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         """The state after these batches of row numbers, and the metrics of the last (or of the first that was bad)."""

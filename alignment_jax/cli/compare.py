@@ -1,0 +1,116 @@
+"""`alignment-jax compare`: several methods over seeds and amounts of data, and which of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from alignment_jax import config, report
+from alignment_jax.cli import common
+from alignment_jax.cli.main import parse
+from alignment_jax.cli.train import EXIT_PREEMPTED
+from alignment_jax.compare.engine import Wanted, compare
+from alignment_jax.compare.training import Preempted
+from alignment_jax.core.errors import ConfigError, UserError
+
+_PLAIN = ("recipe", "default")  # the configuration without any method
+_BASELINES = ("baseline", "vanilla")
+_FLAG = "config"
+
+
+def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    common.define_workdir(values, "Folder of the comparison: records, results, report.")
+    config_flags.DEFINE_config_file(
+        _FLAG,
+        None,
+        "FILE.py[:argument,...] that all methods start from; --config.SECTION.NAME=VALUE changes it for all of them.",
+        lock_config=True,
+        sys_argv=["", *arguments],
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "methods", None, "Names separated by commas: what the config takes as method=, or 'recipe' for the config "
+        "without a method.", flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "baseline", None, "The method that the others are compared with; the one called baseline or vanilla, else the "
+        "first.", flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_integer("seeds", 5, "Runs of every method under every condition.", flag_values=values)
+    flags.DEFINE_string("fractions", "1", "Shares of the training samples, as in 0.1,0.3,1.", flag_values=values)
+    flags.DEFINE_string(
+        "mismatched", "0", "Shares of training pairs that are mismatched on purpose, as in 0,0.2.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "search", 0, "Trials of settings from config.search for each method, chosen on val; 0 for none.",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "stress", "quick", ["none", "quick", "full"], "How many strengths of noise to test with.", flag_values=values
+    )
+    flags.DEFINE_bool("quiet", False, "Show no progress (log.txt has it).", flag_values=values)
+
+
+def run(values: flags.FlagValues) -> int:
+    folder = common.workdir(values)
+    base = values[_FLAG].value
+    if base is None:
+        raise UserError("--config is missing: give a configuration file, as in --config=configs/flickr8k_frozen.py")
+    methods = [name.strip() for name in (values["methods"].value or "").split(",") if name.strip()]
+    if not methods:
+        raise UserError("--methods is missing: give names separated by commas, as in --methods=baseline,vals,mm_ts")
+    baseline = values["baseline"].value or next((name for name in _BASELINES if name in methods), methods[0])
+    wanted = Wanted(
+        base=base,
+        config_of=lambda name: _config_of(values, base, name),
+        methods=methods,
+        baseline=baseline,
+        seeds=values["seeds"].value,
+        fractions=_numbers(values, "fractions"),
+        mismatched=_numbers(values, "mismatched"),
+        search=values["search"].value,
+        stress=values["stress"].value,
+    )
+    environment = report.environment(common.describe_devices())
+    try:
+        print(compare(folder, wanted, environment=environment, quiet=values["quiet"].value))
+    except Preempted:
+        return EXIT_PREEMPTED
+    return 0
+
+
+def _config_of(values: flags.FlagValues, base: ConfigDict, method: str) -> ConfigDict:
+    """The configuration of a method: the file's own `method=` argument, or the recipes where it has none.
+
+    Overrides come after the method, as they do for `train`.
+    """
+    if method in _PLAIN:
+        return base.copy_and_resolve_references()
+    path = str(config_flags.get_config_filename(values[_FLAG]))
+    file, _, argument = path.partition(":")
+    if any(piece.strip().startswith("method=") for piece in argument.split(",")):
+        raise UserError(f"--config names a method ({argument}); leave it out and name it in --methods")
+    overrides = [
+        f"--{_FLAG}.{name}={value}" for name, value in config_flags.get_override_values(values[_FLAG]).items()
+    ]
+    arguments = [f"--{_FLAG}={file}:{argument}{',' if argument else ''}method={method}", *overrides]
+    own = flags.FlagValues()
+    config_flags.DEFINE_config_file(_FLAG, None, "", lock_config=True, sys_argv=["", *arguments], flag_values=own)
+    try:
+        parse("compare", own, arguments)
+    except ConfigError as error:
+        if "unknown config argument 'method'" not in str(error):
+            raise
+        changed = base.copy_and_resolve_references()
+        config.apply_methods(changed, method)
+        return changed
+    return own[_FLAG].value
+
+
+def _numbers(values: flags.FlagValues, name: str) -> list[float]:
+    try:
+        return [float(piece) for piece in values[name].value.split(",") if piece.strip()]
+    except ValueError as error:
+        raise UserError(f"--{name} is {values[name].value!r}; give numbers separated by commas, as in 0.1,0.3,1") from error

@@ -1,0 +1,5 @@
+"""Comparing methods: training them over seeds and conditions, and saying honestly what differed."""
+
+from alignment_jax.compare.paired import Difference, Items, compare_paired, mean_and_deviation, sign_flip
+
+__all__ = ["Difference", "Items", "compare_paired", "mean_and_deviation", "sign_flip"]

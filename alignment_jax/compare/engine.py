@@ -1,0 +1,273 @@
+"""Runs a comparison to its end, from wherever it stands: search, training, records, results, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from alignment_jax import data, report
+from alignment_jax.compare import records
+from alignment_jax.compare.cells import Condition, Group, conditions, missing
+from alignment_jax.compare.pages import write_outputs
+from alignment_jax.compare.remaining import Remaining
+from alignment_jax.compare.search import best_trial, draw_trials
+from alignment_jax.compare.training import Trained, measure, train_seeds
+from alignment_jax.config.build import Built, build, load_source
+from alignment_jax.config.tasks import task_of
+from alignment_jax.core.errors import ConfigError, DataError, RunError
+from alignment_jax.train.workdir import flat, locked
+
+_METHOD = re.compile(r"[\w+.=-]+")
+_SEARCH_SEEDS = 2  # runs of each trial: one would reward luck, more would cost more than they choose better
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What one command asks for.
+
+    base: the configuration without any method.
+    config_of: method -> its configuration.
+    methods, baseline: names; the baseline is one of them.
+    seeds: how many, counted from the base's own.
+    fractions, mismatched: of the training samples.
+    search: trials for each method; 0 or 1 for the configurations as they are.
+    stress: "none", "quick" or "full".
+    """
+
+    base: ConfigDict
+    config_of: Callable[[str], ConfigDict]
+    methods: Sequence[str]
+    baseline: str
+    seeds: int
+    fractions: Sequence[float] = (1.0,)
+    mismatched: Sequence[float] = (0.0,)
+    search: int = 0
+    stress: str = "quick"
+
+
+def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, Any], quiet: bool = False) -> str:
+    """Trains what is missing, writes results and report, and returns the table for the terminal.
+
+    Args:
+      folder: of the comparison; an earlier one of the same configuration goes on, with methods, seeds and conditions
+        added.
+      wanted: what to compare.
+      environment: what it runs on, for the report.
+      quiet: show no progress (log.txt has it).
+
+    Raises:
+      ConfigError, DataError: one line; nothing has been written.
+      RunError: a run failed. What is finished is kept, and the same command goes on.
+      training.Preempted: stopped by SIGTERM; the same command goes on.
+    """
+    _check(wanted)
+    about = _about(wanted)
+    about = _merged(records.check_same_comparison(folder, about), about)
+    source = load_source(wanted.base)
+    if "test" not in source.splits:
+        raise DataError(f"{wanted.base.data}: it has no split 'test', and a comparison is judged on test")
+    about["modalities"] = list(source.modalities)
+    cells = conditions(about["fractions"], about["mismatched"])
+    left = missing(about["methods"], cells, about["seeds"], records.read(folder / records.RUNS))
+    configs = {name: wanted.config_of(name) for name in dict.fromkeys(group.method for group in left)}
+    for config in configs.values():  # a mistake in the last method should not show after hours
+        build(_changed(config, Condition(min(about["fractions"])), {}), source=source)
+    with locked(folder):
+        about = _merged(records.check_same_comparison(folder, about), about)
+        about |= {"environment": report.json_ready(environment), "complete": not left}
+        report.write_json_atomic(folder / records.COMPARISON, about)
+        _Comparison(folder, about, configs, source, left, quiet=quiet).run()
+        about["complete"] = True
+        report.write_json_atomic(folder / records.COMPARISON, about)
+        return write_outputs(folder, about, source=source)
+
+
+def _check(wanted: Wanted) -> None:
+    for name in wanted.methods:
+        if not _METHOD.fullmatch(name):
+            raise ConfigError(f"--methods: {name!r} is no name of a method")
+    if len(set(wanted.methods)) != len(wanted.methods):
+        raise ConfigError("--methods names a method twice")
+    if wanted.baseline not in wanted.methods:
+        raise ConfigError(f"--baseline is {wanted.baseline!r}, which is not among --methods")
+    if wanted.seeds < 1:
+        raise ConfigError(f"--seeds must be at least 1, got {wanted.seeds}")
+    if wanted.search < 0:
+        raise ConfigError(f"--search must be at least 0, got {wanted.search}")
+    conditions(wanted.fractions, wanted.mismatched)
+
+
+def _about(wanted: Wanted) -> dict[str, Any]:
+    """comparison.json, as this command alone would write it."""
+    base = wanted.base.to_dict()
+    plain = flat(base)
+
+    def settings(name: str) -> dict[str, Any]:
+        own = flat(wanted.config_of(name).to_dict())
+        return {key: value for key, value in own.items() if key != "name" and plain.get(key) != value}
+
+    first = int(wanted.base.seed)
+    return report.json_ready(
+        {
+            "title": wanted.base.name,
+            "config": base,
+            "methods": list(wanted.methods),
+            "settings": {name: settings(name) for name in wanted.methods},
+            "baseline": wanted.baseline,
+            "seeds": list(range(first, first + wanted.seeds)),
+            "fractions": sorted(set(map(float, wanted.fractions))),
+            "mismatched": sorted({0.0, *map(float, wanted.mismatched)}),
+            "search": wanted.search,
+            "stress": wanted.stress,
+            "metric": wanted.base.eval.metric.removeprefix("val/"),
+            "task": "alignment" if task_of(wanted.base).aligns else "classification",
+            "modalities": [],
+            "environment": {},
+            "complete": False,
+        }
+    )
+
+
+def _merged(found: Mapping[str, Any] | None, about: dict[str, Any]) -> dict[str, Any]:
+    """What is to be compared all in all: the folder's comparison with this command's additions."""
+    if found is None:
+        return about
+    merged = {**about, "settings": {**found["settings"], **about["settings"]}}
+    merged["methods"] = list(dict.fromkeys([*found["methods"], *about["methods"]]))
+    for name in ("seeds", "fractions", "mismatched"):
+        merged[name] = sorted({*found[name], *about[name]})
+    return merged
+
+
+def _changed(config: ConfigDict, condition: Condition, settings: Mapping[str, Any]) -> ConfigDict:
+    """The configuration of a cell."""
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(dict(settings))
+    config.input.fraction, config.input.mismatched = condition.fraction, condition.mismatched
+    return config
+
+
+class _Comparison:
+    """One call of `compare`, once everything is checked."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        about: Mapping[str, Any],
+        configs: Mapping[str, ConfigDict],
+        source: data.PairSource,
+        left: Sequence[Group],
+        *,
+        quiet: bool,
+    ):
+        self.folder, self.about, self.configs, self.source, self.left = folder, about, configs, source, left
+        self.quiet = quiet
+        self.remaining = Remaining(left, folder / "log.txt", quiet=quiet)
+
+    def run(self) -> None:
+        if not self.left:
+            return
+        chosen = {method: self._search(method) for method in self.configs}
+        total = self.remaining.total
+        self.remaining.message(f"{total} runs to train: {len(self.about['methods'])} methods; interrupt at any time")
+        for group in self.left:
+            trial, settings = chosen[group.method]
+            self._train(group, trial, settings)
+
+    def _train(self, group: Group, trial: int, settings: Mapping[str, Any]) -> None:
+        built = self._build(group.method, group.condition, settings)
+        for trained in self._seeds(built, group):
+            self._record(group, trained, trial, settings)
+
+    def _build(self, method: str, condition: Condition, settings: Mapping[str, Any]) -> Built:
+        return build(_changed(self.configs[method], condition, settings), source=self.source)
+
+    def _seeds(self, built: Built, group: Group):
+        def folder_of(seed: int) -> pathlib.Path:
+            return self.folder / "unfinished" / _name(group.method, group.condition, seed)
+
+        try:
+            yield from train_seeds(built, group.seeds, folder_of, quiet=self.quiet)
+        except RunError as error:
+            raise RunError(f"{group.method}, {group.condition.words}: {error}") from error
+
+    def _record(self, group: Group, trained: Trained, trial: int, settings: Mapping[str, Any]) -> None:
+        seed, metric = trained.built.experiment.seed, self.about["metric"]
+        name = f"runs/{_name(group.method, group.condition, seed)}"
+        first = seed == self.about["seeds"][0] and group.condition == Condition(max(self.about["fractions"]))
+        found = measure(trained, self.folder / name, stress=self.about["stress"], keep_embeddings=first)
+        for file in ("history", "items", "embeddings"):
+            found[file] = f"{name}/{found[file]}" if found.get(file) else None
+        record = {
+            "method": group.method,
+            "fraction": group.condition.fraction,
+            "mismatched": group.condition.mismatched,
+            "seed": seed,
+            "trial": trial,
+            "settings": {**self.about["settings"][group.method], **settings},
+            "val": trained.val,
+            **found,
+            "cost": trained.cost,
+        }
+        records.append(self.folder / records.RUNS, record)
+        value = found["test"].get(metric)
+        if value is None:
+            raise RunError(f"eval.metric is {self.about['config']['eval']['metric']!r}, which test does not give")
+        self.remaining.done(
+            group.method, group.condition, seed, float(trained.cost["seconds"] or 0.0), f"{metric} {value:.1f} on test"
+        )
+
+    def _search(self, method: str) -> tuple[int, dict[str, Any]]:
+        """The trial of a method that is best on val, and its settings; test is never looked at."""
+        if self.about["search"] < 2:
+            return 0, {}
+        config, trials = self.configs[method], self.about["search"]
+        own = flat(config.to_dict())
+        drawn = draw_trials(config.get("search", ()), method, trials, own, seed=int(config.data_seed))
+        path = self.folder / records.TRIALS
+        done = {row["trial"]: row for row in records.read(path) if row["method"] == method}
+        condition = Condition(max(self.about["fractions"]))
+        group = Group(method, condition, tuple(self.about["seeds"][:_SEARCH_SEEDS]))
+        for trial, settings in enumerate(drawn):
+            if trial not in done:
+                done[trial] = self._try(group, trial, settings)
+                records.append(path, done[trial])
+        values = {trial: row["value"] for trial, row in done.items() if row["value"] is not None}
+        if not values:
+            raise RunError(f"{method}: none of {trials} trials trained to its end; narrow the ranges of config.search")
+        best = best_trial(values)
+        self.remaining.message(f"{method}: trial {best} of {trials} is best on val: {drawn[best] or 'nothing changed'}")
+        return best, drawn[best]
+
+    def _try(self, group: Group, trial: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        metric = self.about["metric"]
+        row = {
+            "method": group.method,
+            "trial": trial,
+            "settings": settings,
+            "fraction": group.condition.fraction,
+            "metric": metric,
+            "seeds": list(group.seeds),
+        }
+        try:
+            built = self._build(group.method, group.condition, settings)
+            trained = list(self._seeds(built, dataclasses.replace(group)))
+        except RunError as error:  # a rate that is too high is a result of a search, not its end
+            self.remaining.message(f"{group.method}, trial {trial}: {error}")
+            return {**row, "value": None, "values": [None for _ in group.seeds], "error": str(error)}
+        values = [one.val[metric] for one in trained]
+        value = float(np.mean(values))
+        cost = {key: sum(float(one.cost[key] or 0.0) for one in trained) for key in ("steps", "pairs", "seconds")}
+        self.remaining.message(f"{group.method}, trial {trial} of {self.about['search']}: {metric} {value:.1f} on val")
+        return {**row, "value": value, "values": values, "cost": cost}
+
+
+def _name(method: str, condition: Condition, seed: int) -> str:
+    part = f"{condition.fraction:g}" + (f"-mismatched{condition.mismatched:g}" if condition.mismatched else "")
+    return f"{method}/{part}/seed{seed}"

@@ -1,0 +1,42 @@
+"""From a comparison's folder to its results and its report, whatever part of it is done."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from alignment_jax import data, report
+from alignment_jax.compare import records
+from alignment_jax.compare.outputs import plain_text, write_results
+from alignment_jax.compare.summary import summarize
+
+NOTE = (
+    "The interval of a difference covers two things that could have come out otherwise: the seeds, and the test items "
+    "(a bootstrap over both, paired). It is one at 95 % for each method: among twenty methods that do nothing, one is "
+    "expected to look better or worse."
+)
+
+
+def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: data.PairSource | None = None) -> str:
+    """Writes results.csv, results.json, results.tex and report.html, and returns the table for the terminal.
+
+    Args:
+      folder: of the comparison.
+      about: what comparison.json holds.
+      source: the data, for pictures in the galleries; None where it is not at hand.
+
+    Raises:
+      RunError: a record or a file of a run cannot be read.
+    """
+    runs = [run for run in records.read(folder / records.RUNS) if run["method"] in about["methods"]]
+    trials = records.read(folder / records.TRIALS)
+    names = (*about["modalities"], "a", "b")[:2]
+    rows = summarize(folder, runs, methods=about["methods"], baseline=about["baseline"], metric=about["metric"])
+    write_results(folder, about, rows, runs, trials)
+    text = plain_text(rows, metric=about["metric"], baseline=about["baseline"], names=(names[0], names[1]))
+    write_page = getattr(report, "write_comparison", None)
+    if write_page is None:
+        return text
+    page = write_page(folder, about, runs, verdicts=[row.to_json() for row in rows], notes=[NOTE])
+    return f"{text}\nreport: {page}"

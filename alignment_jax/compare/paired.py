@@ -1,0 +1,207 @@
+"""How sure a difference between two methods is: paired over seeds, and over the test items as well.
+
+Two things vary that a comparison must not take for an effect. Another seed gives another initial state and another
+order of the samples; and another test set of the same kind would hold other items. Both are resampled here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+RESAMPLES = 10_000
+_LEVEL = 0.95
+_CHUNK = 1 << 24  # numbers of one block of resampled counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A method against the baseline, seed by seed.
+
+    mean: of the paired differences. deviation: their sample standard deviation, None for a single seed.
+    seeds: (low, high), the interval over seeds; None for a single seed.
+    both: (low, high), the interval over seeds and test items; None without items, or for a single seed.
+    p_value: of the sign-flip test over seeds, two-sided and exact; None for a single seed.
+    """
+
+    mean: float
+    deviation: float | None
+    seeds: tuple[float, float] | None
+    both: tuple[float, float] | None
+    p_value: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval that decides: over seeds and test items where there is one, else over seeds."""
+        return self.both if self.both is not None else self.seeds
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse", "no difference shown", or "one seed: no statement".
+
+        >>> Difference(1.0, 1.0, (-0.2, 2.2), None, 0.1).verdict
+        'no difference shown'
+        """
+        if self.interval is None:
+            return "one seed: no statement"
+        low, high = self.interval
+        return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """What each test item gives to a metric: metric = sum over parts of sum_i value[part, i] / sum_i count[part, i].
+
+    value: [parts, n]; count: [parts, n], how many queries of this part belong to item i. R@1 from a to b and from b to
+    a are two parts: an image is one query of the first, its five captions are five of the second.
+    """
+
+    value: np.ndarray
+    count: np.ndarray
+
+
+def compare_paired(
+    baseline: Sequence[float],
+    method: Sequence[float],
+    *,
+    items: tuple[Sequence[Items], Sequence[Items]] | None = None,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """The paired difference method - baseline with its 95 % intervals.
+
+    The bootstrap over a handful of seeds is too narrow: it knows the spread only from n numbers, divides by n where
+    n - 1 is right, and five seeds offer 126 different resamples. So the seeds' deviations from their mean are stretched
+    by sqrt(n / (n - 1)) t / z, with t and z the 97.5 % points of Student's t with n - 1 degrees of freedom and of the
+    normal distribution. Where differences are normal, its limits are close to Student's, whose coverage is exact.
+
+    The interval over both draws seeds and test items at once and independently, each item with all that belongs to it
+    (an image with its captions). The candidates among which a query is ranked stay as they are. As the same draw serves
+    the baseline and the method, what makes an item hard for both does not widen the interval.
+
+    Args:
+      baseline, method: the metric for each seed, in the same order of seeds.
+      items: for both, an `Items` for each seed, over the same test items; None for the interval over seeds alone.
+      resamples: draws of the bootstrap, from a fixed random state.
+
+    Raises:
+      ValueError: the two have not the same, positive number of seeds.
+
+    >>> found = compare_paired([400.0, 402.0, 398.0, 401.0], [405.0, 406.0, 404.0, 405.0])
+    >>> found.mean, found.verdict, found.p_value
+    (4.75, 'better', 0.125)
+
+    Source: expanded intervals for small samples: Hesterberg, "What teachers should know about the bootstrap" (2015);
+    resampling rows and columns of a table independently: Owen, "The pigeonhole bootstrap" (2007), which errs on the
+    wide side.
+    """
+    base, other = np.asarray(baseline, np.float64), np.asarray(method, np.float64)
+    if base.shape != other.shape or base.ndim != 1 or not base.size:
+        raise ValueError(f"baseline and method must have as many seeds, at least one: {base.shape}, {other.shape}")
+    each, n = other - base, base.size
+    mean = float(each.mean())
+    if n == 1:
+        return Difference(mean, None, None, None, None)
+    rng = np.random.default_rng(0)
+    weights = _stretched_weights(rng, n, resamples)
+    seeds = _limits(weights @ each)
+    both = None
+    if items is not None:
+        both = _limits(np.sum(weights * _resampled_differences(rng, *items, resamples), axis=1))
+    return Difference(mean, float(each.std(ddof=1)), seeds, both, sign_flip(each))
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation; None instead of the latter for a single value.
+
+    >>> mean_and_deviation([1.0, 3.0])
+    (2.0, 1.4142135623730951)
+    """
+    array = np.asarray(values, np.float64)
+    return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
+
+
+def sign_flip(differences: Sequence[float] | np.ndarray, *, most: int = 12) -> float:
+    """Two-sided p-value of the sign-flip test: how often random signs give a mean as far from 0 as this one.
+
+    Exact for up to `most` differences, from 2^most random signs beyond. With n seeds it cannot fall below 2 / 2^n: five
+    seeds give at least 0.0625, which is why intervals and not this test decide a verdict.
+
+    >>> sign_flip([1.0, 2.0, 3.0])
+    0.25
+    """
+    each = np.asarray(differences, np.float64)
+    n = each.size
+    if n <= most:
+        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    else:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**most, n))
+        signs[0] = 1.0  # the observed signs are one of the possible ones
+    totals = np.abs(signs @ each)
+    return float(np.mean(totals >= np.abs(each.sum()) * (1 - 1e-12)))
+
+
+def student_quantile(degrees: int, probability: float) -> float:
+    """Quantile of Student's t, by bisection on its distribution function.
+
+    >>> round(student_quantile(4, 0.975), 3), round(student_quantile(1, 0.975), 3)
+    (2.776, 12.706)
+    """
+    low, high = 0.0, 1.0
+    while _student_cdf(high, degrees) < probability:
+        high *= 2.0
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if _student_cdf(middle, degrees) < probability else (low, middle)
+    return 0.5 * (low + high)
+
+
+def _student_cdf(t: float, degrees: int) -> float:
+    """For t >= 0 and whole degrees of freedom, in closed form (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
+    theta = math.atan(t / math.sqrt(degrees))
+    cosine, sine = math.cos(theta), math.sin(theta)
+    odd = degrees % 2
+    term = total = cosine if odd else 1.0
+    for k in range(2 + odd, degrees - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    if degrees == 1:
+        inside = 2 * theta / math.pi
+    elif odd:
+        inside = 2 / math.pi * (theta + sine * total)
+    else:
+        inside = sine * total
+    return 0.5 + 0.5 * inside
+
+
+def _stretched_weights(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
+    """Weights [resamples, n], each summing to 1: a draw of n seeds, its deviation from equal weights stretched."""
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    tail = 0.5 + 0.5 * _LEVEL
+    stretch = math.sqrt(n / (n - 1)) * student_quantile(n - 1, tail) / statistics.NormalDist().inv_cdf(tail)
+    return 1 / n + stretch * (counts / n - 1 / n)
+
+
+def _resampled_differences(
+    rng: np.random.Generator, baseline: Sequence[Items], method: Sequence[Items], resamples: int
+) -> np.ndarray:
+    """The difference of every seed for each draw of test items: [resamples, seeds]."""
+    count = baseline[0].count.astype(np.float64)
+    difference = np.stack([m.value - b.value for b, m in zip(baseline, method, strict=True)]).astype(np.float64)
+    n = count.shape[1]
+    found = []
+    for start in range(0, resamples, step := max(1, _CHUNK // n)):
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start)).astype(np.float64)
+        # [draws, parts] and [draws, seeds, parts]
+        queries = drawn @ count.T
+        totals = np.einsum("bi,spi->bsp", drawn, difference, optimize=True)
+        found.append(np.sum(totals / np.maximum(queries, 1.0)[:, None], axis=-1))
+    return np.concatenate(found)
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.5 - 0.5 * _LEVEL, 0.5 + 0.5 * _LEVEL])
+    return float(low), float(high)

@@ -1,0 +1,104 @@
+"""The folder of a comparison: what it compares (comparison.json), and a line for every finished run (runs.jsonl)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from alignment_jax import report
+from alignment_jax.core.errors import ConfigError, RunError, UserError
+from alignment_jax.train.workdir import differences
+
+COMPARISON, RUNS, TRIALS = "comparison.json", "runs.jsonl", "trials.jsonl"
+# What must be the same for two commands to belong to one comparison. Methods, seeds and conditions may be added.
+_IDENTITY = ("config", "metric", "stress", "search")
+
+
+def read_comparison(folder: pathlib.Path) -> dict[str, Any] | None:
+    """What comparison.json of a folder holds, or None where there is none.
+
+    Raises:
+      UserError: it is not JSON.
+    """
+    path = folder / COMPARISON
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); restore it or choose another --workdir") from error
+
+
+def check_same_comparison(folder: pathlib.Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The comparison that a folder holds, when the wanted one goes on with it; None for an empty folder.
+
+    Raises:
+      ConfigError: it holds a comparison of something else. Nothing is touched.
+      UserError: it holds a single run.
+    """
+    found = read_comparison(folder)
+    if found is None:
+        if (folder / "config.json").is_file():
+            raise UserError(f"workdir {folder} holds a single run; choose another --workdir for the comparison")
+        return None
+    wanted = json.loads(json.dumps(report.json_ready(wanted)))
+    changed = differences({key: found.get(key) for key in _IDENTITY}, {key: wanted.get(key) for key in _IDENTITY})
+    before, after = found.get("settings", {}), wanted.get("settings", {})
+    for method in [name for name in after if name in before]:
+        changed += differences({method: before[method]}, {method: after[method]})
+    if changed:
+        shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise ConfigError(
+            f"workdir {folder} holds another comparison ({shown}); choose another --workdir, or repeat the command that "
+            "made it to go on (methods, seeds and fractions may be added)"
+        )
+    return found
+
+
+def append(path: pathlib.Path, record: Mapping[str, Any]) -> None:
+    """Adds one line, flushed to disk; what an interruption left of an earlier line is removed first.
+
+    Raises:
+      RunError: the file cannot be written.
+    """
+    line = json.dumps(report.json_ready(record), ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        with open(path, "a+b") as file:
+            _cut_torn_line(file)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}; check the folder and the free space") from error
+
+
+def _cut_torn_line(file: Any) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if not size:
+        return
+    file.seek(size - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.seek(0, os.SEEK_END)
+
+
+def read(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The records of a file, without a last line that an interruption cut off; [] where there is no file.
+
+    Raises:
+      RunError: a whole line is not JSON; the message names it.
+    """
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    records = []
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise RunError(f"{path}, line {number} is not JSON ({error}); remove the line to train it again") from error
+    return records

@@ -1,0 +1,144 @@
+"""From the records of runs to what they say: mean and spread of every cell, differences to the baseline, verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.compare.cells import Condition, condition_of
+from alignment_jax.compare.items import items_for
+from alignment_jax.compare.paired import Difference, compare_paired, mean_and_deviation
+from alignment_jax.core.errors import RunError
+
+Run = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One method under one condition.
+
+    mean, deviation: of the deciding metric on test, over seeds. val: its mean on val.
+    metrics: every test metric, name -> (mean, deviation).
+    difference: to the baseline over the seeds that both have; None for the baseline itself or where it has none.
+    """
+
+    method: str
+    condition: Condition
+    seeds: tuple[int, ...]
+    mean: float
+    deviation: float | None
+    val: float | None
+    metrics: Mapping[str, tuple[float, float | None]]
+    difference: Difference | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `low` and `high` are the ends of the interval that decides."""
+        found: dict[str, Any] = {
+            "method": self.method,
+            "fraction": self.condition.fraction,
+            "mismatched": self.condition.mismatched,
+            "seeds": list(self.seeds),
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "val": self.val,
+            "metrics": {name: {"mean": mean, "deviation": sd} for name, (mean, sd) in self.metrics.items()},
+        }
+        if self.difference is None:
+            return {**found, "difference": None, "low": None, "high": None, "verdict": None}
+        low, high = self.difference.interval or (None, None)
+        return {
+            **found,
+            "difference": self.difference.mean,
+            "low": low,
+            "high": high,
+            "verdict": self.difference.verdict,
+            "difference_deviation": self.difference.deviation,
+            "interval_seeds": self.difference.seeds,
+            "interval_seeds_and_items": self.difference.both,
+            "sign_flip_p": self.difference.p_value,
+        }
+
+
+def summarize(
+    folder: pathlib.Path, runs: Sequence[Run], *, methods: Sequence[str], baseline: str, metric: str
+) -> list[Row]:
+    """A row for every method and condition that has runs, the largest amount of data first.
+
+    Args:
+      folder: of the comparison, where the runs' files lie.
+      runs: the records.
+      methods: in the order of the rows.
+      baseline: what the others are compared with.
+      metric: what decides, as in the runs' `test`.
+
+    Raises:
+      RunError: a record lacks the metric, or its file of test items cannot be read.
+    """
+    rows = []
+    for condition in sorted({condition_of(run) for run in runs}, key=lambda c: (-c.fraction, c.mismatched)):
+        cell = {
+            method: {run["seed"]: run for run in runs if run["method"] == method and condition_of(run) == condition}
+            for method in methods
+        }
+        for method in methods:
+            if cell[method]:
+                found = cell[method], (cell.get(baseline) or {}) if method != baseline else {}
+                rows.append(_row(folder, method, condition, *found, metric))
+    return rows
+
+
+def _row(
+    folder: pathlib.Path, method: str, condition: Condition, own: dict[int, Run], base: dict[int, Run], metric: str
+) -> Row:
+    seeds = tuple(sorted(own))
+    values = [_value(own[seed], metric) for seed in seeds]
+    names = [name for name in own[seeds[0]]["test"] if all(name in own[seed]["test"] for seed in seeds)]
+    val = [own[seed].get("val", {}).get(metric) for seed in seeds]
+    common = sorted(own.keys() & base.keys())
+    difference = None
+    if common:
+        items = [
+            [_items(folder, runs[seed], metric) for seed in common] for runs in (base, own)
+        ]
+        known = all(one is not None for side in items for one in side)
+        difference = compare_paired(
+            [_value(base[seed], metric) for seed in common],
+            [_value(own[seed], metric) for seed in common],
+            items=(items[0], items[1]) if known else None,  # type: ignore[arg-type]
+        )
+    return Row(
+        method=method,
+        condition=condition,
+        seeds=seeds,
+        mean=mean_and_deviation(values)[0],
+        deviation=mean_and_deviation(values)[1],
+        val=float(np.mean(val)) if all(v is not None for v in val) else None,
+        metrics={name: mean_and_deviation([own[seed]["test"][name] for seed in seeds]) for name in names},
+        difference=difference,
+    )
+
+
+def _value(run: Run, metric: str) -> float:
+    try:
+        return float(run["test"][metric])
+    except (KeyError, TypeError) as error:
+        known = ", ".join(run.get("test") or {})
+        raise RunError(f"a run of {run['method']} has no {metric} on test; it has {known or 'nothing'}") from error
+
+
+def _items(folder: pathlib.Path, run: Run, metric: str):
+    name = run.get("items")
+    if not name:
+        return None
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise RunError(f"{folder}: the file {name!r} of a run lies outside of the comparison's folder")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return items_for(metric, {key: stored[key] for key in stored.files})
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); remove its run's line from runs.jsonl to train it again") from error
