@@ -9,8 +9,7 @@ from ml_collections import ConfigDict, config_flags
 
 from alignment_jax import config, report
 from alignment_jax.cli import common
-from alignment_jax.cli.main import parse
-from alignment_jax.cli.train import EXIT_PREEMPTED
+from alignment_jax.cli.main import EXIT_PREEMPTED, parse
 from alignment_jax.compare.engine import Wanted, compare
 from alignment_jax.compare.training import Preempted
 from alignment_jax.core.errors import ConfigError, UserError
@@ -67,15 +66,15 @@ def run(values: flags.FlagValues) -> int:
         config_of=lambda name: _config_of(values, base, name),
         methods=methods,
         baseline=baseline,
-        seeds=values["seeds"].value,
+        seeds=_whole(values, "seeds"),
         fractions=_numbers(values, "fractions"),
         mismatched=_numbers(values, "mismatched"),
-        search=values["search"].value,
-        stress=values["stress"].value,
+        search=_whole(values, "search"),
+        stress=str(values["stress"].value),
     )
     environment = report.environment(common.describe_devices())
     try:
-        print(compare(folder, wanted, environment=environment, quiet=values["quiet"].value))
+        print(compare(folder, wanted, environment=environment, quiet=bool(values["quiet"].value)))
     except Preempted:
         return EXIT_PREEMPTED
     return 0
@@ -92,9 +91,7 @@ def _config_of(values: flags.FlagValues, base: ConfigDict, method: str) -> Confi
     file, _, argument = path.partition(":")
     if any(piece.strip().startswith("method=") for piece in argument.split(",")):
         raise UserError(f"--config names a method ({argument}); leave it out and name it in --methods")
-    overrides = [
-        f"--{_FLAG}.{name}={value}" for name, value in config_flags.get_override_values(values[_FLAG]).items()
-    ]
+    overrides = [f"--{_FLAG}.{name}={value}" for name, value in config_flags.get_override_values(values[_FLAG]).items()]
     arguments = [f"--{_FLAG}={file}:{argument}{',' if argument else ''}method={method}", *overrides]
     own = flags.FlagValues()
     config_flags.DEFINE_config_file(_FLAG, None, "", lock_config=True, sys_argv=["", *arguments], flag_values=own)
@@ -109,8 +106,16 @@ def _config_of(values: flags.FlagValues, base: ConfigDict, method: str) -> Confi
     return own[_FLAG].value
 
 
+def _whole(values: flags.FlagValues, name: str) -> int:
+    number = values[name].value
+    if not isinstance(number, int):
+        raise UserError(f"--{name} needs a whole number")
+    return number
+
+
 def _numbers(values: flags.FlagValues, name: str) -> list[float]:
+    text = str(values[name].value)
     try:
-        return [float(piece) for piece in values[name].value.split(",") if piece.strip()]
+        return [float(piece) for piece in text.split(",") if piece.strip()]
     except ValueError as error:
-        raise UserError(f"--{name} is {values[name].value!r}; give numbers separated by commas, as in 0.1,0.3,1") from error
+        raise UserError(f"--{name} is {text!r}; give numbers separated by commas, as in 0.1,0.3,1") from error

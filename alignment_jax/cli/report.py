@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from alignment_jax.cli import common
+from alignment_jax.cli import common, run_report
 from alignment_jax.compare.pages import write_outputs
 from alignment_jax.compare.records import read_comparison
 from alignment_jax.core.errors import UserError
-from alignment_jax.train.workdir import locked, read_config
+from alignment_jax.train.workdir import read_config
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -26,8 +26,5 @@ def run(values: flags.FlagValues) -> int:
         return 0
     if read_config(folder) is None:
         raise UserError(f"{folder} holds neither a run nor a comparison; give the --workdir of one")
-    from alignment_jax.cli.train import report_again
-
-    with locked(folder):  # a report of a training that goes on would mix its numbers
-        print(report_again(folder))
+    print(run_report.write(folder))
     return 0

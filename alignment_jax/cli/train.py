@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from alignment_jax import report
-from alignment_jax.cli import common
+from alignment_jax.cli import common, run_report
 from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import EXIT_PREEMPTED
 from alignment_jax.config.build import Built, build
@@ -99,25 +99,19 @@ def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Fi
         embedded = Evaluator(experiment.model)(finished.variables, experiment.evaluations[shown])
         gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
     position = finished.position
-    page = report.write_report(
-        folder,
-        title=config.name,
-        config=config.to_dict(),
-        environment=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
-        results=results,
-        history=report.read_metrics(folder / "metrics.jsonl"),
-        gallery=gallery,
-        notes=built.notes,
-        chance=chance,
-        best_step=position.best_step if position.best_step >= 0 else None,
-        best_metric=config.eval.metric,
-        names=built.modalities,
-        parameters=count_parameters(finished.variables["params"]),
-        cost={**finished.cost, "steps": position.step, "pairs": position.pairs, "seconds": position.seconds},
-    )
-    if results:
-        print(report.to_plain(report.metrics_table(results, names=built.modalities, chance=chance)))
-    print(f"report: {page}")
+    facts = {
+        "title": config.name,
+        "results": results,
+        "notes": built.notes,
+        "chance": chance,
+        "best_step": position.best_step if position.best_step >= 0 else None,
+        "best_metric": config.eval.metric,
+        "names": built.modalities,
+        "parameters": count_parameters(finished.variables["params"]),
+        "cost": {**finished.cost, "steps": position.step, "pairs": position.pairs, "seconds": position.seconds},
+    }
+    run_report.keep(folder, facts, gallery)
+    print(run_report.write(folder))
 
 
 def count_parameters(params: PyTree) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,14 +182,19 @@ class _Comparison:
             self._train(group, trial, settings)
 
     def _train(self, group: Group, trial: int, settings: Mapping[str, Any]) -> None:
+        began = time.monotonic()
         built = self._build(group.method, group.condition, settings)
-        for trained in self._seeds(built, group):
-            self._record(group, trained, trial, settings)
+        for several in self._seeds(built, group):
+            shown = [self._record(group, trained, trial, settings) for trained in several]
+            seconds, began = time.monotonic() - began, time.monotonic()
+            for trained, text in zip(several, shown, strict=True):
+                seed = trained.built.experiment.seed
+                self.remaining.done(group.method, group.condition, seed, seconds / len(several), text)
 
     def _build(self, method: str, condition: Condition, settings: Mapping[str, Any]) -> Built:
         return build(_changed(self.configs[method], condition, settings), source=self.source)
 
-    def _seeds(self, built: Built, group: Group):
+    def _seeds(self, built: Built, group: Group) -> Iterator[list[Trained]]:
         def folder_of(seed: int) -> pathlib.Path:
             return self.folder / "unfinished" / _name(group.method, group.condition, seed)
 
@@ -197,7 +203,8 @@ class _Comparison:
         except RunError as error:
             raise RunError(f"{group.method}, {group.condition.words}: {error}") from error
 
-    def _record(self, group: Group, trained: Trained, trial: int, settings: Mapping[str, Any]) -> None:
+    def _record(self, group: Group, trained: Trained, trial: int, settings: Mapping[str, Any]) -> str:
+        """Measures and writes down one run; returns what its line says."""
         seed, metric = trained.built.experiment.seed, self.about["metric"]
         name = f"runs/{_name(group.method, group.condition, seed)}"
         first = seed == self.about["seeds"][0] and group.condition == Condition(max(self.about["fractions"]))
@@ -215,13 +222,10 @@ class _Comparison:
             **found,
             "cost": trained.cost,
         }
-        records.append(self.folder / records.RUNS, record)
-        value = found["test"].get(metric)
-        if value is None:
+        if metric not in found["test"]:
             raise RunError(f"eval.metric is {self.about['config']['eval']['metric']!r}, which test does not give")
-        self.remaining.done(
-            group.method, group.condition, seed, float(trained.cost["seconds"] or 0.0), f"{metric} {value:.1f} on test"
-        )
+        records.append(self.folder / records.RUNS, record)
+        return f"{metric} {found['test'][metric]:.1f} on test"
 
     def _search(self, method: str) -> tuple[int, dict[str, Any]]:
         """The trial of a method that is best on val, and its settings; test is never looked at."""
@@ -257,7 +261,7 @@ class _Comparison:
         }
         try:
             built = self._build(group.method, group.condition, settings)
-            trained = list(self._seeds(built, dataclasses.replace(group)))
+            trained = [one for several in self._seeds(built, group) for one in several]
         except RunError as error:  # a rate that is too high is a result of a search, not its end
             self.remaining.message(f"{group.method}, trial {trial}: {error}")
             return {**row, "value": None, "values": [None for _ in group.seeds], "error": str(error)}

@@ -70,7 +70,7 @@ def main_table(rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[
 
 
 def conditions_table(rows: Sequence[Row], *, baseline: str) -> Table | None:
-    """A row a method, a column a condition; "*" where the interval of the difference leaves out 0. None for one alone."""
+    """Methods by conditions, "*" where the interval of the difference leaves out 0; None for a single condition."""
     conditions = list(dict.fromkeys(row.condition for row in rows))
     if len(conditions) < 2:
         return None
@@ -115,7 +115,9 @@ def write_results(
 ) -> None:
     """Writes results.csv (a line a run and a trial), results.json (summary, runs, trials) and results.tex."""
     report.write_text_atomic(folder / CSV, csv_text(runs, trials))
-    shown = [{key: run[key] for key in run if key not in ("analysis", "history", "embeddings", "items")} for run in runs]
+    shown = [
+        {key: run[key] for key in run if key not in ("analysis", "history", "embeddings", "items")} for run in runs
+    ]
     report.write_json_atomic(
         folder / JSON,
         {
@@ -162,7 +164,7 @@ def _head(kind: str, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(run: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for part in ("test", "val", "cost"):
         found |= {f"{part}/{name}": value for name, value in (run.get(part) or {}).items()}
     return found
@@ -172,7 +174,9 @@ def latex_text(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
     """A LaTeX table (booktabs) of every condition, a row a method; bold where the verdict is "better"."""
     metric, baseline = comparison["metric"], comparison["baseline"]
     lines = [
-        f"% {comparison.get('title', 'comparison')}: {metric} on test, mean and standard deviation over seeds;".replace("\n", " "),
+        f"% {comparison.get('title', 'comparison')}: {metric} on test, mean and standard deviation over seeds;".replace(
+            "\n", " "
+        ),
         "% difference to the baseline with its 95 % interval; bold where that lies above 0. Needs booktabs.",
         r"\begin{tabular}{llrrl}",
         r"\toprule",

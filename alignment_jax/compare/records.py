@@ -52,8 +52,8 @@ def check_same_comparison(folder: pathlib.Path, wanted: Mapping[str, Any]) -> di
     if changed:
         shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise ConfigError(
-            f"workdir {folder} holds another comparison ({shown}); choose another --workdir, or repeat the command that "
-            "made it to go on (methods, seeds and fractions may be added)"
+            f"workdir {folder} holds another comparison ({shown}); choose another --workdir, or repeat the "
+            "command that made it to go on (methods, seeds and fractions may be added)"
         )
     return found
 

@@ -13,7 +13,9 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError
 
-_RANGE = re.compile(r"\s*(?:(?P<method>[\w+]+)\s*:)?\s*(?P<setting>[\w.]+)\s*=\s*(?P<kind>\w+)\((?P<values>[^()]*)\)\s*")
+_RANGE = re.compile(
+    r"\s*(?:(?P<method>[\w+]+)\s*:)?\s*(?P<setting>[\w.]+)\s*=\s*(?P<kind>\w+)\((?P<values>[^()]*)\)\s*"
+)
 KINDS = ("uniform", "log", "times", "choice")
 
 

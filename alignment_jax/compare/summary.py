@@ -101,9 +101,7 @@ def _row(
     common = sorted(own.keys() & base.keys())
     difference = None
     if common:
-        items = [
-            [_items(folder, runs[seed], metric) for seed in common] for runs in (base, own)
-        ]
+        items = [[_items(folder, runs[seed], metric) for seed in common] for runs in (base, own)]
         known = all(one is not None for side in items for one in side)
         difference = compare_paired(
             [_value(base[seed], metric) for seed in common],
@@ -141,4 +139,6 @@ def _items(folder: pathlib.Path, run: Run, metric: str):
         with np.load(path, allow_pickle=False) as stored:
             return items_for(metric, {key: stored[key] for key in stored.files})
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove its run's line from runs.jsonl to train it again") from error
+        raise RunError(
+            f"{path} cannot be read ({error}); remove its run's line from runs.jsonl to train it again"
+        ) from error

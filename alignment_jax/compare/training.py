@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,8 +44,8 @@ class Trained:
 
 def train_seeds(
     built: Built, seeds: tuple[int, ...], folder_of: Callable[[int], pathlib.Path], *, quiet: bool
-) -> Iterator[Trained]:
-    """Trains the same configuration with several seeds, each yielded as it is done.
+) -> Iterator[list[Trained]]:
+    """Trains the same configuration with several seeds and yields them as they are done: all together, or one by one.
 
     Args:
       built: of any seed.
@@ -61,8 +60,10 @@ def train_seeds(
     each = [with_seed(built, seed) for seed in seeds]
     if len(each) > 1 and not obstacle(built.experiment):
         outcomes = fit_together([one.experiment for one in each])
-        for one, outcome in zip(each, outcomes, strict=True):
-            yield _trained(one, outcome.variables, outcome.history, outcome.steps, outcome.pairs, outcome.seconds)
+        yield [
+            _trained(one, outcome.variables, outcome.history, outcome.steps, outcome.pairs, outcome.seconds)
+            for one, outcome in zip(each, outcomes, strict=True)
+        ]
         return
     placement = placement_of(built.experiment)
     for one, seed in zip(each, seeds, strict=True):
@@ -72,7 +73,7 @@ def train_seeds(
             raise Preempted
         position = finished.position
         history = report.read_metrics(folder / HISTORY)
-        yield _trained(one, finished.variables, history, position.step, position.pairs, position.seconds)
+        yield [_trained(one, finished.variables, history, position.step, position.pairs, position.seconds)]
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -111,7 +112,8 @@ def measure(trained: Trained, folder: pathlib.Path, *, stress: str, keep_embeddi
         evaluator = Evaluator(experiment.model)
         embedded = evaluator(variables, test)
         ranks = metrics.retrieval_ranks(embedded.a, embedded.b, embedded.b_to_a)
-        items = of_retrieval(*map(np.asarray, jax.device_get(ranks)), embedded.b_to_a)
+        rank_ab, rank_ba = jax.device_get(ranks)
+        items = of_retrieval(rank_ab, rank_ba, embedded.b_to_a)
         found["analysis"] = analyse(built, variables, stress=stress, evaluator=evaluator)
         if keep_embeddings:
             kept = kept_embeddings(built, variables, evaluator=evaluator)

@@ -75,7 +75,7 @@ def loop_of(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, Arr
 
 
 @functools.lru_cache(maxsize=4)  # runs that share a placement share the loop that is compiled for it
-def _compiled(placement: Placement) -> Callable[..., Any]:
+def _compiled(placement: Placement) -> Any:
     run = loop_of(placement.step)
     if placement.several:
         specs = (P(), P(), P(None, AXIS), P())

@@ -65,7 +65,9 @@ def obstacle(experiment: Experiment) -> str:
     return ""
 
 
-def fit_together(experiments: Sequence[Experiment], *, progress: Callable[[int], None] = lambda step: None) -> list[Outcome]:
+def fit_together(
+    experiments: Sequence[Experiment], *, progress: Callable[[int], None] = lambda step: None
+) -> list[Outcome]:
     """Trains runs that differ in nothing but their seed.
 
     Nothing is written: an interruption loses these runs as a whole.

@@ -1,0 +1,74 @@
+"""A run's report, kept so that it can be made again: report.json and gallery.npz beside the logs it is drawn from."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from alignment_jax import report
+from alignment_jax.core.errors import RunError
+from alignment_jax.train.workdir import read_config
+
+FACTS, GALLERY = "report.json", "gallery.npz"
+
+
+def keep(folder: pathlib.Path, facts: Mapping[str, Any], gallery: report.Gallery | None) -> None:
+    """Writes what a report says beyond the run's logs.
+
+    Args:
+      folder: of the run.
+      facts: arguments of `report.write_report`, as plain values.
+      gallery: examples to show; None for none.
+    """
+    if gallery is None:
+        (folder / GALLERY).unlink(missing_ok=True)
+    else:
+        report.save_gallery(folder / GALLERY, gallery)
+    report.write_json_atomic(folder / FACTS, facts)
+
+
+def write(folder: pathlib.Path) -> str:
+    """Writes report.html from what a run has left so far.
+
+    Returns:
+      The table of its metrics, when it is finished, and the path of the page.
+
+    Raises:
+      RunError: a file of the run is missing or damaged.
+    """
+    facts = _read(folder, FACTS) or {}
+    config = read_config(folder) or {}
+    results, chance = facts.get("results", {}), facts.get("chance", {})
+    names = tuple(facts.get("names", ("a", "b")))
+    notes = facts.get("notes", ["This run has not finished: there are no results on test yet."])
+    page = report.write_report(
+        folder,
+        **{
+            "title": config.get("name", folder.name),
+            **facts,
+            "config": config,
+            "environment": _read(folder, "environment.json") or {},
+            "results": results,
+            "history": report.read_metrics(folder / "metrics.jsonl"),
+            "gallery": report.load_gallery(folder / GALLERY) if (folder / GALLERY).is_file() and facts else None,
+            "notes": notes,
+            "chance": chance,
+            "names": names,
+        },
+    )
+    lines = [f"report: {page}"]
+    if results:
+        lines.insert(0, report.to_plain(report.metrics_table(results, names=names, chance=chance)))
+    return "\n".join(lines)
+
+
+def _read(folder: pathlib.Path, name: str) -> dict[str, Any] | None:
+    path = folder / name
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); run the train command again to restore it") from error
