@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import sys
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "soak"))  # small_runs, killed_runs
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # A warm cache turns minutes of compilation into seconds; it lives outside the working tree and is safe to delete.
@@ -59,3 +61,21 @@ def recordings(tmp_path_factory) -> pathlib.Path:
     with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     return folder / "manifest.csv"
+
+
+@pytest.fixture
+def small_files():
+    """A block in which no file may grow beyond so many bytes: what a full disk looks like to a program."""
+    import contextlib
+    import resource
+
+    @contextlib.contextmanager
+    def limit(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

@@ -148,6 +148,7 @@ def build(
         model = dataclasses.replace(model, apply=cached)
     tables, shown = resident_tables(config, train)
     task = task_of(config)
+    evaluate = task.evaluation(config, model)
     experiment = Experiment(
         config=config.to_dict(),
         seed=config.seed,
@@ -172,7 +173,8 @@ def build(
         first_batch=first_batch,
         in_order=samples_as_they_are(config, train, inputs),
         evaluations={name: task.split(config, split, inputs) for name, split in prepared.items() if name != "train"},
-        evaluate=task.evaluation(config, model),
+        evaluate=evaluate,
+        watch=getattr(evaluate, "watched", None),
         devices=devices,
         halves=config.perturb.fusemix > 0,
         tables=tables,

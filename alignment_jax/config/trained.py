@@ -164,11 +164,17 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
     )
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
     try:
-        restored = checkpoints.restore(target, kind=checkpoint.BEST)
+        steps = checkpoints.steps(checkpoint.BEST)
+        if not steps:
+            raise RunError(f"{workdir} has no checkpoint yet; run the train command again to go on with it")
+        problem, restored = checkpoints.read(steps[-1], target, kind=checkpoint.BEST)
     finally:
         checkpoints.close()
     if restored is None:
-        raise RunError(f"{workdir} has no checkpoint yet; run the train command again to go on with it")
+        raise RunError(
+            f"checkpoint {workdir / 'checkpoints' / checkpoint.BEST / str(steps[-1])} is damaged ({problem}); run the "
+            "train command again: it puts the model of its last step in this one's place"
+        )
     return Trained(config, restored.step, inputs, restored.state, model)
 
 

@@ -8,6 +8,7 @@ from alignment_jax.evals.classification import (
     classification,
     classify_items,
 )
+from alignment_jax.evals.collapse import collapse_warning, spread
 from alignment_jax.evals.embedding import embed_items
 from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
 from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
@@ -29,6 +30,7 @@ __all__ = [
     "class_embeddings",
     "classification",
     "classify_items",
+    "collapse_warning",
     "embed_items",
     "embedding_map",
     "fit_temperature",
@@ -40,6 +42,7 @@ __all__ = [
     "retained",
     "sample_retrievals",
     "size_buckets",
+    "spread",
     "stress",
     "zero_shot",
 ]

@@ -7,11 +7,13 @@ before it is used.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import logging
 import pathlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -46,17 +48,22 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, *, keep: int = 2, message: Callable[[str], None] = lambda line: None):
         self._folder = folder
         self._message = message
-        self._keep = {LAST: max(1, keep), BEST: 1}
+        # Two of the best: the newest may be from after the state that a killed run is resumed from.
+        self._keep = {LAST: max(1, keep), BEST: 2}
         # Orbax reports every step of its work at level INFO; a user's terminal is for the training's own lines.
         logging.getLogger("absl").setLevel(logging.WARNING)
         self._managers = {kind: self._open(kind) for kind in (LAST, BEST)}
 
     def _open(self, kind: str) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(max_to_keep=self._keep[kind], create=True)
-        return ocp.CheckpointManager(self._folder / kind, options=options)
+        with self._refusals("opened"):
+            return ocp.CheckpointManager(self._folder / kind, options=options)
 
     def save(self, step: int, state: PyTree, loop: dict[str, Any], *, kind: str = LAST) -> None:
         """Starts to save; returns as soon as the arrays are copied. A step that is already there stays as it is.
+
+        What was started before is finished first. The loop saves the best model before the state that calls it the
+        best, so a kill between the two cannot leave a state whose best model is missing.
 
         Args:
           step: names the checkpoint.
@@ -67,26 +74,30 @@ class Checkpoints:
         Raises:
           RunError: the disk refuses (full, read-only); earlier checkpoints are intact.
         """
-        if processes.several():
-            self.wait()  # processes meet by name while they save: two saves under way would take each other's meetings
-        try:
+        self.wait()
+        with self._refusals(f"of step {step} written"):
             self._managers[kind].save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    loop=ocp.args.JsonSave({"loop": loop, "checksums": checksums(state)}),
+                    state=ocp.args.StandardSave(state), loop=ocp.args.JsonSave(_record(loop, state))
                 ),
             )
-        except OSError as error:
-            raise RunError(f"checkpoint of step {step} could not be written to {self._folder}: {error}") from error
 
     def wait(self) -> None:
         """Returns when everything that was started is on disk."""
         for manager in self._managers.values():
-            try:
+            with self._refusals("written"):
                 manager.wait_until_finished()
-            except (OSError, ValueError) as error:
-                raise RunError(f"a checkpoint could not be written to {self._folder}: {error}") from error
+
+    @contextlib.contextmanager
+    def _refusals(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
+            raise RunError(
+                f"a checkpoint could not be {what} in {self._folder} ({_first_line(error)}); the earlier ones are "
+                "intact. Make room or give access, and run the same command again"
+            ) from error
 
     def close(self) -> None:
         self.wait()
@@ -97,6 +108,12 @@ class Checkpoints:
         """The steps that are there, oldest first."""
         return sorted(self._managers[kind].all_steps())
 
+    def forget_after(self, step: int, *, kind: str) -> None:
+        """Removes what was saved after `step`, by a run that is resumed from there and will save it again."""
+        self.wait()
+        for later in [found for found in self.steps(kind) if found > step]:
+            self._managers[kind].delete(later)
+
     def restore(self, target: PyTree, *, kind: str = LAST) -> Restored | None:
         """The newest undamaged checkpoint, or None when there is none at all.
 
@@ -105,15 +122,15 @@ class Checkpoints:
           kind: "last" or "best".
 
         Raises:
-          RunError: every checkpoint is damaged, or does not fit `target`.
+          RunError: every checkpoint is damaged; or the newest undamaged one holds arrays of another name, shape or
+            type than `target`: it is not converted, and nothing is touched.
         """
         steps = self.steps(kind)
         for step in reversed(steps):
-            problem, restored = self._read(kind, step, target)
-            if processes.on_all(restored is not None):
+            problem, restored = self.read(step, target, kind=kind)
+            if restored is not None:
                 return restored
-            problem = problem or "another process cannot read it"
-            self._set_aside(kind, step)
+            self.set_aside(step, kind=kind)
             self._message(f"checkpoint {kind}/{step} is damaged ({problem}); set aside as {kind}/damaged-{step}")
         if steps:
             raise RunError(
@@ -122,35 +139,89 @@ class Checkpoints:
             )
         return None
 
+    def read(self, step: int, target: PyTree, *, kind: str) -> tuple[str, Restored | None]:
+        """The checkpoint of this very step: ("", it), or what is wrong with it and None. Nothing is set aside.
+
+        Raises:
+          RunError: it holds arrays of another name, shape or type than `target`.
+        """
+        if step not in self.steps(kind):
+            return "it is not there", None
+        problem, restored = self._read(kind, step, target)
+        if processes.on_all(restored is not None):
+            return "", restored
+        return problem or "another process cannot read it", None
+
     def _read(self, kind: str, step: int, target: PyTree) -> tuple[str, Restored | None]:
         try:
-            found = self._managers[kind].restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target), loop=ocp.args.JsonRestore())
-            )
+            record = self._restore(kind, step, loop=ocp.args.JsonRestore())["loop"]
+            if problem := _record_problem(record):
+                return problem, None
+            _check_fits(record["arrays"], target, self._folder / kind / str(step))
+            state = self._restore(kind, step, state=ocp.args.StandardRestore(target))["state"]
+        except RunError:
+            raise
         except Exception as error:  # orbax and tensorstore raise many types for a file that is not what it should be
             return f"unreadable: {_first_line(error)}", None
-        expected = found["loop"]["checksums"]
-        actual = checksums(found["state"])
+        expected, actual = record["checksums"], checksums(state)
         if expected != actual:
             names = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
             return f"checksum of {names[0]} differs" + (f" and {len(names) - 1} more" if len(names) > 1 else ""), None
-        return "", Restored(step=step, state=found["state"], loop=found["loop"]["loop"])
+        return "", Restored(step=step, state=state, loop=record["loop"])
 
-    def _set_aside(self, kind: str, step: int) -> None:
+    def _restore(self, kind: str, step: int, **items: Any) -> Any:
+        return self._managers[kind].restore(step, args=ocp.args.Composite(**items))
+
+    def set_aside(self, step: int, *, kind: str) -> None:
+        """Renames the folder of a damaged step, so that nothing reads it and a person still can; if it is there."""
         self._managers[kind].close()
-        if processes.is_primary():
-            self._rename(kind, step)
+        source = self._folder / kind / str(step)
+        if processes.is_primary() and source.exists():
+            aside, number = source.with_name(f"damaged-{step}"), 0
+            while aside.exists():
+                number += 1
+                aside = source.with_name(f"damaged-{step}-{number}")
+            with self._refusals("set aside"):
+                source.rename(aside)
         processes.wait_for_all("set aside")
         self._managers[kind] = self._open(kind)
 
-    def _rename(self, kind: str, step: int) -> None:
-        source = self._folder / kind / str(step)
-        aside = self._folder / kind / f"damaged-{step}"
-        number = 0
-        while aside.exists():
-            number += 1
-            aside = self._folder / kind / f"damaged-{step}-{number}"
-        source.rename(aside)
+
+def _record(loop: dict[str, Any], state: PyTree) -> dict[str, Any]:
+    """What is saved beside the arrays, with a checksum of itself."""
+    record = {"loop": loop, "checksums": checksums(state), "arrays": _described(state)}
+    return {**record, "crc": _crc_of_json(record)}
+
+
+def _record_problem(record: Any) -> str:
+    if not isinstance(record, dict) or record.keys() != {"loop", "checksums", "arrays", "crc"}:
+        return "its record is not what was written"
+    if record["crc"] != _crc_of_json({name: value for name, value in record.items() if name != "crc"}):
+        return "checksum of its record differs"
+    return ""
+
+
+def _crc_of_json(value: Any) -> str:
+    return f"{zlib.crc32(json.dumps(value, sort_keys=True).encode()):08x}"
+
+
+def _described(tree: PyTree) -> dict[str, str]:
+    """Type and shape of every array, by its path in the tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _check_fits(found: dict[str, str], target: PyTree, where: pathlib.Path) -> None:
+    """Raises RunError when a checkpoint that is as it was written holds other arrays than `target`."""
+    wanted = _described(target)
+    different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if different:
+        name, count = different[0], len(different)
+        raise RunError(
+            f"checkpoint {where} does not fit this configuration: {name} is {found.get(name, 'absent')} there and "
+            f"{wanted.get(name, 'absent')} here" + (f" (and {count - 1} more)" if count > 1 else "") + "; it is not "
+            "converted. Use the versions and settings that made it, or another --workdir"
+        )
 
 
 def checksums(tree: PyTree) -> dict[str, str]:

@@ -62,16 +62,24 @@ class Classifier:
         )
 
 
-def retrieval(model: Model) -> Callable[[PyTree, EvaluationSplit], dict[str, float]]:
-    """(variables, split) -> recalls both ways, and multi-instance retrieval where the split has graded relevancy."""
-    evaluator = Evaluator(model)
+class Retrieval:
+    """(variables, split) -> recalls both ways."""
 
-    def evaluate(variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
-        embedded = evaluator(variables, split)
-        graded = {} if split.relevancy is None else evals.multi_instance(embedded, *split.relevancy())
-        return {**evals.recall(embedded), **graded}
+    def __init__(self, model: Model):
+        self._embed = Evaluator(model)
 
-    return evaluate
+    def __call__(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
+        return evals.recall(self._embed(variables, split))
+
+    def watched(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
+        """The recalls, and how far apart the embeddings still are: what a run logs of itself on the way."""
+        embedded = self._embed(variables, split)
+        return evals.recall(embedded) | evals.spread(embedded)
+
+
+def retrieval(model: Model) -> Retrieval:
+    """(variables, split) -> recalls both ways."""
+    return Retrieval(model)
 
 
 def classification(

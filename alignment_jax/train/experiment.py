@@ -86,6 +86,7 @@ class Experiment:
       these items (see `resident`).
     in_order: (rows [steps, width]) -> batches of these samples as they are, for fresh scores.
     evaluate: (variables, split of `evaluations`) -> metrics, what kind of metrics being the task's own business.
+    watch: the same with what else of val belongs in the log; None for nothing more.
     config: what is written to config.json and must be the same to resume.
     """
 
@@ -106,3 +107,4 @@ class Experiment:
     halves: bool = False
     tables: Mapping[str, np.ndarray] | None = None
     in_order: Callable[[np.ndarray], Iterator[Batch]] | None = None
+    watch: Callable[[PyTree, Any], dict[str, float]] | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from alignment_jax import data, report
+from alignment_jax import data, evals, report
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train import checkpoint, processes
@@ -134,6 +134,7 @@ def fit(
         position = Position()
         if restored is not None:
             state, position = restored.state, Position.from_json(restored.loop)
+        checkpoints.forget_after(position.step, kind=checkpoint.BEST)
 
         progress = stack.enter_context(
             report.Progress(
@@ -152,6 +153,7 @@ def fit(
         log = stack.enter_context(_Log(workdir, position.step, primary=primary, tensorboard=tensorboard))
         stop = stack.enter_context(preemption())
         run = _Run(experiment, placement, checkpoints, progress, log, state, position, stop)
+        run.ensure_best()
         run.train()
         checkpoints.wait()
         if run.preempted:
@@ -270,17 +272,20 @@ class _Run:
         now = time.monotonic()
         position.seconds, self._clock = position.seconds + now - self._clock, now
         if improved or ("val" not in self.experiment.evaluations and step == plan.total_steps):
-            self.checkpoints.save(step, evaluation_variables(self.state), position.to_json(), kind=checkpoint.BEST)
+            self._save_best()
         if save_due or self.preempted:
             self.checkpoints.save(step, self.state, position.to_json())
 
     def _evaluate(self, name: str) -> dict[str, float]:
         experiment, variables = self.experiment, evaluation_variables(self.state)
+        evaluate = experiment.watch or experiment.evaluate
         with self.progress.pause():
-            found = processes.from_primary(lambda: experiment.evaluate(variables, experiment.evaluations[name]))
-            values = {f"{name}/{key}": value for key, value in found.items()}
-        shown = ", ".join(f"{key} {value:.1f}" for key, value in values.items())
+            found = processes.from_primary(lambda: evaluate(variables, experiment.evaluations[name]))
+        values = {f"{name}/{key}": value for key, value in found.items()}
+        shown = ", ".join(f"{key} {value:.1f}" for key, value in values.items() if _is_result(key))
         self.progress.message(f"step {self.position.step}: {shown}")
+        if warning := evals.collapse_warning(found):
+            self.progress.message(f"warning: step {self.position.step}: {warning}")
         return values
 
     def _judge(self, values: dict[str, float]) -> bool:
@@ -318,14 +323,44 @@ class _Run:
             "start again in another --workdir"
         )
 
+    def ensure_best(self) -> None:
+        """After a restart: where the best model on val is damaged, the one at hand takes its place, and says so."""
+        position = self.position
+        if position.best_step < 0:
+            return
+        problem, _ = self._saved_best()
+        if problem:
+            self.progress.message(
+                f"checkpoint best/{position.best_step} is damaged ({problem}); the model of step {position.step} takes "
+                "its place"
+            )
+            self.checkpoints.set_aside(position.best_step, kind=checkpoint.BEST)
+            position.best_step, position.best_value = -1, -math.inf
+            self._judge(self._evaluate("val"))
+            self._save_best()
+
     def best_variables(self) -> PyTree:
-        """The variables of the best step on val, as they were saved."""
+        """The variables of the best step on val, as they were saved; of the last step where there is none."""
+        if self.preempted or self.position.best_step < 0:
+            return evaluation_variables(self.state)
+        problem, restored = self._saved_best()
+        if restored is None:
+            raise RunError(f"checkpoint best/{self.position.best_step} is damaged ({problem}); run the command again")
+        return restored.state
+
+    def _saved_best(self) -> tuple[str, checkpoint.Restored | None]:
+        target = checkpoint.abstract(evaluation_variables(self.state), self.placement.replicated)
+        return self.checkpoints.read(self.position.best_step, target, kind=checkpoint.BEST)
+
+    def _save_best(self) -> None:
+        position = self.position
         variables = evaluation_variables(self.state)
-        if self.preempted:
-            return variables
-        target = checkpoint.abstract(variables, self.placement.replicated)
-        restored = self.checkpoints.restore(target, kind=checkpoint.BEST)
-        return variables if restored is None else restored.state
+        self.checkpoints.save(position.step, variables, position.to_json(), kind=checkpoint.BEST)
+
+
+def _is_result(key: str) -> bool:
+    """Whether a value of an evaluation says how good the model is, rather than how it is doing."""
+    return not key.partition("/")[2].startswith(("variance_", "effective_rank_"))
 
 
 def _on_host(tree: PyTree) -> PyTree:

@@ -1,6 +1,7 @@
 """The commands as a user types them, in one process."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -74,6 +75,22 @@ def test_evaluate_repeats_the_results(kind, request, tmp_path, capsys):
     assert "rsum" in capsys.readouterr().out
     expected = json.loads((workdir / "results.json").read_text())["test"]
     assert json.loads(out.read_text()) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "embed"])
+def test_a_damaged_best_model_is_named_and_nothing_older_takes_its_place(
+    command, frozen_run, embeddings, tmp_path, capsys
+):
+    shutil.copytree(frozen_run[0], tmp_path / "run")
+    best = tmp_path / "run" / "checkpoints" / "best"
+    step = max(int(path.name) for path in best.iterdir())
+    (best / str(step) / "loop" / "metadata").write_text("{}")
+    more = ["--data", f"embeddings:{embeddings}", "--out", str(tmp_path / "e.npz")] if command == "embed" else []
+    assert main([command, "--workdir", str(tmp_path / "run"), *more]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"best/{step} is damaged" in line
+    assert "train command again" in line
+    assert not (tmp_path / "e.npz").exists()
 
 
 def test_evaluate_on_other_data_with_and_without_splits(frozen_run, tmp_path, capsys):

@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,12 @@ from alignment_jax.train.checkpoint import BEST, Checkpoints, abstract, checksum
 
 
 def state_of(value):
-    return {"w": jnp.full((64, 8), value), "step": jnp.int32(value), "key": jax.random.key(value), "none": ()}
+    return {
+        "w": jnp.full((64, 8), value, jnp.float32),
+        "step": jnp.int32(value),
+        "key": jax.random.key(value),
+        "none": (),
+    }
 
 
 @pytest.fixture
@@ -48,21 +55,36 @@ def test_nothing_saved_is_none(tmp_path, target):
     assert Checkpoints(tmp_path).restore(target) is None
 
 
-def damage(folder, step, how):
-    """Flips or cuts the largest file of a checkpoint: the arrays."""
-    largest = max((p for p in (folder / "last" / str(step)).rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    content = bytearray(largest.read_bytes())
-    if how == "flip":
-        content[len(content) // 2] ^= 0x10
+def files_of(folder, step, kind="last"):
+    return sorted(path for path in (folder / kind / str(step)).rglob("*") if path.is_file())
+
+
+def damage(path, how, rng):
+    content = bytearray(path.read_bytes())
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(content[: int(rng.integers(len(content)))])
     else:
-        del content[len(content) // 2 :]
-    largest.write_bytes(bytes(content))
+        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(content))
 
 
-@pytest.mark.parametrize("how", ["flip", "cut"])
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, target, how):
+def is_record(path):
+    return "loop" in path.parts
+
+
+def is_array(path):
+    return "d" in path.parts or "ocdbt.process_0" in path.parts
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "gone"])
+@pytest.mark.parametrize("which", ["arrays", "record"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, target, which, how):
     saved(tmp_path, [1, 2]).close()
-    damage(tmp_path, 2, how)
+    chosen = [path for path in files_of(tmp_path, 2) if (is_record if which == "record" else is_array)(path)]
+    largest = max(chosen, key=lambda path: path.stat().st_size)
+    damage(largest, how, np.random.default_rng(0))
     messages = []
     checkpoints = Checkpoints(tmp_path, message=messages.append)
     restored = checkpoints.restore(target)
@@ -77,12 +99,81 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, 
     assert checkpoints.restore(target).step == 2
 
 
+def assert_tells_the_truth(folder, target):
+    """Whatever was done to the newest checkpoint: it is used only with the very bits that were saved."""
+    restored = Checkpoints(folder).restore(target)
+    assert restored.step in (1, 2)
+    assert checksums(restored.state) == checksums(state_of(restored.step))
+    assert restored.loop == {"epoch": restored.step, "best": None}
+
+
+@pytest.mark.slow
+def test_no_damage_of_any_file_goes_unnoticed(tmp_path, target):
+    """Flips, cuts and losses of every file, metadata too: nothing but the saved bits comes back."""
+    saved(tmp_path / "good", [1, 2]).close()
+    rng = np.random.default_rng(0)
+    cases = [(how, path) for path in files_of(tmp_path / "good", 2) for how in ("flip", "cut", "gone")]
+    for number, (how, path) in enumerate(cases):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "good", folder)
+        damage(folder / path.relative_to(tmp_path / "good"), how, rng)
+        assert_tells_the_truth(folder, target)
+
+
 def test_when_all_are_damaged_the_error_says_so(tmp_path, target):
     saved(tmp_path, [1, 2]).close()
-    damage(tmp_path, 1, "flip")
-    damage(tmp_path, 2, "cut")
+    for step in (1, 2):
+        for path in files_of(tmp_path, step):
+            path.write_bytes(b"")
     with pytest.raises(RunError, match="all of steps"):
         Checkpoints(tmp_path).restore(target)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"w": jax.ShapeDtypeStruct((64, 8), jnp.bfloat16)}, r"\['w'\] is float32\[64, 8\] there and bfloat16"),
+        ({"w": jax.ShapeDtypeStruct((64, 9), jnp.float32)}, r"\['w'\] is float32\[64, 8\] there and float32\[64, 9\]"),
+        ({"extra": jax.ShapeDtypeStruct((1,), jnp.float32)}, r"\['extra'\] is absent there"),
+    ],
+)
+def test_another_type_or_shape_is_refused_and_not_converted(tmp_path, target, change, message):
+    saved(tmp_path, [1]).close()
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    with pytest.raises(RunError, match=message):
+        Checkpoints(tmp_path).restore({**target, **abstract(change, sharding)})
+    assert (tmp_path / "last" / "1").is_dir()  # it is not damaged, and stays where it is
+    assert Checkpoints(tmp_path).restore(target).step == 1
+
+
+def test_what_was_saved_later_is_forgotten_by_a_run_that_goes_back(tmp_path, target):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (3, 7):
+        checkpoints.save(step, state_of(step), {}, kind=BEST)
+    checkpoints.forget_after(5, kind=BEST)
+    assert checkpoints.steps(BEST) == [3]
+    checkpoints.save(7, state_of(8), {}, kind=BEST)
+    checkpoints.wait()
+    assert checksums(checkpoints.read(7, target, kind=BEST)[1].state) == checksums(state_of(8))
+    assert checkpoints.read(5, target, kind=BEST) == ("it is not there", None)
+
+
+def test_a_disk_that_refuses_leaves_the_earlier_ones_intact(tmp_path, target, small_files):
+    checkpoints = saved(tmp_path, [1])
+
+    def save():
+        checkpoints.save(2, state_of(2), {})
+        checkpoints.wait()
+
+    with small_files(100), pytest.raises(RunError, match=r"could not be .*earlier ones are intact"):
+        save()
+    again = Checkpoints(tmp_path)
+    restored = again.restore(target)
+    assert restored.step == 1
+    assert checksums(restored.state) == checksums(state_of(1))
+    again.save(2, state_of(2), {})
+    again.wait()
+    assert again.restore(target).step == 2
 
 
 def test_checksums_see_value_shape_and_type():

@@ -13,6 +13,7 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax.config.build import build
+from alignment_jax.core.errors import RunError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.loop import Position, fit, initial_state
 
@@ -93,6 +94,68 @@ def test_an_interrupted_run_ends_with_the_same_bits(kill_at, tmp_path, data_file
     assert (checksums(finished.variables), (tmp_path / "metrics.jsonl").read_bytes()) == undisturbed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "victim"), [(64, "metrics"), (2500, "checkpoint")])
+def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_when_there_is_room(
+    limit, victim, tmp_path, data_file, resident, undisturbed, small_files
+):
+    config = make_config(data_file, **{"input.resident": resident})
+    built = build(config).experiment
+
+    def filling(rows, epoch, first):
+        for number, batch in enumerate(built.batches(rows, epoch, first), start=first):
+            if epoch * 5 + number == 4:
+                block.__enter__()
+            yield batch
+
+    block = small_files(limit)
+    try:
+        with pytest.raises(RunError, match=victim) as error:
+            fit(dataclasses.replace(built, batches=filling), tmp_path, quiet=True)
+    finally:
+        block.__exit__(None, None, None)
+    assert "\n" not in str(error.value)
+    finished = run(config, tmp_path)
+    assert (checksums(finished.variables), (tmp_path / "metrics.jsonl").read_bytes()) == undisturbed
+
+
+def newest(workdir, kind):
+    return max(
+        (path for path in (workdir / "checkpoints" / kind).iterdir() if path.name.isdigit()), key=lambda p: int(p.name)
+    )
+
+
+def ruin(folder):
+    """Cuts every file that holds arrays in half; not every byte of such a file matters."""
+    for path in folder.rglob("*"):
+        if path.is_file() and "d" in path.parts:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.slow
+def test_a_damaged_newest_state_costs_the_steps_since_the_one_before(tmp_path, data_file, resident, undisturbed):
+    config = make_config(data_file, **{"input.resident": resident})
+    run(config, tmp_path)
+    ruin(newest(tmp_path, "last"))
+    finished = run(config, tmp_path)
+    assert (checksums(finished.variables), (tmp_path / "metrics.jsonl").read_bytes()) == undisturbed
+    assert "last/20 is damaged" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_damaged_best_model_is_replaced_by_the_one_at_hand(tmp_path, data_file):
+    config = make_config(data_file)
+    experiment = build(config).experiment
+    first = fit(experiment, tmp_path, quiet=True)
+    best = newest(tmp_path, "best")
+    assert int(best.name) == first.position.best_step
+    ruin(best)
+    again = fit(experiment, tmp_path, quiet=True)
+    assert f"best/{best.name} is damaged" in (tmp_path / "log.txt").read_text()
+    assert again.position.best_step == 20  # the run is over: the model of its last step is all there is
+    assert again.position.best_value == experiment.evaluate(again.variables, experiment.evaluations["val"])["rsum"]
+
+
 def test_another_seed_is_another_run(tmp_path, data_file, resident, undisturbed):
     config = make_config(data_file, **{"seed": 1, "input.resident": resident})
     assert checksums(run(config, tmp_path).variables) != undisturbed[0]
@@ -161,8 +224,6 @@ def test_a_position_survives_json():
 
 
 def test_the_selected_metric_must_exist(tmp_path, data_file):
-    from alignment_jax.core.errors import RunError
-
     with pytest.raises(RunError, match=r"eval\.metric is 'val/loss'.*val/rsum"):
         run(make_config(data_file, **{"eval.metric": "val/loss"}), tmp_path)
 

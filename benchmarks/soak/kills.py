@@ -1,0 +1,124 @@
+"""Kills runs at random moments and compares what they end with to runs that nobody disturbed, bit by bit.
+
+    python benchmarks/soak/kills.py --kills 60 --page docs/reliability.md
+
+Every run is killed a few times, each time somewhere else: in a step, in the middle of a save, of an evaluation, of a
+re-scoring, of the report, or while it starts again. One in six kills is a SIGTERM, after which it must have saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import pathlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from killed_runs import PHASES, Death, outcome, run
+from sections import write_section
+from small_runs import write_run
+
+# name -> (kind of run, further arguments)
+CONFIGURATIONS = {
+    "alignment, every method, latents on the device": ("alignment", []),
+    "alignment, every method, batches sent": ("alignment", ["--config.input.resident=off"]),
+    "classification, BSS probabilistic, fresh scores": ("classification", []),
+    "classification, BSS curriculum, recycled scores": (
+        "classification",
+        ["--config.sampling.name=curriculum", "--config.sampling.scores=recycled"],
+    ),
+}
+
+
+def random_death(rng: random.Random) -> Death:
+    phase = rng.choice(list(PHASES))
+    # Later ones are reached more rarely: earlier deaths leave less to do.
+    occurrence = 1 if phase in ("start", "report") else rng.randint(1, 6)
+    how = signal.SIGTERM if rng.random() < 1 / 6 else signal.SIGKILL
+    return Death(phase, occurrence, rng.uniform(0.0, PHASES[phase][2]), how)
+
+
+def soak(kills: int, seed: int, folder: pathlib.Path) -> list[dict]:
+    """Rounds over the configurations until `kills` processes have died; one row a configuration."""
+    rng = random.Random(seed)
+    rows = []
+    for number, (name, (kind, extra)) in enumerate(CONFIGURATIONS.items()):
+        place = folder / str(number)
+        arguments = [*write_run(place, kind), *extra, "--quiet", "--config.train.devices=1"]
+        log = place / "log.txt"
+        whole = place / "undisturbed"
+        assert run([*arguments, "--workdir", str(whole)], log) == 0, log.read_text()
+        expected = outcome(arguments, whole, log)
+        row = {"name": name, "runs": 0, "same": 0, "SIGTERM": 0, **dict.fromkeys(PHASES, 0)}
+        share = -(-kills // len(CONFIGURATIONS))
+        while sum(row[phase] for phase in PHASES) + row["SIGTERM"] < share:
+            workdir = place / f"killed{row['runs']}"
+            seen: collections.Counter = collections.Counter()
+            for _ in range(8):
+                death = random_death(rng)
+                status = run([*arguments, "--workdir", str(workdir)], log, death)
+                if status == 0:
+                    break
+                if status == 143 or (death.how == signal.SIGTERM and status == -signal.SIGTERM):
+                    seen["SIGTERM"] += 1
+                else:
+                    assert status == -signal.SIGKILL, f"{death}: status {status}, {log}"
+                    seen[death.phase] += 1
+            else:
+                assert run([*arguments, "--workdir", str(workdir)], log) == 0, log
+            found = outcome(arguments, workdir, log)
+            different = [part for part in expected if found[part] != expected[part]]
+            for phase, count in seen.items():
+                row[phase] += count
+            row["runs"] += 1
+            row["same"] += not different
+            print(f"{name}: run {row['runs']}, {dict(seen)}, {different or 'the same bits'}", flush=True)
+            if not different:
+                shutil.rmtree(workdir)
+        rows.append(row)
+    return rows
+
+
+def table(rows: list[dict], minutes: float) -> str:
+    head = ["configuration", *(f"in {phase}" for phase in PHASES), "by SIGTERM", "runs", "ended with the same bits"]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    for row in rows:
+        cells = [row["name"], *(row[phase] for phase in PHASES), row["SIGTERM"], row["runs"], row["same"]]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    total = sum(row[phase] for row in rows for phase in (*PHASES, "SIGTERM"))
+    runs, same = (sum(row[name] for row in rows) for name in ("runs", "same"))
+    lines += [
+        "",
+        f"{total} kills in {runs} runs, {minutes:.0f} minutes; {same} of {runs} runs ended with the same bits.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--page", type=pathlib.Path, help="write the table into this page, part `kills`")
+    options = parser.parse_args()
+    started = time.monotonic()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="kills-"))
+    rows = soak(options.kills, options.seed, folder)
+    text = table(rows, (time.monotonic() - started) / 60)
+    print(text)
+    if options.page:
+        write_section("kills", text, page=options.page)
+    if all(row["runs"] == row["same"] for row in rows):
+        shutil.rmtree(folder)
+    else:
+        sys.exit(f"runs differ: see {folder}")
+
+
+if __name__ == "__main__":
+    main()

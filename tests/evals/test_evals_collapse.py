@@ -1,0 +1,47 @@
+"""Variance and effective rank of embeddings, and when they are too small."""
+
+import numpy as np
+import pytest
+
+from alignment_jax.evals import Embedded, collapse_warning, spread
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def measured(a, b=None):
+    return spread(Embedded(a, a if b is None else b, np.arange(len(a))))
+
+
+@pytest.mark.parametrize("n", [20, 5000])  # fewer and more rows than dimensions, and more than are taken
+def test_random_directions_fill_the_space(n):
+    found = measured(unit(np.random.default_rng(0).normal(size=(n, 32))))
+    assert found["variance_a"] == pytest.approx(1.0, abs=0.06)
+    assert found["effective_rank_a"] > 0.9 * min(n - 1, 32)
+    assert collapse_warning(found) == ""
+
+
+def test_the_rank_is_that_of_the_subspace():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 3)) @ np.linalg.qr(rng.normal(size=(16, 3)))[0].T
+    assert measured(rows.astype(np.float32))["effective_rank_a"] == pytest.approx(3.0, abs=0.05)
+
+
+def test_equal_rows_are_a_collapse_and_no_nan():
+    good = unit(np.random.default_rng(0).normal(size=(30, 8)))
+    found = measured(good, np.tile(good[:1], (30, 1)))
+    assert found["effective_rank_b"] < 1.5
+    assert all(np.isfinite(value) for value in found.values())
+    warning = collapse_warning(found)
+    assert "side b have collapsed" in warning
+    assert "side a" not in warning
+
+
+def test_a_line_is_a_collapse_too():
+    angle = np.linspace(-1e-3, 1e-3, 50)
+    assert "side a" in collapse_warning(measured(np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)))
+
+
+def test_one_item_is_no_error():
+    assert measured(np.ones((1, 4), np.float32))["effective_rank_a"] == 0.0
