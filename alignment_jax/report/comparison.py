@@ -35,6 +35,7 @@ def write_comparison(
     verdicts: tables.Verdicts = (),
     images: Images | None = None,
     notes: Sequence[str] = (),
+    trials: Sequence[Mapping[str, Any]] = (),
 ) -> pathlib.Path:
     """Writes `folder/report.html` and its pictures, from whatever the runs hold; what they lack is left out.
 
@@ -51,6 +52,7 @@ def write_comparison(
         seed), `low` and `high` (its interval), `verdict`.
       images: item numbers of the test split -> pixels, for the gallery; None where the data has no pictures.
       notes: sentences that a reader of the numbers must know.
+      trials: of a search on val: `method`, `trial`, `settings`, `values` (the metric on val, one a seed), `cost`.
 
     Returns:
       The path of the page.
@@ -60,7 +62,7 @@ def write_comparison(
       RunError: a file cannot be read or written.
     """
     folder = pathlib.Path(folder)
-    found = Comparison(folder, comparison, tuple(runs))
+    found = Comparison(folder, comparison, tuple(runs), tuple(trials))
     gallery = _Pictures(folder / PICTURES)
     sections = [section("Verdict", _verdict(found, verdicts, notes))]
     if found.methods:
@@ -74,6 +76,7 @@ def write_comparison(
             section("Frequent and rare content", _long_tail(found, gallery)),
             section("Maps of the embeddings", gallery.html(_maps(found))),
             section("Where two methods disagree", _disagreements(found, images)),
+            section("Search on val", _search(found, gallery)),
             section("Settings of the methods", _table(tables.settings_table(found), _SETTINGS)),
             section("Cost", _cost(found)),
         ]
@@ -319,11 +322,20 @@ def _disagreements(found: Comparison, images: Images | None) -> str:
     return ""
 
 
+def _search(found: Comparison, gallery: _Pictures) -> str:
+    table = tables.search_table(found)
+    return "" if table is None else _paragraph(_SEARCH) + gallery.html([charts.search(found)]) + _table(table)
+
+
 def _cost(found: Comparison) -> str:
     table = tables.cost_table(found)
     return "" if table is None else _table(table) + _paragraph(tables.total_cost(found))
 
 
+_SEARCH = (
+    "Every method was tried with as many settings as any other, drawn at random; the choice was made on val alone, and "
+    "the best of many trials on val is too good to be expected again on test."
+)
 _SETTINGS = (
     "What each method changes in the configuration of the base, which stands at the end of this page; a dot where it "
     "changes nothing."

@@ -100,6 +100,20 @@ def mismatched_pairs(comparison: Comparison) -> Chart | None:
     )
 
 
+def search(comparison: Comparison) -> Chart | None:
+    """The best value on val so far over the trials of each method; None without a search."""
+    names, metric = comparison.names, comparison.metric
+    chart = Chart("search", "Search on val", "trials", f"best val {metric_axis(metric, names)} so far", ())
+    lines = []
+    for number, method in enumerate(comparison.methods):
+        trials = sorted((t for t in comparison.trials if t["method"] == method), key=lambda t: t["trial"])
+        means = [found.mean for trial in trials if (found := spread(trial["values"]))]
+        if means:
+            best = np.maximum.accumulate(means)
+            lines.append(Series(method, np.arange(1.0, len(best) + 1), best, best, best, style=number))
+    return _with_lines(chart, lines) if max((len(line.steps) for line in lines), default=0) > 1 else None
+
+
 def over_training(comparison: Comparison, key: str, method: str) -> dict[float, list[float]]:
     """Step -> the values that the seeds of a method logged there, for the steps that all of them logged."""
     runs = comparison.of(method)

@@ -49,12 +49,15 @@ class Comparison:
     Attributes:
       folder: where relative paths of the runs lead from.
       about: the content of comparison.json.
-      runs: the rows of runs.jsonl that count for the results (not the trials of a search that were not chosen).
+      runs: the rows of runs.jsonl.
+      trials: the rows of trials.jsonl: `method`, `trial`, `settings`, and `values`, the metric on val for each seed.
     """
 
     folder: pathlib.Path
     about: Mapping[str, Any]
     runs: tuple[Run, ...]
+    trials: tuple[Mapping[str, Any], ...] = ()
+    _read: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -113,10 +116,12 @@ class Comparison:
     def history(self, run: Run) -> list[dict[str, Any]]:
         """The rows that a run logged, from the row itself or from the file that it names; none where that is gone."""
         found = run.get("history")
-        if isinstance(found, str):
+        if not isinstance(found, str):
+            return list(found or ())
+        if found not in self._read:  # every chart asks for it
             path = _inside(self.folder, found)
-            return read_metrics(path) if path is not None else []
-        return list(found or ())
+            self._read[found] = [] if path is None else read_metrics(path)
+        return self._read[found]
 
     def arrays(self, method: str) -> dict[str, np.ndarray] | None:
         """The kept embeddings, maps and answers of a method's first run that has any.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignment_jax.report.comparison_charts import NOISES, noise_kinds
-from alignment_jax.report.comparison_runs import Comparison, Run, Spread, at
+from alignment_jax.report.comparison_runs import Comparison, Run, Spread, at, spread
 from alignment_jax.report.machine import format_seconds
 from alignment_jax.report.metric_names import direction_label, is_percent, metric_label
 from alignment_jax.report.tables import Cell, Table, table
@@ -188,6 +188,22 @@ def settings_table(comparison: Comparison) -> Table | None:
     return table(["setting", "base", *comparison.methods], rows) if rows else None
 
 
+def search_table(comparison: Comparison) -> Table | None:
+    """A row a method: how many settings were tried, what the unchanged and the best ones gave on val, and which."""
+    rows = []
+    for method in comparison.methods:
+        trials = [trial for trial in comparison.trials if trial["method"] == method]
+        scored = [(found, trial) for trial in trials if (found := spread(trial["values"]))]
+        if not scored:
+            continue
+        best, chosen = max(scored, key=lambda pair: pair[0].mean)
+        unchanged = next((found for found, trial in scored if not trial["settings"]), None)
+        words = ", ".join(f"{name} = {_plain(value)}" for name, value in chosen["settings"].items()) or "unchanged"
+        count = Cell(str(len(trials)), float(len(trials)))
+        rows.append([method, count, spread_cell(unchanged), spread_cell(best), words])
+    return table(["method", "trials", "val, unchanged", "val, best", "best settings"], rows) if rows else None
+
+
 def cost_table(comparison: Comparison) -> Table | None:
     """A row a method: runs, and what one of them cost on average; the whole comparison below."""
     columns = {
@@ -213,9 +229,10 @@ def cost_table(comparison: Comparison) -> Table | None:
 
 def total_cost(comparison: Comparison) -> str:
     """What the whole comparison cost, as a sentence."""
-    parts = [f"{len(comparison.runs)} runs"]
+    paid = [*comparison.runs, *comparison.trials]
+    parts = [f"{len(comparison.runs)} runs" + (f" and {len(comparison.trials)} trials" if comparison.trials else "")]
     for key, words in (("pairs", "pairs seen"), ("device_seconds", "of device time"), ("energy_joules", "J")):
-        known = [value for run in comparison.runs if (value := at("cost", key)(run)) is not None]
+        known = [value for one in paid if (value := at("cost", key)(one)) is not None]
         if known:
             parts.append(f"{_amount(key, sum(known)).text} {words}")
     return f"All together: {', '.join(parts)}."

@@ -187,6 +187,23 @@ def test_nothing_in_the_data_becomes_markup(tmp_path, undrawn):
     assert {p.parent for p in tmp_path.rglob("*.svg")} == {tmp_path / "report_files"}
 
 
+def test_a_search_is_shown_with_what_it_chose(comparison):
+    values = {"baseline": [[10, 12], [9, 9], [13, 15]], "vals": [[11, 11]]}
+    trials = tuple(
+        {"method": method, "trial": k, "settings": {"optimizer.learning_rate": 0.01 * k} if k else {}, "values": each}
+        for method, several in values.items()
+        for k, each in enumerate(several)
+    )
+    searched = Comparison(comparison.folder, comparison.about, comparison.runs, trials)
+    first, second = to_plain(tables.search_table(searched)).splitlines()[2:]
+    assert " ".join(first.split()) == "baseline 3 11.0 ± 1.4 14.0 ± 1.4 optimizer.learning_rate = 0.02"
+    assert " ".join(second.split()) == "vals 1 11.0 ± 0.0 11.0 ± 0.0 unchanged"
+    assert charts.search(searched).series[0].values.tolist() == [11.0, 11.0, 14.0]
+    assert "18 runs and 4 trials" in tables.total_cost(searched)
+    assert tables.search_table(comparison) is None
+    assert charts.search(comparison) is None
+
+
 def test_where_two_methods_disagree():
     first, second = example.kept(0), example.kept(1)
     first["rank_ba"][:] = [0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 3, 3]
