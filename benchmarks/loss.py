@@ -1,9 +1,10 @@
 """Time and memory of the contrastive losses against the usual ways to write them, and against PyTorch if installed.
 
-    python benchmarks/loss.py            # some minutes on two cores; writes benchmarks/results/loss_cpu.md
+    python benchmarks/loss.py            # ten minutes on two cores; writes benchmarks/results/loss_cpu.md
     python benchmarks/loss.py --quick    # under a minute; prints only
 
-The same as `alignment-jax benchmark [--quick] --output=benchmarks/results/loss_cpu.md`.
+An interrupted run goes on where it stopped: benchmarks/results/loss_cpu.json keeps what was measured. The same as
+`alignment-jax benchmark [--quick] --output=benchmarks/results/loss_cpu.md`.
 """
 
 from __future__ import annotations

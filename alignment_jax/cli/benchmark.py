@@ -14,12 +14,20 @@ from alignment_jax.report import write_text_atomic
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
     flags.DEFINE_bool("quick", False, "Small sizes only, under a minute.", flag_values=values)
-    flags.DEFINE_string("output", None, "Write the table to this Markdown file too.", flag_values=values)
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Write the table to this Markdown file too, and what was measured to a .json beside it, as it comes: the same "
+        "command again goes on with a run that was interrupted.",
+        flag_values=values,
+    )
 
 
 def run(values: flags.FlagValues) -> int:
-    text = run_benchmark(quick=bool(values["quick"].value))
+    output = pathlib.Path(values["output"].value).expanduser() if values["output"].value else None
+    record = output.with_suffix(".json") if output else None
+    text = run_benchmark(quick=bool(values["quick"].value), record=record)
     print(text)
-    if values["output"].value:
-        write_text_atomic(pathlib.Path(values["output"].value).expanduser(), text)
+    if output:
+        write_text_atomic(output, text)
     return 0

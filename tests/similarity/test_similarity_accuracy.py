@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from alignment_jax import losses
 
@@ -57,14 +58,29 @@ def reference(a, b, temperature, *, where=None, smoothing=0.0, weights=(1.0, 1.0
     return [spread(x) for x in (loss_ab, loss_ba, g_s @ b, g_s.T @ a, -g_inverse * inverse**2)]
 
 
-def ours(similarity, a, b, temperature, *, weights=(1.0, 1.0), where=None, smoothing=0.0):
-    def loss(a, b, temperature):
-        pair = losses.infonce(a, b, temperature=temperature, where=where, smoothing=smoothing, similarity=similarity)
-        return losses.reduce(*pair, weights=weights, where=where), pair
+def total(a, b, temperature, where, *, weights, smoothing=0.0, similarity, axis_name=None):
+    """The weighted mean of the losses, and the losses."""
+    common = dict(where=where, axis_name=axis_name)
+    pair = losses.infonce(a, b, temperature=temperature, smoothing=smoothing, similarity=similarity, **common)
+    return losses.reduce(*pair, weights=weights, **common), pair
 
-    return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(a, b, temperature)
+
+@functools.cache
+def compiled(similarity, weights, smoothing, devices):
+    axis_name = "i" if devices > 1 else None
+    options = dict(weights=weights, smoothing=smoothing, similarity=similarity, axis_name=axis_name)
+    run = jax.value_and_grad(functools.partial(total, **options), (0, 1, 2), has_aux=True)
+    if devices > 1:
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("i",))
+        run = jax.shard_map(run, mesh=mesh, in_specs=P("i"), out_specs=((P(), P("i")), P("i")))
+    return jax.jit(run)
 
 
+def ours(similarity, a, b, temperature, *, weights=(1.0, 1.0), where=None, smoothing=0.0, devices=1):
+    return compiled(similarity, weights, smoothing, devices)(a, b, temperature, where)
+
+
+@jax.jit
 def log_softmax_form(a, b, temperature):
     def loss(a, b, temperature):
         s, i = jnp.matmul(a, b.T, precision="highest"), jnp.arange(len(a))
@@ -74,7 +90,7 @@ def log_softmax_form(a, b, temperature):
         )
         return losses.reduce(*pair), pair
 
-    return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(a, b, temperature)
+    return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(a, b, temperature)
 
 
 def errors(found, expected):
@@ -94,17 +110,31 @@ def errors(found, expected):
     )
 
 
-@pytest.mark.parametrize("kind", ["random", "aligned", "near-perfect", "adversarial", "collapsed"])
-def test_infonce_is_as_exact_as_log_softmax(kind):
+TEMPERATURES = (0.001, 0.01, 0.07, 0.2, 1.0)
+KINDS = ("random", "aligned", "near-perfect", "adversarial", "collapsed")
+
+
+def check_accuracy(kind, forms, devices):
+    """Errors at most those of jitted log_softmax, doubled, or 1e-6."""
     a, b = embeddings(kind)
-    for temperature in (0.001, 0.01, 0.07, 0.2, 1.0):
+    for temperature in TEMPERATURES:
         rows = np.full(N, temperature, np.float32)
         expected = reference(a, b, rows)
         common = errors(log_softmax_form(a, b, rows), expected)
-        for similarity in FORMS:
-            found = errors(ours(similarity, a, b, rows), expected)
+        for similarity in forms:
+            found = errors(ours(similarity, a, b, rows, devices=devices), expected)
             for name, error, usual in zip(("losses", "embeddings", "temperature"), found, common, strict=True):
                 assert error <= max(1e-6, 2 * usual), (similarity, temperature, name, error, usual)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_infonce_is_as_exact_as_log_softmax(kind):
+    check_accuracy(kind, FORMS, devices=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_infonce_on_devices_is_as_exact_as_log_softmax(kind):
+    check_accuracy(kind, ("ring:3", "gathered:3"), devices=8)
 
 
 @pytest.mark.parametrize("similarity", FORMS)

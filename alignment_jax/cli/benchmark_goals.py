@@ -1,0 +1,58 @@
+"""What the tiled losses are meant to reach, beside what a benchmark has found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+MIB = 2**20
+DIM = 512
+
+
+def goals(found: dict[str, Any]) -> list[list[str]]:
+    """Rows [goal, wanted, measured, met]; a goal whose forms were not measured here is left out.
+
+    Args:
+      found: "times": {"8192 x 512": {form: seconds}}, "memory": [[devices, form, MiB of every size]].
+    """
+    return [[goal, f"{sign} {limit:g}", text, "yes" if met else "no"] for goal, sign, limit, text, met in _rows(found)]
+
+
+def _rows(found) -> Iterator[tuple[str, str, float, str, bool]]:
+    memory = {(devices, form): rest for devices, form, *rest in found["memory"]}
+    sizes = [2048 * 2**k for k in range(len(next(iter(memory.values()))))]
+    for loss in ("infonce", "max_margin", "sigmoid"):
+        held = dict(zip(sizes, memory[1, f"{loss} tiled"], strict=True))
+        share = max(x / (3 * 4 * n * DIM / MIB + 32) for n, x in held.items() if n >= 4096)
+        yield _at_most(
+            f"{loss}, tiled: memory, n = 4,096 to 32,768, as a share of 3 (4 n d bytes) + 32 MiB", 1.0, share
+        )
+        growth = max(held[2 * n] / held[n] for n in held if n >= 4096 and 2 * n in held)
+        yield _at_most(f"{loss}, tiled: memory, times a doubling of n", 2.05, growth)
+        for form, limit in (("ring", 64.0), ("gathered", 256.0)):
+            yield _at_most(
+                f"{loss}, {form}: MiB a device, 8 devices, n = 32,768", limit, memory[8, f"{loss} {form}"][-1]
+            )
+    ratios = [
+        ("InfoNCE, log_softmax", "InfoNCE, tiled", "8192 x 512", 1.5),
+        ("InfoNCE, log_softmax", "InfoNCE, tiled", "8192 x 128", 2.8),
+        ("InfoNCE, open_clip in PyTorch", "InfoNCE, tiled", "8192 x 512", 3.0),
+        ("InfoNCE, MM-TS in PyTorch", "InfoNCE, tiled", "8192 x 512", 3.0),
+        ("max-margin, MM-TS in PyTorch", "max-margin, tiled", "8192 x 512", 10.0),
+    ]
+    for slow, fast, size, least in ratios:
+        at = found["times"].get(size, {})
+        if slow in at:
+            ratio = at[slow] / at[fast]
+            yield f"time of {slow} / {fast}, {size}", "≥", least, f"{ratio:.2f}", ratio >= least
+    for size, at in found["times"].items():
+        n, d = map(int, size.split(" x "))
+        if n <= 512:
+            yield _at_most(f"time of InfoNCE, tiled / dense, {size}", 1.15, at["InfoNCE, tiled"] / at["InfoNCE, dense"])
+        elif d == DIM:
+            ratio = at["InfoNCE, tiled"] / at["four products"]
+            yield _at_most(f"time of InfoNCE, tiled / four products, {size}", 1.25, ratio)
+
+
+def _at_most(goal: str, limit: float, value: float) -> tuple[str, str, float, str, bool]:
+    return goal, "≤", limit, f"{value:.3g}", value <= limit
