@@ -27,6 +27,7 @@ DATA = {
     "tweets_bss": "{sarcasm}",
     "nvgesture_bss": "{nvgesture}",
     "epic_mir_mm_ts": "{epic}",
+    "youcook2_mm_ts": "{youcook2}",
 }
 
 

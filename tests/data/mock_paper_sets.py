@@ -1,6 +1,7 @@
 """The papers' data sets in miniature, each in exactly the layout in which it is published."""
 
 import dataclasses
+import json
 import pathlib
 import pickle
 import wave
@@ -211,12 +212,42 @@ def nvgesture_frames(folder: pathlib.Path) -> str:
     return nvgesture(folder, features=False)
 
 
+STEPS = 3
+
+
+def youcook2(folder: pathlib.Path, *, layout: str = "video") -> str:
+    """Videos of 100 seconds with ten frames; the features of a frame are its number and the video's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    database: dict = {}
+    for i in range(10):
+        subset, video, recipe = ("training", "validation")[i >= 8], f"-v{i}xQ_bOz", str(100 + i % 4)
+        frames = np.stack([np.arange(10.0), np.full(10, float(i)), np.ones(10)], axis=1)
+        steps = [
+            {"segment": [30 * k, 30 * k + 20], "id": k, "sentence": f"spread butter {k}  on bread {i}"}
+            for k in range(STEPS)
+        ]
+        database[video] = {"subset": subset, "duration": 100.0, "recipe_type": recipe, "annotations": steps}
+        part = "train" if i < 8 else "val"
+        place = folder / f"{part}_frame_feat_csv" / recipe / video / "0001" if layout == "csv" else folder / "features"
+        place.mkdir(parents=True, exist_ok=True)
+        if layout == "csv":
+            np.savetxt(place / "resnet_34_feat_mscoco.csv", frames, delimiter=",")
+        elif layout == "video":
+            np.save(place / f"{video}.npy", frames.astype(np.float32))
+        else:
+            for k in range(STEPS):
+                np.save(place / f"{video}_{k}.npy", frames[3 * k : 3 * k + 2].astype(np.float16))
+    (folder / "youcookii_annotations_trainval.json").write_text(json.dumps({"database": database}))
+    return f"youcook2:{folder}"
+
+
 # A new source adds a row; its name begins with the source's.
 MOCKS: dict[str, Mock] = {
     "epic": Mock(epic, ("embedding", "text"), {"train": 20, "test": 5}, 3),
     "coco": Mock(mock.coco, ("image", "text"), {"train": 6, "test": 2}),
     "cc3m": Mock(mock.conceptual_captions, ("image", "text"), {"train": 4, "val": 4}),
     "webdataset": Mock(mock.shards, ("image", "text"), {"train": 4, "val": 4}),
+    "youcook2": Mock(youcook2, ("embedding", "text"), {"train": 24, "test": 6}, 4),
     "cremad": Mock(cremad, ("audio", "image"), {"train": 12, "test": 6}, 6),
     "cremad without lists": Mock(cremad_without_lists, ("audio", "image"), {"all": 18}, 6),
     "kinetics_sounds": Mock(kinetics_sounds, ("audio", "image"), {"train": 12, "test": 4}, 3),

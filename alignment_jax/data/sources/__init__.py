@@ -32,6 +32,7 @@ SOURCES: dict[str, SourceEntry] = {
     "cc3m": SourceEntry(_HERE + "cc3m", "cc3m:DIR or cc3m:FILE.tsv"),
     "webdataset": SourceEntry(_HERE + "webdataset", "webdataset:DIR"),
     "epic": SourceEntry(_HERE + "epic", "epic:DIR[,features=RGB+Flow][,count=noun]"),
+    "youcook2": SourceEntry(_HERE + "youcook2", "youcook2:DIR"),
     "cremad": SourceEntry(_HERE + "cremad", "cremad:DIR"),
     "kinetics_sounds": SourceEntry(_HERE + "kinetics_sounds", "kinetics_sounds:DIR"),
     "vggsound": SourceEntry(_HERE + "vggsound", "vggsound:DIR"),

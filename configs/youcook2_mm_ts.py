@@ -1,0 +1,33 @@
+"""MM-TS on YouCook2, from features of recipe steps and the sentences that tell them.
+
+    alignment-jax train --config configs/youcook2_mm_ts.py:data=youcook2:DIR --workdir runs/youcook2
+
+The paper fine-tunes VAST on the frames and clusters the sentences with K-Means; here the clusters are the same, the
+encoder of the videos is a small map of features that are already there. Its values of alpha and the shifts for this set
+are not published: these are the defaults of the authors' code. Arguments: method=mm_ts|mm_ts_margin|baseline or others
+of alignment_jax/config/recipes.py, text=transformer|lstm.
+"""
+
+from alignment_jax import config
+
+
+def get_config(arg=None):
+    arg = config.parse_arg(arg, method="mm_ts", text="transformer")
+    c = config.default()
+    c.name = f"YouCook2, {arg.method}"
+    c.data = "youcook2:YouCook2"
+    c.model = config.two_tower("mlp", arg.text)
+    c.model.dim = 256
+    c.clusters.source = "kmeans"
+    config.apply_methods(c, arg.method)
+    c.input.batch_size = 256
+    c.train.duration = "30 epochs"
+    c.checkpoint.interval = "5 epochs"
+    if arg.runlocal:
+        c.model.dim = 32
+        c.input.batch_size = 64
+        c.train.duration = "4 steps"
+        c.eval.interval = "2 steps"
+    if arg.data:
+        c.data = arg.data
+    return c
