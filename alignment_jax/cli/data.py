@@ -5,16 +5,26 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
 from absl import flags
 
 from alignment_jax import data, report
+from alignment_jax.config import default
+from alignment_jax.config.clusters import with_cluster_sizes
 from alignment_jax.core.errors import DataError, UserError
+
+_TEXT_LENGTH, _TEXTS = 240, 5
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
     flags.DEFINE_string("data", None, "SPEC of the data.", flag_values=values)
     flags.DEFINE_string("json", None, "Write the description to this file too.", flag_values=values)
+    flags.DEFINE_string("page", None, "Write a page with samples to this HTML file.", flag_values=values)
+    flags.DEFINE_integer("samples", 12, "Samples of each split on the page.", flag_values=values)
+    flags.DEFINE_bool(
+        "clusters", False, "Cluster the training texts as MM-TS does, and show the sizes.", flag_values=values
+    )
 
 
 def run(values: flags.FlagValues) -> int:
@@ -23,12 +33,70 @@ def run(values: flags.FlagValues) -> int:
         raise UserError("--data is missing: give a SPEC, as in --data=flickr:DIR")
     source = data.load(spec, on_bad_sample="skip")
     description = data.describe(source)
+    if values["clusters"].value:
+        _add_clusters(source, description)
     print(data.format_description(description))
     if values["json"].value:
         report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), description)
     problems = data.problems(source)
+    if values["page"].value:
+        page = pathlib.Path(values["page"].value).expanduser()
+        count = max(0, int(str(values["samples"].value)))
+        samples = {name: show(source, split, count) for name, split in source.splits.items()}
+        report.write_data_page(
+            page, description=description, problems=problems, samples=samples, names=source.modalities
+        )
+        print(f"page: {page}")
     for problem in problems:
         print(f"problem: {problem}")
     if problems:
         raise DataError(f"{spec}: {len(problems)} problems, listed above; mend them or train with on_bad_sample=skip")
     return 0
+
+
+def _add_clusters(source: data.PairSource, description: dict) -> None:
+    """K-Means on the training texts, the settings those of training."""
+    name = "train" if "train" in source.splits else next(iter(source.splits))
+    config = default()
+    config.clusters.source = "kmeans"
+    clustered, _ = with_cluster_sizes(config, source.splits[name].replace(stat=None, stat_b=None))
+    description["splits"][name]["clusters"] = data.cluster_histogram(np.asarray(clustered.stat))
+
+
+def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[report.Shown]:
+    """Samples of a split at equal distances, with a picture of each side that can be drawn."""
+    items = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist()
+    drawn = {}
+    columns: tuple[data.Column | None, ...] = (split.a, split.b, split.c)
+    for name, column in zip(source.modalities, columns, strict=False):
+        of_item = [int(split.b_of_a(i)[0]) for i in items] if column is split.b else items
+        drawn[name] = None if column is None else _pictures(column, of_item)
+    shown = []
+    for place, item in enumerate(items):
+        texts = [text for column in columns if column is not None for text in _texts(split, column, item)]
+        label = "" if split.label is None or source.label_names is None else source.label_names[split.label[item]]
+        pictures = [(name, found[place]) for name, found in drawn.items() if found is not None]
+        shown.append(report.Shown(str(split.ids[item]), label, pictures, texts))
+    return shown
+
+
+def _pictures(column: data.Column, items: Sequence[int]) -> list[np.ndarray] | None:
+    """Images, or the spectrograms of recordings: time to the right, low tones below."""
+    if isinstance(column, data.AudioColumn):
+        mel = data.log_mel(sample_rate=16000, seconds=3.0, bands=48)
+        spectrograms = [mel(recording) for recording in column.read(np.asarray(items))]
+        return [((s.T[::-1] + 1) * 127.5).clip(0, 255).astype(np.uint8) for s in spectrograms]
+    small = data.small_images(column)
+    return None if small is None else list(small(items).values())
+
+
+def _texts(split: data.PairSplit, column: data.Column, item: int) -> list[str]:
+    """Up to a few texts of an a-item, cut where they are long."""
+    items = split.b_of_a(item) if column is split.b else np.array([item])
+    if column is split.b and "caption" in split.extra_b:
+        found = np.asarray(split.extra_b["caption"])[items].astype(str).tolist()
+    elif column.kind == "text":
+        found = list(column.read(items))
+    else:
+        return []
+    return [text if len(text) <= _TEXT_LENGTH else text[:_TEXT_LENGTH] + "…" for text in found[:_TEXTS]]

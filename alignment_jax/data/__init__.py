@@ -21,6 +21,7 @@ from alignment_jax.data.corruptions import (
 )
 from alignment_jax.data.describe import describe, format_description, problems
 from alignment_jax.data.frames import FrameColumn
+from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, batch_rows, iterate_items
 from alignment_jax.data.mismatch import mismatch
 from alignment_jax.data.prompts import Prompts, load_prompts
@@ -31,7 +32,7 @@ from alignment_jax.data.sources.embeddings import save as save_embeddings
 from alignment_jax.data.spec import load
 from alignment_jax.data.split import Column, PairSource, PairSplit, content_groups, with_splits
 from alignment_jax.data.text import Tokenizer, caption_texts, encode_texts, train_tokenizer
-from alignment_jax.data.thumbnails import thumbnails
+from alignment_jax.data.thumbnails import small_images, thumbnails
 from alignment_jax.data.transforms import Transform, eval_image, train_image
 
 __all__ = [
@@ -59,6 +60,8 @@ __all__ = [
     "caption_features",
     "caption_texts",
     "class_counts",
+    "class_histogram",
+    "cluster_histogram",
     "cluster_sizes",
     "cluster_sizes_in_blocks",
     "content_groups",
@@ -77,6 +80,7 @@ __all__ = [
     "mismatch",
     "problems",
     "save_embeddings",
+    "small_images",
     "thumbnails",
     "train_image",
     "train_tokenizer",

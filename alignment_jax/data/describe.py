@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections import Counter
 from typing import Any
@@ -14,7 +15,9 @@ from alignment_jax.data.audio import AudioColumn
 from alignment_jax.data.columns import ArrayColumn, ImageColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
-from alignment_jax.data.split import Column, PairSource, PairSplit, content_groups
+from alignment_jax.data.frequencies import class_histogram, cluster_histogram
+from alignment_jax.data.leakage import leaks, warning
+from alignment_jax.data.split import Column, PairSource, PairSplit
 
 
 def describe(source: PairSource) -> dict[str, Any]:
@@ -24,45 +27,42 @@ def describe(source: PairSource) -> dict[str, Any]:
       source: a data set.
 
     Returns:
-      `name`, `spec`, `has_splits`, `splits` (for each: `a` and `b` with kind, count and statistics, `b_per_a`,
-      `classes`), `duplicates` (a-items and b-items of equal content in two splits), `skipped`, `notes`.
+      `name`, `spec`, `has_splits`, `splits` (for each: `a`, `b` and `c` with kind, count and statistics, `b_per_a`,
+      `classes` or `clusters` with their tail, `repeated` items), `duplicates` (items that are also in
+      an earlier split, by side), `leakage` (which splits share them), `warnings`
+      (lines), `skipped`, `notes`.
 
     >>> from alignment_jax.data import load
     >>> description = describe(load("synthetic:train=8,val=2,test=2,captions=2,size=16"))
     >>> description["splits"]["train"]["b_per_a"]
     {'min': 2, 'mean': 2.0, 'max': 2}
     """
+    found = {side: leaks(source, side) for side in ("a", "b")}
+    splits = {}
+    for name, split in source.splits.items():
+        repeated = {side: of_side[1][name] for side, of_side in found.items()}
+        splits[name] = {**_split(split, source.label_names), "repeated": repeated}
     return {
         "name": source.name,
         "spec": source.spec,
         "has_splits": source.has_splits,
-        "splits": {name: _split(split) for name, split in source.splits.items()},
-        "duplicates": {side: _shared(source, side) for side in ("a", "b")},
+        "splits": splits,
+        "duplicates": {side: sum(leak.count for leak in of_side[0]) for side, of_side in found.items()},
+        "leakage": [dataclasses.asdict(leak) for of_side in found.values() for leak in of_side[0]],
+        # Equal captions in two splits are common and harmless ("a dog runs"): they are counted, not warned of.
+        "warnings": [warning(leak, source.modalities[0]) for leak in found["a"][0]],
         "skipped": len(source.problems),
         "notes": list(source.notes),
     }
 
 
 def problems(source: PairSource) -> list[str]:
-    """One line for each problem: skipped samples, images that cannot be decoded, content shared between splits.
-
-    Equal captions in two splits are common and harmless ("a dog runs"), so they are counted by `describe`, not listed;
-    an image, an embedding or a whole pair in two splits makes an evaluation worthless and is listed.
-    """
+    """One line for each problem: samples that were skipped, and files that cannot be decoded."""
     lines = list(source.problems)
     for split in source.splits.values():
         for column in (split.a, split.b, split.c):
             if column is not None:
                 lines += [message for _, message in faults(column)]
-    names = list(source.splits)
-    groups = content_groups(*(source.splits[name].a for name in names))
-    seen: dict[int, tuple[str, int]] = {}
-    for name, numbers in zip(names, groups, strict=True):
-        for index, number in enumerate(numbers.tolist()):
-            first, other = seen.setdefault(number, (name, index))
-            if first != name:
-                here, there = source.splits[name].a.describe(index), source.splits[first].a.describe(other)
-                lines.append(f"the same content in {first} and in {name}: {there}; {here}")
     return lines
 
 
@@ -84,11 +84,18 @@ def format_description(description: dict[str, Any]) -> str:
             head = f"{column.pop('count')} {column.pop('kind')}"
             lines.append(f"  {side}  {head}: " + "; ".join(f"{key} {_value(value)}" for key, value in column.items()))
         lines.append(f"  pairs per a-item {_value(split['b_per_a'])}")
-        if "classes" in split:
-            lines.append(f"  classes {_value(split['classes'])}")
-    for side, count in description["duplicates"].items():
-        if count:
-            lines.append(f"{count} {side}-items have the same content as one in another split")
+        for kind in ("classes", "clusters"):
+            if kind in split:
+                lines.append(f"  {kind} {_value({k: v for k, v in split[kind].items() if k != 'counts'})}")
+        if isinstance(split.get("classes"), dict):
+            lines.append(f"    {_ends(split['classes']['counts'])}")
+        for side, count in split["repeated"].items():
+            if count:
+                lines.append(f"  {side}-items that repeat another one of this split: {count}")
+    for leak in description["leakage"]:
+        if leak["side"] == "b":
+            lines.append(f"{leak['count']} of {leak['of']} b-items of {leak['split']} are also in {leak['earlier']}")
+    lines += description["warnings"]
     if description["skipped"]:
         lines.append(f"samples left out: {description['skipped']}")
     return "\n".join([*lines, *description["notes"]])
@@ -100,16 +107,24 @@ def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _split(split: PairSplit) -> dict[str, Any]:
+def _ends(counts: dict[str, int], most: int = 5, least: int = 3) -> str:
+    """The most frequent classes and the rarest."""
+    items = [f"{name} {count}" for name, count in counts.items()]
+    return ", ".join(items if len(items) <= most + least else [*items[:most], "...", *items[-least:]])
+
+
+def _split(split: PairSplit, names: tuple[str, ...] | None) -> dict[str, Any]:
     out = {
         "a": _column(split.a),
         "b": _column(split.b),
         **({} if split.c is None else {"c": _column(split.c)}),
         "b_per_a": _range(np.bincount(split.b_to_a, minlength=len(split.a))),
     }
+    sizes = split.stat_b if split.stat_b is not None else split.stat
     if split.label is not None:
-        count = np.bincount(split.label)
-        out["classes"] = {"number": int((count > 0).sum()), "largest": int(count.max())}
+        out["classes"] = class_histogram(split.label, names)
+    elif sizes is not None:
+        out["clusters"] = cluster_histogram(sizes)
     return out
 
 
@@ -183,14 +198,3 @@ def _seconds(column: AudioColumn) -> np.ndarray:
         except DataError:
             continue
     return out
-
-
-def _shared(source: PairSource, side: str) -> int:
-    """How many items of this side have the same content as one in another split."""
-    columns = [getattr(split, side) for split in source.splits.values()]
-    splits_of: dict[int, set[int]] = {}
-    groups = content_groups(*columns)
-    for number, group in enumerate(groups):
-        for key in group.tolist():
-            splits_of.setdefault(key, set()).add(number)
-    return sum(len(splits_of[key]) > 1 for group in groups for key in group.tolist())

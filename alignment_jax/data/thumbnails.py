@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from alignment_jax.data.columns import ImageColumn
-from alignment_jax.data.split import PairSplit
+from alignment_jax.data.frames import FrameColumn
+from alignment_jax.data.split import Column, PairSplit
 
 # Sharp enough for a page, and small enough to mail it.
 SIDE = 128
@@ -28,7 +29,12 @@ def thumbnails(split: PairSplit, *, side: int = SIDE) -> Callable[[Sequence[int]
     >>> read([3])[3].shape
     (16, 16, 3)
     """
-    if not isinstance(split.a, ImageColumn):
+    return small_images(split.a, side=side)
+
+
+def small_images(column: Column, *, side: int = SIDE) -> Callable[[Sequence[int]], dict[int, np.ndarray]] | None:
+    """The same for any column: images, or clips by their middle frame."""
+    if not isinstance(column, ImageColumn | FrameColumn):
         return None
-    column = split.a.prepared(side, memory_limit=0, factor=1.0)
-    return lambda items: dict(zip(items, column.read(np.asarray(items, np.int64)), strict=True))
+    small = column.prepared(side, memory_limit=0, factor=1.0)
+    return lambda items: dict(zip(items, small.read(np.asarray(items, np.int64)), strict=True))

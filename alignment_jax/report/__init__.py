@@ -4,6 +4,7 @@ from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
 from alignment_jax.report.comparison import write_comparison
 from alignment_jax.report.comparison_runs import Comparison, Spread, spread
+from alignment_jax.report.data_page import Shown, write_data_page
 from alignment_jax.report.environment import environment
 from alignment_jax.report.files import (
     json_ready,
@@ -33,6 +34,7 @@ __all__ = [
     "MetricsLog",
     "Progress",
     "Series",
+    "Shown",
     "Spread",
     "Table",
     "TensorBoardLog",
@@ -71,6 +73,7 @@ __all__ = [
     "to_plain",
     "write_bytes_atomic",
     "write_comparison",
+    "write_data_page",
     "write_json_atomic",
     "write_npz_atomic",
     "write_report",

@@ -121,7 +121,6 @@ def test_tweets_take_any_pair_of_encoders(image, text):
     [
         ("tweets_bss", "text=lstm,image=convnet,method=curriculum", "twitter2015"),
         ("nvgesture_bss", "inputs=frames,method=vanilla", "nvgesture, frames"),
-        ("epic_mir_mm_ts", "text=lstm,method=baseline", "epic"),
     ],
 )
 def test_other_inputs_of_the_papers_sets_train(name, argument, spec, tmp_path, paper_sets):

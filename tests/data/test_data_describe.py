@@ -4,6 +4,7 @@ import json
 import shutil
 
 import mock_data_sets as mock
+import mock_paper_sets as paper
 import numpy as np
 
 from alignment_jax import data
@@ -49,14 +50,52 @@ def test_an_image_in_two_splits_is_named(tmp_path):
     text = (tmp_path / "pairs.csv").read_text().replace("number 3, wording 1", "number 0, wording 0")
     (tmp_path / "pairs.csv").write_text(text)
     source = data.load(spec)
-    (line,) = data.problems(source)
-    assert line.startswith("the same content in train and in val: ")
+    description = data.describe(source)
+    (line,) = description["warnings"]
+    assert line.startswith("warning: 1 of 2 image items of val (50.0 %) are also in train, for example ")
     assert "im0.png" in line
     assert "im2.png" in line
     assert "row 5 (line 6)" in line
-    description = data.describe(source)
-    assert description["duplicates"] == {"a": 2, "b": 2}
-    assert "2 b-items have the same content" in data.format_description(description)
+    assert description["duplicates"] == {"a": 1, "b": 1}
+    leak = {k: v for k, v in description["leakage"][1].items() if k != "example"}
+    assert leak == {"side": "b", "split": "test", "earlier": "train", "count": 1, "of": 4}
+    text = data.format_description(description)
+    assert "1 of 4 b-items of test are also in train" in text
+    assert line in text
+    assert data.problems(source) == []  # worth a warning, but nothing that cannot be trained on
+
+
+def test_repeated_items_of_one_split_are_counted(tmp_path):
+    spec = mock.pairs(tmp_path)
+    shutil.copy(tmp_path / "pictures" / "im0.png", tmp_path / "pictures" / "im1.png")  # both in train
+    description = data.describe(data.load(spec))
+    assert description["splits"]["train"]["repeated"] == {"a": 1, "b": 0}
+    assert "a-items that repeat another one of this split: 1" in data.format_description(description)
+    assert description["warnings"] == []
+
+
+def test_the_tail_of_the_classes(tmp_path):
+    source = data.load(paper.epic(tmp_path))
+    classes = data.describe(source)["splits"]["train"]["classes"]
+    assert classes["counts"] == {"2": 8, "91": 8, "13": 4}
+    assert (classes["number"], classes["largest"], classes["smallest"], classes["half"]) == (3, 8, 4, 2)
+    assert "2 8, 91 8, 13 4" in data.format_description(data.describe(source))
+    tail = data.class_histogram(np.repeat(np.arange(12), [90] + [1] * 10 + [20]))
+    assert (tail["half"], tail["tail"], tail["median"]) == (1, 10, 1.0)
+
+
+def test_sizes_of_clusters_stand_in_for_classes(tmp_path):
+    arrays = mock.embedding_arrays()
+    np.savez(tmp_path / "e.npz", **arrays, cluster_size=np.repeat([2.0, 6.0, 2.0, 6.0], [2, 6, 2, 6]))
+    description = data.describe(data.load(f"embeddings:{tmp_path / 'e.npz'}"))
+    assert description["splits"]["train"]["clusters"]["largest"] == 6
+    assert "clusters number" in data.format_description(description)
+
+
+def test_clips_say_how_many_frames_they_have(tmp_path):
+    column = data.describe(data.load(paper.vggsound(tmp_path)))["splits"]["train"]["b"]
+    assert column["frames"] == {"min": 4, "mean": 4.0, "max": 4}
+    assert column["width"] == {"min": 20, "mean": 20.0, "max": 20}
 
 
 def test_skipped_samples_and_notes_are_shown(tmp_path):

@@ -1,0 +1,163 @@
+"""A page on a data set: what it holds, what is wrong with it, how long its tail is, and samples to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.report.charts import Chart, Series
+from alignment_jax.report.files import write_text_atomic
+from alignment_jax.report.pictures import data_url, encode_picture, picture_type
+from alignment_jax.report.plots import draw_chart
+from alignment_jax.report.tables import Table, escape, table, to_html
+from alignment_jax.report.template import bullet_list, page, picture, section
+
+_LISTED = 200  # problems shown in full
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """One sample to show: its name and class, a picture of each side that has one (uint8 pixels), and its texts."""
+
+    name: str
+    label: str = ""
+    pictures: Sequence[tuple[str, Any]] = ()
+    texts: Sequence[str] = ()
+
+
+def write_data_page(
+    path: str | os.PathLike[str],
+    *,
+    description: Mapping[str, Any],
+    problems: Sequence[str],
+    samples: Mapping[str, Sequence[Shown]],
+    names: Sequence[str],
+) -> None:
+    """Writes a page that is complete in itself; everything that comes from the data is escaped.
+
+    Args:
+      path: the HTML file.
+      description: as `data.describe` returns it.
+      problems: one line each.
+      samples: split -> samples to show.
+      names: what the sides are called.
+
+    Raises:
+      MissingPackageError: matplotlib or pillow is not installed.
+      RunError: the file cannot be written.
+    """
+    splits = description["splits"]
+    sections = [
+        section("Splits", to_html(_counts(splits, names), caption="Items of every side, and pairs of an a-item.")),
+        section("Warnings", bullet_list(description["warnings"])),
+        section("Problems", _problems(problems)),
+        section("Classes", _classes(splits)),
+        *(section(_side_title(side, names), _side(splits, side)) for side in ("a", "b", "c")),
+        section("Leakage", _leakage(description["leakage"])),
+        section("Notes", bullet_list(description["notes"])),
+        *(section(f"Samples of {name}", _samples(shown)) for name, shown in samples.items()),
+    ]
+    lead = f"{description['spec']} · source {description['name']}"
+    write_text_atomic(path, page(f"Data: {description['spec']}", sections, lead=lead))
+
+
+def _side_title(side: str, names: Sequence[str]) -> str:
+    place = "abc".index(side)
+    return f"{names[place].capitalize()} ({side})" if place < len(names) else ""
+
+
+def _counts(splits: Mapping[str, Any], names: Sequence[str]) -> Table:
+    sides = [side for side in ("a", "b", "c") if any(side in split for split in splits.values())]
+    titles = [names["abc".index(side)] for side in sides]
+    rows = []
+    for name, split in splits.items():
+        pairs = split["b_per_a"]
+        range_text = f"{pairs['min']} to {pairs['max']}, mean {pairs['mean']:.2f}"
+        repeated = ", ".join(f"{side}: {count}" for side, count in split["repeated"].items() if count)
+        rows.append([name, *(split[side]["count"] for side in sides), range_text, repeated or None])
+    return table(["split", *titles, "pairs per item", "repeated in the split"], rows)
+
+
+def _problems(problems: Sequence[str]) -> str:
+    if not problems:
+        return "<p>None.</p>"
+    more = len(problems) - _LISTED
+    rest = f"<p>and {more:,} more.</p>" if more > 0 else ""
+    return f"<p>{len(problems):,} in all.</p>" + bullet_list(list(problems[:_LISTED])) + rest
+
+
+def _classes(splits: Mapping[str, Any]) -> str:
+    rows, series = [], []
+    for name, split in splits.items():
+        found = split.get("classes") or split.get("clusters")
+        if not found:
+            continue
+        held = [found.get(key) for key in ("number", "largest", "median", "smallest", "half", "tail")]
+        rows.append([name, "classes" if "classes" in split else "clusters", *held])
+        counts = found["counts"]
+        values = np.array(sorted(counts.values() if isinstance(counts, Mapping) else counts, reverse=True), float)
+        series.append(Series(name, np.arange(1, len(values) + 1), values, values, values))
+    if not rows:
+        return ""
+    titles = ["split", "of", "number", "largest", "median", "smallest", "how many hold half", "the last tenth"]
+    chart = Chart("classes", "Samples of every class", "class, most frequent first", "samples", tuple(series))
+    drawn = picture(
+        draw_chart(chart),
+        draw_chart(chart, dark=True),
+        description="Samples of every class, the most frequent first, for each split.",
+    )
+    named = [
+        f"{name}: {', '.join(f'{label} {count}' for label, count in list(split['classes']['counts'].items())[:12])}"
+        for name, split in splits.items()
+        if "classes" in split
+    ]
+    return to_html(table(titles, rows)) + drawn + bullet_list(named)
+
+
+def _side(splits: Mapping[str, Any], side: str) -> str:
+    there = {name: split[side] for name, split in splits.items() if side in split}
+    keys = list(dict.fromkeys(key for column in there.values() for key in column if key != "count"))
+    if not keys:
+        return ""
+    rows = [[name, *(_text(column.get(key)) for key in keys)] for name, column in there.items()]
+    return to_html(table(["split", *keys], rows))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _leakage(leaks: Sequence[Mapping[str, Any]]) -> str:
+    if not leaks:
+        return "<p>No two splits share an item of equal content.</p>"
+    rows = [
+        [f"{leak['split']} in {leak['earlier']}", leak["side"], leak["count"], 100 * leak["count"] / leak["of"]]
+        for leak in leaks
+    ]
+    examples = [f"{leak['split']} in {leak['earlier']}: {leak['example'][0]} is {leak['example'][1]}" for leak in leaks]
+    return to_html(table(["splits", "side", "items", "% of the split"], rows)) + bullet_list(examples)
+
+
+def _samples(samples: Sequence[Shown]) -> str:
+    return f'<div class="found">{"".join(map(_sample, samples))}</div>' if samples else ""
+
+
+def _sample(sample: Shown) -> str:
+    parts = []
+    for side, pixels in sample.pictures:
+        data = encode_picture(pixels)
+        crisp = ' class="crisp"' if picture_type(data) == "png" else ""
+        parts.append(f'<img src="{data_url(data)}" alt="{escape(f"{side} of {sample.name}")}"{crisp}>')
+    label = f"<b>{escape(sample.label)}</b> " if sample.label else ""
+    texts = "".join(f"<br>– {escape(text)}" for text in sample.texts)
+    name = escape(sample.name)
+    parts.append(f'<figcaption>{label}<span class="id" title="{name}">{name}</span>{texts}</figcaption>')
+    return f'<figure class="item">{"".join(parts)}</figure>'
