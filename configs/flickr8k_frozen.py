@@ -3,15 +3,16 @@
     alignment-jax train --config configs/flickr8k_frozen.py:data=embeddings:FILE.npz --workdir runs/frozen
 
 Without arguments it is the recommended recipe for few pairs. `method=` starts from plain InfoNCE instead and switches
-methods on: baseline, vals, modest_align, fusemix, noise, smoothing, mm_ts, mm_ts_margin, sigmoid, all, or several
-joined by "+".
+methods on: baseline, vals, modest_align, fusemix, noise, smoothing, mm_ts, mm_ts_margin, sigmoid, bss, all, or several
+joined by "+". `method=cca` trains nothing: it is the closed form, chosen on val. `init=cca` starts any of the others
+from it.
 """
 
 from alignment_jax import config
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, method="")
+    arg = config.parse_arg(arg, method="", init="")
     c = config.default()
     c.name = "Flickr8k, frozen latents"
     c.data = "embeddings:flickr8k.npz"
@@ -22,11 +23,7 @@ def get_config(arg=None):
     c.model.input_norm = "l2"
     c.input.batch_size = 600
     c.optimizer.weight_decay = 1.0
-    if arg.method:
-        config.apply_methods(c, arg.method)
-    else:
-        c.perturb.sigma = 0.7
-        c.perturb.relative = True
+    c.eval.views = "mean"
     c.train.duration = "150 epochs"
     c.eval.interval = "5 epochs"
     c.checkpoint.interval = "25 epochs"
@@ -35,6 +32,13 @@ def get_config(arg=None):
         c.input.batch_size = 128
         c.train.duration = "3 epochs"
         c.eval.interval = "1 epochs"
+    if arg.method:
+        config.apply_methods(c, arg.method)
+    else:
+        c.perturb.sigma = 0.7
+        c.perturb.relative = True
+    if arg.init:
+        c.init.name = arg.init
     if arg.data:
         c.data = arg.data
     return c

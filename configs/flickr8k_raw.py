@@ -21,12 +21,12 @@ def get_config(arg=None):
     c.train.duration = "60 epochs"
     c.eval.interval = "2 epochs"
     c.checkpoint.interval = "10 epochs"
-    config.apply_methods(c, arg.method)
     if arg.runlocal:
         c.input.image_size = 32
         c.input.batch_size = 64
         c.train.duration = "6 steps"
         c.eval.interval = "3 steps"
+    config.apply_methods(c, arg.method)
     if arg.data:
         c.data = arg.data
     return c

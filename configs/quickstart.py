@@ -23,12 +23,12 @@ def get_config(arg=None):
     c.train.duration = "60 epochs"
     c.eval.interval = "4 epochs"
     c.checkpoint.interval = "4 epochs"
-    config.apply_methods(c, arg.method)
     if arg.runlocal:
         c.data = "synthetic:train=256,val=64,test=64"
         c.input.batch_size = 64
         c.train.duration = "3 epochs"
         c.eval.interval = "1 epochs"
+    config.apply_methods(c, arg.method)
     if arg.data:
         c.data = arg.data
     return c

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alignment_jax.baselines.moments import Moments, paired_moments
 from alignment_jax.core import Array, ConfigError
-
-# Rows of float64 held at a time while covariances are summed: 8192 x 1024 numbers are 64 MiB.
-_CHUNK = 8192
 
 
 @jax.tree_util.register_dataclass
@@ -48,6 +48,7 @@ def fit_cca(
     shrinkage: float | tuple[float, float],
     power: float = 0.5,
     weights: Array | None = None,
+    b_to_a: Array | None = None,
 ) -> tuple[Projection, Projection]:
     """The two linear maps whose outputs correlate most, regularised, without any training.
 
@@ -58,19 +59,20 @@ def fit_cca(
     Runs once on the host, in NumPy and float64; it is not for use inside `jit`. The projections it returns are. Compare
     projected latents by cosine: normalise them (`losses.l2_normalize`) before `metrics.retrieval_recall`.
 
-    Several views of an item (an image and its mirror image, five captions) go in as [v, n, d]: every view of a item
-    counts as paired with every view of its b item. Where items have different numbers of captions, repeat rows instead:
-    `fit_cca(za[b_to_a], zb, ...)`, or with mirrored images `fit_cca(np.stack([za, za_flip])[:, b_to_a], zb, ...)`.
+    Several views of an item (an image and its mirror image, five captions) go in as [v, n, d]: every view of an a-item
+    counts as paired with every view of its b-item. Where items have different numbers of captions, `b_to_a` says whose
+    each is: `fit_cca(np.stack([za, za_flip]), zb, b_to_a=b_to_a, ...)`.
 
     Args:
       za: [n, d_a], or [v_a, n, d_a] views of n items; any unit.
-      zb: [n, d_b], or [v_b, n, d_b]; row i belongs to row i of `za`.
+      zb: [m, d_b], or [v_b, m, d_b].
       dim: dimensions to keep, at most min(d_a, d_b).
       shrinkage: in [0, 1], for both sides or one each (a, b): 0 is plain CCA, 1 uses no covariance within a side at all
         (partial least squares). With few pairs for the number of features, 0.5 to 0.9.
       power: exponent on the canonical correlations, >= 0: 0 weighs all kept dimensions alike, larger values fade
-        uncertain ones out. 0.5 was best on the validation split of 600 Flickr8k images (of 0, 0.25, 0.5, 0.75, 1, 1.5).
-      weights: [n] non-negative weight of every pair; None weighs all alike.
+        uncertain ones out.
+      weights: [m] non-negative weight of every pair; None weighs all alike.
+      b_to_a: [m] int, the row of `za` that each row of `zb` belongs to; None when row i belongs to row i (n = m).
 
     Returns:
       (project_a, project_b).
@@ -92,81 +94,127 @@ def fit_cca(
     >>> bool(np.allclose(project_a(za), project_b(2.0 * za + 1.0), atol=1e-5))
     True
     """
-    za, zb = _views("za", za), _views("zb", zb)
-    n, d_a, d_b = za.shape[1], za.shape[2], zb.shape[2]
-    if zb.shape[1] != n:
-        raise ValueError(f"za and zb must have the same number of rows, got {n} and {zb.shape[1]}")
-    for name, z in (("za", za), ("zb", zb)):
-        if not np.any(z != z[0, 0]):
-            raise ValueError(f"{name} must vary between rows, but all rows are equal")
-    if not 1 <= dim <= min(d_a, d_b):
-        raise ConfigError(f"dim must be between 1 and {min(d_a, d_b)}, the smaller number of features, got {dim}")
+    moments = paired_moments(za, zb, b_to_a=b_to_a, weights=weights)
+    _check(moments, dim, power)
+    return _Rotated(moments).fit(_pair(shrinkage)).projections(dim, power)
+
+
+@dataclasses.dataclass(frozen=True)
+class CcaChoice:
+    """What `tune_cca` chose: the three settings, the score it was chosen by, and of how many."""
+
+    shrinkage: tuple[float, float]
+    dim: int
+    power: float
+    score: float
+    candidates: int
+
+
+def tune_cca(
+    za: Array,
+    zb: Array,
+    score: Callable[[Projection, Projection], float],
+    *,
+    shrinkages: Sequence[float | tuple[float, float]],
+    dims: Sequence[int],
+    powers: Sequence[float],
+    b_to_a: Array | None = None,
+) -> tuple[Projection, Projection, CcaChoice]:
+    """`fit_cca` for every combination of settings, of which the best by a score on other data is kept.
+
+    The covariances are summed and decomposed once for all of them. Of equal scores the first stands.
+
+    Args:
+      za, zb, b_to_a: as for `fit_cca`.
+      score: (project_a, project_b) -> number, larger is better; on validation data.
+      shrinkages, dims, powers: what to try, at least one of each.
+
+    Returns:
+      (project_a, project_b, choice).
+
+    Raises:
+      ConfigError: as `fit_cca`, or nothing to try.
+
+    >>> rng = np.random.default_rng(0)
+    >>> za = rng.normal(size=(200, 3))
+    >>> agreement = lambda a, b: -float(np.abs(a(za) - b(-za)).mean())
+    >>> tune_cca(za, -za, agreement, shrinkages=(0.0, 0.5), dims=(1, 2), powers=(0.5,))[2].candidates
+    4
+    """
+    moments = paired_moments(za, zb, b_to_a=b_to_a)
+    best: tuple[Projection, Projection, CcaChoice] | None = None
+    candidates = len(shrinkages) * len(dims) * len(powers)
+    for dim, power in itertools.product(dims, powers):
+        _check(moments, dim, power)
+    rotated = _Rotated(moments)
+    for shrinkage in map(_pair, shrinkages):
+        solution = rotated.fit(shrinkage)
+        for dim, power in itertools.product(dims, powers):
+            a, b = solution.projections(dim, power)
+            found = score(a, b)
+            if best is None or found > best[2].score:
+                best = a, b, CcaChoice(shrinkage, dim, power, found, candidates)
+    if best is None:
+        raise ConfigError("there is nothing to try: give at least one of shrinkages, dims and powers each")
+    return best
+
+
+def _pair(shrinkage: float | tuple[float, float]) -> tuple[float, float]:
+    return shrinkage if isinstance(shrinkage, tuple) else (shrinkage, shrinkage)
+
+
+def _check(moments: Moments, dim: int, power: float) -> None:
+    most = min(moments.c_ab.shape)
+    if not 1 <= dim <= most:
+        raise ConfigError(f"dim must be between 1 and {most}, the smaller number of features, got {dim}")
     if not power >= 0:
         raise ConfigError(f"power must not be negative, got {power}")
-    shrinkage_a, shrinkage_b = shrinkage if isinstance(shrinkage, tuple) else (shrinkage, shrinkage)
-    share = _shares(weights, n)
-    mean_a, mean_b = (np.einsum("n,vnd->d", share, z, dtype=np.float64) / z.shape[0] for z in (za, zb))
-    c_aa, c_bb, c_ab = _covariances(za, zb, mean_a, mean_b, share)
-    whiten_a = _inverse_root("za", c_aa, shrinkage_a)
-    whiten_b = _inverse_root("zb", c_bb, shrinkage_b)
-    u, r, vt = np.linalg.svd(whiten_a @ c_ab @ whiten_b, full_matrices=False)
-    u, r, v = u[:, :dim], r[:dim], vt[:dim].T
-    # A singular pair is determined up to a common sign; fix it, so that every machine writes the same numbers.
-    sign = np.sign(u[np.argmax(np.abs(u), axis=0), np.arange(dim)])
-    correlations = r.astype(np.float32)
-    return (
-        Projection(mean_a.astype(np.float32), (whiten_a @ (u * sign * r**power)).astype(np.float32), correlations),
-        Projection(mean_b.astype(np.float32), (whiten_b @ (v * sign * r**power)).astype(np.float32), correlations),
-    )
 
 
-def _views(name: str, z: Array) -> np.ndarray:
-    z = np.asarray(z)
-    if z.ndim == 2:
-        z = z[None]
-    if z.ndim != 3 or 0 in z.shape or z.shape[1] < 2:
-        raise ValueError(f"{name} must have shape [n, d] or [views, n, d] with at least 2 rows, got {z.shape}")
-    if not np.all(np.isfinite(z)):
-        view, row = np.argwhere(~np.isfinite(z).all(axis=2))[0]
-        raise ValueError(f"{name} must be finite, but row {row} of view {view} is not")
-    return z
+class _Rotated:
+    """The problem in the eigenvectors of both covariances, where shrinkage is one factor a direction."""
+
+    def __init__(self, moments: Moments):
+        self._moments = moments
+        self._a, self._b = np.linalg.eigh(moments.c_aa), np.linalg.eigh(moments.c_bb)
+        self._c_ab = self._a[1].T @ moments.c_ab @ self._b[1]
+
+    def fit(self, shrinkage: tuple[float, float]) -> _Solution:
+        root_a = _inverse_root("za", self._a[0], shrinkage[0])
+        root_b = _inverse_root("zb", self._b[0], shrinkage[1])
+        u, r, vt = np.linalg.svd(root_a[:, None] * self._c_ab * root_b, full_matrices=False)
+        a, b = self._a[1] @ (root_a[:, None] * u), self._b[1] @ (root_b[:, None] * vt.T)
+        # A singular pair is determined up to a common sign; fix it, so that every machine writes the same numbers.
+        sign = np.sign(a[np.argmax(np.abs(a), axis=0), np.arange(len(r))])
+        return _Solution(self._moments, a * sign, b * sign, r)
 
 
-def _shares(weights: Array | None, n: int) -> np.ndarray:
-    if weights is None:
-        return np.full(n, 1.0 / n)
-    weights = np.asarray(weights, np.float64)
-    if weights.shape != (n,) or not np.all(weights >= 0) or not 0 < weights.sum() < np.inf:
-        raise ConfigError(f"weights must be {n} non-negative numbers with a positive sum, one a pair")
-    return weights / weights.sum()
+@dataclasses.dataclass(frozen=True)
+class _Solution:
+    moments: Moments
+    a: np.ndarray
+    b: np.ndarray
+    r: np.ndarray
+
+    def projections(self, dim: int, power: float) -> tuple[Projection, Projection]:
+        weight, correlations = self.r[:dim] ** power, self.r[:dim].astype(np.float32)
+        return (
+            Projection(
+                self.moments.mean_a.astype(np.float32), (self.a[:, :dim] * weight).astype(np.float32), correlations
+            ),
+            Projection(
+                self.moments.mean_b.astype(np.float32), (self.b[:, :dim] * weight).astype(np.float32), correlations
+            ),
+        )
 
 
-def _covariances(
-    za: np.ndarray, zb: np.ndarray, mean_a: np.ndarray, mean_b: np.ndarray, share: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """C_aa and C_bb over all views; C_ab from the views' means, which equals the mean over all pairs of views."""
-    d_a, d_b = za.shape[2], zb.shape[2]
-    c_aa, c_bb, c_ab = np.zeros((d_a, d_a)), np.zeros((d_b, d_b)), np.zeros((d_a, d_b))
-    for start in range(0, za.shape[1], _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        root = np.sqrt(share[rows])[:, None]
-        a = (za[:, rows] - mean_a) * root
-        b = (zb[:, rows] - mean_b) * root
-        c_aa += sum(view.T @ view for view in a) / len(a)
-        c_bb += sum(view.T @ view for view in b) / len(b)
-        c_ab += a.mean(axis=0).T @ b.mean(axis=0)
-    return c_aa, c_bb, c_ab
-
-
-def _inverse_root(name: str, covariance: np.ndarray, shrinkage: float) -> np.ndarray:
+def _inverse_root(name: str, values: np.ndarray, shrinkage: float) -> np.ndarray:
     if not 0.0 <= shrinkage <= 1.0:
         raise ConfigError(f"shrinkage must be in [0, 1], got {shrinkage}")
-    values, vectors = np.linalg.eigh(covariance)
-    average = np.trace(covariance) / len(covariance)
-    values = (1.0 - shrinkage) * values + shrinkage * average
-    if values[0] <= len(values) * np.finfo(np.float64).eps * values[-1]:
+    shrunk = (1.0 - shrinkage) * values + shrinkage * values.mean()
+    if shrunk[0] <= len(values) * np.finfo(np.float64).eps * shrunk[-1]:
         raise ConfigError(
             f"shrinkage must be larger than {shrinkage}: the covariance of {name} ({len(values)} features) cannot be "
             f"inverted, as when there are fewer rows than features"
         )
-    return (vectors / np.sqrt(values)) @ vectors.T
+    return 1.0 / np.sqrt(shrunk)

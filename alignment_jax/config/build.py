@@ -20,6 +20,7 @@ from alignment_jax.config.classification import (
 )
 from alignment_jax.config.clusters import with_cluster_sizes
 from alignment_jax.config.durations import parse_duration
+from alignment_jax.config.initial import with_start
 from alignment_jax.config.inputs import (
     Inputs,
     build_inputs,
@@ -105,8 +106,11 @@ def build(
     total_steps = parse_duration(config.train.duration, name="train.duration").steps(
         steps_per_epoch=steps_per_epoch, batch_size=batch_size, of_epochs=of_epochs
     )
-    if total_steps < 1:
-        raise ConfigError(f"train.duration is {config.train.duration!r}: there is nothing to train")
+    if total_steps < 1 and config.init.name == "random":
+        raise ConfigError(
+            f"train.duration is {config.train.duration!r}: there is nothing to train, and init.name=random starts from "
+            "nothing (init.name=cca starts from the closed form)"
+        )
 
     def steps(text: str, name: str) -> int:
         return parse_duration(text, name=name).steps(
@@ -140,6 +144,7 @@ def build(
     )
     classes = len(source.label_names or ())
     model = build_model(config, tokenizer=tokenizer, classes=classes, several=len(devices) > 1)
+    model, chosen = with_start(config, model, train, prepared.get("val"))
     first_batch = inputs.first_batch(train)
     if config.optimizer.micro_batch:
         _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
@@ -166,6 +171,7 @@ def build(
             average_decay=config.optimizer.ema,
             accumulate=accumulate,
             keep_checkpoints=config.checkpoint.keep,
+            evaluate_start=config.init.name != "random",
         ),
         batch_size=batch_size,
         sampler=sampler,
@@ -178,8 +184,9 @@ def build(
         devices=devices,
         halves=config.perturb.fusemix > 0,
         tables=tables,
+        messages=chosen,
     )
-    notes = (*source.notes, *source.problems)
+    notes = (*source.notes, *source.problems, *chosen)
     return Built(experiment, splits, shown, inputs, source.modalities, source.label_names, notes)
 
 

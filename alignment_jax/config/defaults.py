@@ -117,7 +117,6 @@ def default() -> ConfigDict:
             "image_size": 64,
             "crop_min_area": 0.6,
             "flip": True,
-            "views": "first",
             "vocab_size": 4096,
             "max_length": 32,
             "threads": 2,
@@ -130,6 +129,10 @@ def default() -> ConfigDict:
     # them on purpose (RMS relative to the recording's).
     config.audio = ConfigDict({"sample_rate": 16000, "seconds": 3.0, "bands": 64, "noise": 0.0})
     config.model = adapters()
+    # Where the parameters start. name: "random", or "cca" for linear adapters from the closed form on the training
+    # pairs. Numbers as text, "auto" for chosen on val: shrinkage (one for both sides or "0.8+0.5" for a and b), dim
+    # (at most model.dim) and power (exponent on the canonical correlations).
+    config.init = ConfigDict({"name": "random", "shrinkage": "auto", "dim": "auto", "power": "1.0"})
 
     # similarity: how the n x n matrix is held (see losses.infonce); "auto" chooses from the size and the devices.
     config.loss = ConfigDict({"name": "infonce", "similarity": "auto"})
@@ -221,7 +224,10 @@ def default() -> ConfigDict:
     )
     config.train = ConfigDict({"duration": "30 epochs", "devices": 0})
     # metric: what "best" means, always on val; patience: evaluations without improvement before stopping, 0 for never.
-    config.eval = ConfigDict({"interval": "1 epochs", "metric": "val/rsum", "patience": 0, "batch_size": 256})
+    # views: "first", or "mean" for the mean embedding of all views that the data has of an item (mirrored images).
+    config.eval = ConfigDict(
+        {"interval": "1 epochs", "metric": "val/rsum", "patience": 0, "batch_size": 256, "views": "first"}
+    )
     config.checkpoint = ConfigDict({"interval": "1 epochs", "keep": 2})
     config.log = ConfigDict({"interval": "10 steps", "tensorboard": True})
     config.report = ConfigDict({"gallery": 24})

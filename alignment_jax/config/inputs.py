@@ -12,8 +12,11 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data
 from alignment_jax.config.readers import sides
+from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.types import Batch
 from alignment_jax.train.experiment import EvaluationSplit
+
+EVALUATION_VIEWS = ("first", "mean")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,15 +162,25 @@ def samples_as_they_are(
 
 
 def evaluation_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) -> EvaluationSplit:
-    """Every item of both sides, all captions included, without augmentation."""
+    """Every item of both sides, all captions included, without augmentation; all views of a where eval.views=mean.
+
+    Raises:
+      ConfigError: eval.views is unknown.
+    """
+    if config.eval.views not in EVALUATION_VIEWS:
+        raise ConfigError(f"eval.views is {config.eval.views!r}; it must be one of {', '.join(EVALUATION_VIEWS)}")
 
     def items(column: data.Column, transform: Any) -> Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]:
         size = min(config.eval.batch_size, len(column))
         return lambda: data.iterate_items(column, needed(column, transform), size, threads=config.input.threads)
 
+    further: tuple[data.Column, ...] = ()
+    if config.eval.views == "mean" and isinstance(split.a, data.ArrayColumn):
+        further = split.a.further_views()
     return EvaluationSplit(
         items_a=items(split.a, inputs.evaluate["a"]),
         items_b=items(split.b, inputs.evaluate["b"]),
         b_to_a=split.b_to_a,
         relevancy=None if split.relevancy is None else split.relevancy.resolve,
+        views_a=tuple(items(view, inputs.evaluate["a"]) for view in further),
     )

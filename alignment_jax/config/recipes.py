@@ -20,6 +20,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "mm_ts": {"temperature.schedule": "mm_ts"},
     "mm_ts_margin": {"loss.name": "max_margin", "margin.schedule": "mm_ts"},
     "sigmoid": {"loss.name": "sigmoid"},
+    "cca": {"init.name": "cca", "train.duration": "0 steps"},
     "bss": {"sampling.name": "probabilistic"},
     "curriculum": {"sampling.name": "curriculum"},
     "anti_curriculum": {"sampling.name": "anti_curriculum"},
@@ -44,6 +45,12 @@ def apply_methods(config: ConfigDict, names: str) -> None:
     ('variance', 'mm_ts')
     """
     wanted: dict[str, tuple[Any, str]] = {}
+    others = [name for name in names.split("+") if name not in ("", "cca")]
+    if "cca" in names.split("+") and others:
+        raise ConfigError(
+            f"methods cca and {others[0]} contradict each other: cca trains nothing (init.name=cca starts training "
+            "from it)"
+        )
     for name in filter(None, names.split("+")):
         for method in _TOGETHER if name == "all" else (name,):
             if method not in METHODS:

@@ -81,6 +81,14 @@ class ArrayColumn:
     def take(self, indices: np.ndarray) -> ArrayColumn:
         return dataclasses.replace(self, rows=self._rows(np.asarray(indices, np.int64)))
 
+    def further_views(self) -> tuple[ArrayColumn, ...]:
+        """The same items in every view but the first, a column each.
+
+        >>> ArrayColumn(np.eye(2), views=(-np.eye(2),)).further_views()[0].read(np.array([0]))
+        array([[-1., -0.]], dtype=float32)
+        """
+        return tuple(dataclasses.replace(self, array=view, views=()) for view in self.views)
+
     def describe(self, index: int) -> str:
         return f"{self.name}, row {int(self._rows(np.asarray(index)))}"
 

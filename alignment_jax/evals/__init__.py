@@ -9,7 +9,7 @@ from alignment_jax.evals.classification import (
     classify_items,
 )
 from alignment_jax.evals.collapse import collapse_warning, spread
-from alignment_jax.evals.embedding import embed_items
+from alignment_jax.evals.embedding import embed_items, mean_direction
 from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
 from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
 from alignment_jax.evals.retrieval import Embedded, Sampled, multi_instance, recall, sample_retrievals
@@ -36,6 +36,7 @@ __all__ = [
     "fit_temperature",
     "latent_noise",
     "long_tail",
+    "mean_direction",
     "modality_gap",
     "multi_instance",
     "recall",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,3 +23,16 @@ def embed_items(encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray
     (1, 3)
     """
     return np.concatenate([np.asarray(encode(items), np.float32)[where] for items, where in batches])
+
+
+def mean_direction(views: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of several embeddings of the same items, brought back to length one: float32 [n, d].
+
+    Args:
+      views: arrays [n, d] with rows of length one, at least one of them.
+
+    >>> mean_direction([np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])]).round(3).tolist()
+    [[0.707, 0.707]]
+    """
+    total = np.sum([np.asarray(view, np.float64) for view in views], axis=0)
+    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -5,12 +5,13 @@
 64
 """
 
-from alignment_jax.models.adapters import Adapters
+from alignment_jax.models.adapters import Adapters, normalized_input
 from alignment_jax.models.build import MODELS, build, build_encoder
 from alignment_jax.models.decay import decay_mask
 from alignment_jax.models.dropout import Dropout, row_dropout
 from alignment_jax.models.encoders import ENCODERS
 from alignment_jax.models.fusion_classifier import FusionClassifier, predict
+from alignment_jax.models.linear_start import start_from
 from alignment_jax.models.norm import BatchNorm
 from alignment_jax.models.temperature import LogitScale, clamp_temperature
 from alignment_jax.models.two_tower import TwoTower
@@ -28,6 +29,8 @@ __all__ = [
     "build_encoder",
     "clamp_temperature",
     "decay_mask",
+    "normalized_input",
     "predict",
     "row_dropout",
+    "start_from",
 ]

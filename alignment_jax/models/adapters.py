@@ -16,6 +16,16 @@ from alignment_jax.models.temperature import LogitScale
 INPUT_NORMS = ("none", "l2")
 
 
+def normalized_input(z: Array, input_norm: str) -> jax.Array:
+    """Latents [n, width] as the first layer gets them, float32.
+
+    >>> normalized_input(jnp.array([[3.0, 4.0]]), "l2").round(1).tolist()
+    [[0.6..., 0.8...]]
+    """
+    x = jnp.asarray(z, jnp.float32)
+    return l2_normalize(x) if input_norm == "l2" else x
+
+
 class Block(nn.Module):
     """x + W2 dropout(gelu(W1 LN(x) + b1)) + b2, gelu exact (with erf), LN with epsilon 1e-5."""
 
@@ -48,10 +58,7 @@ class Adapter(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool, rows: Array | None, where: Array | None) -> jax.Array:
-        x = zero_padded_rows(z, where).astype(jnp.float32)
-        if self.input_norm == "l2":
-            x = l2_normalize(x)
-        x = x.astype(self.dtype)
+        x = normalized_input(zero_padded_rows(z, where), self.input_norm).astype(self.dtype)
         for k in range(self.blocks):
             block = Block(self.expansion, self.dropout, self.zero_init, self.dtype, name=f"block_{k}")
             x = block(x, train=train, rows=rows)

@@ -25,6 +25,8 @@ class Evaluator:
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
         a, b = self.side("a", variables, split.items_a()), self.side("b", variables, split.items_b())
+        if split.views_a:
+            a = evals.mean_direction([a, *(self.side("a", variables, items()) for items in split.views_a)])
         return evals.Embedded(a=a, b=b, b_to_a=split.b_to_a)
 
     def side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

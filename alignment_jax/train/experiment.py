@@ -41,17 +41,22 @@ class EvaluationSplit:
 
     relevancy: () -> (candidates int64 [K], relevancy [N, K] in [0, 1]) where a query has several answers to some
       degree: the b-items to ask with and for; None where only its own are right.
+    views_a: further views of all a-items; an item's embedding is then the mean over its views, of length one.
     """
 
     items_a: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
     items_b: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
     b_to_a: np.ndarray
     relevancy: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    views_a: tuple[Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """When things happen, in steps (one batch each). An interval of 0 means only at the end."""
+    """When things happen, in steps (one batch each). An interval of 0 means only at the end.
+
+    evaluate_start: the parameters before the first step are a candidate for the best, too.
+    """
 
     total_steps: int
     log_every: int
@@ -62,6 +67,7 @@ class Plan:
     average_decay: float = 0.0
     accumulate: int = 1
     keep_checkpoints: int = 2
+    evaluate_start: bool = False
 
     def steps_ahead(self, step: int) -> int:
         """Steps from `step` until the host has something to do."""
@@ -88,6 +94,7 @@ class Experiment:
     evaluate: (variables, split of `evaluations`) -> metrics, what kind of metrics being the task's own business.
     watch: the same with what else of val belongs in the log; None for nothing more.
     config: what is written to config.json and must be the same to resume.
+    messages: lines for the log of a run that begins, such as what was chosen while it was built.
     """
 
     config: Mapping[str, Any]
@@ -108,3 +115,4 @@ class Experiment:
     tables: Mapping[str, np.ndarray] | None = None
     in_order: Callable[[np.ndarray], Iterator[Batch]] | None = None
     watch: Callable[[PyTree, Any], dict[str, float]] | None = None
+    messages: tuple[str, ...] = ()

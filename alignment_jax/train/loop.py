@@ -146,11 +146,13 @@ def fit(
                 device_memory=lambda: _device_memory(jax.local_devices()[0]),
             )
         )
-        for line in early:
+        for line in (*early, *(experiment.messages if restored is None else ())):
             progress.message(line)
         if position.step:
             progress.message(f"resumed at step {position.step} of {plan.total_steps}")
-        log = stack.enter_context(_Log(workdir, position.step, primary=primary, tensorboard=tensorboard))
+        # Without a checkpoint even a row of step 0 is written again.
+        written = position.step if restored is not None else -1
+        log = stack.enter_context(_Log(workdir, written, primary=primary, tensorboard=tensorboard))
         stop = stack.enter_context(preemption())
         run = _Run(experiment, placement, checkpoints, progress, log, state, position, stop)
         run.ensure_best()
@@ -188,6 +190,8 @@ class _Run:
 
     def train(self) -> None:
         plan, position = self.experiment.plan, self.position
+        if plan.evaluate_start and position.step == 0 and position.best_step < 0:
+            self._after_step(None)
         while position.step < plan.total_steps and not (self.preempted or position.stopped_early):
             self._epoch()
 
@@ -248,7 +252,8 @@ class _Run:
         state, metrics, _ = self.placement.run(state, self.placement.put_batch(batch))
         return state, metrics
 
-    def _after_step(self, metrics: Metrics) -> None:
+    def _after_step(self, metrics: Metrics | None) -> None:
+        """What is due now: log line, evaluation, checkpoint; there are no metrics yet before the first step."""
         plan, position = self.experiment.plan, self.position
         step = position.step
         log_due, evaluate_due = plan.due(step, plan.log_every), plan.due(step, plan.evaluate_every)
@@ -257,7 +262,7 @@ class _Run:
             return
         self._check_finite()
         row: dict[str, float] = {}
-        if log_due:
+        if log_due and metrics is not None:
             row |= {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
             row["train/learning_rate"] = self.experiment.learning_rate(step - 1)
             row["train/share_shown"] = self._share_shown

@@ -151,3 +151,32 @@ def test_flickr8k_reference(shared_data):
         scores[name] = recall_sum(project_a(image[:, images].mean(axis=0)), project_b(text[captions]), a_of_b)
     assert scores["val"] >= 408.0, scores
     assert scores["test"] >= 407.0, scores
+
+
+def test_owners_equal_repeated_rows():
+    za, zb = correlated(n=60)
+    views, owner = np.stack([za, za[::-1]]), np.sort(np.random.default_rng(0).integers(0, 60, 150))[::-1]
+    captions = zb[owner] + np.random.default_rng(1).normal(size=(150, 4))
+    by_owner = fit_cca(views, captions, b_to_a=owner, dim=3, shrinkage=0.3)
+    by_rows = fit_cca(views[:, owner], captions, dim=3, shrinkage=0.3)
+    for left, right in zip(by_owner, by_rows, strict=True):
+        np.testing.assert_allclose(left.matrix, right.matrix, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(left.mean, right.mean, rtol=1e-5)
+
+
+def test_tuning_keeps_the_best_and_gives_what_fitting_gives():
+    za, zb = correlated()
+    tried = []
+
+    def score(project_a, project_b):
+        tried.append((project_a, project_b))
+        return [0.1, 0.7, 0.3, 0.7, 0.2, 0.0, 0.1, 0.5][len(tried) - 1]
+
+    a, b, choice = aj.baselines.tune_cca(
+        za, zb, score, shrinkages=(0.1, (0.5, 0.2)), dims=(2, 3), powers=(0.5, 1.0)
+    )  # fmt: skip
+    assert (choice.shrinkage, choice.dim, choice.power, choice.score, choice.candidates) == ((0.1, 0.1), 2, 1.0, 0.7, 8)
+    for found, expected in zip((a, b), fit_cca(za, zb, dim=2, shrinkage=0.1, power=1.0), strict=True):
+        np.testing.assert_array_equal(found.matrix, expected.matrix)
+    with pytest.raises(ConfigError, match="nothing to try"):
+        aj.baselines.tune_cca(za, zb, score, shrinkages=(), dims=(2,), powers=(1.0,))

@@ -183,7 +183,12 @@ def test_methods_train_from_pixels(method, tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "message"),
-    [("clip", "unknown method 'clip'"), ("sigmoid+mm_ts_margin", "contradict"), ("vals+", None)],
+    [
+        ("clip", "unknown method 'clip'"),
+        ("sigmoid+mm_ts_margin", "contradict"),
+        ("vals+cca", "cca trains nothing"),
+        ("vals+", None),
+    ],
 )
 def test_unknown_and_contradicting_methods_are_refused(method, message):
     if message is None:

@@ -1,0 +1,163 @@
+"""Where the parameters start: random numbers, or the closed form on the training pairs (CCA)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from alignment_jax import baselines, data, evals, models
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.normalize import l2_normalize
+from alignment_jax.train.experiment import Model
+
+STARTS = ("random", "cca")
+AUTO = "auto"
+SHRINKAGES = (0.1, 0.5, 0.8, 0.95)
+POWERS = (0.5, 1.0)
+# Enough of both for a covariance and for a choice; more would only take memory and time.
+MOST_TRAINING_ITEMS = 32768
+MOST_VALIDATION_ITEMS = 1000
+
+
+def with_start(
+    config: ConfigDict, model: Model, train: data.PairSplit, val: data.PairSplit | None
+) -> tuple[Model, tuple[str, ...]]:
+    """The model with the configured start in its `init`, and lines for the log about what was chosen.
+
+    Args:
+      config: the whole configuration.
+      model: as `build_model` makes it.
+      train: the prepared training split, which the closed form is fitted to.
+      val: the prepared validation split, for what is chosen; None where there is none.
+
+    Raises:
+      ConfigError: an unknown name, a number out of range, or a model or data without a linear solution.
+    """
+    name = config.init.name
+    if name not in STARTS:
+        raise ConfigError(f"init.name is {name!r}; it must be one of {', '.join(STARTS)}")
+    if name == "random":
+        return model, ()
+    _check_linear(config)
+    project_a, project_b, message = _fit(config, train, val)
+    # Embeddings of length about one before they are normalised: what a learning rate means does not depend on CCA's own
+    # units.
+    solutions = {
+        side: _scaled(config, project, column)
+        for side, project, column in (("a", project_a, train.a), ("b", project_b, train.b))
+    }
+
+    def init(key: jax.Array, *inputs: Any):
+        params, model_state = model.init(key, *inputs)
+        for side, (matrix, bias) in solutions.items():
+            params = models.start_from(params, side, matrix, bias)
+        return params, model_state
+
+    return dataclasses.replace(model, init=init), (message,)
+
+
+def _check_linear(config: ConfigDict) -> None:
+    section = config.model
+    if section.name != "adapters":
+        raise ConfigError(
+            f"init.name=cca starts linear maps of frozen latents, but model.name is {section.name}: "
+            "run `alignment-jax extract` and use configs/flickr8k_frozen.py"
+        )
+    blocks = max(section.blocks_a, section.blocks_b)
+    if section.final_norm or (blocks > 0 and not section.zero_init):
+        raise ConfigError(
+            "init.name=cca starts linear maps: set model.final_norm=False, and model.zero_init=True where there are "
+            "blocks"
+        )
+
+
+def _fit(
+    config: ConfigDict, train: data.PairSplit, val: data.PairSplit | None
+) -> tuple[baselines.Projection, baselines.Projection, str]:
+    section = config.init
+    some = _some_of(train, MOST_TRAINING_ITEMS, config.data_seed)
+    za, zb = _latents(config, some.a), _latents(config, some.b)[0]
+    most = min(config.model.dim, za.shape[-1], zb.shape[-1])
+    settings = {
+        "shrinkages": _shrinkages(section.shrinkage),
+        "dims": _dims(section.dim, most),
+        "powers": POWERS if section.power == AUTO else (_number("init.power", section.power),),
+    }
+    if all(len(values) == 1 for values in settings.values()):
+        (shrinkage,), (dim,), (power,) = settings["shrinkages"], settings["dims"], settings["powers"]
+        a, b = baselines.fit_cca(za, zb, b_to_a=some.b_to_a, shrinkage=shrinkage, dim=dim, power=power)
+        return a, b, _message((shrinkage, dim, power), "as configured")
+    if val is None:
+        raise ConfigError("init.shrinkage, init.dim and init.power are chosen on val, but there is none: give numbers")
+    held_out = _some_of(val, MOST_VALIDATION_ITEMS, config.data_seed)
+    val_a, val_b = _latents(config, held_out.a), _latents(config, held_out.b)[0]
+    views = val_a if config.eval.views == "mean" else val_a[:1]
+
+    def score(project_a: baselines.Projection, project_b: baselines.Projection) -> float:
+        a = evals.mean_direction([np.asarray(l2_normalize(project_a(view))) for view in views])
+        embedded = evals.Embedded(a, np.asarray(l2_normalize(project_b(val_b))), held_out.b_to_a)
+        return evals.recall(embedded)["rsum"]
+
+    a, b, choice = baselines.tune_cca(za, zb, score, b_to_a=some.b_to_a, **settings)  # type: ignore[arg-type]
+    how = f"rsum {choice.score:.1f} on val, the best of {choice.candidates} settings"
+    return a, b, _message((choice.shrinkage, choice.dim, choice.power), how)
+
+
+def _message(found: tuple[Any, int, float], how: str) -> str:
+    (shrinkage_a, shrinkage_b), dim, power = found
+    return f"CCA start: shrinkage {shrinkage_a:g} (a) and {shrinkage_b:g} (b), {dim} dimensions, power {power:g}; {how}"
+
+
+def _some_of(split: data.PairSplit, most: int, seed: int) -> data.PairSplit:
+    """The split, or as many of its a-items as are enough."""
+    if len(split) <= most:
+        return split
+    return split.subset(np.sort(np.random.default_rng(seed).permutation(len(split))[:most]))
+
+
+def _latents(config: ConfigDict, column: data.Column) -> np.ndarray:
+    """[views, n, d] as the linear maps get them."""
+    views = (column, *column.further_views()) if isinstance(column, data.ArrayColumn) else (column,)
+    rows = np.arange(len(column))
+    return np.stack([np.asarray(models.normalized_input(v.read(rows), config.model.input_norm)) for v in views])
+
+
+def _scaled(
+    config: ConfigDict, project: baselines.Projection, column: data.Column, rows: int = 1024
+) -> tuple[np.ndarray, np.ndarray]:
+    """(matrix, bias) of a projection, divided by the mean length of what it gives for the first latents."""
+    some = column.take(np.arange(min(rows, len(column))))
+    length = np.linalg.norm(np.asarray(project(_latents(config, some)[0])), axis=1).mean()
+    return np.asarray(project.matrix) / length, np.asarray(project.bias) / length
+
+
+def _shrinkages(text: str) -> tuple[tuple[float, float], ...]:
+    if text == AUTO:
+        return tuple(itertools.product(SHRINKAGES, SHRINKAGES))
+    a, plus, b = text.partition("+")
+    first = _number("init.shrinkage", a)
+    return ((first, _number("init.shrinkage", b) if plus else first),)
+
+
+def _dims(text: str, most: int) -> tuple[int, ...]:
+    if text != AUTO:
+        number = _number("init.dim", text)
+        if not (number.is_integer() and 1 <= number <= most):
+            raise ConfigError(
+                f"init.dim is {text!r}; it must be 'auto' or a whole number from 1 to {most}, the smallest of "
+                "model.dim and both widths of the latents"
+            )
+        return (int(number),)
+    return (*(2**k for k in range(5, 20) if 2**k < most), most)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{name} is {text!r}; it must be {AUTO!r} or a number") from None

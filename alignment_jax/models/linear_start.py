@@ -1,0 +1,44 @@
+"""Adapters that start from a linear solution instead of random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from alignment_jax.core import Array, ConfigError
+
+
+def start_from(params: Any, side: str, matrix: Array, bias: Array) -> Any:
+    """The parameters of `Adapters` with one side's last map replaced by x @ matrix + bias.
+
+    A map to fewer dimensions than the adapter has fills the rest with zeros: the cosines are those of the map alone,
+    and so they stay, because a dimension that is zero on both sides has no gradient.
+
+    Args:
+      params: from `Adapters(...).init(...)["params"]`.
+      side: "a" or "b".
+      matrix: [width, k].
+      bias: [k].
+
+    Returns:
+      A tree like `params`.
+
+    Raises:
+      ConfigError: the map does not fit into the adapter.
+
+    >>> import jax
+    >>> from alignment_jax.models import Adapters
+    >>> model = Adapters(dim=3, blocks_a=0, blocks_b=0, final_norm=False)
+    >>> params = model.init(jax.random.key(0), jnp.ones((1, 2)), jnp.ones((1, 2)))["params"]
+    >>> start_from(params, "a", jnp.eye(2), jnp.ones(2))["a"]["project"]["bias"].tolist()
+    [1.0, 1.0, 0.0]
+    """
+    project = params[side]["project"]
+    width, dim = project["kernel"].shape
+    matrix, bias = jnp.asarray(matrix, jnp.float32), jnp.asarray(bias, jnp.float32)
+    if matrix.shape[0] != width or matrix.shape[1] > dim:
+        raise ConfigError(f"a map {list(matrix.shape)} does not fit into an adapter [{width}, {dim}]; raise model.dim")
+    missing = dim - matrix.shape[1]
+    filled = {"kernel": jnp.pad(matrix, ((0, 0), (0, missing))), "bias": jnp.pad(bias, (0, missing))}
+    return {**params, side: {**params[side], "project": {**project, **filled}}}
