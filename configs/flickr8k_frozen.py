@@ -4,8 +4,8 @@
 
 Without arguments it is the recommended recipe for few pairs. `method=` starts from plain InfoNCE instead and switches
 methods on: baseline, vals, modest_align, fusemix, noise, smoothing, mm_ts, mm_ts_margin, sigmoid, bss, all, or several
-joined by "+". `method=cca` trains nothing: it is the closed form, chosen on val. `init=cca` starts any of the others
-from it.
+joined by "+". `method=cca` trains nothing: it is the closed form, chosen on val. With `init=cca` any of the others
+starts from that solution.
 """
 
 from alignment_jax import config
