@@ -83,13 +83,10 @@ def _fit(
     some = _some_of(train, MOST_TRAINING_ITEMS, config.data_seed)
     za, zb = _latents(config, some.a), _latents(config, some.b)[0]
     most = min(config.model.dim, za.shape[-1], zb.shape[-1])
-    settings = {
-        "shrinkages": _shrinkages(section.shrinkage),
-        "dims": _dims(section.dim, most),
-        "powers": POWERS if section.power == AUTO else (_number("init.power", section.power),),
-    }
-    if all(len(values) == 1 for values in settings.values()):
-        (shrinkage,), (dim,), (power,) = settings["shrinkages"], settings["dims"], settings["powers"]
+    shrinkages, dims = _shrinkages(section.shrinkage), _dims(section.dim, most)
+    powers = POWERS if section.power == AUTO else (_number("init.power", section.power),)
+    if len(shrinkages) == len(dims) == len(powers) == 1:
+        (shrinkage,), (dim,), (power,) = shrinkages, dims, powers
         a, b = baselines.fit_cca(za, zb, b_to_a=some.b_to_a, shrinkage=shrinkage, dim=dim, power=power)
         return a, b, _message((shrinkage, dim, power), "as configured")
     if val is None:
@@ -103,7 +100,9 @@ def _fit(
         embedded = evals.Embedded(a, np.asarray(l2_normalize(project_b(val_b))), held_out.b_to_a)
         return evals.recall(embedded)["rsum"]
 
-    a, b, choice = baselines.tune_cca(za, zb, score, b_to_a=some.b_to_a, **settings)  # type: ignore[arg-type]
+    a, b, choice = baselines.tune_cca(
+        za, zb, score, b_to_a=some.b_to_a, shrinkages=shrinkages, dims=dims, powers=powers
+    )
     how = f"rsum {choice.score:.1f} on val, the best of {choice.candidates} settings"
     return a, b, _message((choice.shrinkage, choice.dim, choice.power), how)
 
