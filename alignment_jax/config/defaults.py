@@ -131,7 +131,7 @@ def default() -> ConfigDict:
     config.model = adapters()
     # Where the parameters start. name: "random", or "cca" for linear adapters from the closed form on the training
     # pairs. Numbers as text, "auto" for chosen on val: shrinkage (one for both sides or "0.8+0.5" for a and b), dim
-    # (at most model.dim) and power (exponent on the canonical correlations).
+    # (as far as model.dim and the latents have so many) and power (exponent on the canonical correlations).
     config.init = ConfigDict({"name": "random", "shrinkage": "auto", "dim": "auto", "power": "1.0"})
 
     # similarity: how the n x n matrix is held (see losses.infonce); "auto" chooses from the size and the devices.

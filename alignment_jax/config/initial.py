@@ -146,12 +146,9 @@ def _shrinkages(text: str) -> tuple[tuple[float, float], ...]:
 def _dims(text: str, most: int) -> tuple[int, ...]:
     if text != AUTO:
         number = _number("init.dim", text)
-        if not (number.is_integer() and 1 <= number <= most):
-            raise ConfigError(
-                f"init.dim is {text!r}; it must be 'auto' or a whole number from 1 to {most}, the smallest of "
-                "model.dim and both widths of the latents"
-            )
-        return (int(number),)
+        if not (number.is_integer() and number >= 1):
+            raise ConfigError(f"init.dim is {text!r}; it must be 'auto' or a whole number of at least 1")
+        return (min(int(number), most),)
     return (*(2**k for k in range(5, 20) if 2**k < most), most)
 
 

@@ -257,7 +257,7 @@ def test_a_locked_workdir_is_refused(frozen_run, capsys):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, embeddings, repository, capsys):
-    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,data=embeddings:{embeddings}"
+    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{embeddings}"
     arguments = ["train", "--config", config, "--workdir", str(tmp_path / "w"), *FAST, "--config.optimizer.clip=0.0"]
     arguments += [
         "--config.optimizer.learning_rate=1e38",

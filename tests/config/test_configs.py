@@ -225,7 +225,7 @@ def test_unknown_and_contradicting_methods_are_refused(method, message):
     ],
 )
 def test_settings_out_of_range_are_named(changes, message, latents):
-    config = get_config("flickr8k_frozen", f"runlocal,data=embeddings:{latents}")
+    config = get_config("flickr8k_frozen", f"runlocal,method=baseline,data=embeddings:{latents}")
     config.update_from_flattened_dict(changes)
     with pytest.raises(ConfigError, match=message):
         build(config)

@@ -230,7 +230,7 @@ def test_the_selected_metric_must_exist(tmp_path, data_file):
 
 @pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, data_file, repository):
-    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,data=embeddings:{data_file}"
+    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{data_file}"
     fixed = ["--config.input.batch_size=8", "--config.train.devices=1", "--config.report.gallery=0"]
     fixed += ["--config.model.dim=8", "--config.checkpoint.interval=1000 epochs", "--config.eval.interval=1000 epochs"]
     command = [sys.executable, "-m", "alignment_jax", "train", "--config", config, *fixed]
