@@ -83,6 +83,7 @@ def canvas(*, width: float = 5.2, height: float = 3.5, dark: bool = False) -> It
         "axes.spines.top": False,
         "axes.spines.right": False,
         "grid.color": look.faint,
+        "axes.formatter.useoffset": False,  # a tick says its value, not what to add to another number
         "hatch.linewidth": 0.9,
         "text.parse_math": False,  # a "$" in a name is a dollar sign
     }

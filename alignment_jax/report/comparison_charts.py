@@ -166,7 +166,8 @@ def training_curves(comparison: Comparison) -> list[Chart]:
             (_temperature(comparison, method, number) for number, method in enumerate(methods)),
         ),
     ]
-    return [chart for chart in charts if chart is not None]
+    # A single point is no curve.
+    return [chart for chart in charts if chart is not None and any(len(line.steps) > 1 for line in chart.series)]
 
 
 def _constant(line: Series, value: float) -> bool:

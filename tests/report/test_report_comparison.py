@@ -76,6 +76,11 @@ def test_charts_hold_means_and_bands(comparison):
     assert reliable.series[0].steps == pytest.approx([0.05, 0.45])
 
 
+def test_a_single_point_over_training_is_no_curve(tmp_path):
+    run = {**example.run("vals", 0), "history": example.history(40.0, weight=1.1)[:2]}
+    assert charts.training_curves(Comparison(tmp_path, example.about(), (run,))) == []
+
+
 def test_a_step_counts_when_every_seed_reached_it(comparison):
     short = [dict(run) for run in comparison.runs]
     short[0]["history"] = short[0]["history"][:4]  # the first seed of the baseline stopped after step 20
