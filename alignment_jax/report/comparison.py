@@ -160,7 +160,8 @@ def _paragraph(text: str) -> str:
 def _lead(found: Comparison) -> str:
     config, environment = found.about.get("config") or {}, found.about.get("environment") or {}
     seeds = sorted({int(run.get("seed", 0)) for run in found.runs})
-    parts = [f"{len(found.runs)} runs: {len(found.methods)} methods, {len(seeds)} seeds"]
+    counts = (("run", len(found.runs)), ("method", len(found.methods)), ("seed", len(seeds)))
+    parts = [", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts)]
     if isinstance(data := config.get("data"), str):
         parts.append(f"data {data}")
     if isinstance(version := (environment.get("packages") or {}).get("alignment_jax"), str):

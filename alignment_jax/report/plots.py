@@ -61,8 +61,9 @@ def _dress(axes: Any, chart: Chart, *, best_step: int | None, ink: str) -> None:
     """Titles, units, limits, grid, the mark of the best step and the legend."""
     axes.set_title(chart.title, loc="left", fontweight="bold")
     axes.set_xlabel(chart.x_label)
-    # One line needs no legend: the axis can carry its name.
-    alone = len(chart.series) == 1 and chart.limits is None and not chart.diagonal
+    # One line needs no legend: the axis can carry its name. Where it is one of several methods, its name must stay.
+    named = any(series.style is not None for series in chart.series)
+    alone = len(chart.series) == 1 and chart.limits is None and not chart.diagonal and not named
     axes.set_ylabel(chart.series[0].label if alone else chart.y_label)
     if chart.limits is not None:
         axes.set_ylim(chart.limits[0], chart.limits[1] * 1.02)
@@ -81,5 +82,5 @@ def _dress(axes: Any, chart: Chart, *, best_step: int | None, ink: str) -> None:
             best_step, color=ink, linewidth=1.0, linestyle=(0, (2, 3)), label=f"best on val (step {best_step})"
         )
         entries += 1
-    if entries > 1:
+    if entries > 1 or named:
         legend_below(axes)

@@ -125,7 +125,7 @@ def test_the_verdict_comes_first_and_says_what_is_known(whole):
         "weighting.signal fixed · variance ·",
         "baseline 6 50 6,000 2.0 s 1.5 s",
         "All together: 18 runs, 108,000 pairs seen, 27.0 s of device time.",
-        "18 runs: 3 methods, 2 seeds",
+        "18 runs, 3 methods, 2 seeds",
     ):
         assert expected in found.text, expected
 
