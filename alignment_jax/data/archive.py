@@ -10,7 +10,7 @@ import numpy as np
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.shards import ShardedArray
-from alignment_jax.data.split import canonical_split
+from alignment_jax.data.split import all_distinct, canonical_split
 
 
 def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -66,6 +66,8 @@ def text_vector(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
 
 def check_unique(path: pathlib.Path, name: str, ids: np.ndarray) -> None:
     """Raises DataError when a name stands in two rows."""
+    if all_distinct(ids):
+        return
     values, count = np.unique(ids, return_counts=True)
     if (count > 1).any():
         value = values[count > 1][0]
