@@ -13,10 +13,11 @@ from typing import TypeAlias
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.records import RecordField
 from alignment_jax.data.shards import ShardedArray
 from alignment_jax.data.tars import FileSlice
 
-ImageFile: TypeAlias = pathlib.Path | FileSlice
+ImageFile: TypeAlias = pathlib.Path | FileSlice | RecordField
 
 
 def _digest(data: bytes | memoryview) -> bytes:
@@ -228,4 +229,4 @@ class ImageColumn:
             return _digest(np.ascontiguousarray(item).data)
         if exact:
             return _digest(item.read_bytes())
-        return item.size if isinstance(item, FileSlice) else item.stat().st_size
+        return item.stat().st_size if isinstance(item, pathlib.Path) else item.size

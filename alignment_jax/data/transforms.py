@@ -14,6 +14,7 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
+from alignment_jax.data.records import RecordField
 from alignment_jax.data.tars import FileSlice
 
 # What a loader applies to each item that it reads: (item, generator) -> array of a fixed shape.
@@ -25,7 +26,7 @@ def _pil() -> Any:
 
 
 def decode_image(
-    path: pathlib.Path | FileSlice, *, shorter_side: int | None = None, where: str | None = None
+    path: pathlib.Path | FileSlice | RecordField, *, shorter_side: int | None = None, where: str | None = None
 ) -> np.ndarray:
     """Reads an image file: first frame, upright by its EXIF tag, transparency over white, three 8-bit channels.
 

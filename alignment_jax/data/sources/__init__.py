@@ -27,6 +27,7 @@ SOURCES: dict[str, SourceEntry] = {
     "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz, or embeddings:DIR of shards"),
     "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
     "labelled": SourceEntry(_HERE + "labelled", "labelled:FILE.csv"),
+    "tfds": SourceEntry(_HERE + "tfds", "tfds:NAME[,data_dir=DIR][,split=S+T][,a=F][,b=F][,label=F][,id=F][,rate=F]"),
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
     "coco": SourceEntry(_HERE + "coco", "coco:DIR[,year=2017]"),
     "cc3m": SourceEntry(_HERE + "cc3m", "cc3m:DIR or cc3m:FILE.tsv"),

@@ -1,0 +1,42 @@
+"""Recordings whose waveforms are fields of records."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.data.audio import AudioColumn
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordAudioColumn(AudioColumn):
+    """Recordings that are int16 or float waveforms in records.
+
+    Attributes:
+      items: `RecordField`s.
+      rates: sampling rate of each, Hz.
+    """
+
+    items: Sequence[Any]
+    rates: Sequence[int] = ()
+
+    def read(self, indices: np.ndarray) -> list[tuple[np.ndarray, int]]:
+        found = []
+        for i in np.asarray(indices).tolist():
+            wave = np.asarray(self.items[i].value())
+            scale = 2.0**-15 if wave.dtype == np.int16 else 1.0
+            found.append((wave.astype(np.float32) * np.float32(scale), int(self.rates[i])))
+        return found
+
+    def take(self, indices: np.ndarray) -> RecordAudioColumn:
+        chosen = np.asarray(indices).tolist()
+        items, rates = (tuple(values[i] for i in chosen) for values in (self.items, self.rates))
+        return dataclasses.replace(self, items=items, rates=rates)
+
+    def identity(self, index: int, *, exact: bool) -> Hashable:
+        item = self.items[index]
+        return hashlib.blake2b(item.read_bytes(), digest_size=16).digest() if exact else item.size

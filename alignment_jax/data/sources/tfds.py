@@ -1,0 +1,267 @@
+"""`tfds:NAME[,option=value,...]`: a data set that TensorFlow Datasets has prepared as array_record, without TensorFlow.
+
+Options: `data_dir` (default: the library's own), `split` (names of the set joined by +; default: all), and which
+feature is what, with slashes for features of features: `a`, `b`, `label`, `id`, `rate`. Without them `a` is the first
+image (else the first recording: an int16 tensor of any length), `b` the first text or sequence of texts, else another
+image, else the name of the class; `label` is the feature `label`. A sequence of texts is several captions.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.optional import require
+from alignment_jax.data.classes import number_classes
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
+from alignment_jax.data.faults import faults
+from alignment_jax.data.record_audio import RecordAudioColumn
+from alignment_jax.data.records import RecordField, pick
+from alignment_jax.data.spec import parse_options
+from alignment_jax.data.split import ALL, Column, PairSource, PairSplit, canonical_split
+
+_OPTIONS = {"data_dir": "", "split": "", "a": "", "b": "", "label": "", "id": "", "rate": ""}
+_CHUNK = 256  # records of one look while the index is made
+
+
+def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
+    """Opens a prepared data set.
+
+    Args:
+      argument: name and options; see the module.
+      seed: not used.
+      on_bad_sample: "skip" leaves out records whose image cannot be decoded or that have no text.
+
+    Raises:
+      ConfigError: an option is unknown or names no feature or split of the set, or the set is stored in a form that
+        takes TensorFlow to read.
+      DataError: the set is not prepared, or a record is unusable.
+    """
+    name, _, rest = argument.partition(",")
+    options = parse_options(rest, _OPTIONS, what=f"tfds:{name}")
+    builder = _builder(name, options["data_dir"])
+    roles = _roles(name, builder.info.features, options)
+    bad = BadSamples(on_bad_sample)
+    found: dict[str, list[str]] = {}
+    notes = []
+    for split, target in _splits(name, list(builder.info.splits), options["split"]).items():
+        if target is None:
+            notes.append(f"tfds:{name}: split {split!r} is not used")
+        else:
+            found.setdefault(target, []).append(split)
+    labels: dict[str, list[str]] = {}
+    splits = {}
+    for target, parts in found.items():
+        splits[target], labels[target] = _read(name, builder, parts, roles, bad)
+    problems = bad.settle()
+    classes = None
+    if any(labels.values()):
+        known = getattr(_feature(builder.info.features, roles["label"]), "names", None)
+        classes = tuple(known) if known else number_classes([x for each in labels.values() for x in each])[1]
+        number = {each: k for k, each in enumerate(classes)}
+        splits = {
+            target: split.replace(label=np.array([number[x] for x in labels[target]], np.int32))
+            for target, split in splits.items()
+        }
+    kinds = {split.a.kind for split in splits.values()}, {split.b.kind for split in splits.values()}
+    return PairSource(
+        "tfds",
+        f"tfds:{argument}",
+        splits,
+        ALL not in splits,
+        problems,
+        tuple(notes),
+        label_names=classes,
+        modalities=tuple(_word(kind.pop()) for kind in kinds),  # type: ignore[arg-type]
+    )
+
+
+def _word(kind: str) -> str:
+    return {"embedding": "features"}.get(kind, kind)
+
+
+def _builder(name: str, data_dir: str) -> Any:
+    tfds = require("tensorflow_datasets", extra="tfds", purpose="read tfds: data sets")
+    folder = str(pathlib.Path(data_dir).expanduser()) if data_dir else None
+    # A set that was prepared by a builder that is not at hand is read by what lies beside its records.
+    try:
+        builder = tfds.builder(name, data_dir=folder)
+    except Exception as error:  # the library raises many kinds, with long advice
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"tfds:{name}: not known to tensorflow_datasets, nor prepared in data_dir ({reason})"
+        ) from error
+    if not builder.info.splits:
+        raise DataError(f"tfds:{name}: not prepared in {builder.data_dir}; prepare it as docs/tfds.md says")
+    form = builder.info.file_format.value if builder.info.file_format else ""
+    if form != "array_record":
+        raise ConfigError(
+            f"tfds:{name}: it is stored as {form}, which is not read here; prepare it with file_format='array_record'"
+        )
+    return builder
+
+
+def _splits(name: str, known: list[str], wanted: str) -> dict[str, str | None]:
+    """Split of the set -> our split; the only one there is carries no split information."""
+    chosen = wanted.split("+") if wanted else known
+    for split in chosen:
+        if split not in known:
+            raise ConfigError(f"tfds:{name}: no split {split!r}; it has {', '.join(known)}")
+    if len(chosen) == 1:
+        return {chosen[0]: ALL}
+    targets = {split: canonical_split(split) for split in chosen}
+    if not any(targets.values()):
+        raise ConfigError(
+            f"tfds:{name}: none of its splits {', '.join(chosen)} is train, val or test; name one, split="
+        )
+    return targets
+
+
+def _roles(name: str, features: Any, options: dict[str, str]) -> dict[str, str]:
+    """The feature of each role, "" where there is none."""
+    kinds = {field: _kind(feature) for field, feature in _flat(features)}
+    roles = {role: options[role] for role in ("a", "b", "label", "id", "rate")}
+    for role, field in roles.items():
+        if field and field not in kinds:
+            raise ConfigError(f"tfds:{name}: {role}={field}, but it has {', '.join(kinds)}")
+
+    def first(*wanted: str) -> str:
+        taken = (roles["a"], roles["b"], roles["id"])
+        return next((f for kind in wanted for f, k in kinds.items() if k == kind and f not in taken), "")
+
+    for role in ("id", "label", "rate"):
+        roles[role] = roles[role] or (role if role in kinds else "")
+    if roles["label"] and kinds[roles["label"]] not in ("class", "text"):
+        roles["label"] = ""
+    roles["a"] = roles["a"] or first("image", "audio", "embedding")
+    if not roles["b"]:
+        texts = [f for f, k in kinds.items() if k in ("texts", "text") and f not in (roles["id"], roles["label"])]
+        # A file's name is a text as well, and rarely what an image is about.
+        told = [f for f in texts if not any(word in f for word in ("id", "name", "url"))]
+        roles["b"] = next(iter(told), "") or first("image") or roles["label"] or first("embedding")
+    for role in ("a", "b"):
+        if not roles[role] or kinds[roles[role]] == "":
+            raise ConfigError(
+                f"tfds:{name}: which feature is {role}? Say {role}=NAME; it has "
+                + ", ".join(f"{field} ({kind or 'not read here'})" for field, kind in kinds.items())
+            )
+    return {**roles, "kind_a": kinds[roles["a"]], "kind_b": kinds[roles["b"]]}
+
+
+def _flat(features: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, feature in features.items():
+        inner = getattr(feature, "feature", feature)
+        if hasattr(inner, "items"):  # a dict, or a sequence of dicts
+            yield from _flat(inner, f"{before}{name}/")
+        else:
+            yield before + name, feature
+
+
+def _feature(features: Any, field: str) -> Any:
+    return dict(_flat(features)).get(field)
+
+
+def _kind(feature: Any) -> str:
+    """What a feature can serve as: "image", "audio", "embedding", "text", "texts", "class", or ""."""
+    kind = type(feature).__name__
+    if kind == "Sequence":
+        return "texts" if type(feature.feature).__name__ == "Text" else ""
+    if kind in ("Image", "Text", "ClassLabel"):
+        return {"Image": "image", "Text": "text", "ClassLabel": "class"}[kind]
+    if kind == "Tensor" and len(feature.shape) == 1:
+        dtype = np.dtype(feature.numpy_dtype)
+        if dtype == np.int16:
+            return "audio"
+        if dtype.kind == "f" and feature.shape[0] is not None:
+            return "embedding"
+    return ""
+
+
+def _read(
+    name: str, builder: Any, parts: list[str], roles: dict[str, str], bad: BadSamples
+) -> tuple[PairSplit, list[str]]:
+    """The pairs of some splits of the set: one pass over its records makes the index, images stay where they are."""
+    tfds = require("tensorflow_datasets", extra="tfds", purpose="read tfds: data sets")
+    images = [
+        field for field, feature in _flat(builder.info.features) if _kind(feature) == "image" and "/" not in field
+    ]
+    columns: dict[str, list[Any]] = {"a": [], "b": [], "rate_a": [], "rate_b": []}
+    owner: list[int] = []
+    ids: list[str] = []
+    labels: list[str] = []
+    where: list[str] = []
+    for part in parts:
+        source = builder.as_data_source(part, decoders={field: tfds.decode.SkipDecoding() for field in images})
+        for start in range(0, len(source), _CHUNK):
+            rows = range(start, min(start + _CHUNK, len(source)))
+            for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
+                origin = f"tfds:{name}/{part}, record {row}"
+                texts = _texts(record, roles) if roles["kind_b"] != "class" else [_label(builder, record, roles["b"])]
+                if roles["kind_b"] in ("text", "texts", "class") and not texts:
+                    bad.add(f"{origin}: {roles['b']} is empty")
+                    continue
+                for side in ("a", "b"):
+                    if roles[f"kind_{side}"] in ("image", "audio", "embedding"):
+                        columns[side].append(_item(source, row, roles, side, record, f"tfds:{name}/{part}"))
+                        columns[f"rate_{side}"].append(int(pick(record, roles["rate"])) if roles["rate"] else 16000)
+                columns["b"] += texts
+                owner += [len(ids)] * max(1, len(texts))
+                ids.append(_string(pick(record, roles["id"])) if roles["id"] else f"{part}/{row}")
+                where.append(origin)
+                if roles["label"]:
+                    labels.append(_label(builder, record, roles["label"]))
+    if not ids:
+        raise DataError(f"tfds:{name}: splits {', '.join(parts)} hold no usable record")
+    split = PairSplit(
+        a=_column(columns, "a", roles, where),
+        b=_column(columns, "b", roles, [where[i] for i in owner]),
+        b_to_a=np.array(owner, np.int32),
+        ids=np.array(ids),
+    )
+    if bad.skip and isinstance(split.a, ImageColumn):
+        unreadable = dict(faults(split.a))
+        for line in unreadable.values():
+            bad.add(line)
+        kept = np.array([i for i in range(len(split)) if i not in unreadable], np.int64)
+        split, labels = split.subset(kept), [labels[i] for i in kept] if labels else labels
+    return split, labels
+
+
+def _texts(record: Any, roles: dict[str, str]) -> list[str]:
+    kind, value = roles["kind_b"], pick(record, roles["b"])
+    if kind == "texts" or (kind == "text" and isinstance(value, list | np.ndarray)):
+        return [text for text in map(_string, value) if text]
+    return [text for text in [_string(value)] if text] if kind == "text" else []
+
+
+def _item(source: Any, row: int, roles: dict[str, str], side: str, record: Any, name: str) -> Any:
+    value = pick(record, roles[side])
+    if roles[f"kind_{side}"] == "embedding":
+        return np.asarray(value)
+    size = len(value) if isinstance(value, bytes) else np.asarray(value).nbytes
+    return RecordField(source, row, roles[side], name, size)
+
+
+def _column(columns: dict[str, list[Any]], side: str, roles: dict[str, str], where: list[str]) -> Column:
+    items, kind = columns[side], roles[f"kind_{side}"]
+    if kind == "image":
+        return ImageColumn(tuple(items))
+    if kind == "audio":
+        return RecordAudioColumn(tuple(items), rates=tuple(columns[f"rate_{side}"]))
+    if kind == "embedding":
+        return ArrayColumn(np.stack(items), name=roles[side])
+    return TextColumn(tuple(items), tuple(where))
+
+
+def _string(value: Any) -> str:
+    return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else str(value).strip()
+
+
+def _label(builder: Any, record: Any, field: str) -> str:
+    feature, value = _feature(builder.info.features, field), pick(record, field)
+    return feature.int2str(int(value)) if hasattr(feature, "int2str") else _string(value)
