@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import json
 import pathlib
@@ -21,6 +22,7 @@ import numpy as np
 
 from alignment_jax import data
 from alignment_jax.config.build import build, load_source
+from alignment_jax.config.inputs import build_inputs
 from alignment_jax.report import table, to_markdown
 from alignment_jax.train.loop import fit
 
@@ -29,6 +31,7 @@ METHODS = {
     "vanilla": "method=vanilla",
     "curriculum, fresh": "method=curriculum",
     "curriculum, recycled": "method=curriculum,scores=recycled",
+    "curriculum, scored once": "method=curriculum,rescore=0",
     "anti-curriculum, fresh": "method=anti_curriculum",
     "probabilistic, fresh": "method=probabilistic",
     "probabilistic, recycled": "method=probabilistic,scores=recycled",
@@ -83,6 +86,20 @@ def get_config(argument: str, **changes):
     return config
 
 
+@functools.cache
+def _prepared_source(noise: float, spec: str) -> data.PairSource:
+    config = get_config("", data=spec, **{"audio.noise": noise})
+    source = load_source(config)
+    train = source.splits["train"]
+    inputs = build_inputs(config, {"a": train.a.kind, "b": train.b.kind}, hints=source.hints)
+    return dataclasses.replace(source, splits={name: inputs.prepared(split) for name, split in source.splits.items()})
+
+
+def prepared_source(argument: str, spec: str) -> data.PairSource:
+    """The data set as spectrograms and pixels, which all runs of one noise level share."""
+    return _prepared_source(get_config(argument).audio.noise, spec)
+
+
 def run(argument: str, spec: str, source: data.PairSource, seed: int) -> dict[str, float]:
     """Test metrics of one training."""
     config = get_config(argument, seed=seed, data=spec)
@@ -95,10 +112,11 @@ def run(argument: str, spec: str, source: data.PairSource, seed: int) -> dict[st
     return {**found, "steps": finished.position.step, "val": finished.position.best_value}
 
 
-def seconds_an_epoch(argument: str, spec: str, source: data.PairSource, epochs: int = 10) -> float:
+def seconds_an_epoch(argument: str, spec: str, source: data.PairSource, epochs: int = 8) -> float:
     """Median CPU time from the start of one epoch to that of the next, all samples shown, scoring included."""
     changes = {
         "train.duration": f"{epochs} epochs",
+        "sampling.epochs": 1,  # a curriculum at its end, so that every order shows as many samples
         "eval.interval": "1000 epochs",
         "checkpoint.interval": "1000 epochs",
     }
@@ -116,7 +134,7 @@ def seconds_an_epoch(argument: str, spec: str, source: data.PairSource, epochs: 
 
 def compare(spec: str, seeds: int, results: pathlib.Path) -> None:
     """Makes the runs that are missing, seed by seed, so that a part of them is already a comparison."""
-    source = load_source(get_config("", data=spec))
+    sources = {name: prepared_source(argument, spec) for name, argument in CONDITIONS.items()}
     known = {(row["condition"], row["method"], row["seed"]) for row in read(results)}
     for seed in range(seeds):
         for condition, condition_argument in CONDITIONS.items():
@@ -124,25 +142,21 @@ def compare(spec: str, seeds: int, results: pathlib.Path) -> None:
                 if (condition, method, seed) in known:
                     continue
                 argument = ",".join(filter(None, (method_argument, condition_argument)))
-                found = run(argument, spec, source, seed)
+                found = run(argument, spec, sources[condition], seed)
                 row = {"condition": condition, "method": method, "seed": seed, "argument": argument, **found}
                 with open(results, "a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
                 print(f"{condition}, {method}, seed {seed}: {found['accuracy']:.1f}", flush=True)
 
 
-def measure_time(spec: str, results: pathlib.Path, rounds: int = 3) -> None:
+def measure_time(spec: str, results: pathlib.Path, rounds: int = 2) -> None:
     """CPU times of an epoch, in alternating rounds."""
-    source = load_source(get_config("", data=spec))
-    arguments = {
-        "shuffled": "method=vanilla",
-        "probabilistic, fresh": METHODS["probabilistic, fresh"],
-        "probabilistic, recycled": METHODS["probabilistic, recycled"],
-    }
-    found: dict[str, list[float]] = {name: [] for name in arguments}
+    source = prepared_source("", spec)
+    found: dict[str, list[float]] = {name: [] for name in METHODS}
     for _ in range(rounds):
-        for name, argument in arguments.items():
+        for name, argument in METHODS.items():
             found[name].append(seconds_an_epoch(argument, spec, source))
+            print(f"{name}: {found[name][-1]:.3f} CPU s an epoch", flush=True)
     results.with_suffix(".time.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 

@@ -2,8 +2,9 @@
 
     alignment-jax train --config configs/av_digits_bss.py:data=av:manifest.csv,method=curriculum --workdir runs/digits
 
-Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, noise=RATIO (white noise in
-the audio, RMS relative to the recording's), fraction=SHARE (of the training samples).
+Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, rescore=EPOCHS (between two
+scorings, 0 for one at the start as in the paper's curriculum), noise=RATIO (white noise in the audio, RMS relative to
+the recording's), fraction=SHARE (of the training samples).
 """
 
 from alignment_jax import config
@@ -12,7 +13,7 @@ METHODS = {"vanilla": "shuffle"}
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, method="vanilla", scores="fresh", noise=0.0, fraction=1.0)
+    arg = config.parse_arg(arg, method="vanilla", scores="fresh", rescore=1, noise=0.0, fraction=1.0)
     c = config.default()
     c.name = f"Audio-visual digits, {arg.method}"
     c.data = "av:av_digits/manifest.csv"
@@ -29,6 +30,7 @@ def get_config(arg=None):
     c.model = config.fusion_classifier(encoder, dict(encoder))
     c.sampling.name = METHODS.get(arg.method, arg.method)
     c.sampling.scores = arg.scores
+    c.sampling.rescore_every = arg.rescore
     c.optimizer.learning_rate = 5e-3
     c.optimizer.weight_decay = 0.05
     # Fewer samples make shorter epochs: more of them keep the number of steps from falling as fast.

@@ -177,7 +177,7 @@ def build(
         sampler=sampler,
         batches=training_batches(config, shown, inputs),
         first_batch=first_batch,
-        in_order=samples_as_they_are(config, train, inputs),
+        as_they_are=samples_as_they_are(config, train, inputs),
         evaluations={name: task.split(config, split, inputs) for name, split in prepared.items() if name != "train"},
         evaluate=evaluate,
         watch=getattr(evaluate, "watched", None),

@@ -42,7 +42,7 @@ def task_of(config: ConfigDict) -> Task:
 
 def _labelled_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) -> evaluation.LabelledSplit:
     size = min(config.eval.batch_size, len(split))
-    batches, rows = samples_as_they_are(config, split, inputs), data.batch_rows(np.arange(len(split)), size)
+    batches, rows = samples_as_they_are(config, split, inputs), data.padded_rows(np.arange(len(split)), size)
     return evaluation.LabelledSplit(lambda: batches(rows))
 
 

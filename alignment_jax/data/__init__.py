@@ -22,7 +22,7 @@ from alignment_jax.data.corruptions import (
 from alignment_jax.data.describe import describe, format_description, problems
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
-from alignment_jax.data.loader import TrainLoader, batch_rows, iterate_items
+from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
 from alignment_jax.data.prompts import Prompts, load_prompts
 from alignment_jax.data.shard_writer import ShardWriter
@@ -56,7 +56,6 @@ __all__ = [
     "TrainLoader",
     "Transform",
     "assigned_sizes",
-    "batch_rows",
     "caption_features",
     "caption_texts",
     "class_counts",
@@ -78,6 +77,7 @@ __all__ = [
     "log_mel",
     "mean_by_item",
     "mismatch",
+    "padded_rows",
     "problems",
     "save_embeddings",
     "small_images",

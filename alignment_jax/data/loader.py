@@ -23,7 +23,7 @@ CHOICES = ("random", "first")
 _CAPTION, _VIEW_A, _VIEW_B, _AUGMENT_A, _AUGMENT_B, _VIEW_C, _AUGMENT_C = range(7)
 
 
-def batch_rows(order: np.ndarray, batch_size: int, *, drop_remainder: bool = False) -> np.ndarray:
+def padded_rows(order: np.ndarray, batch_size: int, *, drop_remainder: bool = False) -> np.ndarray:
     """An order of samples as the matrix that a loader obeys.
 
     Args:
@@ -34,7 +34,7 @@ def batch_rows(order: np.ndarray, batch_size: int, *, drop_remainder: bool = Fal
     Returns:
       int64 [steps, batch_size], -1 where padded.
 
-    >>> batch_rows(np.array([3, 1, 2]), 2)
+    >>> padded_rows(np.array([3, 1, 2]), 2)
     array([[ 3,  1], [ 2, -1]])
     """
     order = np.asarray(order, np.int64)
@@ -68,7 +68,7 @@ class TrainLoader:
     >>> split = aj.data.load("synthetic:train=6,val=3,test=3,size=16").splits["train"]
     >>> split = split.replace(b=ArrayColumn(np.zeros((len(split.b), 4))))
     >>> loader = TrainLoader(
-    ...     split, batch_rows(np.arange(6), 4), seed=0, epoch=0, transform_a=aj.data.eval_image(16), threads=1
+    ...     split, padded_rows(np.arange(6), 4), seed=0, epoch=0, transform_a=aj.data.eval_image(16), threads=1
     ... )
     >>> [(batch["a"].shape, batch["index"].tolist()) for batch in loader]
     [((4, 16, 16, 3), [0, 1, 2, 3]), ((4, 16, 16, 3), [4, 5, -1, -1])]
@@ -187,7 +187,7 @@ def iterate_items(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    rows = batch_rows(np.arange(len(column)), batch_size)
+    rows = padded_rows(np.arange(len(column)), batch_size)
 
     def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
         where = rows[step] >= 0

@@ -47,3 +47,29 @@ def batch_rows(order: np.ndarray, *, batch_size: int, devices: int = 1, halves: 
     rows = order[: order.size - order.size % (size * parts)].reshape(-1, parts, size)
     rows = np.pad(rows, [(0, 0), (0, 0), (0, share * devices - size)], constant_values=-1)
     return rows.reshape(-1, parts, devices, share).transpose(0, 2, 1, 3).reshape(rows.shape[0], -1)
+
+
+def scoring_rows(n: int, *, batch_size: int, devices: int = 1) -> np.ndarray:
+    """Every sample once, in batches that measure them all alike.
+
+    A contrastive loss grows with the number of candidates and depends on which they are. So no batch is a small rest
+    (their sizes differ by one at most), and each takes every so manieth sample, because neighbours in a file are often
+    of one kind. Which samples meet does not depend on the devices.
+
+    Args:
+      n: samples, at least 1.
+      batch_size: most real rows of a batch.
+      devices: the width of the result is the batch size rounded up to a multiple of this, padded with -1.
+
+    Returns:
+      int64 [steps, width].
+
+    >>> scoring_rows(5, batch_size=4)
+    array([[ 0,  2,  4, -1],
+           [ 1,  3, -1, -1]])
+    """
+    steps = -(-n // batch_size)
+    rows = np.full((steps, -(-batch_size // devices) * devices), -1, np.int64)
+    sample = np.arange(n)
+    rows[sample % steps, sample // steps] = sample
+    return rows

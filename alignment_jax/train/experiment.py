@@ -90,7 +90,7 @@ class Experiment:
     learning_rate: step -> learning rate, for the log.
     tables: name -> array, when the training set is to live on the devices; batches then hold row numbers in place of
       these items (see `resident`).
-    in_order: (rows [steps, width]) -> batches of these samples as they are, for fresh scores.
+    as_they_are: (rows [steps, width]) -> batches of these samples, not augmented, for fresh scores.
     evaluate: (variables, split of `evaluations`) -> metrics, what kind of metrics being the task's own business.
     watch: the same with what else of val belongs in the log; None for nothing more.
     config: what is written to config.json and must be the same to resume.
@@ -113,6 +113,6 @@ class Experiment:
     devices: list[jax.Device]
     halves: bool = False
     tables: Mapping[str, np.ndarray] | None = None
-    in_order: Callable[[np.ndarray], Iterator[Batch]] | None = None
+    as_they_are: Callable[[np.ndarray], Iterator[Batch]] | None = None
     watch: Callable[[PyTree, Any], dict[str, float]] | None = None
     messages: tuple[str, ...] = ()

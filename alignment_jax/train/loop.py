@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from alignment_jax import data, evals, report
+from alignment_jax import evals, report
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train import checkpoint, processes
-from alignment_jax.train.batching import batch_rows
+from alignment_jax.train.batching import batch_rows, scoring_rows
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.objective import Metrics
 from alignment_jax.train.preemption import preemption
@@ -233,19 +233,20 @@ class _Run:
             if sampler.recycles:
                 scores = sampler.settle(_on_host(state["running"]), _on_host(state["seen"]))
             else:
-                scores = sampler.collect(self._scorer(self.state, self._samples_in_order()))
+                scores = sampler.collect(self._scorer(self.state, self._every_sample()))
             scores = processes.place_own(scores, self.placement.replicated)
             self.state = dataclasses.replace(self.state, method_state={**state, "scores": scores})
         order = sampler.order(_on_host(self.state.method_state["scores"]), epoch)
         self._share_shown = len(order) / sampler.size
         return order
 
-    def _samples_in_order(self) -> Iterator[Batch]:
-        experiment, devices = self.experiment, len(self.experiment.devices)
-        assert experiment.in_order is not None
-        width = -(-experiment.batch_size // devices) * devices
-        rows = data.batch_rows(np.arange(experiment.sampler.size), width)
-        return experiment.in_order(rows[:, self.placement.columns(width)])
+    def _every_sample(self) -> Iterator[Batch]:
+        """This process's rows of the batches that measure the whole training set."""
+        experiment = self.experiment
+        assert experiment.as_they_are is not None
+        size, devices = experiment.sampler.size, len(experiment.devices)
+        rows = scoring_rows(size, batch_size=experiment.batch_size, devices=devices)
+        return experiment.as_they_are(rows[:, self.placement.columns(rows.shape[1])])
 
     def _stream(self, state: TrainState, chunk: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         (batch,) = chunk

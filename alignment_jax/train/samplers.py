@@ -144,11 +144,15 @@ class Sampler:
         if self.method == "probabilistic":
             p = sampling.sampling_probabilities(similarity, difficulty, floor=self.floor)
             return sampling.draw_order(p, epoch=epoch, seed=self.seed, replacement=self.replacement)
-        return sampling.curriculum_order(
-            sampling.balance_score(similarity, difficulty),
+        # Equal scores (all samples at first, those never seen later) must not be ranked by their place in the file: the
+        # curriculum ranks a permutation that is the same in every epoch.
+        samples = sampling.shuffle_order(self.size, epoch=0, seed=self.seed)
+        order = sampling.curriculum_order(
+            sampling.balance_score(similarity, difficulty)[samples],
             epoch=epoch - self._first,
             seed=self.seed,
             start=self.start,
             epochs=self.epochs,
             reverse=self.method == "anti_curriculum",
         )
+        return samples[order]

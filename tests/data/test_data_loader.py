@@ -49,15 +49,15 @@ def assert_equal(first, second):
             np.testing.assert_array_equal(one[key], two[key])
 
 
-ROWS = data.batch_rows(np.random.default_rng(5).permutation(12), 5)
+ROWS = data.padded_rows(np.random.default_rng(5).permutation(12), 5)
 
 
 def test_batch_rows():
-    assert data.batch_rows(np.arange(5), 2).tolist() == [[0, 1], [2, 3], [4, -1]]
-    assert data.batch_rows(np.arange(5), 2, drop_remainder=True).tolist() == [[0, 1], [2, 3]]
-    assert data.batch_rows(np.arange(4), 2).shape == (2, 2)
-    assert data.batch_rows(np.array([], int), 2).shape == (0, 2)
-    assert data.batch_rows(np.arange(1), 4, drop_remainder=True).shape == (0, 4)
+    assert data.padded_rows(np.arange(5), 2).tolist() == [[0, 1], [2, 3], [4, -1]]
+    assert data.padded_rows(np.arange(5), 2, drop_remainder=True).tolist() == [[0, 1], [2, 3]]
+    assert data.padded_rows(np.arange(4), 2).shape == (2, 2)
+    assert data.padded_rows(np.array([], int), 2).shape == (0, 2)
+    assert data.padded_rows(np.arange(1), 4, drop_remainder=True).shape == (0, 4)
 
 
 def test_rows_are_obeyed_exactly(images):
@@ -112,7 +112,7 @@ def test_a_resumed_epoch_goes_on_as_if_undisturbed(images, start):
 
 def test_processes_that_share_a_batch_make_the_same_batch(images):
     options = {"transform_a": data.train_image(8)}
-    rows = data.batch_rows(np.arange(12), 8)
+    rows = data.padded_rows(np.arange(12), 8)
     parts = [collect(images, rows[:, half], **options) for half in (slice(0, 4), slice(4, 8))]
     joined = [{key: np.concatenate([one[key], two[key]]) for key in one} for one, two in zip(*parts, strict=True)]
     assert_equal(collect(images, rows, **options), joined)
@@ -127,7 +127,7 @@ def test_a_sample_looks_the_same_wherever_it_stands(images):
 
 
 def test_seed_and_epoch_change_captions_and_pixels(images):
-    rows = data.batch_rows(np.arange(12), 12)
+    rows = data.padded_rows(np.arange(12), 12)
     first = collect(images, rows, transform_a=data.train_image(8))[0]
     for change in ({"epoch": 2}, {"seed": 4}):
         other = collect(images, rows, transform_a=data.train_image(8), **change)[0]
@@ -136,7 +136,7 @@ def test_seed_and_epoch_change_captions_and_pixels(images):
 
 
 def test_choice_first_is_the_same_in_every_epoch(arrays):
-    rows = data.batch_rows(np.arange(10), 10)
+    rows = data.padded_rows(np.arange(10), 10)
     for epoch in range(3):
         batch = collect(arrays, rows, epoch=epoch, choice="first")[0]
         assert batch["b"][:, 0].tolist() == list(range(1, 31, 3))
@@ -144,7 +144,7 @@ def test_choice_first_is_the_same_in_every_epoch(arrays):
 
 
 def test_all_captions_and_views_come_up_evenly(arrays):
-    rows = data.batch_rows(np.arange(10), 10)
+    rows = data.padded_rows(np.arange(10), 10)
     captions, flipped, together = np.zeros(30), 0, 0
     for epoch in range(300):
         batch = collect(arrays, rows, epoch=epoch)[0]

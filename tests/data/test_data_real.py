@@ -18,7 +18,7 @@ def test_flickr8k(shared_data):
     tokenizer = data.train_tokenizer(train.b.texts, vocab_size=2000)
     assert tokenizer.vocab_size == 2000
     split = train.replace(a=train.a.prepared(32), b=data.encode_texts(train.b, tokenizer, 32))
-    rows = data.batch_rows(np.arange(0, 600, 5), 64)
+    rows = data.padded_rows(np.arange(0, 600, 5), 64)
     batches = list(data.TrainLoader(split, rows, seed=0, epoch=0, transform_a=data.train_image(32), threads=2))
     assert [int(batch["where"].sum()) for batch in batches] == [64, 56]
     assert batches[0]["a"].reshape(64, -1).std(1).min() > 5  # pictures, not blanks
@@ -37,6 +37,6 @@ def test_latents_belong_to_the_same_pairs(shared_data):
     train = latents.splits["train"]
     assert train.a.num_views == 2
     assert train.a.array.dtype == np.float16
-    batch = next(iter(data.TrainLoader(train, data.batch_rows(np.arange(600), 256), seed=0, epoch=0)))
+    batch = next(iter(data.TrainLoader(train, data.padded_rows(np.arange(600), 256), seed=0, epoch=0)))
     assert batch["a"].shape == (256, 1024)
     assert batch["b"].shape == (256, 384)

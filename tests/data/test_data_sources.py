@@ -82,7 +82,7 @@ def test_batches(mocked):
         tokenizer = data.train_tokenizer(split.b.read(np.arange(len(split.b))), vocab_size=300)
         split = split.replace(b=data.encode_texts(split.b, tokenizer, 12))
     transform = data.train_image(8) if kinds[0] == "image" else None
-    rows = data.batch_rows(np.arange(len(split)), 3)
+    rows = data.padded_rows(np.arange(len(split)), 3)
     batches = list(data.TrainLoader(split, rows, seed=0, epoch=0, transform_a=transform, threads=1))
     assert sum(int(batch["where"].sum()) for batch in batches) == len(split)
     assert {batch["a"].shape for batch in batches} == {(3, 8, 8, 3) if transform else (3, 6)}

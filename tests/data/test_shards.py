@@ -62,7 +62,7 @@ def test_a_folder_holds_what_one_file_holds(tmp_path):
 
 def test_batches_are_the_same(tmp_path):
     whole, folder = both(tmp_path)
-    rows = data.batch_rows(np.array([3, 0, 2]), 2)
+    rows = data.padded_rows(np.array([3, 0, 2]), 2)
     batches = [
         list(data.TrainLoader(source.splits["train"], rows, seed=1, epoch=2, threads=2)) for source in (whole, folder)
     ]

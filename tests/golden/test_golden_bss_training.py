@@ -74,7 +74,7 @@ def test_evaluation(name, golden):
     assert set(found) == {"accuracy", "macro_f1", "mAP", *(f"accuracy_{head}" for head in logits)}
 
 
-@pytest.mark.parametrize("name", ["cremad", "ks", "nvgesture"])
+@pytest.mark.parametrize("name", SETS)
 def test_what_is_measured_of_every_sample(name):
     with np.load(DATA / "bss_scores.npz", allow_pickle=False) as arrays:
         scores = dict(arrays)

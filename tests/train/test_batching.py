@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.train.batching import batch_rows
+from alignment_jax.train.batching import batch_rows, scoring_rows
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
@@ -40,3 +40,16 @@ def test_the_width_does_not_depend_on_how_many_samples_are_shown():
 def test_too_few_samples_are_refused(n, halves):
     with pytest.raises(ConfigError, match="at least"):
         batch_rows(np.arange(n), batch_size=4, halves=halves)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize(("n", "batch_size"), [(100, 10), (100, 12), (7, 16), (33, 32), (1, 4), (600, 128)])
+def test_scoring_shows_every_sample_once_in_batches_of_one_size(n, batch_size, devices):
+    rows = scoring_rows(n, batch_size=batch_size, devices=devices)
+    assert np.sort(rows[rows >= 0]).tolist() == list(range(n))
+    assert rows.shape[1] % devices == 0
+    sizes = (rows >= 0).sum(axis=1)
+    assert sizes.max() <= batch_size
+    assert sizes.max() - sizes.min() <= 1
+    alone = scoring_rows(n, batch_size=batch_size)
+    assert [row[row >= 0].tolist() for row in rows] == [row[row >= 0].tolist() for row in alone]

@@ -178,10 +178,10 @@ def test_recycled_scores_cost_no_pass(tmp_path, features):
     config = classifier(features, **{"sampling.name": "curriculum", "sampling.scores": "recycled"})
     experiment = build(config).experiment
 
-    def forbidden():
+    def forbidden(rows):
         raise AssertionError("a pass over the training set")
 
-    fit(dataclasses.replace(experiment, in_order=forbidden), tmp_path, quiet=True, tensorboard=False)
+    fit(dataclasses.replace(experiment, as_they_are=forbidden), tmp_path, quiet=True, tensorboard=False)
 
 
 def test_a_curriculum_shows_its_share_and_an_epoch_lasts_as_long_as_it_has_batches(tmp_path, features):

@@ -23,9 +23,9 @@ def arrays():
     return {**inputs, "label": rng.integers(0, CLASSES, N).astype(np.int32)}
 
 
-def module(modalities=3, dropout=0.0):
+def module(modalities=3, dropout=0.0, fusion="concat"):
     encoders = {f"encoder_{m}": {"name": "mlp", "widths": (6,), "dropout": dropout} for m in "abc"[:modalities]}
-    return models.build("fusion_classifier", classes=CLASSES, **encoders)
+    return models.build("fusion_classifier", classes=CLASSES, fusion=fusion, **encoders)
 
 
 def apply_of(model):
@@ -65,18 +65,20 @@ def test_measurements_are_those_of_the_sampling_room(arrays, modalities):
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_the_gradient_magnitude_is_that_of_the_heads_parameters(arrays):
-    model, weights = module(2), weights_of(2)
-    inputs = [arrays["a"], arrays["b"]]
+@pytest.mark.parametrize("fusion", ["concat", "sum", "gated"])
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_the_gradient_magnitude_is_that_of_the_heads_parameters(arrays, modalities, fusion):
+    model, weights = module(modalities, fusion=fusion), weights_of(modalities)
+    inputs = [arrays[name] for name in "abc"[:modalities]]
     params = model.init(jax.random.key(0), *inputs)["params"]
 
-    def loss(heads, a, b, label):
-        outputs = model.apply({"params": {**params, **heads}}, a[None], b[None])
+    def loss(heads, inputs, label):
+        outputs = model.apply({"params": {**params, **heads}}, *(x[None] for x in inputs))
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
         return sum(w * cross_entropy(outputs["logits"][name][0], label) for name, w in weights.items())
 
     heads = {name: value for name, value in params.items() if name.startswith("head_")}
-    gradients = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0, 0))(heads, *inputs, arrays["label"])
+    gradients = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(heads, inputs, arrays["label"])
     expected = np.sqrt(sum(np.square(leaf).reshape(N, -1).sum(1) for leaf in jax.tree.leaves(gradients)))
     found = measure(model.apply({"params": params}, *inputs), arrays["label"], weights=weights)
     np.testing.assert_allclose(found["gradient"], expected, rtol=1e-5)

@@ -1,5 +1,8 @@
 """Samplers as pure functions of (state, epoch): coverage, schedules, scores from a pass and from training."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 
@@ -77,6 +80,20 @@ def test_a_pass_must_measure_every_sample_once_in_whatever_order():
     for wrong in (batches[:-1], [*batches, batches[0]]):
         with pytest.raises(ValueError, match="every one of 50 samples once"):
             sampler.collect(wrong)
+
+
+@pytest.mark.parametrize("method", ["curriculum", "anti_curriculum"])
+def test_equal_scores_are_ranked_by_chance_and_alike_in_every_epoch(method):
+    """A data set sorted by class must not begin with one class because nothing is known of its samples yet."""
+    sampler, scores = make(method), {"difficulty": np.r_[np.zeros(5), np.ones(N - 5)].astype(np.float32)}
+    shown = [set(sampler.order(scores, epoch).tolist()) for epoch in range(4)]
+    assert all(earlier < later for earlier, later in itertools.pairwise(shown))
+    untold = shown[0] - set(range(5))
+    if method == "curriculum":
+        assert set(range(5)) <= shown[0]
+    assert untold != set(range(5, 5 + len(untold)))
+    other = dataclasses.replace(sampler, seed=4)
+    assert set(other.order(scores, 0).tolist()) != shown[0]
 
 
 @pytest.mark.parametrize(
