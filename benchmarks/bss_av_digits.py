@@ -1,9 +1,9 @@
 """Orders of the samples compared on spoken and handwritten digits, over seeds: test accuracy and time of an epoch.
 
-    python benchmarks/bss_av_digits.py --data av:av_digits/manifest.csv --seeds 5 --out docs/results_bss.md
+    python benchmarks/bss_av_digits.py --data av:av_digits/manifest.csv --seeds 5 --time
 
 Every run selects its best epoch on val and is judged on test. Runs that are already in the results file are not made
-again, so an interrupted comparison goes on where it stopped; `--seeds 0` only writes the table.
+again, so an interrupted comparison goes on where it stopped; `--seeds 0` only writes the part `bss` of docs/results.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+from scipy import stats
+from sections import write_section
 
 from alignment_jax import data
 from alignment_jax.config.build import build, load_source
@@ -44,35 +46,48 @@ CONDITIONS = {
 }
 
 
+HEADS = {"accuracy": "Fused prediction", "accuracy_a": "Audio alone", "accuracy_b": "Image alone"}
+
 COMMAND = "python benchmarks/bss_av_digits.py --data av:av_digits/manifest.csv --seeds 5 --time"
-HEAD = """# BSS on spoken and handwritten digits
+HEAD = """## BSS: the order of samples on spoken and handwritten digits
 
 Accuracy in % on the test set of the audio-visual digits (300 pairs; 2220 to learn from, 180 to choose the epoch by),
-mean ± standard deviation over seeds, which change the initial weights and the order. One pair is 0.33 points, so
-differences of a few tenths mean nothing. Made by
+mean ± standard deviation over {seeds}, which change the initial weights and the order. One pair is 0.33 points. Made by
 
     {command}
 
 "weak audio" adds white noise of three times the recording's RMS to every recording, in training and in tests. With a
 part of the samples the number of epochs grows by the root of its inverse. Curricula show fewer samples in early epochs
-and so take fewer steps in the same number of epochs.
+and so take fewer steps in the same number of epochs. "scored once" is the paper's curriculum, ordered by the untrained
+network; all others are scored before every epoch.
 """
-SEEDS = """## Seeds
+DIFFERENCES = """### Against plain shuffling
 
-How many runs each cell above is the mean of. The command adds those that are missing.
+Difference of the fused prediction's accuracy to vanilla, in points, paired by seed: 95% interval of its mean (Student's
+t). {verdict} About one interval in twenty misses zero by chance.
 """
-PICTURE = """## Early, middle and late
+RECYCLED = """### Fresh or recycled scores
 
-The first, the middle and the last training samples by balance score, before the fifth epoch of a probabilistic run
-(class, score): `python benchmarks/bss_order_picture.py`. A late sample is hard in one modality or in both.
-
-![Pairs of a written digit and a spectrogram in three rows. Early: clear twos and a six. Middle: ordinary digits. Late:
-blotted threes and eights.](images/bss_order.png)
+Recycled minus fresh, the same way.
 """
-TIME = """## Time of an epoch
+INCOMPLETE = """### Runs so far
 
-All samples shown; CPU time of all threads, median of alternating rounds. Fresh scores cost a forward pass over the
-whole training set before each epoch; recycled ones are by-products of the training steps.
+How many runs a cell is the mean of, where it is not the number above. The command adds those that are missing.
+"""
+PICTURE = """### Early, middle and late
+
+The first, the middle and the last training samples by balance score after five epochs of plain training, made by
+`python benchmarks/bss_order_picture.py --data av:av_digits/manifest.csv --out docs/images/bss_order.png`. Above, what
+is written and what the image's head makes of it; below, the spectrogram and what the audio's head hears.
+
+![Pairs of a written digit and a spectrogram in three rows: early ones, on which both heads are right; ordinary ones;
+late ones, on which a head is wrong.](images/bss_order.png)
+"""
+TIME = """### Time of an epoch
+
+All samples shown; CPU time of all threads, median of epochs, mean of alternating rounds; "relative" is to plain
+shuffling in the same round. Fresh scores cost a forward pass over the whole training set before each epoch; recycled
+ones are by-products of the training steps.
 """
 
 
@@ -128,7 +143,9 @@ def seconds_an_epoch(argument: str, spec: str, source: data.PairSource, epochs: 
         return experiment.batches(rows, epoch, first)
 
     with tempfile.TemporaryDirectory() as folder:
-        fit(dataclasses.replace(experiment, batches=timed), pathlib.Path(folder), quiet=True, tensorboard=False)
+        timed_run = dataclasses.replace(experiment, batches=timed)
+        if fit(timed_run, pathlib.Path(folder), quiet=True, tensorboard=False).preempted:
+            raise SystemExit("stopped; no time was written")
     return float(np.median(np.diff(starts)[2:]))
 
 
@@ -171,29 +188,63 @@ def spread(values: list[float]) -> str:
     return f"{np.mean(values):.1f}{deviation}"
 
 
+def difference(values: dict[int, float], to: dict[int, float]) -> str:
+    """The 95% interval of the mean difference over the seeds that both have, in words.
+
+    >>> difference({0: 91.0, 1: 92.0, 2: 93.0}, {0: 91.0, 1: 91.0, 2: 94.0})
+    'no difference shown (-2.5 to +2.5)'
+    >>> difference({0: 92.0, 1: 92.2, 2: 92.4}, {0: 90.0, 1: 90.1, 2: 90.5})
+    'better by 2.0 (+1.7 to +2.3)'
+    """
+    seeds = sorted(values.keys() & to.keys())
+    if len(seeds) < 2:
+        return ""
+    found = np.array([values[seed] - to[seed] for seed in seeds])
+    half = stats.t.ppf(0.975, len(seeds) - 1) * found.std(ddof=1) / np.sqrt(len(seeds))
+    interval = f"({found.mean() - half:+.1f} to {found.mean() + half:+.1f})"
+    if abs(found.mean()) <= half or not found.any():
+        return f"no difference shown {interval}"
+    return f"{'better' if found.mean() > 0 else 'worse'} by {abs(found.mean()):.1f} {interval}"
+
+
 def page(results: pathlib.Path) -> str:
+    """The part of docs/results.md."""
     rows = read(results)
-    lines = [HEAD.format(command=COMMAND)]
-    for key, title in (("accuracy", "fused prediction"), ("accuracy_a", "audio alone"), ("accuracy_b", "image alone")):
-        cells = []
-        for method in METHODS:
-            values = {
-                condition: [row[key] for row in rows if (row["condition"], row["method"]) == (condition, method)]
-                for condition in CONDITIONS
-            }
-            cells.append([method, *(spread(found) if found else None for found in values.values())])
-        lines += [f"## {title.capitalize()}", "", to_markdown(table(["order", *CONDITIONS], cells)), ""]
-    counts = [
-        [condition, *(sum((r["condition"], r["method"]) == (condition, m) for r in rows) for m in METHODS)]
-        for condition in CONDITIONS
+
+    def by_seed(condition: str, method: str, key: str = "accuracy") -> dict[int, float]:
+        return {row["seed"]: row[key] for row in rows if (row["condition"], row["method"]) == (condition, method)}
+
+    counts = {(c, m): len(by_seed(c, m)) for c in CONDITIONS for m in METHODS}
+    most = max(counts.values(), default=0)
+    seeds = f"{most} seeds" if min(counts.values()) == most else f"up to {most} seeds"
+    lines = [HEAD.format(command=COMMAND, seeds=seeds)]
+    for key, title in HEADS.items():
+        found = {m: [list(by_seed(c, m, key).values()) for c in CONDITIONS] for m in METHODS}
+        cells = [[m, *(spread(values) if values else None for values in columns)] for m, columns in found.items()]
+        lines += [f"### {title}", "", to_markdown(table(["order", *CONDITIONS], cells)), ""]
+    cells = [
+        [m, *(difference(by_seed(c, m), by_seed(c, "vanilla")) for c in CONDITIONS)] for m in METHODS if m != "vanilla"
     ]
-    lines += [SEEDS, to_markdown(table(["condition", *METHODS], counts)), ""]
+    texts = [cell for row in cells for cell in row[1:]]
+    shown = [sum(text.startswith(word) for text in texts) for word in ("better", "worse", "no difference")]
+    verdict = f"Of {len(texts)} intervals {shown[0]} are above zero, {shown[1]} below, and {shown[2]} cover it."
+    lines += [DIFFERENCES.format(verdict=verdict), to_markdown(table(["order", *CONDITIONS], cells)), ""]
+    cells = [
+        [name, *(difference(by_seed(c, f"{name}, recycled"), by_seed(c, f"{name}, fresh")) for c in CONDITIONS)]
+        for name in ("curriculum", "probabilistic")
+    ]
+    lines += [RECYCLED, to_markdown(table(["order", *CONDITIONS], cells)), ""]
     times = results.with_suffix(".time.json")
     if times.is_file():
         found = json.loads(times.read_text(encoding="utf-8"))
-        base = np.median(found["shuffled"])
-        cells = [[name, f"{np.median(t):.2f}", f"{np.median(t) / base:.2f}"] for name, t in found.items()]
+        relative = {
+            name: np.mean([x / y for x, y in zip(t, found["vanilla"], strict=False)]) for name, t in found.items()
+        }
+        cells = [[name, f"{np.mean(t):.2f}", f"{relative[name]:.2f}"] for name, t in found.items()]
         lines += [TIME, to_markdown(table(["order", "CPU seconds", "relative"], cells)), ""]
+    if min(counts.values()) < most:
+        cells = [[c, *(counts[c, m] for m in METHODS)] for c in CONDITIONS]
+        lines += [INCOMPLETE, to_markdown(table(["condition", *METHODS], cells)), ""]
     return "\n".join([*lines, PICTURE])
 
 
@@ -203,15 +254,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--time", action="store_true", help="measure the time of an epoch too")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "benchmarks" / "results" / "bss_av_digits.jsonl")
-    parser.add_argument("--out", type=pathlib.Path, help="write the page here, too")
     arguments = parser.parse_args()
     compare(arguments.data, arguments.seeds, arguments.results)
     if arguments.time:
         measure_time(arguments.data, arguments.results)
-    text = page(arguments.results)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
+    write_section("bss", page(arguments.results))
 
 
 if __name__ == "__main__":

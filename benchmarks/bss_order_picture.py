@@ -1,14 +1,13 @@
-"""Samples from the early, middle and late part of a curriculum's order, as in figure 4 of BSS.
+"""Samples from the early, middle and late part of BSS's order, as in figure 4 of the paper.
 
     python benchmarks/bss_order_picture.py --data av:av_digits/manifest.csv --out docs/images/bss_order.png
 
-A plain training of a few epochs, then one scoring pass: the balanced, easy samples first, the hardest last.
+A plain training of a few epochs, then one measurement of the training set with the model that was best on val.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import pathlib
 import tempfile
 
@@ -20,23 +19,56 @@ from alignment_jax import sampling
 from alignment_jax.config.build import build
 from alignment_jax.train.loop import fit
 
-PARTS, SHOWN = ("early", "middle", "late"), 8
+PARTS = {
+    "early": "EARLY\nboth sure,\nboth right",
+    "middle": "MIDDLE",
+    "late": "LATE\nat least one\nwrong or\nin doubt",
+}
+SHOWN, CHUNK = 7, 256
 
 
-def scores_of_a_run(config):
-    """The scores before the last epoch of a run, and its training split as the model sees it."""
+def measured(config):
+    """Training split as the model sees it, and the logits of its three heads for every sample."""
     built = build(config)
-    experiment, taken = built.experiment, {}
-
-    class Recorder(type(experiment.sampler)):
-        def order(self, scores, epoch):
-            taken.update({name: np.array(value) for name, value in scores.items()})
-            return super().order(scores, epoch)
-
-    recorder = Recorder(**vars(experiment.sampler))
+    experiment = built.experiment
     with tempfile.TemporaryDirectory() as folder:
-        fit(dataclasses.replace(experiment, sampler=recorder), pathlib.Path(folder), quiet=True, tensorboard=False)
-    return taken, built.inputs.prepared(built.splits["train"])
+        found = fit(experiment, pathlib.Path(folder), quiet=True, tensorboard=False).variables
+    split = built.inputs.prepared(built.splits["train"])
+    parts = []
+    for start in range(0, len(split), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(split)))
+        logits = experiment.model.predict(found["params"], found["model_state"], split.a.read(rows), split.b.read(rows))
+        parts.append({name: np.asarray(value) for name, value in logits.items()})
+    return split, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def draw(split, logits, score: np.ndarray) -> plt.Figure:
+    """Three rows of pairs, the sample's place in the order growing from the first to the last."""
+    order = np.argsort(score, kind="stable")
+    starts = np.linspace(0, len(order) - SHOWN, len(PARTS)).astype(int)
+    figure = plt.figure(figsize=(1.25 * SHOWN + 1.3, 9.6))
+    bands = figure.subfigures(len(PARTS), 1, hspace=0.0)
+    for band, title, start in zip(bands, PARTS.values(), starts, strict=True):
+        chosen = order[start : start + SHOWN]
+        axes = band.subplots(2, SHOWN, gridspec_kw={"left": 0.14, "right": 0.99, "top": 0.86, "bottom": 0.08})
+        band.subplots_adjust(hspace=0.28, wspace=0.12)
+        band.text(0.01, 0.5, title, va="center", fontsize=11)
+        sides = (("b", split.b.read(chosen)), ("a", np.swapaxes(split.a.read(chosen), 1, 2)))
+        for row, (head, pictures) in enumerate(sides):
+            for column, number in enumerate(chosen):
+                axis = axes[row, column]
+                # Dark on white, no colour: what was written and what was loud.
+                axis.imshow(pictures[column], cmap="gray_r", origin="upper" if head == "b" else "lower", aspect="auto")
+                axis.set_xticks([])
+                axis.set_yticks([])
+                says = int(logits[head][number].argmax())
+                right = says == split.label[number]
+                verb = "seen" if head == "b" else "heard"
+                weight = "normal" if right else "bold"
+                axis.set_xlabel(f"{verb} as {says}{'' if right else ' ✗'}", fontsize=9, fontweight=weight, labelpad=2)
+                if head == "b":
+                    axis.set_title(f"a {split.label[number]}, score {score[number]:.2f}", fontsize=9, pad=3)
+    return figure
 
 
 def main() -> None:
@@ -45,26 +77,13 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
-    config = get_config("method=probabilistic", data=arguments.data, **{"train.duration": f"{arguments.epochs} epochs"})
-    scores, split = scores_of_a_run(config)
-    balance = sampling.balance_score(scores["similarity"], scores["difficulty"])
-    order = np.argsort(balance, kind="stable")
-    starts = np.linspace(0, len(order) - SHOWN, len(PARTS)).astype(int)
-    figure, axes = plt.subplots(2 * len(PARTS), SHOWN, figsize=(SHOWN * 1.1, len(PARTS) * 2.4), layout="constrained")
-    for part, (name, start) in enumerate(zip(PARTS, starts, strict=True)):
-        chosen = order[start : start + SHOWN]
-        images, spectrograms = split.b.read(chosen), split.a.read(chosen)
-        for column, number in enumerate(chosen):
-            top, bottom = axes[2 * part, column], axes[2 * part + 1, column]
-            top.imshow(images[column], cmap="gray")
-            top.set_title(f"{split.label[number]}  ({balance[number]:.2f})", fontsize=8)
-            bottom.imshow(spectrograms[column].T, origin="lower", aspect="auto")
-            for axis in (top, bottom):
-                axis.set_xticks([])
-                axis.set_yticks([])
-        axes[2 * part, 0].set_ylabel(name)
+    duration = {"train.duration": f"{arguments.epochs} epochs", "eval.interval": "1 epochs"}
+    split, logits = measured(get_config("method=vanilla", data=arguments.data, **duration))
+    similarity = sampling.prediction_similarity([logits["a"], logits["b"]])
+    loss = sampling.cross_entropy(list(logits.values()), split.label)
+    figure = draw(split, logits, sampling.balance_score(similarity, loss))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.out, dpi=110)
+    figure.savefig(arguments.out, dpi=100)
 
 
 if __name__ == "__main__":

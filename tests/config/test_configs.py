@@ -105,6 +105,8 @@ def test_cremad_has_the_settings_of_the_paper():
     assert (config.optimizer.schedule, config.optimizer.drop_every, config.input.batch_size) == (
         "staircase", "70 epochs", 32,
     )  # fmt: skip
+    assert (config.optimizer.learning_rate, config.train.duration) == (0.01, "120 epochs")
+    assert (config.sampling.start, config.sampling.epochs, config.sampling.floor) == (0.1, 40, 0.01)
     assert get_config("cremad_bss", "method=probabilistic").sampling.rescore_every == 1
 
 
