@@ -14,12 +14,12 @@ def get_config(arg=None):
     c.name = f"CREMA-D, {arg.method}"
     c.data = "cremad:CREMA-D"
     config.sound_and_picture(c, image_size=224, seconds=3.0)
-    c.input.crop_min_area = 0.5
+    c.input.crop_min_area = 0.08
     # The loss is 0.9 (ce_a + ce_b) + 0.1 ce_fused, the prediction that of the two single heads.
     c.classification.weight_a = c.classification.weight_b = 0.9
     c.classification.weight_fused = 0.1
     c.classification.predict = "a+b"
-    config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=2e-3, epochs=100)
+    config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.01, epochs=120)
     if arg.runlocal:
         config.run_briefly(c)
     if arg.data:
