@@ -57,7 +57,7 @@ def draw(split, logits, score: np.ndarray) -> plt.Figure:
         for row, (head, pictures) in enumerate(sides):
             for column, number in enumerate(chosen):
                 axis = axes[row, column]
-                # Dark on white, no colour: what was written and what was loud.
+                # No colour: what is dark in a spectrogram is loud.
                 axis.imshow(pictures[column], cmap="gray_r", origin="upper" if head == "b" else "lower", aspect="auto")
                 axis.set_xticks([])
                 axis.set_yticks([])

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from alignment_jax import sampling
-from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.errors import ConfigError, RunError
 
 Scores = Mapping[str, np.ndarray]
 Measured = Mapping[str, np.ndarray]
@@ -114,6 +114,7 @@ class Sampler:
 
         Raises:
           ValueError: a sample was measured twice or not at all.
+          RunError: a score is not finite.
         """
         index: list[np.ndarray] = []
         values: dict[str, list[np.ndarray]] = {name: [] for name in self.criteria}
@@ -127,7 +128,16 @@ class Sampler:
         if not np.array_equal(np.sort(numbers), np.arange(self.size)):
             raise ValueError(f"measured must hold every one of {self.size} samples once, got {len(numbers)} rows")
         back = np.argsort(numbers)
-        return {name: np.concatenate(parts)[back] for name, parts in values.items()}
+        scores = {name: np.concatenate(parts)[back] for name, parts in values.items()}
+        for name, found in scores.items():
+            bad = np.flatnonzero(~np.isfinite(found))
+            if bad.size:
+                raise RunError(
+                    f"{self.criteria[name]} of training sample {bad[0]} is not finite ({bad.size} of "
+                    f"{self.size} samples); check the input, or lower optimizer.learning_rate and start again in "
+                    "another --workdir"
+                )
+        return scores
 
     def settle(self, running: Scores, seen: np.ndarray) -> dict[str, np.ndarray]:
         """Recycled scores, float32 [size] for each criterion, from the running averages of the samples seen so far."""

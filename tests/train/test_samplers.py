@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alignment_jax import sampling
-from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.errors import ConfigError, RunError
 from alignment_jax.train.samplers import METHODS, Sampler
 
 N = 50
@@ -94,6 +94,13 @@ def test_equal_scores_are_ranked_by_chance_and_alike_in_every_epoch(method):
     assert untold != set(range(5, 5 + len(untold)))
     other = dataclasses.replace(sampler, seed=4)
     assert set(other.order(scores, 0).tolist()) != shown[0]
+
+
+def test_a_score_that_is_not_finite_is_named():
+    batches, _, _ = measured()
+    batches[1]["loss"][2] = np.inf
+    with pytest.raises(RunError, match=r"loss of training sample 9 is not finite \(1 of 50 samples\)"):
+        make().collect(batches)
 
 
 @pytest.mark.parametrize(
