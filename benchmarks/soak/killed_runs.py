@@ -43,7 +43,7 @@ PHASES: dict[str, tuple[Any, str, float]] = {
     "step": (loop._Run, "_after_step", 0.02),
     "save": (checkpoint.Checkpoints, "save", 0.08),
     "evaluation": (loop._Run, "_evaluate", 0.03),
-    "re-scoring": (loop._Run, "_samples_in_order", 0.03),
+    "re-scoring": (loop._Run, "_every_sample", 0.03),
     "report": (train, "_finish", 1.5),
 }
 
