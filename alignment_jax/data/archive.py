@@ -64,6 +64,17 @@ def text_vector(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
         raise DataError(f"{path}: {name} holds bytes that are not UTF-8; save it with .astype(str)") from error
 
 
+def modality_names(path: pathlib.Path, arrays: dict[str, np.ndarray], default: tuple[str, ...]) -> tuple[str, ...]:
+    """What the file calls its modalities (an optional array of texts `modalities`), or the default."""
+    given = vector(path, arrays, "modalities", len(default))
+    if given is None:
+        return default
+    names = tuple(name.strip() for name in text_vector(path, "modalities", given).tolist())
+    if len(set(names)) != len(names) or not all(names):
+        raise DataError(f"{path}: modalities must be different words, got {', '.join(map(repr, names))}")
+    return names
+
+
 def check_unique(path: pathlib.Path, name: str, ids: np.ndarray) -> None:
     """Raises DataError when a name stands in two rows."""
     if all_distinct(ids):

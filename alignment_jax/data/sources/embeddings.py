@@ -3,8 +3,9 @@
 Arrays: `image` [N, Da] and `text` [M, Db], or `a` and `b` for other modalities; `text_to_image` (`b_to_a`) int [M],
 which may be absent when N = M (row i belongs to row i); optional `image_id` [N], `caption` [M], `split` [N], `label`
 [N] (whole numbers or text), `cluster_size` [M], and further views of the image [N, Da]: `image_flip`, `image_crop_1`,
-`image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. No pickles: an
-array of Python objects is refused. `embeddings:DIR` opens a folder of shards, see `embeddings_folder`.
+`image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. `modalities` [2]
+says what the two are called. No pickles: an array of Python objects is refused. `embeddings:DIR` opens a
+folder of shards, see `embeddings_folder`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.archive import (
     check_unique,
     finite_rows,
+    modality_names,
     read_archive,
     split_names,
     text_vector,
@@ -114,7 +116,14 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         number, classes = number_classes(text_vector(path, "label", label)[rows_a].tolist())
         whole = whole.replace(label=number)
     splits, has_splits = split_by_name(whole, None if names is None else names[rows_a].tolist())
-    found = PairSource("embeddings", f"embeddings:{argument}", splits, has_splits, problems, modalities=modalities)
+    found = PairSource(
+        "embeddings",
+        f"embeddings:{argument}",
+        splits,
+        has_splits,
+        problems,
+        modalities=modality_names(path, arrays, modalities),
+    )
     return dataclasses.replace(found, label_names=classes)
 
 
@@ -179,7 +188,7 @@ def save(
             raise
 
 
-def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], tuple[str, str]]:
+def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     arrays = read_archive(path)
     named = {}
     for name, generic in _ALIASES.items():
@@ -196,7 +205,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], tuple[str, str]]:
             )
     # The file's own words say whether these are images and texts.
     image, text = (name if name in arrays else _ALIASES[name] for name in ("image", "text"))
-    return named, (image, text)
+    return named, modality_names(path, arrays, (image, text))
 
 
 def _embedding(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:

@@ -1,7 +1,8 @@
 """`features:FILE.npz`: feature arrays of two or three modalities with class labels.
 
 Arrays: `a` [N, ...], `b` [N, ...], optional `c` [N, ...] (floating point; row i of each belongs to sample i), `label`
-[N] (whole numbers or text), optional `split` [N] and `id` [N]. No pickles: an array of Python objects is refused.
+[N] (whole numbers or text), optional `split` [N], `id` [N] and `modalities` (what a, b and c are called). No pickles:
+an array of Python objects is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ import pathlib
 import numpy as np
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.archive import check_unique, finite_rows, read_archive, split_names, text_vector, vector
+from alignment_jax.data.archive import (
+    check_unique,
+    finite_rows,
+    modality_names,
+    read_archive,
+    split_names,
+    text_vector,
+    vector,
+)
 from alignment_jax.data.classes import number_classes
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn
@@ -88,7 +97,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         has_splits,
         problems,
         label_names=classes,
-        modalities=("a", "b"),
+        modalities=modality_names(path, arrays, tuple(found)),
     )
 
 
