@@ -48,7 +48,7 @@ def test_images_stay_in_their_records_until_they_are_read(prepared):
 def test_batches_in_any_order(prepared):
     split = data.load(f"tfds:aligned_flickr8k,data_dir={prepared / 'data'}").splits["train"]
     split = split.replace(b=data.ArrayColumn(np.zeros((len(split.b), 2))))
-    rows = data.batch_rows(np.array([3, 0, 2]), 2)
+    rows = data.padded_rows(np.array([3, 0, 2]), 2)
     batches = list(data.TrainLoader(split, rows, seed=0, epoch=0, transform_a=data.eval_image(8), threads=2))
     assert [batch["index"].tolist() for batch in batches] == [[3, 0], [2, -1]]
 
