@@ -39,6 +39,7 @@ RULES = {
     "train/batching": ({"core"}, {"numpy"}),
     "train/experiment": ({"core"}, NUMERIC),
     "train/workdir": ({"core"}, set()),
+    "train/mirror": ({"core"}, set()),
     "train/processes": ({"core"}, {"jax", "numpy"}),
     "train/preemption": ({"core"}, {"jax"}),
     "train/checkpoint": ({"core"}, {"jax", "numpy", "orbax"}),
@@ -75,6 +76,7 @@ OPTIONAL = {
     "soundfile",
     "kaldi_native_fbank",
     "scipy",
+    "fsspec",
 }
 
 

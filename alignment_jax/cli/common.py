@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,6 +12,7 @@ from absl import flags
 
 from alignment_jax.core.errors import UserError
 from alignment_jax.train import processes
+from alignment_jax.train.mirror import Mirror, is_url, local_folder, mirrored
 
 # How long a process may be silent before the others give up on it.
 HEARTBEAT_SECONDS = 30
@@ -21,14 +24,50 @@ def define_workdir(values: flags.FlagValues, help_text: str) -> None:
 
 
 def workdir(values: flags.FlagValues) -> pathlib.Path:
-    """The absolute workdir.
+    """The absolute workdir of a run that is only read; one at a URL is fetched.
 
     Raises:
-      UserError: the flag is missing.
+      UserError: the flag is missing, or there is no run at the URL.
+      RunError: the URL cannot be read.
     """
+    given = _given_workdir(values)
+    if not is_url(given):
+        return pathlib.Path(given).expanduser().absolute()
+    folder = local_folder(given)
+    if not Mirror(given, folder).fetch():
+        raise UserError(f"there is no run at {given}; give the --workdir of a training")
+    return folder
+
+
+@contextlib.contextmanager
+def kept_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
+    """The absolute workdir of a run that is about to be written, the same in all its processes.
+
+    At a URL, the run goes on in a local folder: what is there is fetched first, and process 0 keeps the copy up to
+    date.
+    """
+    given = _given_workdir(values)
+    if not is_url(given):
+        yield pathlib.Path(given).expanduser().absolute()
+        return
+    folder = local_folder(given)
+    mirror = Mirror(given, folder)
+    if processes.is_primary():
+        mirror.fetch()
+        mirror.push()  # this machine may have saved what it could not upload before it was stopped
+    processes.wait_for_all("workdir")
+    if not processes.is_primary():
+        mirror.fetch()
+        yield folder
+        return
+    with mirrored(mirror):
+        yield folder
+
+
+def _given_workdir(values: flags.FlagValues) -> str:
     if not values["workdir"].value:
         raise UserError("--workdir is missing: give the folder of the run, as in --workdir=runs/first")
-    return pathlib.Path(values["workdir"].value).expanduser().absolute()
+    return values["workdir"].value
 
 
 def define_processes(values: flags.FlagValues) -> None:

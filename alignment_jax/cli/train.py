@@ -40,11 +40,15 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def run(values: flags.FlagValues) -> int:
-    folder = common.workdir(values)
     config = values["config"].value
     if config is None:
         raise UserError("--config is missing: give a configuration file, as in --config=configs/quickstart.py")
     common.start_processes(values)
+    with common.kept_workdir(values) as folder:
+        return _run(values, config, folder)
+
+
+def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
     resuming = check_same_config(folder, config.to_dict())
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     built = build(config, tokenizer_file=folder / TOKENIZER if resuming else None)
