@@ -17,10 +17,12 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "baselines",
+    "compare",
     "config",
     "core",
     "data",
     "evals",
+    "extract",
     "losses",
     "metrics",
     "models",
@@ -38,10 +40,12 @@ __all__ = ["__version__", *_ROOMS]
 if TYPE_CHECKING:  # lets editors and type checkers see what __getattr__ finds at run time
     from alignment_jax import (  # noqa: F401
         baselines,
+        compare,
         config,
         core,
         data,
         evals,
+        extract,
         losses,
         metrics,
         models,

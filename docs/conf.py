@@ -19,7 +19,7 @@ html_title = f"alignment_jax {version}"
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 # Pages are read on the repository's site as well: links to code are links to files there.
-suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]
+suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure", "ref.python"]
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
