@@ -12,7 +12,7 @@ author = "the alignment_jax authors"
 copyright = author
 version = release = alignment_jax.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "results_bss.md"]
+exclude_patterns = ["_build"]
 default_role = "code"
 html_theme = "furo"
 html_title = f"alignment_jax {version}"

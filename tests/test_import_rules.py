@@ -27,6 +27,7 @@ RULES = {
     "train/classification": ({"core"}, NUMERIC),
     "train/evaluation": ({"core", "evals"}, {"jax", "numpy"}),
     "train/samplers": ({"core", "sampling"}, {"numpy"}),
+    "train/orders": ({"sampling"}, {"numpy"}),
     "train/scored": ({"core"}, NUMERIC),
     "train/scoring": ({"core"}, NUMERIC),
     "train/objective": ({"core", "losses", "weighting"}, NUMERIC),

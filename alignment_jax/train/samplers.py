@@ -13,11 +13,11 @@ import numpy as np
 
 from alignment_jax import sampling
 from alignment_jax.core.errors import ConfigError, RunError
+from alignment_jax.train.orders import ORDERS
 
 Scores = Mapping[str, np.ndarray]
 Measured = Mapping[str, np.ndarray]
 
-METHODS = ("shuffle", "curriculum", "anti_curriculum", "probabilistic")
 SCORES = ("fresh", "recycled")
 
 
@@ -34,7 +34,7 @@ class Sampler:
     Args:
       size: samples in the training set.
       seed: with the epoch it decides every permutation and draw.
-      method: "shuffle", "curriculum", "anti_curriculum" or "probabilistic".
+      method: one of `orders.ORDERS`: "shuffle", "curriculum", "anti_curriculum" or "probabilistic".
       start, epochs: share of the data that a curriculum grows from, and the epochs of its growth.
       replacement: of "probabilistic": independent draws instead of a weighted permutation.
       floor: of "probabilistic": added to every weight.
@@ -67,7 +67,7 @@ class Sampler:
     scores: str = "fresh"
 
     def __post_init__(self) -> None:
-        for name, value, known in (("name", self.method, METHODS), ("scores", self.scores, SCORES)):
+        for name, value, known in (("name", self.method, tuple(ORDERS)), ("scores", self.scores, SCORES)):
             if value not in known:
                 raise ConfigError(f"sampling.{name} is {value!r}; it must be one of {', '.join(known)}")
         if self.rescore_every < 0:
@@ -84,7 +84,7 @@ class Sampler:
     @property
     def scored(self) -> bool:
         """Whether the order depends on scores at all."""
-        return self.method != "shuffle"
+        return ORDERS[self.method].scored
 
     @property
     def recycles(self) -> bool:
@@ -97,9 +97,7 @@ class Sampler:
 
     def shown(self, epoch: int) -> int:
         """How many samples this epoch shows; known before training, so that a duration in epochs is one in steps."""
-        if "curriculum" not in self.method or epoch < self._first:
-            return self.size
-        return sampling.pacing(epoch - self._first, n=self.size, start=self.start, epochs=self.epochs)
+        return self.size if epoch < self._first else ORDERS[self.method].shown(self, epoch - self._first)
 
     def due(self, epoch: int) -> bool:
         """Whether new scores are taken before this epoch."""
@@ -148,21 +146,7 @@ class Sampler:
 
     def order(self, scores: Scores, epoch: int) -> np.ndarray:
         """The samples of an epoch in the order in which they are shown: int64 [shown(epoch)]."""
-        if not self.scored or epoch < self._first:
+        if epoch < self._first:  # nothing is known yet
             return sampling.shuffle_order(self.size, epoch=epoch, seed=self.seed)
-        similarity, difficulty = scores.get("similarity"), scores.get("difficulty")
-        if self.method == "probabilistic":
-            p = sampling.sampling_probabilities(similarity, difficulty, floor=self.floor)
-            return sampling.draw_order(p, epoch=epoch, seed=self.seed, replacement=self.replacement)
-        # Equal scores (all samples at first, those never seen later) must not be ranked by their place in the file: the
-        # curriculum ranks a permutation that is the same in every epoch.
-        samples = sampling.shuffle_order(self.size, epoch=0, seed=self.seed)
-        order = sampling.curriculum_order(
-            sampling.balance_score(similarity, difficulty)[samples],
-            epoch=epoch - self._first,
-            seed=self.seed,
-            start=self.start,
-            epochs=self.epochs,
-            reverse=self.method == "anti_curriculum",
-        )
-        return samples[order]
+        known = (scores.get("similarity"), scores.get("difficulty"))
+        return ORDERS[self.method].order(self, epoch, epoch - self._first, *known)

@@ -8,7 +8,8 @@ import pytest
 
 from alignment_jax import sampling
 from alignment_jax.core.errors import ConfigError, RunError
-from alignment_jax.train.samplers import METHODS, Sampler
+from alignment_jax.train.orders import ORDERS
+from alignment_jax.train.samplers import Sampler
 
 N = 50
 
@@ -32,7 +33,7 @@ def measured(size=7, seed=0):
     return batches, similarity, loss
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ORDERS)
 @pytest.mark.parametrize("scores", ["fresh", "recycled"])
 def test_every_order_has_the_promised_length_and_only_replacement_repeats(method, scores):
     sampler = make(method, scores=scores)
