@@ -214,3 +214,25 @@ def test_clusters_of_mapped_texts_are_those_of_texts_in_memory(tmp_path):
         split, bounds = with_cluster_sizes(settings, data.load(spec).splits["all"])
         sizes.append((split.stat.tolist(), bounds))
     assert sizes[0] == sizes[1] == ([5.0] * 5 + [2.0] * 2 + [1.0], (1.0, 5.0))
+
+
+@pytest.mark.slow
+def test_training_on_a_folder_is_training_on_the_file(tmp_path, embeddings, repository):
+    """Same steps, same numbers: only where the rows come from differs."""
+    from alignment_jax.cli.main import main
+
+    with np.load(embeddings) as found:
+        arrays = {name: found[name] for name in found.files}
+    writer = data.ShardWriter(tmp_path / "e", {})
+    for number, (low, high) in enumerate(((0, 25), (25, 60))):
+        mine = (arrays["text_to_image"] >= low) & (arrays["text_to_image"] < high)
+        part = {name: value[mine] if len(value) == 120 else value[low:high] for name, value in arrays.items()}
+        writer.write(number, {**part, "text_to_image": part["text_to_image"] - low})
+    writer.finish(2)
+    results = []
+    for name, spec in (("file", embeddings), ("folder", tmp_path / "e")):
+        config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{spec}"
+        settings = ["--config.input.batch_size=16", "--config.train.devices=1", "--config.input.resident=off"]
+        assert main(["train", f"--config={config}", f"--workdir={tmp_path / name}", "--quiet", *settings]) == 0
+        results.append(json.loads((tmp_path / name / "results.json").read_text()))
+    assert results[0] == results[1]

@@ -4,6 +4,7 @@ Nothing is fetched: the hub is switched off for every test, and asking for it is
 """
 
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,12 @@ import numpy as np
 import pytest
 
 from alignment_jax import data, extract
+from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError
 
 pytestmark = pytest.mark.slow
 
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "dog", "cat"]
 
@@ -227,3 +230,6 @@ def test_a_process_that_is_killed_goes_on(models, sentences, tmp_path):
     found = data.load(f"embeddings:{tmp_path / 'out'}", on_bad_sample="skip")
     assert sum(len(split) for split in found.splits.values()) == mock.N
     assert found.splits["train"].b.read(np.array([0])).shape == (1, 384)
+    config = "configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:"
+    train = [f"--config={REPOSITORY / config}{tmp_path / 'out'}", f"--workdir={tmp_path / 'run'}", "--quiet"]
+    assert main(["train", *train, "--config.train.devices=1", "--config.train.duration=2 epochs"]) == 0
