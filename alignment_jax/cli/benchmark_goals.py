@@ -36,9 +36,9 @@ def _rows(found) -> Iterator[tuple[str, str, float, str, bool]]:
     ratios = [
         ("InfoNCE, log_softmax", "InfoNCE, tiled", "8192 x 512", 1.5),
         ("InfoNCE, log_softmax", "InfoNCE, tiled", "8192 x 128", 2.8),
-        ("InfoNCE, open_clip in PyTorch", "InfoNCE, tiled", "8192 x 512", 3.0),
-        ("InfoNCE, MM-TS in PyTorch", "InfoNCE, tiled", "8192 x 512", 3.0),
-        ("max-margin, MM-TS in PyTorch", "max-margin, tiled", "8192 x 512", 10.0),
+        *[("InfoNCE, open_clip in PyTorch", "InfoNCE, tiled", size, 3.0) for size in ("8192 x 512", "8192 x 128")],
+        *[("InfoNCE, MM-TS in PyTorch", "InfoNCE, tiled", size, 3.0) for size in ("8192 x 512", "8192 x 128")],
+        *[("max-margin, MM-TS in PyTorch", "max-margin, tiled", size, 10.0) for size in ("8192 x 512", "8192 x 128")],
     ]
     for slow, fast, size, least in ratios:
         at = found["times"].get(size, {})

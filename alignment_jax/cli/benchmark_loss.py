@@ -125,7 +125,7 @@ def machine(torch: Any | None) -> str:
 
 def all_forms(torch: Any | None) -> list[forms.Form]:
     """Every form that can be timed here."""
-    made = [forms.products_form()]
+    made = [forms.one_product_form(), forms.products_form()]
     for loss, make, most in (
         ("InfoNCE", forms.infonce_loss, 2**20),
         ("max-margin", forms.max_margin_loss, 16384),
@@ -177,8 +177,12 @@ def _markdown(found, quick, sizes, memory_sizes, names) -> str:
     times = [found["times"][f"{n} x {d}"] for n, d in sizes]
     rows = []
     for name in names:
-        tiled = "InfoNCE, tiled" if name == "four products" else name.split(",")[0] + ", tiled"
-        cells = [f"{_time(at[name])} ({at[name] / at[tiled]:.2f})" if name in at else "-" for at in times]
+        tiled = name.split(",")[0] + ", tiled"
+        bases = [at.get(tiled, at["InfoNCE, tiled"]) for at in times]
+        cells = [
+            f"{_time(at[name])} ({at[name] / base:.2f})" if name in at else "-"
+            for at, base in zip(times, bases, strict=True)
+        ]
         rows.append([name, *cells])
     memory = [[devices, form, *(f"{x:,.1f}" for x in rest)] for devices, form, *rest in found["memory"]]
     lines = [
@@ -187,7 +191,8 @@ def _markdown(found, quick, sizes, memory_sizes, names) -> str:
         f"`alignment-jax benchmark{' --quick' if quick else ''}` on {found['machine']}.",
         "",
         "CPU time of value and gradient, float32, a temperature (or margin) per row; in brackets the ratio to the",
-        'tiled form of the same loss. "four products" is the arithmetic that the tiled InfoNCE cannot avoid.',
+        'tiled form of the same loss. "four products" is the arithmetic that the tiled InfoNCE cannot avoid, and',
+        '"one product" is S alone, by the library named.',
         "",
         to_markdown(table(["form", *(f"{n:,} x {d}" for n, d in sizes)], rows)),
         "",

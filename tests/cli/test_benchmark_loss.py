@@ -45,6 +45,7 @@ def test_pytorch_forms_have_the_values_of_ours(batch):
     if torch is None:
         pytest.skip("PyTorch is not installed")
     found = {form.name: form.prepare(*batch)() for form in benchmark_forms.torch_forms(torch)}
+    np.testing.assert_allclose(found.pop("one product, PyTorch"), batch[0] @ batch[1].T, rtol=1e-5, atol=1e-6)
     infonce, hinge = (
         float(loss("dense")(*batch)) for loss in (benchmark_forms.infonce_loss, benchmark_forms.max_margin_loss)
     )
