@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import zipfile
 
@@ -12,6 +13,10 @@ from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.shards import ShardedArray
 from alignment_jax.data.split import all_distinct, canonical_split
 
+# Up to so many bytes anything is unpacked; beyond, only what packing made smaller by no more than this factor.
+_FREE_SIZE = 1 << 28
+_MOST_PACKED = 100
+
 
 def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     """All arrays of the file.
@@ -21,6 +26,7 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    _refuse_bombs(path)
     arrays: dict[str, np.ndarray] = {}
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -44,6 +50,19 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:  # zlib.error and the errors of a damaged header have no common base
         raise DataError(f"{path}: damaged .npz archive ({' '.join(str(error).split())})") from error
     return arrays
+
+
+def _refuse_bombs(path: pathlib.Path) -> None:
+    """Raises DataError for an archive that unpacks to far more than arrays of numbers ever do."""
+    if not zipfile.is_zipfile(path):
+        return  # said better by who reads it
+    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > _FREE_SIZE and unpacked > _MOST_PACKED * path.stat().st_size:
+            raise DataError(
+                f"{path}: unpacks to {unpacked / 2**30:.1f} GiB from {path.stat().st_size / 2**20:.1f} MiB, which no "
+                "latents do; refused. If it is right, write it again with np.savez, uncompressed"
+            )
 
 
 def vector(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, size: int) -> np.ndarray | None:
@@ -86,13 +105,24 @@ def check_unique(path: pathlib.Path, name: str, ids: np.ndarray) -> None:
         raise DataError(f"{path}: {name} {str(value)!r} stands in rows {rows[0]} and {rows[1]}; ids must be unique")
 
 
-def finite_rows(path: pathlib.Path, name: str, array: np.ndarray | ShardedArray, bad: BadSamples) -> np.ndarray:
-    """bool [n], the rows that hold finite numbers only; the others are told to `bad`."""
+def finite_rows(
+    path: pathlib.Path, name: str, array: np.ndarray | ShardedArray, bad: BadSamples, *, zeros: bool = False
+) -> np.ndarray:
+    """bool [n], the rows that hold finite numbers only; the others are told to `bad`.
+
+    zeros: whether a row of nothing but zeros is good; an embedding without a direction is not.
+    """
+
+    def of_block(block: np.ndarray) -> np.ndarray:
+        rows = block.reshape(len(block), -1)
+        finite = np.isfinite(rows).all(axis=1)
+        return finite if zeros else finite & rows.any(axis=1)
+
     # In blocks: the mask of a large array is itself large.
-    blocks = (array[i : i + 4096] for i in range(0, len(array), 4096))
-    good = np.concatenate([np.isfinite(block).reshape(len(block), -1).all(axis=1) for block in blocks])
+    good = np.concatenate([of_block(np.asarray(array[i : i + 4096])) for i in range(0, len(array), 4096)])
     for row in np.flatnonzero(~good):
-        what = "NaN" if np.isnan(array[row]).any() else "infinity"
+        values = np.asarray(array[row])
+        what = "NaN" if np.isnan(values).any() else "infinity" if np.isinf(values).any() else "only zeros"
         bad.add(f"{path}: {name} row {row} holds {what}")
     return good
 

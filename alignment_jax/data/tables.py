@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import io
@@ -57,6 +58,10 @@ def read_json(path: pathlib.Path) -> Any:
         raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
     except RecursionError as error:
         raise DataError(f"{path}: nested too deeply to be a data set") from error
+    except ValueError as error:  # a number of thousands of digits
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not JSON that can be read ({' '.join(str(error).split())})") from error
 
 
 def read_table(
@@ -83,7 +88,7 @@ def read_table(
     if not records:
         raise DataError(f"{path}: empty file; expected a header with the columns {expected}")
     header = [name.strip() for name in records[0][0]]
-    found = ", ".join(header)
+    found = " ".join(", ".join(header).split())[:200]  # whatever bytes stand there, it is one line
     if any(name not in header for name in required):
         raise DataError(f"{path}: expected the columns {expected}; found {found}")
     if len(set(header)) != len(header):
@@ -182,10 +187,8 @@ class Folder:
             no such file.
         """
         path = self._inside(name, where)
-        try:
+        with self._unusable(name, where):
             size = path.stat().st_size if path.is_file() else None
-        except OSError as error:
-            raise DataError(f"{where}: {name!r} cannot be read ({error.strerror})") from error
         if size is None:
             raise DataError(f"{where}: no such file: {path}")
         if size == 0:
@@ -195,25 +198,40 @@ class Folder:
     def find_folder(self, name: str, *, where: str) -> pathlib.Path:
         """The path of an existing folder inside the folder; refuses what `find` refuses."""
         path = self._inside(name, where)
-        if not path.is_dir():
+        with self._unusable(name, where):
+            there = path.is_dir()
+        if not there:
             raise DataError(f"{where}: no such folder: {path}")
         return path
 
     def has(self, name: str) -> bool:
         """Whether there is a file or a folder of this name; what leads out of the folder is not there."""
-        return (
-            "\0" not in name
-            and self._resolved(self._root / name).is_relative_to(self._real)
-            and (self._root / name).exists()
-        )
+        try:
+            inside = "\0" not in name and self._resolved(self._root / name).is_relative_to(self._real)
+            return inside and (self._root / name).exists()
+        except (OSError, ValueError):
+            return False
 
     def _inside(self, name: str, where: str) -> pathlib.Path:
         if not name or "\0" in name:
             raise DataError(f"{where}: no file name" if not name else f"{where}: a NUL byte in the file name")
         path = self._root / name
-        if not self._resolved(path).is_relative_to(self._real):
+        with self._unusable(name, where):
+            inside = self._resolved(path).is_relative_to(self._real)
+        if not inside:
             raise DataError(f"{where}: {name!r} leads out of the folder {self._root}")
         return path
+
+    @contextlib.contextmanager
+    def _unusable(self, name: str, where: str) -> Iterator[None]:
+        """Names that no file can have: too long for the system, or not to be written in its encoding."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            reason = error.strerror if isinstance(error, OSError) else "it is no text that can name a file"
+            raise DataError(f"{where}: {name[:80]!r} cannot be read ({reason})") from error
 
     def _resolved(self, path: pathlib.Path) -> pathlib.Path:
         # Manifests name many files of few folders: resolve each folder once.

@@ -71,7 +71,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     bad = BadSamples(on_bad_sample)
     good = np.ones(n, bool)
     for name, array in found.items():
-        good &= finite_rows(path, name, array, bad)
+        good &= finite_rows(path, name, array, bad, zeros=True)
     names = split_names(path, arrays, n, bad)
     if names is not None:
         good &= names != ""

@@ -57,10 +57,12 @@ def _captions(path: pathlib.Path, number: int, entry: Any, bad: BadSamples) -> l
     where = f"{path}, row {number}"
     fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
     filename, split, sentences = fields.get("filename"), fields.get("split"), fields.get("sentences")
-    if not (isinstance(filename, str) and isinstance(split, str) and isinstance(sentences, list)):
+    filepath = fields.get("filepath") or ""
+    texts = all(isinstance(value, str) for value in (filename, split, filepath))
+    if not (texts and isinstance(sentences, list)):
         bad.add(f"{where}: expected filename, split and sentences")
         return []
-    name = str(pathlib.PurePath(fields.get("filepath") or "") / filename)
+    name = str(pathlib.PurePath(filepath) / filename)
     if not sentences:
         bad.add(f"{where}: {name!r} has no sentences")
     found = []
@@ -79,4 +81,11 @@ def _image_root(folder: pathlib.Path, example: str) -> pathlib.Path:
     """The folder that the names are relative to: where the first image is found, else the first that is there."""
     there = [folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()]
     candidates = [*there, folder]
-    return next((root for root in candidates if (root / example).is_file()), candidates[0])
+    return next((root for root in candidates if _is_file(root / example)), candidates[0])
+
+
+def _is_file(path: pathlib.Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have; the row that it stands in is named later
+        return False
