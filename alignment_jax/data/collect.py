@@ -26,8 +26,8 @@ class BadSamples:
         self._lines: list[str] = []
 
     def add(self, line: str) -> None:
-        # One line each, whatever stands in a file name.
-        self._lines.append(" ".join(line.splitlines()))
+        # One line each, which any terminal can show, whatever stands in a file name.
+        self._lines.append(" ".join(line.splitlines()).encode("utf-8", "backslashreplace").decode())
 
     def settle(self) -> tuple[str, ...]:
         """The collected lines, if bad samples may be skipped.

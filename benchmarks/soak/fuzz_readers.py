@@ -237,7 +237,7 @@ def fuzz(
     minutes: float, seed: int, patience: int, kept: pathlib.Path
 ) -> tuple[collections.Counter, list[float], float]:
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)  # in time of the processor: the machine may be busy
     counts: collections.Counter = collections.Counter()
     memory: list[float] = []
     slowest = 0.0
@@ -258,7 +258,7 @@ def fuzz(
         spec = SPECS[name].format(folder=folder)
         mode = rng.choice(["error", "skip"])
         started = time.monotonic()
-        signal.alarm(patience)
+        signal.setitimer(signal.ITIMER_PROF, patience)
         try:
             counts[name, read_all(spec, mode)] += 1
         except BaseException as error:
@@ -269,7 +269,7 @@ def fuzz(
             print(f"{name}, seed {seed}, number {number}, {mode}: {type(error).__name__}: {error}", flush=True)
             traceback.print_exc(limit=-3)
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         slowest = max(slowest, time.monotonic() - started)
         if number % 200 == 0:
             gc.collect()
@@ -306,7 +306,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--patience", type=int, default=60, help="seconds after which a reader counts as hung")
+    parser.add_argument(
+        "--patience", type=int, default=60, help="seconds of the processor after which a reader counts as hung"
+    )
     parser.add_argument("--kept", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "fuzz-kept")
     parser.add_argument("--page", type=pathlib.Path, help="write the table into this page, part `fuzz`")
     options = parser.parse_args()

@@ -45,11 +45,12 @@ def random_death(rng: random.Random) -> Death:
     return Death(phase, occurrence, rng.uniform(0.0, PHASES[phase][2]), how)
 
 
-def soak(kills: int, seed: int, folder: pathlib.Path) -> list[dict]:
-    """Rounds over the configurations until `kills` processes have died; one row a configuration."""
+def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str]) -> list[dict]:
+    """Runs of these configurations until `kills` processes have died; one row a configuration."""
     rng = random.Random(seed)
     rows = []
-    for number, (name, (kind, extra)) in enumerate(CONFIGURATIONS.items()):
+    for number, name in enumerate(names):
+        kind, extra = CONFIGURATIONS[name]
         place = folder / str(number)
         arguments = [*write_run(place, kind), *extra, "--quiet", "--config.train.devices=1"]
         log = place / "log.txt"
@@ -57,7 +58,7 @@ def soak(kills: int, seed: int, folder: pathlib.Path) -> list[dict]:
         assert run([*arguments, "--workdir", str(whole)], log) == 0, log.read_text()
         expected = outcome(arguments, whole, log)
         row = {"name": name, "runs": 0, "same": 0, "SIGTERM": 0, **dict.fromkeys(PHASES, 0)}
-        share = -(-kills // len(CONFIGURATIONS))
+        share = -(-kills // len(names))
         while sum(row[phase] for phase in PHASES) + row["SIGTERM"] < share:
             workdir = place / f"killed{row['runs']}"
             seen: collections.Counter = collections.Counter()
@@ -105,11 +106,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="configurations whose name holds this text")
     parser.add_argument("--page", type=pathlib.Path, help="write the table into this page, part `kills`")
     options = parser.parse_args()
     started = time.monotonic()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kills-"))
-    rows = soak(options.kills, options.seed, folder)
+    names = [name for name in CONFIGURATIONS if (options.only or "") in name]
+    rows = soak(options.kills, options.seed, folder, names)
     text = table(rows, (time.monotonic() - started) / 60)
     print(text)
     if options.page:

@@ -3,7 +3,9 @@
 Written as files, because that is what the command line takes.
 """
 
+import importlib.util
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -67,3 +69,11 @@ def write_run(folder: pathlib.Path, kind: str, *, epochs: int = 6, n: int = 66) 
     config = folder / f"{kind}.py"
     config.write_text(text.format(epochs=epochs) + _COMMON)
     return ["train", "--config", f"{config}:{spec}:{folder / kind}.npz"]
+
+
+def load_config(folder: pathlib.Path, kind: str, **options: int) -> Any:
+    """The configuration of such a run, for use without the command line."""
+    path, _, spec = write_run(folder, kind, **options)[2].partition(":")
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(f"run_{kind}", path))
+    module.__spec__.loader.exec_module(module)
+    return module.get_config(spec)

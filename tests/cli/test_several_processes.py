@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from several_processes import Processes
-from small_runs import write_run
+from small_runs import load_config, write_run
 
 from alignment_jax.cli.main import main
 from alignment_jax.train.checkpoint import Checkpoints, abstract, checksums
@@ -33,16 +33,12 @@ def assert_same_run(found, expected):
         )
 
 
-def restored_on(workdir, arguments, devices):
+def restored_on(workdir, devices):
     """Step and checksums of the newest checkpoint, restored onto these devices by this one process."""
     from alignment_jax.config.build import build
     from alignment_jax.train.loop import evaluation_variables
 
-    namespace: dict = {}
-    path, _, spec = arguments[2].partition(":")
-    with open(path) as file:
-        exec(file.read(), namespace)
-    experiment = build(namespace["get_config"](spec)).experiment
+    experiment = build(load_config(workdir.parent, "alignment", epochs=5)).experiment
     sharding = jax.sharding.NamedSharding(batch_mesh(devices), jax.sharding.PartitionSpec())
     checkpoints = Checkpoints(workdir / "checkpoints")
     restored = checkpoints.restore(abstract(initial_state(experiment), sharding))
@@ -69,7 +65,7 @@ def test_four_processes_one_killed_resumed_by_two_give_what_one_gives(tmp_path):
         assert statuses == [1, 1, -signal.SIGKILL, 1], "\n".join(log.read_text() for log in run.logs)
         assert all("has lost the others" in run.last_line(i) for i in (0, 1, 3))
     assert len(rows_of(workdir)) < 25
-    assert restored_on(workdir, arguments, jax.devices()[:1]) == restored_on(workdir, arguments, jax.devices()[:4])
+    assert restored_on(workdir, jax.devices()[:1]) == restored_on(workdir, jax.devices()[:4])
     (tmp_path / "resumed").mkdir()
     with Processes(command, tmp_path / "resumed", count=2, devices=2) as run:
         assert run.wait() == [0, 0], "\n".join(log.read_text() for log in run.logs)

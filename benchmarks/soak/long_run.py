@@ -1,0 +1,131 @@
+"""Two hours' worth of steps on a model so small that they take minutes: does anything grow, is anything compiled again?
+
+    python benchmarks/soak/long_run.py --steps 100000 --page docs/reliability.md
+
+An hour of training at 14 steps a second is 50,000 steps; what a step leaves behind does not depend on how long it took.
+At every evaluation the resident memory of the process, its open files and threads, and the programs compiled so far are
+counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import jax  # noqa: E402
+from sections import write_section  # noqa: E402
+from small_runs import load_config  # noqa: E402
+
+from alignment_jax.config.build import build  # noqa: E402
+from alignment_jax.train.loop import fit  # noqa: E402
+
+# name -> (kind of run, changes to its configuration)
+RUNS = {
+    "alignment, every method, latents on the device": ("alignment", {}),
+    "alignment, every method, batches sent": ("alignment", {"input.resident": "off"}),
+    "classification, BSS, fresh scores every epoch": ("classification", {}),
+}
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What the process holds at one moment."""
+
+    step: int
+    memory: float  # resident, MiB
+    files: int
+    threads: int
+    compiled: int
+
+
+class Watch:
+    """Counts compilations from the moment it is made, and takes samples."""
+
+    def __init__(self) -> None:
+        self.compiled = 0
+        self.samples: list[Sample] = []
+        jax.monitoring.register_event_duration_secs_listener(self._heard)
+
+    def _heard(self, event: str, duration: float, **more: object) -> None:
+        self.compiled += event == _COMPILED
+
+    def sample(self, step: int) -> None:
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        count = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+        memory = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        self.samples.append(Sample(step, memory, *count, self.compiled))
+
+
+def watched_run(kind: str, changes: dict, *, steps: int, looks: int, folder: pathlib.Path) -> tuple[list[Sample], int]:
+    """Trains for `steps` steps; the samples of `looks` evaluations, and how many steps an epoch has."""
+    config = load_config(folder, kind)
+    every = max(1, steps // looks)
+    config.train.devices, config.train.duration = 1, f"{steps} steps"
+    config.log.interval, config.eval.interval, config.checkpoint.interval = (
+        "100 steps",
+        f"{every} steps",
+        f"{every} steps",
+    )
+    config.update_from_flattened_dict(changes)
+    built = build(config)
+    watch, evaluate, calls = Watch(), built.experiment.watch or built.experiment.evaluate, [0]
+
+    def watched(variables, split):
+        found = evaluate(variables, split)
+        calls[0] += 1
+        watch.sample(calls[0] * every)
+        return found
+
+    experiment = dataclasses.replace(built.experiment, watch=watched)
+    fit(experiment, folder / "run", quiet=True, tensorboard=True)
+    return watch.samples, max(1, experiment.sampler.size // experiment.batch_size)
+
+
+def row(name: str, samples: list[Sample], seconds: float) -> str:
+    early, late = samples[len(samples) // 5], samples[-1]
+    cells = [
+        name, f"{late.step:,}", f"{seconds / 60:.1f}", f"{early.memory:.0f} → {late.memory:.0f}",
+        f"{early.files} → {late.files}", f"{early.threads} → {late.threads}", late.compiled - early.compiled,
+    ]  # fmt: skip
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--page", type=pathlib.Path, help="write the table into this page, part `long`")
+    options = parser.parse_args()
+    lines = [
+        "| run | steps | minutes | memory [MiB] | open files | threads | programs compiled |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, (kind, changes) in RUNS.items():
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            samples, _ = watched_run(kind, changes, steps=options.steps, looks=50, folder=pathlib.Path(folder))
+        lines.append(row(name, samples, time.monotonic() - started))
+        print(lines[-1], flush=True)
+    lines += [
+        "",
+        "Memory, files, threads: after the first fifth → at the end. Programs compiled: in the last four fifths.",
+    ]
+    text = "\n".join(lines)
+    print(text)
+    if options.page:
+        write_section("long", text, page=options.page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The soak scripts in small: a few kills, a short long run."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+SOAK = pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks" / "soak"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["alignment, every method, batches sent", "classification, BSS probabilistic"])
+def test_killed_runs_end_with_the_same_bits(only, tmp_path):
+    """In processes of their own, so it shows too that the same seed gives the same bits in a new process."""
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n")
+    command = [sys.executable, SOAK / "kills.py", "--kills", "3", "--seed", "3", "--only", only, "--page", page]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "runs ended with the same bits" in page.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resident", ["on", "off"])
+def test_nothing_grows_and_nothing_is_compiled_again(resident, tmp_path):
+    from long_run import watched_run
+
+    samples, epoch = watched_run("alignment", {"input.resident": resident}, steps=400, looks=20, folder=tmp_path)
+    late = samples[5:]  # files of checkpoints and events are opened in the first evaluations
+    assert samples[0].step >= epoch
+    assert [sample.compiled for sample in late] == [late[0].compiled] * len(late)
+    assert max(sample.files for sample in late) - min(sample.files for sample in late) <= 4
+    assert late[-1].memory - late[0].memory < 64
+
+
+@pytest.mark.slow
+def test_fuzzing_finds_nothing(tmp_path):
+    command = [sys.executable, SOAK / "fuzz_readers.py", "--minutes", "0.1", "--seed", "11", "--kept", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
