@@ -1,6 +1,6 @@
 """Kills runs at random moments and compares what they end with to runs that nobody disturbed, bit by bit.
 
-    python benchmarks/soak/kills.py --kills 60 --page docs/reliability.md
+    python benchmarks/soak/kills.py --kills 60 --results benchmarks/results/kills.jsonl --page docs/reliability.md
 
 Every run is killed a few times, each time somewhere else: in a step, in the middle of a save, of an evaluation, of a
 re-scoring, of the report, or while it starts again. One in six kills is a SIGTERM, after which it must have saved.
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import collections
+import json
 import pathlib
 import random
 import shutil
 import signal
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -45,10 +45,10 @@ def random_death(rng: random.Random) -> Death:
     return Death(phase, occurrence, rng.uniform(0.0, PHASES[phase][2]), how)
 
 
-def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str]) -> list[dict]:
-    """Runs of these configurations until `kills` processes have died; one row a configuration."""
+def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str], results: pathlib.Path) -> bool:
+    """Runs of these configurations until `kills` processes have died; a line of `results` each. Whether all agree."""
     rng = random.Random(seed)
-    rows = []
+    all_same = True
     for number, name in enumerate(names):
         kind, extra = CONFIGURATIONS[name]
         place = folder / str(number)
@@ -57,10 +57,9 @@ def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str]) -> list[
         whole = place / "undisturbed"
         assert run([*arguments, "--workdir", str(whole)], log) == 0, log.read_text()
         expected = outcome(arguments, whole, log)
-        row = {"name": name, "runs": 0, "same": 0, "SIGTERM": 0, **dict.fromkeys(PHASES, 0)}
-        share = -(-kills // len(names))
-        while sum(row[phase] for phase in PHASES) + row["SIGTERM"] < share:
-            workdir = place / f"killed{row['runs']}"
+        runs = died = 0
+        while died < -(-kills // len(names)):
+            workdir = place / f"killed{runs}"
             seen: collections.Counter = collections.Counter()
             for _ in range(8):
                 death = random_death(rng)
@@ -76,29 +75,30 @@ def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str]) -> list[
                 assert run([*arguments, "--workdir", str(workdir)], log) == 0, log
             found = outcome(arguments, workdir, log)
             different = [part for part in expected if found[part] != expected[part]]
-            for phase, count in seen.items():
-                row[phase] += count
-            row["runs"] += 1
-            row["same"] += not different
-            print(f"{name}: run {row['runs']}, {dict(seen)}, {different or 'the same bits'}", flush=True)
+            row = {"name": name, "seed": seed, "kills": dict(seen), "different": different}
+            with open(results, "a") as file:
+                file.write(json.dumps(row) + "\n")
+            runs, died, all_same = runs + 1, died + seen.total(), all_same and not different
+            print(f"{name}: run {runs}, {dict(seen)}, {different or 'the same bits'}", flush=True)
             if not different:
                 shutil.rmtree(workdir)
-        rows.append(row)
-    return rows
+    return all_same
 
 
-def table(rows: list[dict], minutes: float) -> str:
+def table(results: pathlib.Path) -> str:
+    """All runs of the file, a line for each configuration."""
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    phases = (*PHASES, "SIGTERM")
     head = ["configuration", *(f"in {phase}" for phase in PHASES), "by SIGTERM", "runs", "ended with the same bits"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    for row in rows:
-        cells = [row["name"], *(row[phase] for phase in PHASES), row["SIGTERM"], row["runs"], row["same"]]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    total = sum(row[phase] for row in rows for phase in (*PHASES, "SIGTERM"))
-    runs, same = (sum(row[name] for row in rows) for name in ("runs", "same"))
-    lines += [
-        "",
-        f"{total} kills in {runs} runs, {minutes:.0f} minutes; {same} of {runs} runs ended with the same bits.",
-    ]
+    for name in CONFIGURATIONS:
+        mine = [row for row in rows if row["name"] == name]
+        counts = [sum(row["kills"].get(phase, 0) for row in mine) for phase in phases]
+        same = sum(not row["different"] for row in mine)
+        lines.append("| " + " | ".join(map(str, [name, *counts, len(mine), same])) + " |")
+    total = sum(sum(row["kills"].values()) for row in rows)
+    same = sum(not row["different"] for row in rows)
+    lines += ["", f"{total} kills in {len(rows)} runs; {same} runs ended with the same bits."]
     return "\n".join(lines)
 
 
@@ -106,21 +106,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=pathlib.Path, help="add to the runs of this file, one line each")
     parser.add_argument("--only", help="configurations whose name holds this text")
     parser.add_argument("--page", type=pathlib.Path, help="write the table into this page, part `kills`")
     options = parser.parse_args()
-    started = time.monotonic()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kills-"))
+    results = options.results or folder / "results.jsonl"
     names = [name for name in CONFIGURATIONS if (options.only or "") in name]
-    rows = soak(options.kills, options.seed, folder, names)
-    text = table(rows, (time.monotonic() - started) / 60)
+    same = soak(options.kills, options.seed, folder, names, results) if options.kills else True
+    text = table(results)
     print(text)
     if options.page:
         write_section("kills", text, page=options.page)
-    if all(row["runs"] == row["same"] for row in rows):
-        shutil.rmtree(folder)
-    else:
+    if not same:
         sys.exit(f"runs differ: see {folder}")
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,12 @@ def _captions(path: pathlib.Path, number: int, entry: Any, bad: BadSamples) -> l
     fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
     filename, split, sentences = fields.get("filename"), fields.get("split"), fields.get("sentences")
     filepath = fields.get("filepath") or ""
-    texts = all(isinstance(value, str) for value in (filename, split, filepath))
-    if not (texts and isinstance(sentences, list)):
+    if not (
+        isinstance(filename, str)
+        and isinstance(filepath, str)
+        and isinstance(split, str)
+        and isinstance(sentences, list)
+    ):
         bad.add(f"{where}: expected filename, split and sentences")
         return []
     name = str(pathlib.PurePath(filepath) / filename)
