@@ -55,7 +55,8 @@ RULES = {
     "compare/summary": ({"core"}, {"numpy"}),
     "compare/outputs": ({"report"}, set()),
     "config/arguments": ({"core"}, {"ml_collections"}),
-    "config/defaults": ({"core"}, {"ml_collections"}),
+    "config/defaults": ({"core", "config"}, {"ml_collections"}),
+    "config/ranges": (set(), set()),
     "config/durations": ({"core"}, set()),
     "config/files": (set(), set()),
 }

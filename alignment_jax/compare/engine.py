@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from alignment_jax import data, report
@@ -20,11 +24,14 @@ from alignment_jax.compare.remaining import Remaining
 from alignment_jax.compare.search import best_trial, draw_trials
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
+from alignment_jax.config.recipes import parts_of
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError, DataError, RunError
 from alignment_jax.train.workdir import flat, locked
 
 _METHOD = re.compile(r"[\w+.=-]+")
+_CACHE = "jax_compilation_cache_dir"
+_CACHE_ALL = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
 _SEARCH_SEEDS = 2  # runs of each trial: one would reward luck, more would cost more than they choose better
 
 
@@ -83,7 +90,8 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
         about = _merged(records.check_same_comparison(folder, about), about)
         about |= {"environment": report.json_ready(environment), "complete": not left}
         report.write_json_atomic(folder / records.COMPARISON, about)
-        _Comparison(folder, about, configs, source, left, quiet=quiet).run()
+        with _compiled_once(folder):
+            _Comparison(folder, about, configs, source, left, quiet=quiet).run()
         about["complete"] = True
         report.write_json_atomic(folder / records.COMPARISON, about)
         return write_outputs(folder, about, source=source)
@@ -152,6 +160,26 @@ def _changed(config: ConfigDict, condition: Condition, settings: Mapping[str, An
     config.update_from_flattened_dict(dict(settings))
     config.input.fraction, config.input.mismatched = condition.fraction, condition.mismatched
     return config
+
+
+@contextlib.contextmanager
+def _compiled_once(folder: pathlib.Path) -> Iterator[None]:
+    """Methods and amounts of data share many programs; each is compiled once, unless the user keeps a cache anyway."""
+    if getattr(jax.config, _CACHE):
+        yield
+        return
+    cache = folder / "compiled"
+    before = {name: getattr(jax.config, name) for name in (_CACHE, *_CACHE_ALL)}
+    jax.config.update(_CACHE, str(cache))
+    for name, value in _CACHE_ALL.items():
+        jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+    shutil.rmtree(cache, ignore_errors=True)  # not after an interruption: the rest will need it
 
 
 class _Comparison:
@@ -233,7 +261,7 @@ class _Comparison:
             return 0, {}
         config, trials = self.configs[method], self.about["search"]
         own = flat(config.to_dict())
-        drawn = draw_trials(config.get("search", ()), method, trials, own, seed=int(config.data_seed))
+        drawn = draw_trials(config.get("search", ()), parts_of(method), trials, own, seed=int(config.data_seed))
         path = self.folder / records.TRIALS
         done = {row["trial"]: row for row in records.read(path) if row["method"] == method}
         condition = Condition(max(self.about["fractions"]))

@@ -6,10 +6,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from alignment_jax import data, report
 from alignment_jax.compare import records
 from alignment_jax.compare.outputs import plain_text, write_results
 from alignment_jax.compare.summary import summarize
+from alignment_jax.config.build import load_source
+from alignment_jax.core.errors import AlignmentError
 
 NOTE = (
     "The interval of a difference covers two things that could have come out otherwise: the seeds, and the test items "
@@ -35,8 +39,23 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
     rows = summarize(folder, runs, methods=about["methods"], baseline=about["baseline"], metric=about["metric"])
     write_results(folder, about, rows, runs, trials)
     text = plain_text(rows, metric=about["metric"], baseline=about["baseline"], names=(names[0], names[1]))
-    write_page = getattr(report, "write_comparison", None)
-    if write_page is None:
-        return text
-    page = write_page(folder, about, runs, verdicts=[row.to_json() for row in rows], notes=[NOTE])
+    page = report.write_comparison(
+        folder,
+        about,
+        runs,
+        verdicts=[row.to_json() for row in rows],
+        images=_images(about, source),
+        notes=[NOTE],
+    )
     return f"{text}\nreport: {page}"
+
+
+def _images(about: Mapping[str, Any], source: data.PairSource | None) -> Any:
+    """Test item numbers -> pictures; None where the data has none, or is not there any more."""
+    if about["task"] != "alignment":
+        return None
+    try:
+        source = load_source(ConfigDict(about["config"])) if source is None else source
+        return data.thumbnails(source.splits["test"]) if "test" in source.splits else None
+    except AlignmentError:
+        return None

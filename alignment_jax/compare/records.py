@@ -45,7 +45,7 @@ def check_same_comparison(folder: pathlib.Path, wanted: Mapping[str, Any]) -> di
             raise UserError(f"workdir {folder} holds a single run; choose another --workdir for the comparison")
         return None
     wanted = json.loads(json.dumps(report.json_ready(wanted)))
-    changed = differences({key: found.get(key) for key in _IDENTITY}, {key: wanted.get(key) for key in _IDENTITY})
+    changed = differences(_identity(found), _identity(wanted))
     before, after = found.get("settings", {}), wanted.get("settings", {})
     for method in [name for name in after if name in before]:
         changed += differences({method: before[method]}, {method: after[method]})
@@ -55,6 +55,14 @@ def check_same_comparison(folder: pathlib.Path, wanted: Mapping[str, Any]) -> di
             f"workdir {folder} holds another comparison ({shown}); choose another --workdir, or repeat the "
             "command that made it to go on (methods, seeds and fractions may be added)"
         )
+    return found
+
+
+def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides whether two commands make one comparison; ranges of a search that is not made decide nothing."""
+    found = {key: about.get(key) for key in _IDENTITY}
+    if not found["search"] and isinstance(found["config"], Mapping):
+        found["config"] = {key: value for key, value in found["config"].items() if key != "search"}
     return found
 
 

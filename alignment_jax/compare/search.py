@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def parse_range(text: str) -> Range:
 
 
 def draw_trials(
-    ranges: Sequence[str], method: str, trials: int, own: Mapping[str, Any], *, seed: int
+    ranges: Sequence[str], methods: Sequence[str], trials: int, own: Mapping[str, Any], *, seed: int
 ) -> list[dict[str, Any]]:
     """The settings of every trial of a method; the first changes nothing, so that a search never starts below it.
 
@@ -91,7 +91,7 @@ def draw_trials(
 
     Args:
       ranges: as `config.search` holds them.
-      method: its name; "vals+mm_ts" takes the ranges of both.
+      methods: the names whose ranges apply, several for a combination.
       trials: how many, the first included.
       own: the method's configuration, flat; a range of "times" multiplies its values.
       seed: another seed, other values.
@@ -103,13 +103,13 @@ def draw_trials(
       ConfigError: a range cannot be read, or names a setting that does not exist.
 
     >>> own = {"optimizer.learning_rate": 0.001}
-    >>> found = draw_trials(["optimizer.learning_rate = times(0.1, 10)"], "vals", 2, own, seed=0)
+    >>> found = draw_trials(["optimizer.learning_rate = times(0.1, 10)"], ["vals"], 2, own, seed=0)
     >>> found[0], 1e-4 <= found[1]["optimizer.learning_rate"] <= 1e-2
     ({}, True)
     """
     if trials < 1:
         raise ConfigError(f"--search must be at least 1, got {trials}")
-    chosen = [one for one in map(parse_range, ranges) if one.method is None or one.method in _parts(method)]
+    chosen = [one for one in map(parse_range, ranges) if one.method is None or one.method in methods]
     if not chosen:
         raise ConfigError("--search: config.search names no range, so there is nothing to draw from")
     for one in chosen:
@@ -128,10 +128,6 @@ def best_trial(values: Mapping[int, float]) -> int:
     1
     """
     return max(sorted(values), key=lambda trial: values[trial])
-
-
-def _parts(method: str) -> Iterable[str]:
-    return {method, *method.split("+")}
 
 
 def _unit(one: Range, trial: int, seed: int) -> float:

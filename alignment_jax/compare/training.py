@@ -59,26 +59,41 @@ def train_seeds(
     """
     each = [with_seed(built, seed) for seed in seeds]
     if len(each) > 1 and not obstacle(built.experiment):
+        meter = report.EnergyMeter()
         outcomes = fit_together([one.experiment for one in each])
+        joules = _share(meter, len(each))
         yield [
-            _trained(one, outcome.variables, outcome.history, outcome.steps, outcome.pairs, outcome.seconds)
+            _trained(one, outcome.variables, outcome.history, outcome.steps, outcome.pairs, outcome.seconds, joules)
             for one, outcome in zip(each, outcomes, strict=True)
         ]
         return
     placement = placement_of(built.experiment)
     for one, seed in zip(each, seeds, strict=True):
         folder = folder_of(seed)
+        meter = report.EnergyMeter()
         finished = fit(one.experiment, folder, quiet=quiet, tensorboard=False, placement=placement)
         if finished.preempted:
             raise Preempted
         position = finished.position
         history = report.read_metrics(folder / HISTORY)
-        yield [_trained(one, finished.variables, history, position.step, position.pairs, position.seconds)]
+        joules = _share(meter, 1) if finished.cost["steps"] == position.step else None  # of a whole run or not at all
+        yield [_trained(one, finished.variables, history, position.step, position.pairs, position.seconds, joules)]
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _share(meter: report.EnergyMeter, runs: int) -> float | None:
+    joules = meter.joules()
+    return None if joules is None else joules / runs
+
+
 def _trained(
-    built: Built, variables: PyTree, history: list[dict[str, Any]], steps: int, pairs: int, seconds: float
+    built: Built,
+    variables: PyTree,
+    history: list[dict[str, Any]],
+    steps: int,
+    pairs: int,
+    seconds: float,
+    joules: float | None,
 ) -> Trained:
     experiment = built.experiment
     best = report.best_row(history, experiment.plan.metric)
@@ -91,7 +106,7 @@ def _trained(
         "pairs": pairs,
         "seconds": seconds,
         "device_seconds": seconds * len(experiment.devices),
-        "energy_joules": None,
+        "energy_joules": joules,
     }
     return Trained(built, variables, history, val, cost)
 

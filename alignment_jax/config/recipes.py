@@ -28,6 +28,15 @@ METHODS: dict[str, dict[str, Any]] = {
 _TOGETHER = ("vals", "modest_align", "mm_ts", "bss")
 
 
+def parts_of(names: str) -> tuple[str, ...]:
+    """The single methods in a name.
+
+    >>> parts_of("vals+mm_ts"), parts_of("all")[0]
+    (('vals', 'mm_ts'), 'vals')
+    """
+    return tuple(part for name in names.split("+") for part in (_TOGETHER if name == "all" else (name,)))
+
+
 def apply_methods(config: ConfigDict, names: str) -> None:
     """Switches methods on in place, on top of what the configuration has.
 

@@ -5,6 +5,7 @@ from alignment_jax.report.charts import Chart, Series, learning_curves, series_o
 from alignment_jax.report.comparison import write_comparison
 from alignment_jax.report.comparison_runs import Comparison, Spread, spread
 from alignment_jax.report.data_page import Shown, write_data_page
+from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
 from alignment_jax.report.files import (
     json_ready,
@@ -30,6 +31,7 @@ __all__ = [
     "Cell",
     "Chart",
     "Comparison",
+    "EnergyMeter",
     "Gallery",
     "MetricsLog",
     "Progress",
