@@ -38,9 +38,14 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         "first.", flag_values=values,
     )  # fmt: skip
     flags.DEFINE_integer("seeds", 5, "Runs of every method under every condition.", flag_values=values)
-    flags.DEFINE_string("fractions", "1", "Shares of the training samples, as in 0.1,0.3,1.", flag_values=values)
     flags.DEFINE_string(
-        "mismatched", "0", "Shares of training pairs that are mismatched on purpose, as in 0,0.2.", flag_values=values
+        "fractions",
+        "",
+        "Shares of the training samples, as in 0.1,0.3,1; by default the config's own.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "mismatched", "", "Shares of training pairs that are mismatched on purpose, as in 0,0.2.", flag_values=values
     )
     flags.DEFINE_integer(
         "search", 0, "Trials of settings from config.search for each method, chosen on val; 0 for none.",
@@ -67,8 +72,8 @@ def run(values: flags.FlagValues) -> int:
         methods=methods,
         baseline=baseline,
         seeds=_whole(values, "seeds"),
-        fractions=_numbers(values, "fractions"),
-        mismatched=_numbers(values, "mismatched"),
+        fractions=_numbers(values, "fractions") or [base.input.fraction],
+        mismatched=_numbers(values, "mismatched") or [base.input.mismatched],
         search=_whole(values, "search"),
         stress=str(values["stress"].value),
     )

@@ -46,6 +46,7 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
         verdicts=[row.to_json() for row in rows],
         images=_images(about, source),
         notes=[NOTE],
+        trials=trials,
     )
     return f"{text}\nreport: {page}"
 

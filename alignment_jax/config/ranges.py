@@ -1,6 +1,6 @@
 """What `compare --search` draws from where a configuration says nothing else: the same for every method, and its own.
 
-Written as `compare.search.parse_range` reads it: [method:] setting = kind(values). `times` multiplies the configuration's
+Written as `compare.search.parse_range` reads it: [method:] setting = kind(values). `times` multiplies the config's
 own value. The ranges of a method surround what its authors use, as far as they say.
 """
 

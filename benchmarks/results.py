@@ -1,0 +1,155 @@
+"""Makes the part `comparison` of docs/results.md: trains what is missing of every comparison, then writes the page.
+
+    python benchmarks/results.py --data DIR --workdir runs/results
+
+DIR holds flickr8k_mini/features.npz and av_digits/manifest.csv; a comparison whose data is not there is left out. The
+runs are kept in the workdir, so an interrupted command goes on where it stopped; `--write` only writes the page, from
+whatever is done. The same comparisons are made by `alignment-jax compare` with the commands that the page shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import shlex
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from claims import ALIGNMENT, CLASSIFICATION, PIXELS, Claim, claims_table
+from sections import write_section
+
+from alignment_jax.cli.main import main as alignment_jax
+from alignment_jax.compare import records
+from alignment_jax.compare.outputs import conditions_table, main_table
+from alignment_jax.compare.summary import summarize
+from alignment_jax.report import format_seconds, to_markdown
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One comparison of the page.
+
+    name: of its folder. config: file and arguments. needs: what must be there. flags: of the command. about: what a
+    reader must know of the data. claims: what the papers say.
+    """
+
+    name: str
+    title: str
+    config: str
+    needs: str
+    flags: tuple[str, ...]
+    about: str
+    claims: tuple[Claim, ...]
+
+
+PARTS = (
+    Part(
+        "latents",
+        "Frozen latents of Flickr8k",
+        "flickr8k_frozen.py:data=embeddings:flickr8k_mini/features.npz",
+        "flickr8k_mini/features.npz",
+        (
+            "--methods=baseline,vals,modest_align,mm_ts,bss,all,recipe,cca",
+            "--seeds=5",
+            "--fractions=0.1,0.3,1",
+            "--mismatched=0,0.2",
+        ),
+        "600 images of Flickr8k with five captions each to learn from, 100 to choose on, 100 to test on: MobileNet "
+        "features of the images, sentence embeddings of the captions. baseline is InfoNCE with a learned temperature "
+        "and linear maps; recipe is the configuration without arguments.",
+        ALIGNMENT,
+    ),
+    Part(
+        "pixels",
+        "Drawn scenes, from pixels and words",
+        "quickstart.py:data=synthetic:train=256,val=64,test=128",
+        "",
+        ("--methods=baseline,vals,smoothing,mm_ts", "--seeds=5", "--config.train.duration=30 epochs"),
+        "256 scenes that the package draws itself, with their captions; a convolutional network and a transformer from "
+        "scratch, 30 epochs.",
+        PIXELS,
+    ),
+    Part(
+        "av_digits",
+        "Spoken and handwritten digits",
+        "av_digits_bss.py:data=av:av_digits/manifest.csv,fraction=0.1",
+        "av_digits/manifest.csv",
+        ("--methods=vanilla,curriculum,anti_curriculum,probabilistic", "--seeds=3", "--fractions=0.1"),
+        "A tenth of 2220 pairs of a spoken and a written digit; with all of them every order is right on 99 % of test. "
+        "More on these data is in [results_bss.md](results_bss.md).",
+        CLASSIFICATION,
+    ),
+)
+INTRODUCTION = """## Comparison of the methods
+
+Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are those of the checkpoints that
+were best on val, mean ± standard deviation over seeds. The interval is that of the paired difference to the baseline
+over seeds and test items at 95 % ([how it is computed](compare.md)); where it covers zero no difference is shown. Every
+method runs with the settings of its paper or the package's defaults, none tuned for these data, unless said otherwise.
+Each row is a statement for itself: among twenty methods that do nothing, one is expected to look better or worse.
+"""
+
+
+def command(part: Part, data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
+    config = f"--config={ROOT / 'configs' / part.config}"
+    return ["compare", config, *part.flags, f"--workdir={workdir / part.name}"]
+
+
+def shown(part: Part) -> str:
+    """The command as a person would type it."""
+    words = [f"--config={'configs/' + part.config}", *part.flags, f"--workdir=runs/results/{part.name}"]
+    return "    alignment-jax compare " + " \\\n      ".join(shlex.quote(word) for word in words)
+
+
+def text(part: Part, folder: pathlib.Path) -> str | None:
+    """The comparison as Markdown, from what is on disk; None where nothing is."""
+    about: dict[str, Any] | None = records.read_comparison(folder)
+    runs = records.read(folder / records.RUNS)
+    if about is None or not runs:
+        return None
+    metric, baseline, names = about["metric"], about["baseline"], (*about["modalities"], "a", "b")[:2]
+    rows = summarize(folder, runs, methods=about["methods"], baseline=baseline, metric=metric)
+    first = [row for row in rows if row.condition == rows[0].condition]
+    lines = [f"### {part.title}", "", part.about, "", shown(part), ""]
+    if not about["complete"]:
+        lines += ["**Not complete: runs are still missing, and these numbers will change.**", ""]
+    lines += [to_markdown(main_table(first, metric=metric, baseline=baseline, names=(names[0], names[1]))), ""]
+    if (others := conditions_table(rows, baseline=baseline)) is not None:
+        lines += [f"{metric} by training data; * where the interval of the difference to {baseline} leaves out 0:", ""]
+        lines += [to_markdown(others), ""]
+    if found := claims_table(folder, runs, part.claims):
+        lines += ["What the papers claim, and what these runs show:", "", found, ""]
+    seconds = sum(float(run["cost"]["seconds"]) for run in runs)
+    lines += [f"{len(runs)} runs, {format_seconds(seconds)} of training.", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with flickr8k_mini and av_digits")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--only", help="names of comparisons, separated by commas")
+    parser.add_argument("--write", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
+    workdir = arguments.workdir.absolute()
+    chosen = [part for part in PARTS if not arguments.only or part.name in arguments.only.split(",")]
+    if not arguments.write:
+        os.chdir(arguments.data)  # the page and the records name the data as the commands on the page do
+        for part in chosen:
+            if part.needs and not pathlib.Path(part.needs).exists():
+                print(f"{part.name}: {part.needs} is not in {arguments.data}, left out")
+            elif status := alignment_jax(command(part, arguments.data, workdir)):
+                raise SystemExit(status)
+    parts = [found for part in PARTS if (found := text(part, workdir / part.name))]
+    if parts:
+        write_section("comparison", "\n".join([INTRODUCTION, *parts]))
+
+
+if __name__ == "__main__":
+    main()

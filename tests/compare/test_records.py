@@ -1,0 +1,191 @@
+"""The files of a comparison: whole lines only, the same comparison only, and results that can be checked by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from alignment_jax.compare import records
+from alignment_jax.compare.cells import Condition
+from alignment_jax.compare.outputs import csv_text, latex_text, plain_text
+from alignment_jax.compare.search import best_trial, draw_trials, parse_range
+from alignment_jax.compare.summary import summarize
+from alignment_jax.core.errors import ConfigError, RunError
+from alignment_jax.report import EnergyMeter
+
+
+def test_appended_lines_are_read_back_and_torn_ones_are_not(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    assert records.read(path) == []
+    records.append(path, {"seed": 0, "value": np.float32(1.5), "gap": float("nan")})
+    with open(path, "ab") as file:
+        file.write(b'{"seed": 1, "val')
+    assert records.read(path) == [{"seed": 0, "value": 1.5, "gap": None}]
+    records.append(path, {"seed": 1})
+    assert [row["seed"] for row in records.read(path)] == [0, 1]
+    path.write_bytes(b'{"seed": 0}\nnonsense\n{"seed": 2}\n')
+    with pytest.raises(RunError, match="line 2"):
+        records.read(path)
+
+
+ABOUT = {
+    "config": {"a": 1, "search": ["x"]},
+    "metric": "rsum",
+    "stress": "none",
+    "search": 0,
+    "settings": {"v": {"w": 1}},
+}
+
+
+def test_the_same_comparison_goes_on_and_another_is_refused(tmp_path):
+    assert records.check_same_comparison(tmp_path, ABOUT) is None
+    (tmp_path / "comparison.json").write_text(json.dumps(ABOUT))
+    assert records.check_same_comparison(tmp_path, {**ABOUT, "settings": {"other": {}}, "seeds": [0, 1]}) == ABOUT
+    # ranges that nothing is drawn from may change
+    assert records.check_same_comparison(tmp_path, {**ABOUT, "config": {"a": 1, "search": ["y"]}}) == ABOUT
+    for change, message in (
+        ({"config": {"a": 2}}, "config.a: 1 -> 2"),
+        ({"metric": "a2b_R@1"}, "metric"),
+        ({"settings": {"v": {"w": 2}}}, "v.w: 1 -> 2"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            records.check_same_comparison(tmp_path, {**ABOUT, **change})
+
+
+def runs():
+    """Two methods, three seeds, two amounts of data, with numbers that are easy to check."""
+    found = []
+    for fraction in (1.0, 0.1):
+        for seed in range(3):
+            for method, gain in (("baseline", 0.0), ("va_ls", 10.0 if fraction == 1.0 else 0.0)):
+                value = 100.0 * fraction + seed + gain
+                found.append(
+                    {
+                        "method": method,
+                        "fraction": fraction,
+                        "mismatched": 0.0,
+                        "seed": seed,
+                        "trial": 0,
+                        "settings": {},
+                        "val": {"rsum": value - 1},
+                        "test": {"rsum": value, "a2b_R@1": value / 10},
+                        "cost": {"seconds": 2.0},
+                    }
+                )
+    return found
+
+
+def summary(tmp_path):
+    return summarize(tmp_path, runs(), methods=["baseline", "va_ls"], baseline="baseline", metric="rsum")
+
+
+def test_summary(tmp_path):
+    rows = summary(tmp_path)
+    assert [(row.method, row.condition) for row in rows] == [
+        (method, condition) for condition in (Condition(), Condition(0.1)) for method in ("baseline", "va_ls")
+    ]
+    base, better, _, same = rows
+    assert (base.mean, base.deviation, base.val, base.difference) == (101.0, 1.0, 100.0, None)
+    assert (better.mean, better.difference.mean, better.difference.verdict) == (111.0, 10.0, "better")
+    assert better.difference.interval == pytest.approx((10.0, 10.0))
+    assert better.metrics["a2b_R@1"] == pytest.approx((11.1, 0.1))
+    assert same.difference.verdict == "no difference shown"
+    with pytest.raises(RunError, match="no accuracy on test"):
+        summarize(tmp_path, runs(), methods=["va_ls"], baseline="va_ls", metric="accuracy")
+
+
+def test_text_says_no_difference_plainly(tmp_path):
+    text = plain_text(summary(tmp_path), metric="rsum", baseline="baseline", names=("image", "text"))
+    assert "111.0 ± 1.0" in text
+    assert "+10.0 to +10.0" in text
+    assert "111.0 ± 1.0 *" in text
+    assert "11.0 ± 1.0 *" not in text.replace("111.0", "")
+    assert plain_text([], metric="rsum", baseline="b", names=("a", "b")) == "no run has finished yet"
+    only = [row for row in summary(tmp_path) if row.condition == Condition(0.1)]
+    assert "no difference shown" in plain_text(only, metric="rsum", baseline="baseline", names=("image", "text"))
+
+
+def test_latex_escapes_and_marks_what_is_better(tmp_path):
+    text = latex_text(summary(tmp_path), {"metric": "rsum", "baseline": "baseline", "title": "50% &\nmore"})
+    lines = text.splitlines()
+    assert r"all data & baseline & $101.0 \pm 1.0$ & -- & -- \\" in lines
+    assert r" & va\_ls & $\mathbf{111.0 \pm 1.0}$ & $+10.0$ & $[+10.0, +10.0]$ \\" in lines
+    assert r"10 \% of the data & baseline & $11.0 \pm 1.0$ & -- & -- \\" in lines
+    assert lines.count(r"\midrule") == 2
+    assert all(line.startswith(("%", "\\", " ", "all", "10", "data")) for line in lines)
+
+
+def test_csv_has_runs_and_trials():
+    trial = {"method": "v", "trial": 1, "settings": {"x": 2}, "metric": "rsum", "seeds": [0, 1], "values": [3.0, None]}
+    lines = csv_text(runs()[:1], [trial]).splitlines()
+    assert lines[0] == (
+        "kind,method,fraction,mismatched,seed,trial,test/rsum,test/a2b_R@1,val/rsum,cost/seconds,setting/x"
+    )
+    assert lines[1:] == [
+        "run,baseline,1.0,0.0,0,0,100.0,10.0,99.0,2.0,",
+        "trial,v,1.0,0.0,0,1,,,3.0,,2",
+        "trial,v,1.0,0.0,1,1,,,,,2",
+    ]
+
+
+RANGES = ("optimizer.learning_rate = log(1e-4, 1e-2)", "vals: weighting.decay = uniform(0.5, 0.9)", "n = times(0.5, 2)",
+          "vals: weighting.mode = choice(proportional, inverse)")  # fmt: skip
+OWN = {"optimizer.learning_rate": 1e-3, "weighting.decay": 0.9, "weighting.mode": "proportional", "n": 100}
+
+
+def test_every_method_tries_the_same_values_of_shared_ranges():
+    base, vals = (draw_trials(RANGES, [name], 40, OWN, seed=0) for name in ("baseline", "vals"))
+    assert len(base) == len(vals) == 40
+    assert base[0] == vals[0] == {}
+    for one, other in zip(base[1:], vals[1:], strict=True):
+        assert one.keys() == {"optimizer.learning_rate", "n"}
+        assert one.items() <= other.items()
+    rates = np.array([one["optimizer.learning_rate"] for one in base[1:]])
+    assert rates.min() < 3e-4
+    assert rates.max() > 3e-3
+    assert 0.3 < np.mean(rates < 1e-3) < 0.7  # uniform in the logarithm
+    assert {one["weighting.mode"] for one in vals[1:]} == {"proportional", "inverse"}
+    assert all(isinstance(one["n"], int) and 50 <= one["n"] <= 200 for one in base[1:])
+    assert draw_trials(RANGES, ["vals"], 40, OWN, seed=1) != vals
+
+
+@pytest.mark.parametrize(
+    "text", ["lr", "lr = log(1)", "lr = log(2, 1)", "lr = log(0, 1)", "lr = normal(0, 1)", "x: lr"]
+)
+def test_ranges_that_are_none_are_refused(text):
+    with pytest.raises(ConfigError, match="search"):
+        parse_range(text)
+
+
+def test_a_search_without_ranges_or_with_unknown_settings_is_refused():
+    with pytest.raises(ConfigError, match="no range"):
+        draw_trials([], ["vals"], 3, OWN, seed=0)
+    with pytest.raises(ConfigError, match="no setting 'lr'"):
+        draw_trials(["lr = log(1, 2)"], ["vals"], 3, OWN, seed=0)
+
+
+def test_the_default_ranges_fit_the_default_configuration():
+    from alignment_jax.config import default
+    from alignment_jax.config.recipes import METHODS, parts_of
+    from alignment_jax.train.workdir import flat
+
+    config = default()
+    for method in [*METHODS, "all", "recipe"]:
+        changed = draw_trials(config.search, parts_of(method), 3, flat(config.to_dict()), seed=0)[2]
+        config.copy_and_resolve_references().update_from_flattened_dict(changed)
+
+
+def test_best_trial_is_the_earliest_of_the_best():
+    assert best_trial({2: 5.0, 1: 5.0, 0: 4.0}) == 1
+
+
+def test_energy_is_read_from_packages_and_survives_a_counter_that_starts_again(tmp_path):
+    for name, value in (("intel-rapl:0", 5_000_000), ("intel-rapl:0:0", 1), ("intel-rapl:1", 1_000_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(str(value))
+        (tmp_path / name / "max_energy_range_uj").write_text("10000000")
+    meter = EnergyMeter(tmp_path)
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("2000000")  # 5 J up to the end of the range, and 2 more
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("4000000")
+    assert meter.joules() == pytest.approx(7.0 + 3.0)
+    assert EnergyMeter(tmp_path / "nothing").joules() is None
