@@ -2,7 +2,7 @@
 
     python benchmarks/compare_seeds.py --out benchmarks/results/compare_seeds_cpu.md
 
-Both ways do the same runs: compiling, training and evaluating on val. CPU seconds of all threads are what other programs
+Both do the same runs: compiling, training and evaluating on val. CPU seconds of all threads are what other programs
 on the machine do not change; on an accelerator look at the wall time.
 """
 
