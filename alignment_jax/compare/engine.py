@@ -29,6 +29,7 @@ from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError, DataError, RunError
 from alignment_jax.train.workdir import flat, locked
 
+UNFINISHED = "unfinished"  # where runs of their own keep their checkpoints
 _METHOD = re.compile(r"[\w+.=-]+")
 _CACHE = "jax_compilation_cache_dir"
 _CACHE_ALL = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
@@ -92,6 +93,8 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
         report.write_json_atomic(folder / records.COMPARISON, about)
         with _compiled_once(folder):
             _Comparison(folder, about, configs, source, left, quiet=quiet).run()
+        # What a kill between a record and the removal of its checkpoints has left.
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         about["complete"] = True
         report.write_json_atomic(folder / records.COMPARISON, about)
         return write_outputs(folder, about, source=source)
@@ -224,7 +227,7 @@ class _Comparison:
 
     def _seeds(self, built: Built, group: Group) -> Iterator[list[Trained]]:
         def folder_of(seed: int) -> pathlib.Path:
-            return self.folder / "unfinished" / _name(group.method, group.condition, seed)
+            return self.folder / UNFINISHED / _name(group.method, group.condition, seed)
 
         try:
             yield from train_seeds(built, group.seeds, folder_of, quiet=self.quiet)
