@@ -114,6 +114,8 @@ class _Together:
     def train(self) -> list[Outcome]:
         started = time.monotonic()
         epoch = 0
+        if self.first.plan.evaluate_start:
+            self._after(0, {})  # no metrics before the first step, but an evaluation
         while self.step < self.first.plan.total_steps:
             self._epoch(epoch)
             epoch += 1
@@ -146,6 +148,7 @@ class _Together:
         log_due, evaluate_due = plan.due(step, plan.log_every), plan.due(step, plan.evaluate_every)
         if not (log_due or evaluate_due):
             return
+        log_due = log_due and bool(metrics)
         metrics = jax.device_get(metrics)
         self._check_finite(metrics)
         for k, experiment in enumerate(self.experiments):
