@@ -99,11 +99,19 @@ def calibration(
     }
 
 
-def fit_temperature(za: Array, zb: Array, a_of_b: Array, *, grid: Sequence[float] = GRID, block: int = _BLOCK) -> float:
+def fit_temperature(
+    za: Array, zb: Array, a_of_b: Array, *, grid: Sequence[float] = GRID, most: int = 1000, block: int = _BLOCK
+) -> float:
     """The temperature of `grid` under which the right items are most probable, both directions together.
 
     A model can be wrong in its ranking or only too sure of it; what calibration error is left at this temperature,
     fitted on val, is not for the want of a single number.
+
+    Args:
+      za, zb, a_of_b: as in `calibration`.
+      grid: growing temperatures to choose from.
+      most: queries of each direction, evenly spread, that are looked at; candidates are all.
+      block: numbers of the similarity matrix that are in memory at a time.
 
     >>> z = np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]])
     >>> 0.002 < fit_temperature(z, z[[0, 1, 3, 2]], np.arange(4)) < 2.0
@@ -112,14 +120,64 @@ def fit_temperature(za: Array, zb: Array, a_of_b: Array, *, grid: Sequence[float
     Source: temperature scaling, Guo et al. (ICML 2017), section 4.2.
     """
     a, b, owner = _checked(za, zb, a_of_b)
+    # Half the time of float64; temperatures of the grid lie much further apart than it rounds.
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    searches = [_search(a, b, owner, direction, most=most) for direction in ("a2b", "b2a")]
 
-    def nll(temperature: float) -> float:
-        both = (answer(a, b, owner, direction, temperature=temperature, block=block) for direction in ("a2b", "b2a"))
-        return float(sum(-answers.log_true.mean() for answers in both))
+    def best(temperatures: Sequence[float]) -> int:
+        return int(np.sum([_nll(search, temperatures, block) for search in searches], axis=0).argmin())
 
-    # Coarsely over the whole grid, then every temperature around the best: a pass over all similarities costs.
-    best = min(range(0, len(grid), _STRIDE), key=lambda k: nll(grid[k]))
-    return float(min(grid[max(0, best - _STRIDE + 1) : best + _STRIDE], key=nll))
+    # Coarsely over the whole grid, then every temperature around the best.
+    middle = _STRIDE * best(grid[::_STRIDE])
+    near = grid[max(0, middle - _STRIDE + 1) : middle + _STRIDE]
+    return float(near[best(near)])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """Queries [q, d] of one direction, candidates [c, d], the item of each candidate, and each query's right item.
+
+    starts: where the candidates of each item begin, None where every candidate is an item of its own.
+    """
+
+    queries: np.ndarray
+    candidates: np.ndarray
+    item: np.ndarray
+    right: np.ndarray
+    starts: np.ndarray | None
+    items: int
+
+
+def _search(za: np.ndarray, zb: np.ndarray, owner: np.ndarray, direction: str, *, most: int | None = None) -> _Search:
+    if direction == "b2a":
+        queries, candidates, right = zb, za, owner
+        item, starts = np.arange(len(za)), None
+    else:
+        order = np.argsort(owner, kind="stable")
+        present, starts = np.unique(owner[order], return_index=True)
+        queries, candidates, right = za[present], zb[order], np.arange(len(present))
+        item = np.repeat(right, np.diff([*starts, len(owner)]))
+    if most is not None and len(queries) > most:
+        chosen = np.linspace(0, len(queries) - 1, most).astype(int)
+        queries, right = queries[chosen], right[chosen]
+    return _Search(queries, candidates, item, right, starts, len(za) if starts is None else len(starts))
+
+
+def _nll(search: _Search, temperatures: Sequence[float], block: int) -> np.ndarray:
+    """Mean negative log-probability of the right items for each temperature; the similarities are made once."""
+    total = np.zeros(len(temperatures))
+    for rows in _blocks(len(search.queries), len(search.candidates), block):
+        s = search.queries[rows] @ search.candidates.T
+        own = np.where(search.item[None, :] == search.right[rows][:, None], s, -np.inf)
+        for k, temperature in enumerate(temperatures):
+            total[k] += (_log_mass(s / temperature) - _log_mass(own / temperature)).sum()
+    return total / len(search.queries)
+
+
+def _log_mass(z: np.ndarray) -> np.ndarray:
+    """Logarithm of the sum of exp over each row, stable where all of them underflow."""
+    top = z.max(axis=1, keepdims=True)
+    return np.log(np.exp(z - top).sum(axis=1)) + top[:, 0]
 
 
 def answer(
@@ -134,40 +192,27 @@ def answer(
       temperature: positive.
       block: numbers of the similarity matrix that are in memory at a time.
     """
-    if direction == "b2a":
-        queries, candidates, right = zb, za, owner
-        item, starts = np.arange(len(za)), None
-    else:
-        order = np.argsort(owner, kind="stable")
-        present, starts = np.unique(owner[order], return_index=True)
-        queries, candidates, right = za[present], zb[order], np.arange(len(present))
-        item = np.repeat(np.arange(len(present)), np.diff([*starts, len(owner)]))
+    search = _search(za, zb, owner, direction)
     parts: list[tuple[np.ndarray, ...]] = []
-    for rows in _blocks(len(queries), len(candidates), block):
-        s = queries[rows] @ candidates.T
-        own = right[rows]
+    for rows in _blocks(len(search.queries), len(search.candidates), block):
+        s, right = search.queries[rows] @ search.candidates.T, search.right[rows]
         z = s / temperature
-        top = z.max(axis=1, keepdims=True)
-        mass = np.exp(z - top)
-        log_total = np.log(mass.sum(axis=1)) + top[:, 0]
-        mass /= mass.sum(axis=1, keepdims=True)
-        by_item = mass if starts is None else np.add.reduceat(mass, starts, axis=1)
-        line = np.arange(len(own))
-        first = item[s.argmax(axis=1)]
-        mine = item[None, :] == own[:, None]
-        # The logarithm of a sum of few captions, stable where all their probabilities underflow.
-        best_own = np.where(mine, z, -np.inf).max(axis=1)
-        log_own = best_own + np.log(np.exp(np.where(mine, z - best_own[:, None], -np.inf)).sum(axis=1))
+        log_total = _log_mass(z)
+        mass = np.exp(z - log_total[:, None])
+        by_item = mass if search.starts is None else np.add.reduceat(mass, search.starts, axis=1)
+        first = search.item[s.argmax(axis=1)]
+        mine = search.item[None, :] == right[:, None]
+        log_own = _log_mass(np.where(mine, z, -np.inf))
         safe = np.where(by_item > 0, by_item, 1.0)
-        hardest = np.where(mine, -np.inf, s).max(axis=1)
+        best_own, hardest = np.where(mine, s, -np.inf).max(axis=1), np.where(mine, -np.inf, s).max(axis=1)
         # A right answer that ties with a wrong one is no answer, as in the recalls.
-        correct = (first == own) & (best_own * temperature > hardest)
-        parts.append((by_item[line, first], correct, -(safe * np.log(safe)).sum(axis=1), log_own - log_total, hardest))
+        correct = (first == right) & (best_own > hardest)
+        confidence = by_item[np.arange(len(right)), first]
+        parts.append((confidence, correct, -(safe * np.log(safe)).sum(axis=1), log_own - log_total, hardest))
     confidence, correct, entropy, log_true, hardest = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not np.isfinite(hardest).all():  # a single item has no rival
         hardest = np.full_like(hardest, np.nan)
-    items = len(za) if starts is None else len(starts)
-    return Answers(confidence, correct, entropy, log_true, hardest, items)
+    return Answers(confidence, correct, entropy, log_true, hardest, search.items)
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 10) -> list[dict[str, float]]:

@@ -94,6 +94,13 @@ def test_the_fitted_temperature_is_the_one_that_made_the_answers():
     assert fit_temperature(za, zb, owner, grid=grid) == best
 
 
+def test_a_part_of_the_queries_is_enough_to_fit():
+    za, zb, owner = pairs(n=60)
+    whole = fit_temperature(za, zb, owner)
+    assert fit_temperature(za, zb, owner, block=100) == whole
+    assert fit_temperature(za, zb, owner, most=40) == pytest.approx(whole, rel=0.5)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
