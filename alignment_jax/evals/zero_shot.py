@@ -22,7 +22,8 @@ def class_embeddings(prompts: np.ndarray, class_of: np.ndarray) -> np.ndarray:
     Returns:
       float32 [C, d], rows of length one (zero where the prompts of a class cancel out).
 
-    >>> class_embeddings(np.array([[2.0, 0.0], [0.0, 5.0], [0.0, -1.0]]), np.array([0, 0, 1])).astype(float).round(2).tolist()
+    >>> found = class_embeddings(np.array([[2.0, 0.0], [0.0, 5.0], [0.0, -1.0]]), np.array([0, 0, 1]))
+    >>> found.astype(float).round(2).tolist()
     [[0.71, 0.71], [0.0, -1.0]]
 
     Source: CLIP (Radford et al. 2021, section 3.1.4): prompts of several templates are averaged as embeddings, each of
