@@ -26,7 +26,9 @@ from alignment_jax.train.loop import evaluation_variables, fit, initial_state
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECOMMENDED = "recommended"
-TRAINED = {"train.duration": "150 epochs", "optimizer.weight_decay": 0.0, "optimizer.learning_rate": 1e-4}
+TRAINED = {
+    "train.duration": "150 epochs", "model.dim": 128, "optimizer.weight_decay": 0.0, "optimizer.learning_rate": 1e-4,
+}  # fmt: skip
 NOISE = {"perturb.sigma": 0.7, "perturb.relative": True}
 # name -> changes of the recommended configuration
 CLOSED = {
@@ -43,10 +45,10 @@ CLOSED = {
     },
 }  # fmt: skip
 TRAININGS = {
+    "trained on with InfoNCE, noise 0.7": {**TRAINED, **NOISE},
     "random start, noise 0.7, learning rate 1e-3": {
         **TRAINED, **NOISE, "init.name": "random", "optimizer.learning_rate": 1e-3, "optimizer.weight_decay": 1.0,
     },
-    "trained on with InfoNCE, noise 0.7": {**TRAINED, **NOISE},
     "trained on, noise 0.7, learning rate 1e-3": {**TRAINED, **NOISE, "optimizer.learning_rate": 1e-3},
     "trained on, noise 1.5": {**TRAINED, **NOISE, "perturb.sigma": 1.5},
     "trained on, noise 0.7, average of the parameters": {**TRAINED, **NOISE, "optimizer.ema": 0.98},
@@ -113,21 +115,18 @@ def run(config, split: str = "val") -> float:
 def compare(spec: str, seeds: int, results: pathlib.Path) -> None:
     """Makes the runs that are missing."""
     known = {(row["variant"], row["seed"]) for row in read(results)}
+    tuned = next(name for name in CLOSED if "tuned" in name)
     with tempfile.TemporaryDirectory() as folder:
-        for variants in (CLOSED, TRAININGS):
-            for seed in range(seeds):
-                path = pathlib.Path(folder) / f"{seed}.npz"
-                divide(spec, seed, path)
-                for variant, changes in variants.items():
-                    if (variant, seed) in known:
-                        continue
+        files = [pathlib.Path(folder) / f"{seed}.npz" for seed in range(seeds)]
+        for seed, path in enumerate(files):
+            divide(spec, seed, path)
+        for variant, changes in VARIANTS.items():
+            for seed, path in enumerate(files):
+                if (variant, seed) not in known:
                     rsum = run(get_config(f"embeddings:{path}", seed=seed, **changes))
                     append(results, {"variant": variant, "seed": seed, "rsum": rsum})
-    tuned = next(name for name in CLOSED if "tuned" in name)
-    for variant in (RECOMMENDED, tuned) if seeds else ():
-        if (variant, "test") not in known:
-            config = get_config(spec, **CLOSED[variant])
-            append(results, {"variant": variant, "seed": "test", "rsum": run(config, "test")})
+            if seeds and variant in (RECOMMENDED, tuned) and (variant, "test") not in known:
+                append(results, {"variant": variant, "seed": "test", "rsum": run(get_config(spec, **changes), "test")})
 
 
 def append(results: pathlib.Path, row: dict) -> None:
