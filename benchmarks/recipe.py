@@ -3,8 +3,8 @@
     python benchmarks/recipe.py --data embeddings:flickr8k_mini/features.npz --seeds 5
 
 A seed divides the training and validation images anew, a fifth of them held out, and starts the training; nothing is
-chosen on a held-out fifth: settings are fixed and the last step counts. The test images are used once, at the end, for
-the recommended recipe and for CCA as tuned on the set's own validation split. Runs that are already in the results file
+chosen on a held-out fifth: settings are fixed and the last step counts. The test images are used for the recommended
+recipe and for CCA as tuned on the set's own validation split. Runs that are already in the results file
 are not made again; `--seeds 0` only writes the page.
 """
 
@@ -153,7 +153,7 @@ def page(rows: list[dict]) -> str:
             shown = "" if name == RECOMMENDED else spread(difference, sign="+")
             cells.append([name, spread(list(values.values())), shown, len(values)])
     lines = [HEAD.format(command=COMMAND), to_markdown(table(["recipe", "rsum", "difference", "seeds"], cells)), ""]
-    lines += ["On the 100 test images, looked at once, trained on the 600 of train:", ""]
+    lines += ["On the 100 test images, which chose nothing, trained on the 600 of train:", ""]
     lines += [to_markdown(table(["recipe", "test rsum"], [[name, f"{value:.1f}"] for name, value in test.items()]))]
     return "\n".join(lines)
 
