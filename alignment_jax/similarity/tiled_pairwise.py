@@ -3,7 +3,8 @@
 A pair's derivative needs no statistic of its row or column, only the cotangents of its two anchors. They are not known
 yet when the value is computed, but a mean over the batch gives every anchor the same one: the sweep makes the gradient
 for cotangents of 1, three large products in all, and the backward pass scales it. Where the cotangents do differ (a
-weight per sample or per direction), the backward pass sweeps once more with the true ones.
+weight per sample or per direction), the backward pass sweeps once more with the true ones. Statistics are asked for to
+weigh the directions: beside them the gradient is left to the backward pass from the start.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ def _forward(pairwise, layout, x, y, scale, offset, where, inverse):
     ones = jnp.ones_like(offset)
     if where is not None:
         ones = jnp.where(where, ones, 0.0)
-    found = _sweep(pairwise, layout, x, y, scale, offset, where, inverse, value=True, g=(ones, ones))
+    early = None if inverse is not None else (ones, ones)
+    found = _sweep(pairwise, layout, x, y, scale, offset, where, inverse, value=True, g=early)
     saved = {name: found[name] for name in ("dx", "dy", "slope_ab", "slope_ba") if name in found}
     return _outputs(pairwise, layout, found, where, inverse), ((x, y, scale, offset, where), saved)
 
@@ -136,6 +138,19 @@ def _forward(pairwise, layout, x, y, scale, offset, where, inverse):
 def _backward(pairwise, layout, saved, cotangents):
     (x, y, scale, offset, where), found = saved
     g = tuple(instantiate(c, offset) for c in cotangents[0])
+    if not found:
+        found = _sweep(pairwise, layout, x, y, scale, offset, where, g=(g[0], g[-1]))
+        dx, dy = found["dx"], found["dy"]
+    else:
+        dx, dy = _for_cotangents(pairwise, layout, x, y, scale, offset, where, found, g)
+    d_offset = g[0] * found["slope_ab"] + (g[1] * found["slope_ba"] if pairwise.both else 0.0)
+    # Σ_ij W_ij S_ij = Σ_i x_i · (W y)_i: the scale's derivative takes no pass of its own.
+    d_scale = jnp.sum(x.astype(jnp.float32) * dx)
+    return (scale * dx).astype(x.dtype), (scale * dy).astype(y.dtype), d_scale, d_offset, None, None
+
+
+def _for_cotangents(pairwise, layout, x, y, scale, offset, where, found, g) -> tuple[jax.Array, jax.Array]:
+    """The gradient for cotangents `g`, from the one for cotangents of 1 where they are all the same."""
     every = jnp.stack(g) if where is None else jnp.where(where, jnp.stack(g), jnp.nan)
     low, high = jnp.nanmin(every), jnp.nanmax(every)
     if layout.axis_name is not None:
@@ -150,11 +165,7 @@ def _backward(pairwise, layout, saved, cotangents):
         again = _sweep(pairwise, layout, x, y, scale, offset, where, g=(g[0], g[-1]))
         return again["dx"], again["dy"]
 
-    dx, dy = jax.lax.cond(low == high, known, anew)
-    d_offset = g[0] * found["slope_ab"] + (g[1] * found["slope_ba"] if pairwise.both else 0.0)
-    # Σ_ij W_ij S_ij = Σ_i x_i · (W y)_i: the scale's derivative takes no pass of its own.
-    d_scale = jnp.sum(x.astype(jnp.float32) * dx)
-    return (scale * dx).astype(x.dtype), (scale * dy).astype(y.dtype), d_scale, d_offset, None, None
+    return jax.lax.cond(low == high, known, anew)
 
 
 _losses.defvjp(_forward, _backward, symbolic_zeros=True)
