@@ -65,22 +65,27 @@ class Classifier:
 
 
 class Retrieval:
-    """(variables, split) -> recalls both ways."""
+    """(variables, split) -> recalls both ways, and multi-instance retrieval where the split has graded relevancy."""
 
     def __init__(self, model: Model):
         self._embed = Evaluator(model)
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
-        return evals.recall(self._embed(variables, split))
+        return _retrieved(self._embed(variables, split), split)
 
     def watched(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
-        """The recalls, and how far apart the embeddings still are: what a run logs of itself on the way."""
+        """The same, and how far apart the embeddings still are: what a run logs of itself on the way."""
         embedded = self._embed(variables, split)
-        return evals.recall(embedded) | evals.spread(embedded)
+        return _retrieved(embedded, split) | evals.spread(embedded)
+
+
+def _retrieved(embedded: evals.Embedded, split: EvaluationSplit) -> dict[str, float]:
+    graded = {} if split.relevancy is None else evals.multi_instance(embedded, *split.relevancy())
+    return {**evals.recall(embedded), **graded}
 
 
 def retrieval(model: Model) -> Retrieval:
-    """(variables, split) -> recalls both ways."""
+    """(variables, split) -> the metrics of `Retrieval`."""
     return Retrieval(model)
 
 

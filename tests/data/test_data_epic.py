@@ -3,6 +3,7 @@
 import json
 import pickle
 
+import jax
 import mock_paper_sets as paper
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from alignment_jax import data
 from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.train.evaluation import retrieval
+from alignment_jax.train.experiment import EvaluationSplit, Model
 
 ANNOTATIONS = "retrieval_annotations"
 TEST = "EPIC_100_retrieval_test.csv"
@@ -175,3 +178,19 @@ def test_training_and_evaluation_report_map_and_ndcg(tmp_path, repository):
     out = tmp_path / "metrics.json"
     assert main(["evaluate", "--workdir", str(workdir), "--json", str(out)]) == 0
     assert json.loads(out.read_text()) == pytest.approx(results["test"], abs=1e-5)
+
+
+def test_graded_relevancy_is_evaluated_while_training_and_after():
+    """Without training anything: what is logged of val and what is reported of test both hold mAP and nDCG."""
+    eye = np.eye(3, dtype=np.float32)
+    model = Model(
+        init=lambda *_: ({}, {}),
+        apply=lambda *_: None,
+        encode_a=lambda params, state, x: x,
+        encode_b=lambda params, state, x: x,
+    )
+    batches = lambda: iter([(eye, np.ones(3, bool))])  # noqa: E731
+    split = EvaluationSplit(batches, batches, np.arange(3), relevancy=lambda: (np.arange(3), eye))
+    variables = {"params": {"w": jax.numpy.zeros(1)}, "model_state": {}}
+    for found in (retrieval(model)(variables, split), retrieval(model).watched(variables, split)):
+        assert (found["mAP"], found["nDCG"], found["a2b_R@1"]) == (1.0, 1.0, 100.0)
