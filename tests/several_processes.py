@@ -38,7 +38,7 @@ class Processes:
                 command = [sys.executable, *map(str, arguments), *flags]
                 self.running.append(subprocess.Popen(command, stdout=file, stderr=file, env=environment))
 
-    def wait(self, *, timeout: float = 300) -> list[int]:
+    def wait(self, *, timeout: float = 900) -> list[int]:
         """The exit statuses, in order; after `timeout` seconds everything is killed and the test fails."""
         deadline = time.monotonic() + timeout
         try:
@@ -46,7 +46,7 @@ class Processes:
         finally:
             self.kill()
 
-    def wait_until(self, condition, *, timeout: float = 300) -> None:
+    def wait_until(self, condition, *, timeout: float = 900) -> None:
         """Returns when `condition()` holds; fails when a process ends before, or after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not condition():

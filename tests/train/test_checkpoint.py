@@ -1,4 +1,6 @@
+import contextlib
 import shutil
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -174,6 +176,51 @@ def test_a_disk_that_refuses_leaves_the_earlier_ones_intact(tmp_path, target, sm
     again.save(2, state_of(2), {})
     again.wait()
     assert again.restore(target).step == 2
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 1 MiB of its own, where the system lets us mount one: (folder, remount(option))."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options):
+        return subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode == 0
+
+    if not mount("-t", "tmpfs", "-o", "size=1m", "tmpfs"):
+        pytest.skip("mounting a disk needs rights that this process does not have")
+    yield folder, lambda option: mount("-o", f"remount,{option}")
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_a_disk_in_trouble_keeps_what_it_has_and_is_used_again(trouble, target, disk):
+    folder, remount = disk
+    checkpoints = saved(folder / "c", [1])
+    filler = folder / "filler"
+    if trouble == "full":
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    else:
+        assert remount("ro")
+
+    def save():
+        checkpoints.save(2, state_of(2), {})
+        checkpoints.wait()
+
+    with pytest.raises(RunError, match="intact"):
+        save()
+    if trouble == "full":
+        filler.unlink()
+    else:
+        assert remount("rw")
+    again = Checkpoints(folder / "c")
+    assert checksums(again.restore(target).state) == checksums(state_of(1))
+    again.save(2, state_of(2), {})
+    again.wait()
+    assert again.restore(target).step == 2
+    again.close()
 
 
 def test_checksums_see_value_shape_and_type():

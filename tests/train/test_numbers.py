@@ -73,10 +73,12 @@ def test_latents_of_any_size_train_or_are_refused(scale, tmp_path, pairs, capsys
     config = arguments[2].partition(":")[0]
     command = ["train", "--config", f"{config}:embeddings:{tmp_path / 'alignment.npz'}", "--workdir"]
     status = main([*command, str(tmp_path / "w"), "--quiet", "--config.train.devices=1"])
-    assert status in (0, 1)
-    if status == 1:
-        assert "not finite" in capsys.readouterr().err
-    assert all("non_finite" not in row for row in rows_of(tmp_path / "w"))
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    if status == 0:
+        assert all("non_finite" not in row for row in rows_of(tmp_path / "w"))
+    else:  # numbers whose squares leave float32 have no direction: one line says so, nothing trains on them
+        assert len(err.strip().splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -22,16 +22,14 @@ def test_processes_agree_and_share(tmp_path):
 @pytest.mark.parametrize("victim", [0, 2])
 @pytest.mark.parametrize("mode", ["meet", "idle"])
 def test_when_a_process_dies_the_others_say_so_and_end(victim, mode, tmp_path):
-    """In the middle of talking, and (more slowly: when its heartbeat is missed) while nobody talks."""
-    if (mode, victim) == ("idle", 2):
-        pytest.skip("takes the whole heartbeat timeout; benchmarks/soak/processes.py does it")
+    """In the middle of talking, and while nobody talks: then the missing heartbeat tells, after half a minute."""
     with Processes([WORKER, mode], tmp_path, count=3) as run:
         seen = "met" if mode == "meet" else "joined"
         run.wait_until(lambda: all(seen in log.read_text() for log in run.logs))
         run.send(victim, signal.SIGKILL)
         started = time.monotonic()
-        statuses = run.wait(timeout=120)
-        assert time.monotonic() - started < 60
+        statuses = run.wait()
+        assert time.monotonic() - started < 180  # seconds; the heartbeat alone takes 30
         others = [i for i in range(3) if i != victim]
         assert [statuses[i] for i in others] == [1, 1], "\n".join(log.read_text() for log in run.logs)
         for i in others:
