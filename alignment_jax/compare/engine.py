@@ -249,7 +249,7 @@ class _Comparison:
             "seed": seed,
             "trial": trial,
             "settings": {**self.about["settings"][group.method], **settings},
-            "val": trained.val,
+            "val": {key: value for key, value in trained.val.items() if key in found["test"]},
             **found,
             "cost": trained.cost,
         }

@@ -164,7 +164,8 @@ class _Together:
     def _judged(self, k: int, experiment: Experiment) -> dict[str, float]:
         """Metrics on val of one seed; its variables are kept when they are the best so far."""
         variables, metric = self._variables(k), self.first.plan.metric
-        found = self.first.evaluate(variables, experiment.evaluations["val"])
+        evaluate = self.first.watch or self.first.evaluate
+        found = evaluate(variables, experiment.evaluations["val"])
         values = {f"val/{name}": value for name, value in found.items()}
         if metric not in values:
             known = ", ".join(sorted(values))

@@ -52,7 +52,7 @@ METHODS = {
         "temperature.schedule": "mm_ts",
         "optimizer.ema": 0.9,
     },
-    "a start that is a candidate": {"init.name": "cca", "model.dim": 4, "train.duration": "2 epochs"},
+    "a start that is a candidate": {"init.name": "cca", "model.final_norm": False, "train.duration": "2 epochs"},
     "plain, with an end inside an epoch": {"train.duration": "7 steps", "eval.interval": "3 steps"},
 }
 
