@@ -82,7 +82,7 @@ PARTS = (
         "av_digits/manifest.csv",
         ("--methods=vanilla,curriculum,anti_curriculum,probabilistic", "--seeds=3", "--fractions=0.1"),
         "A tenth of 2220 pairs of a spoken and a written digit; with all of them every order is right on 99 % of test. "
-        "More on these data is in [results_bss.md](results_bss.md).",
+        "More on these data is below.",
         CLASSIFICATION,
     ),
 )

@@ -155,16 +155,23 @@ def noises_of(
     items = {"a": clean.items_a, "b": clean.items_b}
     found = []
 
-    def add(kind: str, side: str, disturbed: Callable[[float, int], Any]) -> None:
+    def add(kind: str, side: str, *disturbed: Callable[[float, int], Any]) -> None:
         def embed(strength: float, seed: int) -> np.ndarray:
-            return evaluator.side(side, variables, disturbed(strength, seed))
+            # Where an item is the mean over its views, every view is disturbed, each by noise of its own.
+            parts = [
+                evaluator.side(side, variables, view(strength, seed + 7919 * number))
+                for number, view in enumerate(disturbed)
+            ]
+            return evals.mean_direction(parts) if len(parts) > 1 else parts[0]
 
         found.append(evals.Noise(kind, side, strengths[kind], embed))
 
     for side, column, known in (("a", raw.a, train.a), ("b", raw.b, train.b)):
         if column.kind == "embedding":
             scale = float(np.std(known.read(np.arange(len(known))), dtype=np.float64))
-            add("latent_noise", side, functools.partial(_noisy_latents, config, column, scale))
+            further = column.further_views() if isinstance(column, data.ArrayColumn) else ()
+            views = [column, *(further if side == "a" and clean.views_a else ())]
+            add("latent_noise", side, *(functools.partial(_noisy_latents, config, view, scale) for view in views))
         elif column.kind == "image":
             for kind in data.IMAGE_NOISES:
                 add(kind, side, functools.partial(_noisy_images, items[side], kind))

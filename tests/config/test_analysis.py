@@ -9,7 +9,7 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax import evals
-from alignment_jax.config.analysis import FULL, QUICK, analyse, kept_embeddings, softmax_temperature
+from alignment_jax.config.analysis import FULL, QUICK, analyse, kept_embeddings, noises_of, softmax_temperature
 from alignment_jax.config.build import build
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.evaluation import Evaluator
@@ -57,6 +57,21 @@ def test_without_stress_and_with_an_unknown_one(untrained):
     assert "stress" not in analyse(built, variables, stress="none", evaluator=evaluator)
     with pytest.raises(ConfigError, match="gentle"):
         analyse(built, variables, stress="gentle")
+
+
+def test_every_view_is_disturbed_where_an_item_is_the_mean_over_them(embeddings, tmp_path):
+    """Noise too weak to matter must leave the clean recall, and not that of the first view alone."""
+    with np.load(embeddings) as found:
+        arrays = dict(found)
+    arrays["image_flip"] = np.random.default_rng(5).permutation(arrays["image"])
+    np.savez(tmp_path / "views.npz", **arrays)
+    built = build(frozen(tmp_path / "views.npz", **{"eval.views": "mean"}))
+    variables, evaluator = evaluation_variables(initial_state(built.experiment)), Evaluator(built.experiment.model)
+    clean = evaluator(variables, built.experiment.evaluations["test"])
+    (noise, _) = noises_of(built, variables, evaluator, split="test", strengths={"latent_noise": (1e-6,)})
+    np.testing.assert_allclose(noise.embed(1e-6, 0), clean.a, atol=1e-4)
+    first = evaluator.side("a", variables, built.experiment.evaluations["test"].items_a())
+    assert np.abs(first - clean.a).max() > 0.01
 
 
 def test_noise_leaves_the_other_side_alone(untrained):
