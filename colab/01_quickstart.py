@@ -83,7 +83,9 @@ pictures = trained.embed(test).a
 
 phrases = ["a red circle", "a large blue square", "a green triangle and a yellow circle"]
 best = np.argsort(-trained.embed_texts(phrases) @ pictures.T, axis=1)[:, :6]
-figure, axes = plt.subplots(len(phrases), 6, figsize=(9, 1.9 * len(phrases)), layout="constrained")
+figure, axes = plt.subplots(
+    len(phrases), 6, figsize=(9, 1.9 * len(phrases)), gridspec_kw={"hspace": 0.3, "wspace": 0.05}
+)
 for row, phrase in enumerate(phrases):
     for axis, picture in zip(axes[row], test.a.read(best[row]), strict=True):
         axis.imshow(picture)

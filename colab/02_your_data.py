@@ -154,7 +154,7 @@ test = data.load(f"pairs:{folder}/pairs.csv").splits["test"]
 captions = data.caption_texts(test)
 queries = np.random.default_rng(0).choice(len(captions), 5, replace=False)
 best = np.argsort(-embedded.b[queries] @ embedded.a.T, axis=1)[:, :5]
-figure, axes = plt.subplots(5, 5, figsize=(8, 9), layout="constrained")
+figure, axes = plt.subplots(5, 5, figsize=(8, 9), gridspec_kw={"hspace": 0.3, "wspace": 0.05})
 for row, query in enumerate(queries):
     for axis, image in zip(axes[row], best[row], strict=True):
         axis.imshow(test.a.read([image])[0])

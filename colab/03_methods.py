@@ -131,8 +131,8 @@ owner = np.repeat(np.arange(n), 2)
 to_a, to_b = rng.normal(size=(16, 128)), rng.normal(size=(16, 96))
 np.savez(
     "latents.npz",
-    image=(code @ to_a + 3.0 * rng.normal(size=(n, 128))).astype(np.float32),
-    text=((code[owner] + 0.3 * rng.normal(size=(2 * n, 16))) @ to_b + 3.0 * rng.normal(size=(2 * n, 96))).astype(
+    image=(code @ to_a + 9.0 * rng.normal(size=(n, 128))).astype(np.float32),
+    text=((code[owner] + 0.3 * rng.normal(size=(2 * n, 16))) @ to_b + 9.0 * rng.normal(size=(2 * n, 96))).astype(
         np.float32
     ),
     text_to_image=owner,

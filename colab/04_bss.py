@@ -88,7 +88,7 @@ for method in ("vanilla", "probabilistic"):
     workdir = f"runs/bss/{method}"
     config = f"configs/av_digits_bss.py:{small}data=av:{folder}/my_av.csv,method={method}"
     with contextlib.redirect_stdout(io.StringIO()):
-        shorter = ["--config.train.duration=6 epochs"] if not SMALL else []
+        shorter = ["--config.train.duration=6 epochs", "--config.eval.interval=1 epochs"] if not SMALL else []
         assert main(["train", "--config", config, "--workdir", workdir, "--quiet", *shorter]) == 0
     results[method] = json.loads(pathlib.Path(workdir, "results.json").read_text())["test"]
     history[method] = aj.report.read_metrics(f"{workdir}/metrics.jsonl")

@@ -30,7 +30,9 @@ def test_nothing_grows_and_nothing_is_compiled_again(resident, tmp_path):
     late = samples[5:]  # files of checkpoints and events are opened in the first evaluations
     assert samples[0].step >= epoch
     assert [sample.compiled for sample in late] == [late[0].compiled] * len(late)
-    assert max(sample.files for sample in late) - min(sample.files for sample in late) <= 4
+    # A save under way holds files open for a moment; a leak raises the floor.
+    first, second = late[: len(late) // 2], late[len(late) // 2 :]
+    assert min(sample.files for sample in second) <= min(sample.files for sample in first) + 2
     assert late[-1].memory - late[0].memory < 64
 
 
