@@ -153,6 +153,7 @@ params = {"a": init(jax.random.key(1), (48, 16)), "b": init(jax.random.key(2), (
 state = (params, solver.init(params))
 for _ in range(steps):
     *state, value = sharded(*state, train_a, train_b)
+    value.block_until_ready()  # devices made of one CPU share its threads; real ones need no waiting
 print(f"{jax.device_count()} devices, loss {value:.3f}")
 
 # %% [markdown]
@@ -166,6 +167,7 @@ shards = [x.reshape(jax.device_count(), -1, x.shape[-1]) for x in (train_a, trai
 replicas = jax_utils.replicate((params, solver.init(params)))
 for _ in range(steps):
     *replicas, value_of_each = pmapped(*replicas, *shards)
+    value_of_each.block_until_ready()
 print(
     f"{jax.device_count()} devices, loss {value_of_each[0]:.3f}, equal: {bool(jnp.allclose(value_of_each[0], value))}"
 )

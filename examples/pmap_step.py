@@ -19,6 +19,7 @@ def main(steps=200):
     step = jax.pmap(shard_map_step.make_step(solver), axis_name=shard_map_step.AXIS, donate_argnums=(0, 1))
     for i in range(steps):
         *state, value = step(*state, a, b)
+        value.block_until_ready()  # see shard_map_step.py
         if i % 50 == 0:
             print(f"step {i}: loss {value[0]:.3f} on {devices} devices")
     params = jax_utils.unreplicate(state[0])

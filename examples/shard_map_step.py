@@ -61,6 +61,9 @@ def main(steps=200):
     step = functools.partial(jax.jit, donate_argnums=(0, 1))(mapped)
     for i in range(steps):
         params, opt_state, value = step(params, opt_state, a, b)
+        # Devices made of one CPU share its threads: with many steps under way, one step's exchange can keep the threads
+        # that another's needs. Real devices need no waiting.
+        value.block_until_ready()
         if i % 50 == 0:
             print(f"step {i}: loss {value:.3f} on {len(jax.devices())} devices")
     test_a, test_b, _ = toy_latents.make(n=128, seed=1)

@@ -208,6 +208,7 @@ class _Run:
         # As many steps at once as there are before the host has something to do.
         while chunk := list(itertools.islice(batches, min(self.most_steps, plan.steps_ahead(position.step)))):
             self.state, metrics = self.advance(self.state, chunk)
+            self.placement.keep_up(metrics["loss"])
             pairs = int(np.sum(rows[position.batch : position.batch + len(chunk)] >= 0))
             position.step += len(chunk)
             position.batch += len(chunk)

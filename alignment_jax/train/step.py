@@ -152,6 +152,15 @@ class Placement:
         """Which rows of a batch of `width` rows this process reads and gives to `put_batch`."""
         return processes.own_columns(self.devices, width)
 
+    def keep_up(self, result: PyTree) -> None:
+        """Waits for a step's result where steps must not run ahead of each other: on devices made of one CPU.
+
+        They share its threads, and with several steps under way the exchange of one can keep the threads that another
+        needs. Real devices have a queue each.
+        """
+        if self.several and self.devices[0].platform == "cpu":
+            jax.block_until_ready(result)
+
     def put_state(self, state: TrainState) -> TrainState:
         """The state on every device."""
         if processes.several():  # a computation of all, because nothing copies random keys to another host's devices
