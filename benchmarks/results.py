@@ -62,8 +62,8 @@ PARTS = (
         ),
         "600 images of Flickr8k with five captions each to learn from, 100 to choose on, 100 to test on: MobileNet "
         "features of the images, sentence embeddings of the captions. baseline is InfoNCE with a learned temperature "
-        "and linear maps; recipe is the configuration without arguments. One batch holds the whole set, so that an order "
-        "of samples has nothing to change: bss is the baseline here.",
+        "and linear maps; recipe is the configuration without arguments. One batch holds the whole set, so that an "
+        "order of samples has nothing to change: bss is the baseline here.",
         ALIGNMENT,
     ),
     Part(
