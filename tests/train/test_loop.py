@@ -95,7 +95,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(kill_at, tmp_path, data_file
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("limit", "victim"), [(64, "metrics"), (2500, "checkpoint")])
+@pytest.mark.parametrize(("limit", "victim"), [(64, "metrics|checkpoint"), (2500, "checkpoint")])
 def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_when_there_is_room(
     limit, victim, tmp_path, data_file, resident, undisturbed, small_files
 ):
