@@ -82,7 +82,8 @@ def start_processes(values: flags.FlagValues) -> None:
     """Joins the other processes, before JAX looks at its devices.
 
     Raises:
-      UserError: only some of the three flags are given.
+      UserError: only some of the three flags are given, or the processes cannot be joined.
+      RunError: another process ended before all had met.
     """
     names = ("coordinator_address", "num_processes", "process_id")
     given: dict[str, Any] = {name: values[name].value for name in names}
@@ -103,6 +104,7 @@ def _initialize(**given: Any) -> None:
     except (ValueError, RuntimeError) as error:
         raise UserError(f"the processes of this run cannot be joined: {' '.join(str(error).split())[:300]}") from error
     processes.exit_when_aborted()
+    processes.meet_devices()
 
 
 def describe_devices() -> dict[str, object]:

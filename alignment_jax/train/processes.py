@@ -147,6 +147,18 @@ def losing_others() -> Iterator[None]:
         ) from error
 
 
+def meet_devices() -> None:
+    """Lets the processes tell each other their devices, which they do when JAX first looks at them.
+
+    Raises:
+      RunError: another process was gone before all had met.
+    """
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise RunError(f"{_LOST} ({' '.join(str(error).split())[:200]})") from error
+
+
 def exit_when_aborted() -> None:
     """Makes the end that JAX gives to a process of a broken run an orderly one: a line and exit status 1.
 
