@@ -14,6 +14,21 @@ def identify(path):
     return path.relative_to(DOCS).as_posix()
 
 
+@pytest.fixture
+def registries():
+    """What a page registers is gone after it: other tests go through all that is registered."""
+    from alignment_jax.config.methods import LOSSES, SMOOTHINGS
+    from alignment_jax.config.recipes import METHODS
+    from alignment_jax.data.sources import SOURCES
+    from alignment_jax.train.orders import ORDERS
+
+    saved = [(registry, dict(registry)) for registry in (LOSSES, SMOOTHINGS, METHODS, SOURCES, ORDERS)]
+    yield
+    for registry, entries in saved:
+        registry.clear()
+        registry.update(entries)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=identify)
 def test_links_and_pictures_exist(page):
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
@@ -22,7 +37,7 @@ def test_links_and_pictures_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identify)
-def test_code_blocks_run(page):
+def test_code_blocks_run(page, registries):
     """The blocks of a page run in order and share their names, as a reader would type them."""
     namespace = {}
     for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)):

@@ -94,6 +94,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
+            processes.check_others(error)  # orbax lets the processes wait for each other
             raise RunError(
                 f"a checkpoint could not be {what} in {self._folder} ({_first_line(error)}); the earlier ones are "
                 "intact. Make room or give access, and run the same command again"

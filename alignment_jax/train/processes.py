@@ -29,6 +29,8 @@ _LOST = (
     "this process has lost the others: one of them has ended or cannot be reached. See what that one said; "
     "the same commands go on from the last checkpoint"
 )
+# What JAX, Gloo and the coordination service say of a connection that broke.
+_BROKEN = re.compile(r"\bGloo\b|Connection (reset|closed|refused)|UNAVAILABLE:|DEADLINE_EXCEEDED:|coordination service")
 _KEPT: list[Any] = []  # a signal handler must outlive the call that installs it
 
 
@@ -122,6 +124,19 @@ def wait_for_all(name: str) -> None:
     """Returns when every process has come here; for what others must not run ahead of."""
     if several():
         multihost_utils.sync_global_devices(name)
+
+
+def check_others(error: BaseException) -> None:
+    """Says that another process is gone when that is what stopped an operation that spans processes.
+
+    For places where a local cause, such as a full disk, raises the same types.
+
+    Raises:
+      RunError: the error is that of a broken connection.
+    """
+    text = " ".join(str(error).split())
+    if several() and _BROKEN.search(text):
+        raise RunError(f"{_LOST} ({text[:200]})") from error
 
 
 @contextlib.contextmanager

@@ -178,6 +178,24 @@ def test_a_disk_that_refuses_leaves_the_earlier_ones_intact(tmp_path, target, sm
     assert again.restore(target).step == 2
 
 
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (ValueError("Gloo AllReduce failed: [pair.cc:1869] Connection reset by peer"), "has lost the others"),
+        (OSError(28, "No space left on device", "/data/Gloomy"), "could not be written"),
+    ],
+)
+def test_the_end_of_another_process_is_not_blamed_on_the_disk(tmp_path, monkeypatch, raised, message):
+    def wait(self):
+        raise raised
+
+    checkpoints = Checkpoints(tmp_path)
+    monkeypatch.setattr("alignment_jax.train.processes.several", lambda: True)
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.wait_until_finished", wait)
+    with pytest.raises(RunError, match=message):
+        checkpoints.wait()
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A disk of 1 MiB of its own, where the system lets us mount one: (folder, remount(option))."""
