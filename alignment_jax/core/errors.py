@@ -7,11 +7,19 @@ status 2; anything a run itself did wrong is a `RunError` and exits with status 
 
 from __future__ import annotations
 
+import re
+
+# Line ends and control characters, which names in a data set may hold: a message is one line, harmless in a terminal.
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+")
+
 
 class AlignmentError(Exception):
     """Base of every error raised on purpose by this package."""
 
     exit_status = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_CONTROL.sub(" ", message))
 
 
 class UserError(AlignmentError, ValueError):

@@ -10,6 +10,7 @@ import numpy as np
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.archive import read_archive
 from alignment_jax.data.plain_pickle import read_plain_pickle
+from alignment_jax.data.shards import map_array
 
 SUFFIXES = (".npy", ".npz", ".pkl", ".pickle")
 
@@ -33,12 +34,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
         if not isinstance(found, np.ndarray):
             raise DataError(f"{path}: expected one array, found a {type(found).__name__}")
         return found
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npy array ({' '.join(str(error).split())})") from error
+    return map_array(path)
 
 
 def _read_csv(path: pathlib.Path) -> np.ndarray:

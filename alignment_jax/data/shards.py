@@ -189,7 +189,9 @@ def map_array(path: pathlib.Path) -> np.ndarray:
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:  # what NumPy raises for a damaged header has no common base
         raise DataError(f"{path}: not a readable .npy array ({' '.join(str(error).split())})") from error
 
 

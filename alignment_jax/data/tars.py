@@ -50,9 +50,9 @@ def index_shard(path: pathlib.Path, bad: BadSamples) -> dict[str, dict[str, File
     Raises:
       DataError: not an uncompressed tar archive, or cut short.
     """
-    size = path.stat().st_size
     samples: dict[str, dict[str, FileSlice]] = {}
     try:
+        size = path.stat().st_size
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 if member.isdir():

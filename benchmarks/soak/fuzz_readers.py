@@ -30,6 +30,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "data"), str(ROOT / "benchmarks")]
 
 import mock_data_sets as mock  # noqa: E402
+import mock_paper_sets as paper_sets  # noqa: E402
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 from sections import write_section  # noqa: E402
@@ -57,16 +58,20 @@ def features(folder: pathlib.Path) -> str:
     return f"features:{folder / 'f.npz'}"
 
 
-LAYOUTS: dict[str, Callable[[pathlib.Path], str]] = {
-    "pairs": mock.pairs,
-    "flickr": mock.flickr,
-    "flickr, authors' files": mock.flickr_authors,
-    "flickr30k": mock.flickr30k,
-    "karpathy": mock.karpathy,
-    "embeddings": mock.embeddings,
-    "features": features,
-    "av": recordings,
-}
+def layouts() -> dict[str, Callable[[pathlib.Path], str]]:
+    """Name -> writes a small valid set into an empty folder and returns its SPEC; all that the readers' tests know."""
+    general = {name: write for name, (write, *_) in mock.MOCKS.items() if name != "synthetic"}
+    papers = {name: found.write for name, found in paper_sets.MOCKS.items()}
+    return {
+        **general,
+        "features": features,
+        "av": recordings,
+        "authors' files of flickr": mock.flickr_authors,
+        **papers,
+    }
+
+
+LAYOUTS = layouts()
 # What stands in for a field of a table or a value of a JSON file.
 WORDS = [
     "", " ", "\0", "../x", "/etc/passwd", "..", ".", "a" * 300, "\u202e\u05e9\u05dc\u05d5\u05dd", "\U0001f642" * 40,
@@ -120,7 +125,8 @@ def change_table(path: pathlib.Path, rng: random.Random) -> None:
         if not lines:
             break
         at = rng.randrange(len(lines))
-        fields = lines[at].split(",")
+        between = "\t" if "\t" in lines[at] else ","
+        fields = lines[at].split(between)
         how = rng.randrange(5)
         if how == 0:
             fields[rng.randrange(len(fields))] = rng.choice(WORDS)
@@ -128,7 +134,7 @@ def change_table(path: pathlib.Path, rng: random.Random) -> None:
             fields.append(rng.choice(WORDS))
         elif how == 2:
             fields.pop(rng.randrange(len(fields)))
-        lines[at] = ",".join(fields)
+        lines[at] = between.join(fields)
         if how == 3:
             lines.insert(rng.randrange(len(lines)), lines[at])
         elif how == 4:
@@ -187,12 +193,19 @@ def change_place(path: pathlib.Path, rng: random.Random) -> None:
 def mutate(folder: pathlib.Path, rng: random.Random) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     # The one file that describes the others is where most can go wrong.
-    main = [path for path in files if path.suffix in (".csv", ".txt", ".json", ".npz")]
+    main = [path for path in files if path.suffix in (".csv", ".tsv", ".lst", ".txt", ".json", ".npz", ".pkl", ".tar")]
     for _ in range(rng.choice([1, 1, 2])):
-        path = rng.choice(main if rng.random() < 0.7 else files)
+        path = rng.choice(main if main and rng.random() < 0.7 else files)
         if path.is_symlink() or not path.is_file():
             continue  # never written through a link
-        special = {".csv": change_table, ".txt": change_table, ".json": change_json, ".npz": change_arrays}
+        special = {
+            ".csv": change_table,
+            ".txt": change_table,
+            ".tsv": change_table,
+            ".lst": change_table,
+            ".json": change_json,
+            ".npz": change_arrays,
+        }
         change = special.get(path.suffix, change_bytes)
         if rng.random() < 0.4:
             change = rng.choice([change_bytes, change_place])
@@ -242,9 +255,10 @@ def fuzz(
     memory: list[float] = []
     slowest = 0.0
     base = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-"))
+    specs = {}
     for name, write in LAYOUTS.items():
         (base / name).mkdir(parents=True)
-        write(base / name)
+        specs[name] = write(base / name).replace(str(base / name), "{folder}")
     deadline = time.monotonic() + 60 * minutes
     number = 0
     while time.monotonic() < deadline:
@@ -255,7 +269,7 @@ def fuzz(
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(base / name, folder)
         mutate(folder, rng)
-        spec = SPECS[name].format(folder=folder)
+        spec = specs[name].replace("{folder}", str(folder))
         mode = rng.choice(["error", "skip"])
         started = time.monotonic()
         signal.setitimer(signal.ITIMER_PROF, patience)
@@ -276,18 +290,6 @@ def fuzz(
             memory.append(resident_mib())
     shutil.rmtree(base)
     return counts, memory, slowest
-
-
-SPECS = {
-    "pairs": "pairs:{folder}/pairs.csv",
-    "flickr": "flickr:{folder}",
-    "flickr, authors' files": "flickr:{folder}",
-    "flickr30k": "flickr:{folder}",
-    "karpathy": "karpathy:{folder}",
-    "embeddings": "embeddings:{folder}/e.npz",
-    "features": "features:{folder}/f.npz",
-    "av": "av:{folder}/manifest.csv",
-}
 
 
 def table(counts: collections.Counter, memory: list[float], slowest: float, minutes: float) -> str:

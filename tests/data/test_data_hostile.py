@@ -1,11 +1,13 @@
 """Data made to do harm, or odd enough to: refused in one line that says where, or read for what it is."""
 
 import json
+import re
 import struct
 import zipfile
 import zlib
 
 import mock_data_sets as mock
+import mock_paper_sets as paper_sets
 import numpy as np
 import pytest
 import soundfile
@@ -115,6 +117,23 @@ def with_nan(folder):
     return path.read_bytes()
 
 
+def damaged(write, file, change):
+    """A good set, one file of which is replaced by what `change` makes of its bytes, or by a link to itself."""
+
+    def build(folder):
+        spec = write(folder)
+        (path,) = folder.rglob(file)
+        content = path.read_bytes()
+        path.unlink()
+        if change == "loop":
+            path.symlink_to(path.name)
+        else:
+            path.write_bytes(change(content))
+        return spec
+
+    return build
+
+
 # what is wrong -> (how to make it, parts of the one line)
 HOSTILE = {
     "a name of 300 letters": (pairs_with(["a" * 300 + ".png", "x"]), ["row 2 (line 3)", "too long"]),
@@ -133,6 +152,26 @@ HOSTILE = {
     "half a recording": (
         recordings_with("cut.wav", lambda f: (f / "good.wav").read_bytes()[:900]),
         ["row 2 (line 3)", "cut short"],
+    ),
+    "a header of an array with a NUL": (
+        damaged(paper_sets.nvgesture, "subject0_r0/sk_depth.npy", lambda x: x.replace(b"'descr'", b"'de\0cr'")),
+        ["sk_depth.npy", "not a readable .npy array"],
+    ),
+    "a header of an array without end": (
+        damaged(mock.embeddings_folder, "00000/image.npy", lambda x: x.replace(b", }", b", (")),
+        ["image.npy", "not a readable .npy array"],
+    ),
+    "a shard that is a link to itself": (
+        damaged(mock.shards, "cc3m-train-0000.tar", "loop"),
+        ["cc3m-train-0000.tar", "not a whole"],
+    ),
+    "sentences that are not text": (
+        damaged(paper_sets.epic, "*_sentence.csv", lambda x: b"\xff\xfe" + x),
+        ["_sentence.csv", "not UTF-8"],
+    ),
+    "a line break for a number": (
+        damaged(mock.embeddings_folder, "manifest.json", lambda x: re.sub(rb'"bytes": \d+', rb'"bytes": "\\r\\n"', x)),
+        ["bytes, but manifest.json says"],
     ),
     "NaN in a recording": (recordings_with("nan.wav", with_nan), ["row 2 (line 3)", "not finite"]),
 }

@@ -28,7 +28,7 @@ from alignment_jax.data.columns import ArrayColumn, TextColumn
 from alignment_jax.data.relevancy import ClassRelevancy, Relevancy, RelevancyMatrix
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import Column, PairSource, PairSplit
-from alignment_jax.data.tables import Row, read_table
+from alignment_jax.data.tables import Row, read_lines, read_table
 
 _COLUMNS = ("narration_id", "narration", "verb_class", "noun_class", "all_noun_classes")
 COUNTS = {
@@ -178,7 +178,7 @@ def _relevancy(notes: pathlib.Path, name: str, total: int, rows: list[tuple[Row,
 def _sentence_ids(path: pathlib.Path) -> list[str]:
     """The clip that says each distinct caption; its column was called `index` before it was called `narration_id`."""
     bad = BadSamples("error")
-    header = path.read_text(encoding="utf-8-sig").partition("\n")[0] if path.is_file() else ""
+    header = read_lines(path)[0]
     name = "index" if header.startswith("index") else "narration_id"
     rows, _ = read_table(path, required=(name,), bad=bad)
     bad.settle()
