@@ -245,16 +245,24 @@ def content_groups(*columns: Column) -> list[np.ndarray]:
 
     Items are told apart by a cheap key first (a file's size); only the rest is read.
     """
-    cheap = [[column.identity(i, exact=False) for i in range(len(column))] for column in columns]
+    cheap = [[_identity(column, i, exact=False) for i in range(len(column))] for column in columns]
     count: dict[Hashable, int] = {}
     for key in (key for keys in cheap for key in keys):
         count[key] = count.get(key, 0) + 1
     numbers: dict[Hashable, int] = {}
     groups = []
     for column, keys in zip(columns, cheap, strict=True):
-        full = [(k, column.identity(i, exact=True)) if count[k] > 1 else (k, None) for i, k in enumerate(keys)]
+        full = [(k, _identity(column, i, exact=True)) if count[k] > 1 else (k, None) for i, k in enumerate(keys)]
         groups.append(np.array([numbers.setdefault(key, len(numbers)) for key in full], np.int64))
     return groups
+
+
+def _identity(column: Column, index: int, *, exact: bool) -> Hashable:
+    """What tells the item apart; a file that cannot be read is equal to none, and is named when it is read."""
+    try:
+        return column.identity(index, exact=exact)
+    except OSError:
+        return "unreadable", column.describe(index)
 
 
 def with_splits(

@@ -173,6 +173,22 @@ HOSTILE = {
         damaged(mock.embeddings_folder, "manifest.json", lambda x: re.sub(rb'"bytes": \d+', rb'"bytes": "\\r\\n"', x)),
         ["bytes, but manifest.json says"],
     ),
+    "a directory of an archive from the future": (
+        damaged(
+            mock.embeddings,
+            "e.npz",
+            lambda x: x.replace(b"PK\x01\x02" + x[x.index(b"PK\x01\x02") + 4 :][:4], b"PK\x01\x02\xff\x00\xff\x00"),
+        ),
+        ["e.npz", "archive"],
+    ),
+    "a video of NaN seconds": (
+        damaged(paper_sets.youcook2, "*.json", lambda x: re.sub(rb'"duration": [\d.]+', b'"duration": NaN', x)),
+        ["step 0", "does not lie in a video of nan seconds"],
+    ),
+    "a frame that is a link to itself": (
+        damaged(paper_sets.nvgesture_frames, "class_04/subject3_r0/sk_color_all/00004.jpg", "loop"),
+        ["00004.jpg", "not a readable image"],
+    ),
     "NaN in a recording": (recordings_with("nan.wav", with_nan), ["row 2 (line 3)", "not finite"]),
 }
 
@@ -180,8 +196,9 @@ HOSTILE = {
 def everything(spec, **options):
     source = data.load(spec, **options)
     for split in source.splits.values():
-        for column in (split.a, split.b):
-            column.read(np.arange(len(column)))
+        for column in (split.a, split.b, split.c):
+            if column is not None:
+                column.read(np.arange(len(column)))
     return source
 
 
@@ -195,6 +212,12 @@ def test_it_is_refused_in_one_line(case, tmp_path):
     assert len(message) < 1000
     for part in parts:
         assert part in message
+
+
+def test_a_file_that_cannot_be_opened_does_not_hinder_the_division(tmp_path):
+    """Items are told apart before they are read; the one that cannot be is named when its turn comes."""
+    spec = damaged(paper_sets.nvgesture_frames, "class_04/subject3_r0/sk_color_all/00004.jpg", "loop")(tmp_path)
+    assert set(data.with_splits(data.load(spec), seed=0).splits) == {"train", "val", "test"}
 
 
 @pytest.mark.parametrize("case", [name for name, (_, parts) in HOSTILE.items() if "row" in parts[-1] + parts[0]])

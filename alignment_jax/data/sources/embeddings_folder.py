@@ -203,5 +203,7 @@ def _labels(shards: list[Shard]) -> tuple[np.ndarray | None, tuple[str, ...] | N
 
 
 def _modalities(manifest: dict) -> tuple[str, str]:
-    found = manifest.get("plan", {}).get("modalities", ("image", "text"))
-    return str(found[0]), str(found[1])
+    match manifest.get("plan"):
+        case {"modalities": [str(a), str(b)]}:
+            return a, b
+    return "image", "text"

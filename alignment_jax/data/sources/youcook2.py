@@ -14,6 +14,7 @@ papers, and val is cut out of train by a hash of the names.
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -125,7 +126,7 @@ def _fault(annotation: Any, duration: float, seen: set[int]) -> str:
         case {"id": int(number), "segment": [int() | float() as first, int() | float() as last], "sentence": str(text)}:
             if number in seen:
                 return f"id {number} stands there twice"
-            if not 0 <= first < last or first >= duration:
+            if not 0 <= first < last < math.inf or not first < duration < math.inf:
                 return f"segment [{first}, {last}] does not lie in a video of {duration} seconds"
             return "" if text.strip() else "no sentence"
     return "expected id, segment and sentence"
