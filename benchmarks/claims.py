@@ -74,10 +74,22 @@ ALIGNMENT = (
     Claim("ours", "the recipe (a closed form) beats plain InfoNCE", "recipe", "baseline", _RSUM),
     Claim("ours", "closed-form CCA beats plain InfoNCE", "cca", "baseline", _RSUM),
 )
+SEARCHED = tuple(
+    claim for claim in ALIGNMENT if claim.condition == _ALL and claim.method in ("vals", "modest_align", "mm_ts", "all")
+)
 PIXELS = (
     Claim("VALS", "weighting by variance beats fixed weights", "vals", "baseline", _RSUM),
     Claim("Modest-Align", "smoothed targets beat one-hot ones", "smoothing", "baseline", _RSUM),
     Claim("MM-TS", "scheduled temperatures beat a learned one", "mm_ts", "baseline", _RSUM),
+    *(
+        Claim("VALS", f"recall falls more slowly when {what}", "vals", "baseline", ("analysis", "retained", noise))
+        for what, noise in (
+            ("words are dropped", "caption_drop, b"),
+            ("words are replaced", "caption_replace, b"),
+            ("images are noisy", "image_gaussian, a"),
+            ("images are partly hidden", "image_occlusion, a"),
+        )
+    ),
 )
 _ACCURACY, _GAP = ("test", "accuracy"), ("analysis", "balance", "gap")
 CLASSIFICATION = (

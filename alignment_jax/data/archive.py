@@ -15,6 +15,8 @@ from alignment_jax.data.split import all_distinct, canonical_split
 # Up to so many bytes anything is unpacked; beyond, only what packing made smaller by no more than this factor.
 _FREE_SIZE = 1 << 28
 _MOST_PACKED = 100
+# The largest number of an embedding must lie between these, so that its length can be computed in float32.
+_SMALLEST, _LARGEST = 1e-12, 1e15
 
 
 def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -112,19 +114,26 @@ def finite_rows(
 ) -> np.ndarray:
     """bool [n], the rows that hold finite numbers only; the others are told to `bad`.
 
-    zeros: whether a row of nothing but zeros is good; an embedding without a direction is not.
+    zeros: whether a row of nothing but zeros is good; an embedding without a direction is not, nor one whose length
+      float32 cannot compute.
     """
 
     def of_block(block: np.ndarray) -> np.ndarray:
         rows = block.reshape(len(block), -1)
         finite = np.isfinite(rows).all(axis=1)
-        return finite if zeros else finite & rows.any(axis=1)
+        if zeros:
+            return finite
+        high, low = rows.max(axis=1, initial=0), rows.min(axis=1, initial=0)
+        largest = np.maximum(high.astype(np.float64), -low.astype(np.float64))
+        return finite & (largest > _SMALLEST) & (largest < _LARGEST)
 
     # In blocks: the mask of a large array is itself large.
     good = np.concatenate([of_block(np.asarray(array[i : i + 4096])) for i in range(0, len(array), 4096)])
     for row in np.flatnonzero(~good):
         values = np.asarray(array[row])
         what = "NaN" if np.isnan(values).any() else "infinity" if np.isinf(values).any() else "only zeros"
+        if np.isfinite(values).all() and values.any():
+            what = f"numbers of size {np.abs(values).max():.0e}, whose squares leave float32; scale all rows alike"
         bad.add(f"{path}: {name} row {row} holds {what}")
     return good
 

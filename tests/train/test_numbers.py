@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from small_runs import write_run
+from small_runs import load_config, write_run
 
 from alignment_jax.cli.main import main
 from alignment_jax.config import default
@@ -75,9 +75,12 @@ def test_latents_of_any_size_train_or_are_refused(scale, tmp_path, pairs, capsys
     status = main([*command, str(tmp_path / "w"), "--quiet", "--config.train.devices=1"])
     err = capsys.readouterr().err
     assert "Traceback" not in err
-    if status == 0:
+    if 1e-12 < scale < 1e12:
+        assert status == 0
         assert all("non_finite" not in row for row in rows_of(tmp_path / "w"))
     else:  # numbers whose squares leave float32 have no direction: one line says so, nothing trains on them
+        assert status == 2
+        assert "whose squares leave float32" in err
         assert len(err.strip().splitlines()) == 1
 
 
@@ -89,3 +92,13 @@ def test_no_step_makes_a_nan_on_the_way(methods, tmp_path, pairs):
     with jax.debug_nans(True):
         fit(build(config).experiment, tmp_path, quiet=True, tensorboard=False)
     assert len(rows_of(tmp_path)) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scores", ["fresh", "recycled"])
+def test_no_step_of_a_classifier_makes_a_nan_on_the_way(scores, tmp_path):
+    config = load_config(tmp_path, "classification", epochs=2)
+    config.train.devices, config.sampling.scores = 1, scores
+    with jax.debug_nans(True):
+        fit(build(config).experiment, tmp_path / "w", quiet=True, tensorboard=False)
+    assert rows_of(tmp_path / "w")
