@@ -25,15 +25,18 @@ class Processes:
       folder: for the logs.
       count: how many.
       devices: virtual devices of each.
+      homes: whether each has a home folder of its own, as on machines that share nothing.
     """
 
-    def __init__(self, arguments, folder: pathlib.Path, *, count: int, devices: int = 1):
+    def __init__(self, arguments, folder: pathlib.Path, *, count: int, devices: int = 1, homes: bool = False):
         port = free_port()
         environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONUNBUFFERED": "1"}
         self.logs = [folder / f"process{i}.txt" for i in range(count)]
         self.running = []
         for i, log in enumerate(self.logs):
             flags = [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}", f"--process_id={i}"]
+            if homes:
+                environment["HOME"] = str(folder / f"home{i}")
             with open(log, "a") as file:
                 command = [sys.executable, *map(str, arguments), *flags]
                 self.running.append(subprocess.Popen(command, stdout=file, stderr=file, env=environment))

@@ -3,6 +3,9 @@
 Orbax commits a step as a whole or not at all, so a kill in the middle of a save costs nothing. What it does not notice
 is a byte that changed on disk afterwards: the checksums do. A damaged newest checkpoint is named, set aside and the one
 before it is used.
+
+In a run of several processes, which all hold the same state, process 0 alone touches the disk and tells the others what
+it found. So a workdir need not be shared, and no process waits for the file system of another.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -37,7 +41,7 @@ class Restored:
 
 
 class Checkpoints:
-    """The checkpoints of one workdir, in `last/` and `best/`.
+    """The checkpoints of one workdir, in `last/` and `best/`. All processes of a run make the same calls.
 
     Args:
       folder: absolute path of the folder, made when it is missing.
@@ -52,11 +56,22 @@ class Checkpoints:
         self._keep = {LAST: max(1, keep), BEST: 2}
         # Orbax reports every step of its work at level INFO; a user's terminal is for the training's own lines.
         logging.getLogger("absl").setLevel(logging.WARNING)
-        self._managers = {kind: self._open(kind) for kind in (LAST, BEST)}
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._on_primary(lambda: self._managers.update({kind: self._open(kind) for kind in (LAST, BEST)}))
+
+    def _on_primary(self, do: Callable[[], object]) -> None:
+        """Process 0 does it; what it cannot do, all raise."""
+        processes.from_primary(lambda: {"done": do() and None})
 
     def _open(self, kind: str) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(max_to_keep=self._keep[kind], create=True)
+        alone = {0} if processes.several() else None  # orbax would let all processes wait for each other
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=self._keep[kind],
+            create=False,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes=alone),
+        )
         with self._refusals("opened"):
+            (self._folder / kind).mkdir(parents=True, exist_ok=True)
             return ocp.CheckpointManager(self._folder / kind, options=options)
 
     def save(self, step: int, state: PyTree, loop: dict[str, Any], *, kind: str = LAST) -> None:
@@ -74,17 +89,20 @@ class Checkpoints:
         Raises:
           RunError: the disk refuses (full, read-only); earlier checkpoints are intact.
         """
-        self.wait()
-        with self._refusals(f"of step {step} written"):
-            self._managers[kind].save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), loop=ocp.args.JsonSave(_record(loop, state))
-                ),
-            )
+
+        def start() -> None:
+            self._wait()
+            items = {"state": ocp.args.StandardSave(_on_host(state)), "loop": ocp.args.JsonSave(_record(loop, state))}
+            with self._refusals(f"of step {step} written"):
+                self._managers[kind].save(step, args=ocp.args.Composite(**items))
+
+        self._on_primary(start)
 
     def wait(self) -> None:
         """Returns when everything that was started is on disk."""
+        self._on_primary(self._wait)
+
+    def _wait(self) -> None:
         for manager in self._managers.values():
             with self._refusals("written"):
                 manager.wait_until_finished()
@@ -94,26 +112,34 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
-            processes.check_others(error)  # orbax lets the processes wait for each other
             raise RunError(
                 f"a checkpoint could not be {what} in {self._folder} ({_first_line(error)}); the earlier ones are "
                 "intact. Make room or give access, and run the same command again"
             ) from error
 
     def close(self) -> None:
-        self.wait()
+        """Ends this process's part, also where the others are gone."""
+        self._wait()
         for manager in self._managers.values():
-            manager.close()
+            with self._refusals("finished"):
+                manager.close()
 
     def steps(self, kind: str = LAST) -> list[int]:
         """The steps that are there, oldest first."""
+        return processes.from_primary(lambda: {"steps": self._steps(kind)})["steps"]
+
+    def _steps(self, kind: str) -> list[int]:
         return sorted(self._managers[kind].all_steps())
 
     def forget_after(self, step: int, *, kind: str) -> None:
         """Removes what was saved after `step`, by a run that is resumed from there and will save it again."""
-        self.wait()
-        for later in [found for found in self.steps(kind) if found > step]:
-            self._managers[kind].delete(later)
+
+        def forget() -> None:
+            self._wait()
+            for later in [found for found in self._steps(kind) if found > step]:
+                self._managers[kind].delete(later)
+
+        self._on_primary(forget)
 
     def restore(self, target: PyTree, *, kind: str = LAST) -> Restored | None:
         """The newest undamaged checkpoint, or None when there is none at all.
@@ -146,46 +172,107 @@ class Checkpoints:
         Raises:
           RunError: it holds arrays of another name, shape or type than `target`.
         """
-        if step not in self.steps(kind):
-            return "it is not there", None
-        problem, restored = self._read(kind, step, target)
-        if processes.on_all(restored is not None):
-            return "", restored
-        return problem or "another process cannot read it", None
+        found: list[PyTree] = []
 
-    def _read(self, kind: str, step: int, target: PyTree) -> tuple[str, Restored | None]:
+        def look() -> dict[str, Any]:
+            if step not in self._steps(kind):
+                return {"problem": "it is not there"}
+            problem, loop, arrays = self._read(kind, step, target)
+            found.append(arrays)
+            return {"problem": problem, "loop": loop}
+
+        answer = processes.from_primary(look)
+        if answer["problem"]:
+            return answer["problem"], None
+        arrays = processes.arrays_from_primary(found[0] if found else _blank(target))
+        return "", Restored(step=step, state=_placed(arrays, target), loop=answer["loop"])
+
+    def _read(self, kind: str, step: int, target: PyTree) -> tuple[str, dict[str, Any], PyTree]:
+        """What is wrong with it, its loop and its arrays on the host."""
         try:
             record = self._restore(kind, step, loop=ocp.args.JsonRestore())["loop"]
             if problem := _record_problem(record):
-                return problem, None
+                return problem, {}, None
             _check_fits(record["arrays"], target, self._folder / kind / str(step))
-            state = self._restore(kind, step, state=ocp.args.StandardRestore(target))["state"]
+            arrays = self._restore(kind, step, state=ocp.args.StandardRestore(_blank(target)))["state"]
         except RunError:
             raise
         except Exception as error:  # orbax and tensorstore raise many types for a file that is not what it should be
-            return f"unreadable: {_first_line(error)}", None
-        expected, actual = record["checksums"], checksums(state)
+            return f"unreadable: {_first_line(error)}", {}, None
+        expected, actual = record["checksums"], checksums(arrays)
         if expected != actual:
             names = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
-            return f"checksum of {names[0]} differs" + (f" and {len(names) - 1} more" if len(names) > 1 else ""), None
-        return "", Restored(step=step, state=state, loop=record["loop"])
+            problem = f"checksum of {names[0]} differs" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+            return problem, {}, None
+        return "", record["loop"], arrays
 
     def _restore(self, kind: str, step: int, **items: Any) -> Any:
         return self._managers[kind].restore(step, args=ocp.args.Composite(**items))
 
     def set_aside(self, step: int, *, kind: str) -> None:
         """Renames the folder of a damaged step, so that nothing reads it and a person still can; if it is there."""
-        self._managers[kind].close()
-        source = self._folder / kind / str(step)
-        if processes.is_primary() and source.exists():
-            aside, number = source.with_name(f"damaged-{step}"), 0
-            while aside.exists():
-                number += 1
-                aside = source.with_name(f"damaged-{step}-{number}")
-            with self._refusals("set aside"):
-                source.rename(aside)
-        processes.wait_for_all("set aside")
-        self._managers[kind] = self._open(kind)
+
+        def move() -> None:
+            self._managers[kind].close()
+            source = self._folder / kind / str(step)
+            if source.exists():
+                aside, number = source.with_name(f"damaged-{step}"), 0
+                while aside.exists():
+                    number += 1
+                    aside = source.with_name(f"damaged-{step}-{number}")
+                with self._refusals("set aside"):
+                    source.rename(aside)
+            self._managers[kind] = self._open(kind)
+
+        self._on_primary(move)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _key_impl(leaf: jax.ShapeDtypeStruct) -> Any:
+    """Which generator's keys these are; JAX tells it of arrays only."""
+    found: list[Any] = []
+    jax.eval_shape(lambda keys: found.append(jax.random.key_impl(keys)), leaf)
+    return found[0]
+
+
+def _on_host(tree: PyTree) -> PyTree:
+    """Copies of all arrays; random keys as their numbers."""
+
+    def copied(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array):
+            # State is replicated: any one device's copy is the whole array, also where other processes hold the rest.
+            leaf = (jax.random.key_data(leaf) if _is_key(leaf) else leaf).addressable_data(0)
+        return np.array(leaf)  # a view would change with the next step, which reuses the buffer
+
+    return jax.tree.map(copied, tree)
+
+
+def _blank(target: PyTree) -> PyTree:
+    """Arrays of the host in the shapes of the target, to be filled."""
+
+    def blank(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if _is_key(leaf):
+            leaf = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+        return np.zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(blank, target)
+
+
+def _placed(arrays: PyTree, target: PyTree) -> PyTree:
+    """Arrays of the host where the target wants them."""
+
+    def placed(array: np.ndarray, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        value = jnp.asarray(array)
+        if _is_key(leaf):
+            value = jax.random.wrap_key_data(value, impl=_key_impl(leaf))
+        if processes.several():  # a computation of all, because nothing copies random keys to another host's devices
+            return jax.jit(lambda x: x, out_shardings=leaf.sharding)(value)
+        return jax.device_put(value, leaf.sharding)
+
+    return jax.tree.map(placed, arrays, target)
 
 
 def _record(loop: dict[str, Any], state: PyTree) -> dict[str, Any]:
@@ -237,10 +324,7 @@ def checksums(tree: PyTree) -> dict[str, str]:
 
 def _checksum(leaf: Any) -> str:
     if isinstance(leaf, jax.Array):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        # State is replicated: any one device's copy is the whole array, also where other processes hold the rest.
-        leaf = leaf.addressable_data(0)
+        leaf = (jax.random.key_data(leaf) if _is_key(leaf) else leaf).addressable_data(0)
     array = np.ascontiguousarray(leaf)
     header = f"{array.dtype.str}{array.shape}".encode()
     return f"{zlib.crc32(array.tobytes(), zlib.crc32(header)):08x}"

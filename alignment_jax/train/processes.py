@@ -29,8 +29,6 @@ _LOST = (
     "this process has lost the others: one of them has ended or cannot be reached. See what that one said; "
     "the same commands go on from the last checkpoint"
 )
-# What JAX, Gloo and the coordination service say of a connection that broke.
-_BROKEN = re.compile(r"\bGloo\b|Connection (reset|closed|refused)|UNAVAILABLE:|DEADLINE_EXCEEDED:|coordination service")
 _KEPT: list[Any] = []  # a signal handler must outlive the call that installs it
 
 
@@ -98,6 +96,25 @@ def _broadcast(message: dict[str, Any]) -> dict[str, Any]:
     return json.loads(multihost_utils.broadcast_one_to_all(sent).tobytes())
 
 
+def arrays_from_primary(tree: PyTree) -> PyTree:
+    """Process 0's arrays on every process, to the bit.
+
+    Args:
+      tree: NumPy arrays, of the same shapes and types on every process; what they hold counts on process 0 alone.
+    """
+    if not several():
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    # As bytes: what adds zeros to numbers, as a broadcast does, turns -0.0 into 0.0.
+    sent = [np.frombuffer(np.ascontiguousarray(leaf).tobytes(), np.uint8) for leaf in leaves]
+    found = multihost_utils.broadcast_one_to_all(np.concatenate(sent) if sent else np.zeros(0, np.uint8))
+    parts = np.split(np.asarray(found), np.cumsum([part.size for part in sent])[:-1]) if sent else []
+    copies = [
+        np.frombuffer(part.tobytes(), leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, copies)
+
+
 def check_same(what: str, value: str) -> None:
     """Refuses to train when processes disagree on something that must be the same everywhere.
 
@@ -124,19 +141,6 @@ def wait_for_all(name: str) -> None:
     """Returns when every process has come here; for what others must not run ahead of."""
     if several():
         multihost_utils.sync_global_devices(name)
-
-
-def check_others(error: BaseException) -> None:
-    """Says that another process is gone when that is what stopped an operation that spans processes.
-
-    For places where a local cause, such as a full disk, raises the same types.
-
-    Raises:
-      RunError: the error is that of a broken connection.
-    """
-    text = " ".join(str(error).split())
-    if several() and _BROKEN.search(text):
-        raise RunError(f"{_LOST} ({text[:200]})") from error
 
 
 @contextlib.contextmanager

@@ -94,6 +94,28 @@ def test_two_processes_stopped_by_sigterm_are_resumed_by_one(tmp_path):
 
 
 @pytest.mark.slow
+def test_machines_that_share_nothing_but_a_bucket_go_on_from_it(tmp_path):
+    """As on a pod slice: each process has a home folder of its own, and after a preemption all of them are new."""
+    arguments = write_run(tmp_path, "alignment", epochs=12)
+    workdir = tmp_path / "bucket" / "w"
+    command = ["-m", "alignment_jax", *arguments, "--workdir", f"file://{workdir}"]
+    (tmp_path / "first").mkdir()
+    with Processes(command, tmp_path / "first", count=2, homes=True) as run:
+        run.wait_until(lambda: list((tmp_path / "first" / "home0").rglob("last/6")))
+        run.send(1, signal.SIGTERM)
+        assert run.wait() == [143, 143], "\n".join(log.read_text() for log in run.logs)
+    assert 6 <= rows_of(workdir)[-1]["step"] < 60
+    assert not list((tmp_path / "first" / "home1").rglob("checkpoints"))
+    (tmp_path / "second").mkdir()
+    with Processes(command, tmp_path / "second", count=2, homes=True) as run:
+        assert run.wait() == [0, 0], "\n".join(log.read_text() for log in run.logs)
+    assert "resumed at step" in (workdir / "log.txt").read_text()
+    assert main([*arguments, "--quiet", "--config.train.devices=1", "--workdir", str(tmp_path / "one")]) == 0
+    assert_same_run(rows_of(workdir), rows_of(tmp_path / "one"))
+    assert (workdir / "report.html").is_file()
+
+
+@pytest.mark.slow
 def test_a_workdir_in_use_ends_all_processes(tmp_path):
     from alignment_jax.train.workdir import locked
 

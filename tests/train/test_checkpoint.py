@@ -178,24 +178,6 @@ def test_a_disk_that_refuses_leaves_the_earlier_ones_intact(tmp_path, target, sm
     assert again.restore(target).step == 2
 
 
-@pytest.mark.parametrize(
-    ("raised", "message"),
-    [
-        (ValueError("Gloo AllReduce failed: [pair.cc:1869] Connection reset by peer"), "has lost the others"),
-        (OSError(28, "No space left on device", "/data/Gloomy"), "could not be written"),
-    ],
-)
-def test_the_end_of_another_process_is_not_blamed_on_the_disk(tmp_path, monkeypatch, raised, message):
-    def wait(self):
-        raise raised
-
-    checkpoints = Checkpoints(tmp_path)
-    monkeypatch.setattr("alignment_jax.train.processes.several", lambda: True)
-    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.wait_until_finished", wait)
-    with pytest.raises(RunError, match=message):
-        checkpoints.wait()
-
-
 @pytest.fixture
 def disk(tmp_path):
     """A disk of 1 MiB of its own, where the system lets us mount one: (folder, remount(option))."""
@@ -229,6 +211,8 @@ def test_a_disk_in_trouble_keeps_what_it_has_and_is_used_again(trouble, target, 
 
     with pytest.raises(RunError, match="intact"):
         save()
+    with contextlib.suppress(RunError):
+        checkpoints.close()  # as the loop does: a thread of orbax must not finish the save when there is room again
     if trouble == "full":
         filler.unlink()
     else:
