@@ -25,6 +25,7 @@ COMMANDS = [
 SHORTER = [
     ("configs/flickr8k_raw.py:data=", "configs/flickr8k_raw.py:runlocal,data="),
     ("configs/flickr8k_frozen.py:data=", "configs/flickr8k_frozen.py:runlocal,data="),
+    ("method=probabilistic", "method=probabilistic,runlocal"),
     ("--seeds 5", "--seeds 2 --stress none"),
     ('--config.train.duration="20 epochs"', '--config.train.duration="2 steps" --config.model.encoder_a.width=4'),
 ]
@@ -47,6 +48,14 @@ def folder(tmp_path_factory):
         Image.fromarray(pixels + rng.integers(0, 40, pixels.shape).astype(np.uint8)).save(folder / f"pictures/{i}.png")
         lines += [f"pictures/{i}.png,a {color} picture", f'pictures/{i}.png,"{color}, mostly"']
     (folder / "my_pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    import soundfile
+
+    lines = ["audio,image,label"]
+    for i in range(40):
+        tone = 0.3 * np.sin(np.arange(4000) * (0.1, 0.2, 0.4)[i % 3])
+        soundfile.write(folder / f"pictures/{i}.wav", tone + 0.02 * rng.normal(size=4000), 8000)
+        lines.append(f"pictures/{i}.wav,pictures/{i}.png,{('low', 'middle', 'high')[i % 3]}")
+    (folder / "my_recordings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name, n in (("my_latents", 60), ("other_latents", 24)):
         code, owner = rng.normal(size=(n, 4)), np.repeat(np.arange(n), 2)
         np.savez(
