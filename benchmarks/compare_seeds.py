@@ -25,9 +25,9 @@ from alignment_jax.train.together import fit_together
 
 # name -> (pairs, batch, width of the latents, shared width, steps)
 CASES = {
-    "small: 64 of 256 pairs, 64 -> 32": (256, 64, 64, 32, 400),
-    "middle: 128 of 512 pairs, 256 -> 128": (512, 128, 256, 128, 200),
-    "large: all of 600 pairs, 1024 -> 512": (600, 600, 1024, 512, 40),
+    "small: 64 of 256 pairs, 64 to 32": (256, 64, 64, 32, 400),
+    "middle: 128 of 512 pairs, 256 to 128": (512, 128, 256, 128, 200),
+    "large: all of 600 pairs, 1024 to 512": (600, 600, 1024, 512, 40),
 }
 
 
