@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import mmap
 import pathlib
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
@@ -79,6 +80,18 @@ class ShardedArray:
                 out[order[first:end]] = part[ascending[first:end] - start]
                 first = end
         return out
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return sum(part.nbytes for part in self.parts)
+
+    def expect_random_reads(self) -> None:
+        """Tells the system that single rows will be read, so that it reads no neighbours ahead of them."""
+        for part in self.parts:
+            mapped = getattr(part, "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_RANDOM"):
+                mapped.madvise(mmap.MADV_RANDOM)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = np.concatenate(self.parts)

@@ -6,6 +6,7 @@ embeddings themselves are read where a batch needs them.
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import numpy as np
@@ -52,6 +53,10 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
         for name, array in arrays.items():
             good = good_b if name == "text" else good_a
             good &= finite_rows(folder, name, array, bad)
+    # What does not fit into memory is read a row at a time; what does is there sooner with its neighbours.
+    if sum(array.nbytes for array in arrays.values()) > _memory() / 2:
+        for array in arrays.values():
+            array.expect_random_reads()
     code = _splits(shards, bad)
     if code is not None:
         good_a &= code >= 0
@@ -89,6 +94,11 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
         label_names=label_names,
         modalities=_modalities(manifest),
     )
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _mapped(shards: list[Shard], name: str) -> ShardedArray:
