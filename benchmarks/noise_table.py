@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from alignment_jax.compare.cells import Condition, condition_of
 from alignment_jax.report.comparison_charts import NOISES
+from alignment_jax.report.comparison_runs import spread
+from alignment_jax.report.comparison_tables import spread_cell
 from alignment_jax.report.tables import Table, table
 
 
@@ -43,12 +43,5 @@ def noise_table(
     rows = []
     for (kind, side, strength), found in values.items():
         title = "none" if kind == "clean" else NOISES[kind][0].format(names[side == "b"])
-        rows.append([title, f"{strength:g}", *(_shown(found.get(method, [])) for method in methods)])
+        rows.append([title, f"{strength:g}", *(spread_cell(spread(found.get(method, []))) for method in methods)])
     return table(["noise", "strength", *methods], rows)
-
-
-def _shown(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{spread}"

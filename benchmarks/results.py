@@ -136,7 +136,7 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
         lines += [f"{metric} by training data; * where the interval of the difference to {baseline} leaves out 0:", ""]
         lines += [to_markdown(others), ""]
     if (noises := noise_table(runs, about["methods"], metric, names)) is not None:
-        lines += [f"{metric} on disturbed test data after training on all of train", ""]
+        lines += [f"{metric} on disturbed test data after training on all of train"]
         lines += ["([strengths](compare.md#noise-at-test-time)):", "", to_markdown(noises), ""]
     if found := claims_table(folder, runs, part.claims):
         lines += ["What the papers claim, and what these runs show:", "", found, ""]

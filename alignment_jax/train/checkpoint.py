@@ -61,7 +61,12 @@ class Checkpoints:
 
     def _on_primary(self, do: Callable[[], object]) -> None:
         """Process 0 does it; what it cannot do, all raise."""
-        processes.from_primary(lambda: {"done": do() and None})
+
+        def done() -> dict[str, Any]:
+            do()
+            return {}
+
+        processes.from_primary(done)
 
     def _open(self, kind: str) -> ocp.CheckpointManager:
         alone = {0} if processes.several() else None  # orbax would let all processes wait for each other
@@ -92,7 +97,9 @@ class Checkpoints:
 
         def start() -> None:
             self._wait()
-            items = {"state": ocp.args.StandardSave(_on_host(state)), "loop": ocp.args.JsonSave(_record(loop, state))}
+            arrays = _on_host(state)
+            record = _record(loop, checksums(arrays), _described(state))
+            items = {"state": ocp.args.StandardSave(arrays), "loop": ocp.args.JsonSave(record)}
             with self._refusals(f"of step {step} written"):
                 self._managers[kind].save(step, args=ocp.args.Composite(**items))
 
@@ -238,13 +245,16 @@ def _key_impl(leaf: jax.ShapeDtypeStruct) -> Any:
     return found[0]
 
 
+def _own_copy(leaf: jax.Array) -> jax.Array:
+    """This process's copy; state is replicated, so any one device's is the whole array. Random keys as numbers."""
+    return (jax.random.key_data(leaf) if _is_key(leaf) else leaf).addressable_data(0)
+
+
 def _on_host(tree: PyTree) -> PyTree:
     """Copies of all arrays; random keys as their numbers."""
 
     def copied(leaf: Any) -> np.ndarray:
-        if isinstance(leaf, jax.Array):
-            # State is replicated: any one device's copy is the whole array, also where other processes hold the rest.
-            leaf = (jax.random.key_data(leaf) if _is_key(leaf) else leaf).addressable_data(0)
+        leaf = _own_copy(leaf) if isinstance(leaf, jax.Array) else leaf
         return np.array(leaf)  # a view would change with the next step, which reuses the buffer
 
     return jax.tree.map(copied, tree)
@@ -264,20 +274,16 @@ def _blank(target: PyTree) -> PyTree:
 def _placed(arrays: PyTree, target: PyTree) -> PyTree:
     """Arrays of the host where the target wants them."""
 
-    def placed(array: np.ndarray, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        value = jnp.asarray(array)
-        if _is_key(leaf):
-            value = jax.random.wrap_key_data(value, impl=_key_impl(leaf))
-        if processes.several():  # a computation of all, because nothing copies random keys to another host's devices
-            return jax.jit(lambda x: x, out_shardings=leaf.sharding)(value)
-        return jax.device_put(value, leaf.sharding)
+    def typed(array: np.ndarray, leaf: jax.ShapeDtypeStruct) -> Any:
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=_key_impl(leaf)) if _is_key(leaf) else array
 
-    return jax.tree.map(placed, arrays, target)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
+    return processes.place_same(jax.tree.map(typed, arrays, target), shardings)
 
 
-def _record(loop: dict[str, Any], state: PyTree) -> dict[str, Any]:
+def _record(loop: dict[str, Any], crcs: dict[str, str], described: dict[str, str]) -> dict[str, Any]:
     """What is saved beside the arrays, with a checksum of itself."""
-    record = {"loop": loop, "checksums": checksums(state), "arrays": _described(state)}
+    record = {"loop": loop, "checksums": crcs, "arrays": described}
     return {**record, "crc": _crc_of_json(record)}
 
 
@@ -323,8 +329,7 @@ def checksums(tree: PyTree) -> dict[str, str]:
 
 
 def _checksum(leaf: Any) -> str:
-    if isinstance(leaf, jax.Array):
-        leaf = (jax.random.key_data(leaf) if _is_key(leaf) else leaf).addressable_data(0)
+    leaf = _own_copy(leaf) if isinstance(leaf, jax.Array) else leaf
     array = np.ascontiguousarray(leaf)
     header = f"{array.dtype.str}{array.shape}".encode()
     return f"{zlib.crc32(array.tobytes(), zlib.crc32(header)):08x}"

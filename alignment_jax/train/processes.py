@@ -66,6 +66,13 @@ def place_own(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
 
 
+def place_same(tree: PyTree, sharding: PyTree) -> PyTree:
+    """What every process holds alike, as global arrays; `sharding` is one for all of them or a tree of them."""
+    if several():  # a computation of all, because nothing copies random keys to another host's devices
+        return jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
+    return jax.device_put(tree, sharding)
+
+
 def from_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `compute` gives on process 0, on every process; the others wait without computing.
 
@@ -130,11 +137,6 @@ def check_same(what: str, value: str) -> None:
             f"process {different[0]} has another {what} than process 0; start all processes with the same command and "
             "the same data"
         )
-
-
-def on_all(good: bool) -> bool:
-    """Whether something is true on every process."""
-    return good if not several() else bool(multihost_utils.process_allgather(np.int32(good)).all())
 
 
 def wait_for_all(name: str) -> None:

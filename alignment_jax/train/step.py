@@ -163,9 +163,7 @@ class Placement:
 
     def put_state(self, state: TrainState) -> TrainState:
         """The state on every device."""
-        if processes.several():  # a computation of all, because nothing copies random keys to another host's devices
-            return jax.jit(lambda state: state, out_shardings=self.replicated)(state)
-        return jax.device_put(state, self.replicated)
+        return processes.place_same(state, self.replicated)
 
     def put_batch(self, batch: Batch) -> Batch:
         """A batch on its devices; in a run of several processes `batch` holds this process's rows."""

@@ -58,20 +58,13 @@ def features(folder: pathlib.Path) -> str:
     return f"features:{folder / 'f.npz'}"
 
 
-def layouts() -> dict[str, Callable[[pathlib.Path], str]]:
-    """Name -> writes a small valid set into an empty folder and returns its SPEC; all that the readers' tests know."""
-    general = {name: write for name, (write, *_) in mock.MOCKS.items() if name != "synthetic"}
-    papers = {name: found.write for name, found in paper_sets.MOCKS.items()}
-    return {
-        **general,
-        "features": features,
-        "av": recordings,
-        "authors' files of flickr": mock.flickr_authors,
-        **papers,
-    }
-
-
-LAYOUTS = layouts()
+# Name -> writes a small valid set into an empty folder and returns its SPEC; all that the readers' tests know.
+LAYOUTS: dict[str, Callable[[pathlib.Path], str]] = {
+    **{name: write for name, (write, *_) in mock.MOCKS.items() if name != "synthetic"},
+    "features": features,
+    "av": recordings,
+    **{name: found.write for name, found in paper_sets.MOCKS.items()},
+}
 # What stands in for a field of a table or a value of a JSON file.
 WORDS = [
     "", " ", "\0", "../x", "/etc/passwd", "..", ".", "a" * 300, "\u202e\u05e9\u05dc\u05d5\u05dd", "\U0001f642" * 40,

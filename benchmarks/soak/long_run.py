@@ -10,6 +10,7 @@ counted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -48,6 +49,7 @@ class Sample:
     files: int
     threads: int
     compiled: int
+    loops: int  # event loops of saves under way, of three files each, which `files` leaves out
 
 
 class Watch:
@@ -63,9 +65,14 @@ class Watch:
 
     def sample(self, step: int) -> None:
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-        count = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+        links = []
+        for path in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                links.append(os.readlink(f"/proc/self/fd/{path}"))
+        loops = links.count("anon_inode:[eventpoll]")
+        count = len(links) - 3 * loops, len(os.listdir("/proc/self/task"))
         memory = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-        self.samples.append(Sample(step, memory, *count, self.compiled))
+        self.samples.append(Sample(step, memory, *count, self.compiled, loops))
 
 
 def watched_run(kind: str, changes: dict, *, steps: int, looks: int, folder: pathlib.Path) -> tuple[list[Sample], int]:

@@ -32,8 +32,11 @@ def talk(devices):
 
     with pytest.raises(RunError, match=r"^an embedding is not finite$"):  # on every process
         processes.from_primary(fail)
-    assert processes.on_all(True)
-    assert not processes.on_all(number != 1)
+    bits = np.array([-0.0, np.nan, 1e-45], np.float32)
+    sent = {"bits": bits, "flag": np.array(True)}
+    got = processes.arrays_from_primary(sent if number == 0 else {"bits": 0 * bits, "flag": np.array(False)})
+    assert got["bits"].tobytes() == bits.tobytes()
+    assert got["flag"].item() is True
     processes.check_same("seed", "same")
     with pytest.raises(RunError, match="process 2 has another seed"):
         processes.check_same("seed", str(number == 2))
