@@ -20,6 +20,7 @@ def test_forms_of_infonce_have_one_value(batch):
     for form in (
         benchmark_forms.log_softmax_loss,
         benchmark_forms.log_sum_exp_loss,
+        benchmark_forms.open_clip_loss,
         benchmark_forms.infonce_loss("dense"),
     ):
         np.testing.assert_allclose(form(*batch), expected, rtol=1e-6)
@@ -89,9 +90,11 @@ def test_goals_say_what_is_met_and_what_is_not():
         "512 x 512": {"InfoNCE, tiled": 1.0, "InfoNCE, dense": 1.0},
         "8192 x 512": {"InfoNCE, tiled": 1.0, "InfoNCE, log_softmax": 1.2, "four products": 0.9},
     }
-    rows = {goal: (wanted, measured, met) for goal, wanted, measured, met in goals({"memory": memory, "times": times})}
+    found = {goal: rest for goal, *rest in goals({"memory": memory, "times": times})}
+    rows = {goal: (wanted, measured, met) for goal, (wanted, measured, _, met) in found.items()}
     assert rows["infonce, ring: MiB a device, 8 devices, n = 32,768"] == ("≤ 64", "160", "no")
     assert rows["infonce, gathered: MiB a device, 8 devices, n = 32,768"] == ("≤ 256", "160", "yes")
     assert rows["time of InfoNCE, log_softmax / InfoNCE, tiled, 8192 x 512"] == ("≥ 1.5", "1.20", "no")
+    assert found["time of InfoNCE, log_softmax / InfoNCE, tiled, 8192 x 512"][2] == "1.33"
     assert rows["time of InfoNCE, tiled / four products, 8192 x 512"] == ("≤ 1.25", "1.11", "yes")
     assert not [goal for goal in rows if "PyTorch" in goal]
