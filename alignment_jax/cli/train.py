@@ -16,8 +16,8 @@ from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import EXIT_PREEMPTED
 from alignment_jax.config.build import Built, build
 from alignment_jax.config.tasks import task_of
-from alignment_jax.config.trained import LABELS, SIGNATURE, TOKENIZER, signature
-from alignment_jax.core.errors import UserError
+from alignment_jax.config.trained import DATA, LABELS, SIGNATURE, TOKENIZER, changed_splits, signature
+from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.evaluation import Evaluator
@@ -55,16 +55,19 @@ def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> 
     processes.check_same("configuration", json.dumps(built.experiment.config, sort_keys=True, default=str))
     processes.check_same("training set", "\n".join(map(str, built.splits["train"].ids)))
     if not processes.is_primary():
-        return _train(built, config, folder, quiet=True)
+        return _train(built, config, folder, resuming=resuming, quiet=True)
     with locked(folder):
-        check_same_config(folder, config.to_dict())  # another process may have been first while we were building
-        return _train(built, config, folder, quiet=bool(values["quiet"].value))
+        # Another process may have been first while we were building.
+        resuming = check_same_config(folder, config.to_dict())
+        if resuming:
+            _check_same_data(folder, built)
+        return _train(built, config, folder, resuming=resuming, quiet=bool(values["quiet"].value))
 
 
-def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
+def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, resuming: bool, quiet: bool) -> int:
     primary = processes.is_primary()
     if primary:
-        _write_identity(built, config, folder)
+        _write_identity(built, folder, resuming=resuming)
         for note in built.notes:
             print(note)
     finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
@@ -76,7 +79,7 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
     return 0
 
 
-def _write_identity(built: Built, config: ConfigDict, folder: pathlib.Path) -> None:
+def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> None:
     """What belongs to the run from its first moment on; config.json last, because it marks the folder as a run's."""
     if built.inputs.tokenizer is not None:
         built.inputs.tokenizer.save(folder / TOKENIZER)
@@ -84,9 +87,21 @@ def _write_identity(built: Built, config: ConfigDict, folder: pathlib.Path) -> N
     reads = signature(built.splits["train"], experiment.first_batch)
     if built.label_names is not None:
         reads[LABELS] = list(built.label_names)
+    reads[DATA] = dict(built.fingerprints)
     report.write_json_atomic(folder / SIGNATURE, reads)
-    report.write_json_atomic(folder / "environment.json", report.environment(common.describe_devices()))
+    environment = folder / "environment.json"
+    if not (resuming and environment.is_file()):  # of the moment the run began, also in its report
+        report.write_json_atomic(environment, report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
+
+
+def _check_same_data(folder: pathlib.Path, built: Built) -> None:
+    """Refuses to go on with other data: what was learned from an item must not be asked about it later."""
+    if changed := changed_splits(folder, built.fingerprints):
+        raise DataError(
+            f"{built.experiment.config['data']}: {', '.join(changed)} changed since the run in {folder} began; restore "
+            "the data to resume, or choose another --workdir to train on what it is now"
+        )
 
 
 def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ from alignment_jax.config.inputs import (
     tokenizer_for,
     training_batches,
 )
+from alignment_jax.config.limits import check_limits
 from alignment_jax.config.methods import Facts, build_objective, learns_temperature, needs_cluster_sizes
 from alignment_jax.config.modules import pure_functions
 from alignment_jax.config.readers import check_kinds, sides, with_vocabulary
@@ -46,6 +48,7 @@ from alignment_jax.train.step import AXIS
 class Built:
     """An experiment with what the command line also needs: the data, its inputs and notes for the person.
 
+    fingerprints: of the data set's splits, to notice a data set that changes (see `data.fingerprints`).
     shown: the training split as batches are read from it; row numbers in place of items that live on the device.
     """
 
@@ -56,6 +59,7 @@ class Built:
     modalities: tuple[str, ...]
     label_names: tuple[str, ...] | None
     notes: tuple[str, ...]
+    fingerprints: Mapping[str, str]
 
 
 def load_source(config: ConfigDict) -> data.PairSource:
@@ -80,6 +84,7 @@ def build(
     Raises:
       ConfigError, DataError: one line that names the setting, or the file and row.
     """
+    check_limits(config)
     source = load_source(config) if source is None else source
     train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
     check_kinds(config, train)
@@ -126,6 +131,10 @@ def build(
         objective = build_objective(config, Facts(steps, total_steps, sizes=sizes, scales=scales, latents=latents))
     objective = with_scores(config, objective, sampler)
     accumulate = config.optimizer.accumulate
+    if 0 < total_steps < accumulate:
+        raise ConfigError(
+            f"optimizer.accumulate is {accumulate}, but the whole training has {total_steps} steps: nothing would move"
+        )
     updates = max(1, total_steps // max(1, accumulate))
     schedule = learning_rate_schedule(
         config.optimizer.schedule,
@@ -146,8 +155,9 @@ def build(
     model = build_model(config, tokenizer=tokenizer, classes=classes, several=len(devices) > 1)
     model, chosen = with_start(config, model, train, prepared.get("val"))
     first_batch = inputs.first_batch(train)
+    # What the model refuses, it refuses here, where no workdir has been touched.
+    _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
     if config.optimizer.micro_batch:
-        _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
         refuse_batch_statistics(model_state)
         cached = in_micro_batches(model.apply, micro_batch=config.optimizer.micro_batch)
         model = dataclasses.replace(model, apply=cached)
@@ -187,7 +197,16 @@ def build(
         messages=chosen,
     )
     notes = (*source.notes, *source.problems, *chosen)
-    return Built(experiment, splits, shown, inputs, source.modalities, source.label_names, notes)
+    return Built(
+        experiment,
+        splits,
+        shown,
+        inputs,
+        source.modalities,
+        source.label_names,
+        notes,
+        data.fingerprints(source.splits),
+    )
 
 
 def with_seed(built: Built, seed: int) -> Built:

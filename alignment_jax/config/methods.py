@@ -50,6 +50,11 @@ def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
     if config.loss.name not in LOSSES:
         raise ConfigError(f"loss.name is {config.loss.name!r}; it must be one of {', '.join(sorted(LOSSES))}")
     make_loss, section = LOSSES[config.loss.name]
+    if config.loss.name == "sigmoid" and config.temperature.schedule != "none":
+        raise ConfigError(
+            f"temperature.schedule={config.temperature.schedule} is a temperature per anchor, but loss.name=sigmoid "
+            "has one scale for all pairs; use infonce"
+        )
     temperature = _strength(config.temperature, "temperature", facts, objective.model_temperature)
     margin = config.margin.value
     if section == "margin" and margin < 0:

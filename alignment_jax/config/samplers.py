@@ -92,7 +92,8 @@ def epoch_lengths(sampler: Sampler, *, batch_size: int, halves: bool) -> Callabl
         return max(1, shown // width)
 
     def of_epochs(epochs: float) -> float:
-        whole = int(epochs)
-        return float(sum(length(epoch) for epoch in range(whole)) + (epochs - whole) * length(whole))
+        # A curriculum may begin with epoch 1 (recycled scores); when it has grown, all epochs are alike.
+        growing = min(int(epochs), sampler.epochs + 1)
+        return float(sum(length(epoch) for epoch in range(growing)) + (epochs - growing) * length(growing))
 
     return of_epochs

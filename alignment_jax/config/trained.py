@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,7 @@ from alignment_jax.train.experiment import Model
 from alignment_jax.train.workdir import read_config
 
 TOKENIZER, SIGNATURE = "tokenizer.json", "inputs.json"
+DATA = "data"  # in the signature: a digest of each split as the run found it (data.fingerprints)
 LABELS = "label_names"  # in the signature of a classifier: its classes in the order of its outputs
 
 
@@ -122,11 +123,26 @@ def open_source(workdir: pathlib.Path, spec: str | None) -> tuple[ConfigDict, da
     if found is None:
         raise UserError(f"{workdir} holds no run (no config.json); give the --workdir of a finished training")
     config = ConfigDict(found)
-    if spec is None or spec == config.data:
-        return config, load_source(config)
-    source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
     names = _read_signature(workdir).get(LABELS) if classifies(config) else None
+    if spec is None or spec == config.data:
+        source = load_source(config)
+        if changed := changed_splits(workdir, data.fingerprints(source.splits)):
+            raise DataError(
+                f"{config.data}: {', '.join(changed)} changed since the run in {workdir} was trained, and may hold "
+                "what it learned from; restore the data, or name a copy of it with --data to use what it is now"
+            )
+    else:
+        source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
     return config, source if names is None else data.with_label_names(source, names)
+
+
+def changed_splits(workdir: pathlib.Path, found: Mapping[str, str]) -> list[str]:
+    """The splits that are not what the run of a workdir was begun with; a run that kept no record has none."""
+    try:
+        kept = _read_signature(workdir).get(DATA)
+    except RunError:  # lost or damaged: `train` writes it anew, and what uses the run says so itself
+        kept = None
+    return [] if kept is None else sorted(name for name in kept | dict(found) if kept.get(name) != found.get(name))
 
 
 def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSource) -> Trained:
@@ -181,6 +197,9 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
 def _read_signature(workdir: pathlib.Path) -> dict[str, Any]:
     path = workdir / SIGNATURE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not {"a", "b"} <= found.keys():
+            raise ValueError("it lacks a side")
+        return found
+    except (OSError, ValueError, AttributeError) as error:
         raise RunError(f"{path} cannot be read ({error}); run the train command again to restore it") from error

@@ -20,6 +20,7 @@ from alignment_jax.data.corruptions import (
     vocabulary,
 )
 from alignment_jax.data.describe import describe, format_description, problems
+from alignment_jax.data.fingerprint import fingerprints
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
@@ -70,6 +71,7 @@ __all__ = [
     "encode_texts",
     "eval_image",
     "few_samples",
+    "fingerprints",
     "format_description",
     "iterate_items",
     "load",

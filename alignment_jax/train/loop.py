@@ -28,6 +28,9 @@ from alignment_jax.train.scoring import Scorer
 from alignment_jax.train.state import TrainState, create_state, evaluation_params
 from alignment_jax.train.step import Placement, make_step
 
+# Chunks whose numbers are kept until someone looks whether they are finite.
+_MOST_UNCHECKED = 256
+
 
 @dataclasses.dataclass
 class Position:
@@ -217,6 +220,8 @@ class _Run:
             if end_of_epoch:
                 position.epoch, position.batch = position.epoch + 1, 0
             self._unchecked.append((position.step, metrics))
+            if len(self._unchecked) >= _MOST_UNCHECKED:
+                self._check_finite()
             self.progress.update(position.step, {"loss": metrics["loss"]}, pairs=pairs)
             self.preempted = self.stop(position.step - len(chunk), position.step)
             self._after_step(metrics)
@@ -258,7 +263,9 @@ class _Run:
         """What is due now: log line, evaluation, checkpoint; there are no metrics yet before the first step."""
         plan, position = self.experiment.plan, self.position
         step = position.step
-        log_due, evaluate_due = plan.due(step, plan.log_every), plan.due(step, plan.evaluate_every)
+        log_due = plan.due(step, plan.log_every)
+        # The start has no metrics, and is only looked at because it is a candidate, whatever the interval.
+        evaluate_due = plan.due(step, plan.evaluate_every) or metrics is None
         save_due = plan.due(step, plan.save_every) or evaluate_due
         if not (log_due or save_due or self.preempted):
             return
@@ -384,7 +391,7 @@ class _Log:
             self._metrics.truncate_after(step)
         self._tensorboard = None
         if primary and tensorboard:
-            self._tensorboard = report.TensorBoardLog(workdir / "tensorboard", resume_step=step or None)
+            self._tensorboard = report.TensorBoardLog(workdir / "tensorboard", resume_step=step)
 
     def write(self, step: int, row: dict[str, float], *, epoch: int) -> None:
         if self._metrics is not None:

@@ -186,7 +186,7 @@ class Contrastive:
         }
         if loss_ba is not None:
             metrics["loss_ba"] = masked_mean(loss_ba, where, axis_name=axis_name)
-        if strength is not temperature:
+        if self.strength is not self.temperature:
             metrics |= _spread("margin", strength, where, axis_name)
         per_sample = {"index": batch["index"], "where": where, "loss": per_pair, "similarity": positive}
         stopped = jax.tree.map(jax.lax.stop_gradient, (metrics, per_sample))

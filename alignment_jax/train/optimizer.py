@@ -76,7 +76,11 @@ def learning_rate_schedule(
     elif name == "linear":
         decay = optax.linear_schedule(peak, final, left)
     elif name == "staircase":
-        decay = optax.piecewise_constant_schedule(peak, {max(0, at - warmup_steps): drop_factor for at in drops})
+        factors: dict[int, float] = {}
+        for at in drops:  # several may fall on one update: the warm-up's end, or one of few updates
+            update = max(0, at - warmup_steps)
+            factors[update] = factors.get(update, 1.0) * drop_factor
+        decay = optax.piecewise_constant_schedule(peak, factors)
     else:
         decay = optax.constant_schedule(peak)
     if warmup_steps == 0:

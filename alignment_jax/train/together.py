@@ -145,7 +145,8 @@ class _Together:
 
     def _after(self, epochs: int, metrics: Any) -> None:
         plan, step = self.first.plan, self.step
-        log_due, evaluate_due = plan.due(step, plan.log_every), plan.due(step, plan.evaluate_every)
+        log_due = plan.due(step, plan.log_every)
+        evaluate_due = plan.due(step, plan.evaluate_every) or not metrics  # the start, a candidate like any other
         if not (log_due or evaluate_due):
             return
         log_due = log_due and bool(metrics)

@@ -71,6 +71,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
     """Whether the workdir already holds a run of this very configuration; False when it holds none.
 
+    A run that ended before its first checkpoint, as one with a mistake in a setting does, has nothing to lose: the
+    corrected command may take its place.
+
     Raises:
       ConfigError: it holds a run of another configuration. Nothing is touched.
     """
@@ -79,6 +82,8 @@ def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
         return False
     # Through JSON, so that tuples and lists compare alike.
     changed = differences(found, json.loads(json.dumps(dict(config))))
+    if changed and not any((workdir / "checkpoints").glob("*/*")):
+        return False
     if changed:
         shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise ConfigError(

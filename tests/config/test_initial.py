@@ -129,3 +129,12 @@ def test_views_are_averaged_or_not(latents):
 def test_what_has_no_closed_form_is_refused(changes, message, latents):
     with pytest.raises(ConfigError, match=message):
         build(make_config(latents, **changes))
+
+
+def test_the_start_is_a_candidate_also_where_only_the_end_is_evaluated(latents, tmp_path):
+    config = make_config(
+        latents, **{"train.duration": "3 steps", "eval.interval": "0 steps", "log.interval": "1 steps"}
+    )
+    fit(build(config).experiment, tmp_path, quiet=True, tensorboard=False)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "val/rsum" in row] == [0, 3]

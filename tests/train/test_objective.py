@@ -45,3 +45,21 @@ def test_direction_weights_cost_no_second_product(loss, similarity, count, signa
     if (loss, similarity) == ("max_margin", "tiled:64") and signal != "fixed":
         count += 1  # directions that weigh differently: the gradient waits for their weights, and makes the tile anew
     assert products(jax.make_jaxpr(function)(*arguments).jaxpr, LARGE) == count
+
+
+def test_a_scheduled_temperature_is_not_logged_as_a_margin():
+    def schedule(step, stat, outputs):
+        return jnp.float32(0.1) + 0 * step
+
+    objective = objectives.Contrastive(
+        pair_loss=objectives.infonce_loss("dense"), strength=schedule, temperature=schedule
+    )
+
+    def apply(params, model_state, a, b, **options):
+        return {"a": a, "b": b, "temperature": jnp.float32(0.1), "bias": jnp.float32(0.0)}, model_state
+
+    z = jnp.eye(4)
+    batch = {"a": z, "b": z, "where": jnp.ones(4, bool), "index": jnp.arange(4)}
+    _, found = objective(apply, {}, {}, (), batch, step=jnp.int32(0), key=jax.random.key(0), axis_name=None)
+    assert "temperature_mean" in found.metrics
+    assert not [name for name in found.metrics if name.startswith("margin")]

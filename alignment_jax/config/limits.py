@@ -1,0 +1,70 @@
+"""What a number in a configuration may be, whatever the run: checked before anything is read or written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.similarity import Form
+from alignment_jax.train.workdir import flat
+
+INF = math.inf
+# setting -> (least, most); every other float only has to be finite
+LIMITS: dict[str, tuple[float, float]] = {
+    "input.threads": (1, INF),
+    "input.cache_mib": (0, INF),
+    "input.image_size": (1, INF),
+    "input.max_length": (1, INF),
+    "audio.noise": (0, INF),
+    "model.dim": (1, INF),
+    "optimizer.learning_rate": (0, INF),
+    "optimizer.final_learning_rate": (0, INF),
+    "optimizer.drop_factor": (0, 1),
+    "optimizer.micro_batch": (0, INF),
+    "eval.patience": (0, INF),
+    "eval.batch_size": (1, INF),
+    "checkpoint.keep": (1, INF),
+    "report.gallery": (0, INF),
+}
+# Shares that must stay below 1: of a moving average that never forgets, nothing is learned.
+BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema")
+
+
+def check_limits(config: ConfigDict) -> None:
+    """Refuses numbers that no run can use.
+
+    Raises:
+      ConfigError: not finite, or outside of its range; the line names the setting.
+
+    >>> from alignment_jax.config import default
+    >>> check_limits(default())
+    """
+    settings = flat(config.to_dict())
+    for name, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name} must be a finite number, got {value}")
+    for name, (least, most) in LIMITS.items():
+        found: Any = settings.get(name, least)  # models differ in what they have
+        if not least <= found <= most:
+            side, bound = ("least", least) if found < least else ("most", most)
+            raise ConfigError(f"{name} must be at {side} {bound}, got {found}")
+    for name in BELOW_ONE:
+        if not 0 <= settings[name] < 1:
+            raise ConfigError(f"{name} must be in [0, 1), got {settings[name]}")
+    low, start, high = (settings[f"temperature.{name}"] for name in ("min", "init", "max"))
+    if not 0 < low <= start <= high:
+        raise ConfigError(
+            f"temperature.init must be from temperature.min (above 0) to temperature.max, got min={low}, init={start}, "
+            f"max={high}"
+        )
+    Form.parse(settings["loss.similarity"])
+    if settings["smoothing.schedule"] == "constant" and settings["smoothing.end"] not in (
+        0,
+        settings["smoothing.start"],
+    ):
+        raise ConfigError(
+            "smoothing.end does nothing with smoothing.schedule=constant; choose linear or cosine, or leave it out"
+        )

@@ -1,0 +1,82 @@
+"""Numbers that no run can use are refused by name, before anything is read."""
+
+import pytest
+
+from alignment_jax import config as configs
+from alignment_jax.config.build import build
+from alignment_jax.config.limits import check_limits
+from alignment_jax.core.errors import ConfigError
+
+WRONG = [
+    ("perturb.sigma", float("nan")),
+    ("margin.value", float("nan")),
+    ("optimizer.learning_rate", float("inf")),
+    ("optimizer.learning_rate", -1.0),
+    ("optimizer.final_learning_rate", -1.0),
+    ("optimizer.b1", 2.0),
+    ("optimizer.momentum", 5.0),
+    ("optimizer.drop_factor", -1.0),
+    ("optimizer.ema", 1.0),
+    ("optimizer.ema", -0.5),
+    ("eval.patience", -1),
+    ("eval.batch_size", 0),
+    ("checkpoint.keep", -2),
+    ("input.threads", 0),
+    ("report.gallery", -3),
+    ("model.dim", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_the_line_names_the_setting(name, value):
+    config = configs.default()
+    config.update_from_flattened_dict({name: value})
+    with pytest.raises(ConfigError, match=rf"^{name} must be .*got {value}$"):
+        check_limits(config)
+
+
+@pytest.mark.parametrize("change", [{"init": 5.0}, {"min": 0.6}, {"min": -1.0}, {"min": 0.0}])
+def test_the_temperature_starts_within_its_bounds(change):
+    config = configs.default()
+    config.temperature.update(change)
+    with pytest.raises(ConfigError, match=r"temperature\.init must be from temperature\.min"):
+        check_limits(config)
+
+
+def test_a_form_is_one_of_those_there_are():
+    config = configs.default()
+    config.loss.similarity = "tild"
+    with pytest.raises(ConfigError, match="tild"):
+        check_limits(config)
+
+
+def test_an_end_that_a_constant_never_reaches_is_refused():
+    config = configs.default()
+    config.smoothing.end = 0.5
+    with pytest.raises(ConfigError, match=r"smoothing\.end does nothing"):
+        check_limits(config)
+
+
+@pytest.fixture
+def config(embeddings):
+    config = configs.default()
+    config.data = f"embeddings:{embeddings}"
+    config.input.batch_size, config.train.devices = 16, 1
+    return config
+
+
+def test_a_temperature_per_anchor_is_not_for_the_sigmoid(config):
+    config.loss.name, config.temperature.schedule = "sigmoid", "mm_ts"
+    with pytest.raises(ConfigError, match=r"temperature\.schedule=mm_ts"):
+        build(config)
+
+
+def test_an_update_takes_no_more_batches_than_there_are(config):
+    config.train.duration, config.optimizer.accumulate = "6 steps", 8
+    with pytest.raises(ConfigError, match=r"optimizer\.accumulate is 8"):
+        build(config)
+
+
+def test_a_duration_of_very_many_epochs_is_counted_at_once(config):
+    config.train.duration = "1e9 epochs"
+    assert build(config).experiment.plan.total_steps == 2 * 10**9  # 40 samples in batches of 16
