@@ -44,7 +44,7 @@ def kept_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
     """The absolute workdir of a run that is about to be written, the same in all its processes.
 
     At a URL, the run goes on in a local folder: what is there is fetched first, and process 0 keeps the copy up to
-    date.
+    date. Nothing of another run is uploaded: the local folder of one is set aside by the fetch.
     """
     given = _given_workdir(values)
     if not is_url(given):
@@ -52,12 +52,13 @@ def kept_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
         return
     folder = local_folder(given)
     mirror = Mirror(given, folder)
-    if processes.is_primary():
-        mirror.fetch()
+    if processes.is_primary() and mirror.fetch():
         mirror.push()  # this machine may have saved what it could not upload before it was stopped
     processes.wait_for_all("workdir")
     if not processes.is_primary():
         mirror.fetch()
+    processes.wait_for_all("workdir fetched")  # others on this machine must not set aside what process 0 begins
+    if not processes.is_primary():
         yield folder
         return
     with mirrored(mirror):

@@ -3,6 +3,9 @@
 A checkpoint has many files and an object store has no transactions. So the files go first and `MIRROR.json`, which
 lists every file of a complete state with its size, goes last, in one write. A reader believes the list and nothing
 else: a half-uploaded checkpoint does not exist for it.
+
+Every run has a random name of its own, in its folder and in the list: a folder left by one run is never taken for, or
+copied over, another run at the same URL.
 """
 
 from __future__ import annotations
@@ -15,13 +18,16 @@ import pathlib
 import shutil
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from alignment_jax.core.errors import RunError, UserError
+from alignment_jax.core.errors import AlignmentError, RunError, UserError
 from alignment_jax.core.optional import require
+from alignment_jax.train.workdir import locked
 
 LIST = "MIRROR.json"
+RUN_ID = "RUN_ID"
 _UNFINISHED = ("orbax-checkpoint-tmp", ".new", ".tmp", ".lock")
 INTERVAL_SECONDS = 5.0
 
@@ -41,6 +47,13 @@ def local_folder(url: str) -> pathlib.Path:
     return pathlib.Path.home() / ".cache" / "alignment_jax" / "workdirs" / name
 
 
+class Listed(NamedTuple):
+    """What a URL holds: the name of the run (None in lists older than these names) and its files with their sizes."""
+
+    run: str | None
+    files: dict[str, int]
+
+
 class Mirror:
     """Copies of one local folder at a URL.
 
@@ -50,6 +63,7 @@ class Mirror:
 
     Raises:
       UserError: no file system of that name is installed.
+      RunError: it cannot be reached.
     """
 
     def __init__(self, url: str, folder: pathlib.Path):
@@ -58,36 +72,50 @@ class Mirror:
             self._files, self._root = fsspec.core.url_to_fs(url.rstrip("/"))
         except (ImportError, ValueError) as error:
             raise UserError(f"workdir {url}: {error}; for Google's buckets: pip install gcsfs") from error
+        except Exception as error:  # a file system may look for its server and credentials here
+            raise RunError(f"workdir {url} cannot be reached: {_line(error)}") from error
         self.url, self.folder = url, folder
         self._sent: dict[str, tuple[int, int]] = {}
+        self._was_listed = False
 
-    def fetch(self) -> bool:
+    def fetch(self, *, message: Callable[[str], None] = print) -> bool:
         """Brings the state that the list describes into the local folder; False when there is none.
 
-        A local folder that is newer than the list (this machine was interrupted before it could upload) stays.
+        A local folder of the same run that is newer than the list (this machine was interrupted before it could
+        upload) stays. One of another run, or of a run that is no longer at the URL, is set aside.
 
         Raises:
           RunError: the URL cannot be read, or a listed file is missing or has another size.
+          UserError: a training is using the local folder of another run.
         """
         listed = self._listed()
         if listed is None:
+            self._set_aside(message)
             return False
-        if self.folder.is_dir() and _newest_step(self._complete()) >= _newest_step(listed):
+        local = self._complete()
+        if local and not self._is_run(listed):
+            self._set_aside(message)
+        elif local and _newest_step(local) >= _newest_step(listed.files):
+            if listed.run is not None:
+                self._write_run(self.folder, listed.run)
             return True
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         draft = pathlib.Path(tempfile.mkdtemp(dir=self.folder.parent, prefix="fetch-"))
         try:
-            for name, size in listed.items():
+            for name, size in listed.files.items():
                 target = draft / name
                 if not target.resolve().is_relative_to(draft.resolve()):
                     raise RunError(f"{self.url}/{LIST} names a file outside the workdir: {name!r}")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._files.get_file(self._remote(name), str(target))
+                with self._as_run_error("read"):
+                    self._files.get_file(self._remote(name), str(target))
                 # Logs grow after they were listed; a file of a checkpoint never changes.
                 if target.stat().st_size < size or (_is_checkpoint(name) and target.stat().st_size != size):
                     raise RunError(
                         f"{self.url}/{name} is not as {LIST} says: {target.stat().st_size} bytes, not {size}"
                     )
+            if listed.run is not None:
+                self._write_run(draft, listed.run)
             if self.folder.exists():
                 shutil.rmtree(self.folder)
             draft.rename(self.folder)
@@ -101,49 +129,121 @@ class Mirror:
         """Copies what has changed; False when a file vanished meanwhile, and the next push will do.
 
         Raises:
-          RunError: the URL cannot be written; nothing that was complete there is lost.
+          RunError: the URL cannot be written, or holds another run; nothing that was complete there is lost.
         """
+        if not self._complete():
+            return True
+        if self._run() is None:
+            self._write_run(self.folder, uuid.uuid4().hex)
+        before = self._listed()
+        if before is None:
+            if self._was_listed:  # somebody deleted the copy: what was sent is no longer there
+                self._sent.clear()
+                self._was_listed = False
+        elif not self._is_run(before):
+            raise RunError(f"workdir {self.url} holds another run than {self.folder}; choose another --workdir")
         complete = self._complete()
         # What a state depends on goes first.
         order = sorted(complete, key=lambda name: (not _is_checkpoint(name), name))
-        try:
-            for name in order:
-                stat = (self.folder / name).stat()
-                mark = (stat.st_size, stat.st_mtime_ns)
-                if self._sent.get(name) != mark:
-                    self._files.makedirs(self._remote(name).rpartition("/")[0], exist_ok=True)
-                    self._files.put_file(str(self.folder / name), self._remote(name))
-                    self._sent[name] = mark
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise RunError(f"workdir {self.url} cannot be written: {error}") from error
+        for name in order:
+            if not self._send(name):
+                return False
         sizes = {name: self._sent[name][0] for name in order}
-        before = self._listed() or {}
-        if sizes != before:
-            try:
-                self._files.pipe_file(self._remote(LIST), json.dumps({"files": sizes}, indent=1).encode())
-                for name in before.keys() - sizes.keys():
+        after = Listed(self._run(), sizes)
+        if after != before:
+            with self._as_run_error("written"):
+                text = json.dumps({"run": after.run, "files": after.files}, indent=1)
+                self._files.pipe_file(self._remote(LIST), text.encode())
+                for name in (before.files.keys() if before else set()) - sizes.keys():
                     with contextlib.suppress(FileNotFoundError):
                         self._files.rm_file(self._remote(name))
-            except OSError as error:
-                raise RunError(f"workdir {self.url} cannot be written: {error}") from error
             self._sent = {name: self._sent[name] for name in order}
+        self._was_listed = True
         return True
+
+    def _send(self, name: str) -> bool:
+        """Copies one file if it has changed; False when it is gone from the local folder."""
+        path = self.folder / name
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return False
+        mark = (stat.st_size, stat.st_mtime_ns)
+        if self._sent.get(name) == mark:
+            return True
+        try:
+            with self._as_run_error("written"):
+                self._files.makedirs(self._remote(name).rpartition("/")[0], exist_ok=True)
+                self._files.put_file(str(path), self._remote(name))
+        except RunError:
+            # A bucket that does not exist raises the same error as a local file that has been deleted.
+            if not path.exists():
+                return False
+            raise
+        self._sent[name] = mark
+        return True
+
+    def _set_aside(self, message: Callable[[str], None]) -> None:
+        if not self._complete():
+            return
+        with locked(self.folder):  # a training may be at work there that has not uploaded anything yet
+            number = 1
+            while (aside := self.folder.with_name(f"{self.folder.name}.aside-{number}")).exists():
+                number += 1
+            self.folder.rename(aside)
+        message(f"workdir {self.url} does not hold the run of the local copy; that copy is set aside in {aside}")
+
+    def _run(self) -> str | None:
+        """The name of the run in the local folder."""
+        try:
+            return (self.folder / RUN_ID).read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    @staticmethod
+    def _write_run(folder: pathlib.Path, run: str) -> None:
+        draft = folder / f"{RUN_ID}.tmp"
+        draft.write_text(f"{run}\n", encoding="utf-8")
+        draft.replace(folder / RUN_ID)
+
+    def _is_run(self, listed: Listed) -> bool:
+        """Whether the local folder is of the run at the URL."""
+        run = self._run()
+        if run is not None and listed.run is not None:
+            return run == listed.run
+        # One of them is older than the names of runs.
+        here, there = self.folder / "config.json", None
+        with contextlib.suppress(FileNotFoundError), self._as_run_error("read"):
+            there = self._files.cat_file(self._remote("config.json"))
+        return (here.read_bytes() if here.is_file() else None) == there
+
+    @contextlib.contextmanager
+    def _as_run_error(self, what: str) -> Iterator[None]:
+        """One line for whatever a file system raises; a file missing where it is read is left to the caller."""
+        try:
+            yield
+        except Exception as error:  # gcsfs, aiohttp and google-auth have errors of their own, not of OSError
+            if isinstance(error, FileNotFoundError) and what == "read":
+                raise
+            raise RunError(f"workdir {self.url} cannot be {what}: {_line(error)}") from error
 
     def _remote(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _listed(self) -> dict[str, int] | None:
+    def _listed(self) -> Listed | None:
         try:
-            found: Any = json.loads(self._files.cat_file(self._remote(LIST)))
-            return {str(name): int(size) for name, size in found["files"].items()}
+            with self._as_run_error("read"):
+                text = self._files.cat_file(self._remote(LIST))
         except FileNotFoundError:
             return None
+        try:
+            found: Any = json.loads(text)
+            run = found.get("run")
+            return Listed(
+                None if run is None else str(run), {str(name): int(size) for name, size in found["files"].items()}
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{self.url}/{LIST} is not a list of files ({error}); choose another --workdir") from error
-        except OSError as error:
-            raise RunError(f"workdir {self.url} cannot be read: {error}") from error
 
     def _complete(self) -> dict[str, int]:
         """Every finished file of the local folder, with its size; the training deletes and renames meanwhile."""
@@ -162,6 +262,9 @@ def mirrored(mirror: Mirror, *, message: Callable[[str], None] = print) -> Itera
     """Keeps the copy at the URL up to date while the block runs, and once more when it ends, however it ends.
 
     A copy that fails in between is tried again; only the last one's failure is the run's.
+
+    Raises:
+      RunError: the last copy failed. When the block itself fails, that error is raised, and this one is a message.
     """
     done = threading.Event()
 
@@ -171,19 +274,45 @@ def mirrored(mirror: Mirror, *, message: Callable[[str], None] = print) -> Itera
             try:
                 mirror.push()
                 silent = False
-            except RunError as error:
+            except Exception as error:  # a thread that ends here would leave the rest of the run without copies
                 if not silent:
-                    message(f"{error}; trying again")
+                    told = str(error) if isinstance(error, AlignmentError) else f"workdir {mirror.url}: {_line(error)}"
+                    with contextlib.suppress(Exception):
+                        message(f"{told}; trying again")
                 silent = True
 
     thread = threading.Thread(target=keep_up, name="mirror", daemon=True)
     thread.start()
     try:
         yield
-    finally:
+    except BaseException:
         done.set()
         thread.join()
-        mirror.push()
+        try:
+            _push_last(mirror)
+        except RunError as error:
+            message(str(error))
+        raise
+    done.set()
+    thread.join()
+    _push_last(mirror)
+
+
+def _push_last(mirror: Mirror) -> None:
+    stays = f"what is not there stays in {mirror.folder}"
+    try:
+        # Nobody trains any more: what vanishes now is the end of something, not the rule.
+        if not any(mirror.push() for _ in range(5)):
+            raise RunError(f"workdir {mirror.url} is not complete: files vanish while they are copied")
+    except RunError as error:
+        raise RunError(f"{error}; {stays}") from error
+    except Exception as error:
+        raise RunError(f"workdir {mirror.url} is not complete: {_line(error)}; {stays}") from error
+
+
+def _line(error: Exception) -> str:
+    """An error of somebody else's in one short line; some of them have no text."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _finished(name: str) -> bool:
