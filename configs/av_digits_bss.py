@@ -21,7 +21,9 @@ ENCODERS = {
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, method="vanilla", scores="fresh", rescore=1, noise=0.0, fraction=1.0, inputs="recordings")
+    arg = config.parse_arg(
+        arg, method="vanilla", scores="fresh", rescore=1, noise=0.0, fraction=1.0, inputs="recordings"
+    )
     if arg.inputs not in ENCODERS:
         raise config.ConfigError(f"config argument inputs={arg.inputs!r}: expected one of {', '.join(ENCODERS)}")
     c = config.default()
