@@ -256,6 +256,13 @@ def test_a_locked_workdir_is_refused(frozen_run, capsys):
     assert "in use" in capsys.readouterr().err
 
 
+def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, embeddings, repository, capsys):
+    (tmp_path / "file").touch()
+    config = f"{repository / 'configs' / 'flickr8k_frozen.py'}:runlocal,data={embeddings}"
+    assert main(["train", "--config", config, "--workdir", str(tmp_path / "file" / "run"), "--quiet"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, embeddings, repository, capsys):
     config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{embeddings}"
     arguments = ["train", "--config", config, "--workdir", str(tmp_path / "w"), *FAST, "--config.optimizer.clip=0.0"]
