@@ -19,6 +19,7 @@
 
 # %%
 # On Colab: installs the package beside the JAX that is there, which is never replaced. Elsewhere: nothing to do.
+# It is not on PyPI: upload a wheel (in a checkout, `pip wheel --no-deps .` makes one), or put the checkout itself here.
 import importlib.metadata
 import importlib.util
 import os
@@ -26,11 +27,16 @@ import pathlib
 import subprocess
 import sys
 
-if importlib.util.find_spec("alignment_jax") is None:
+found = importlib.util.find_spec("alignment_jax")
+if found is None or found.origin is None:  # a folder of this name is no package yet
+    checkouts = [path.parent.parent for path in pathlib.Path().glob("*/alignment_jax/__init__.py")]
+    here = [*pathlib.Path().glob("alignment_jax-*.whl"), *checkouts]
+    if not here:
+        raise FileNotFoundError("upload alignment_jax-*.whl or a checkout to this folder, then run this cell again")
     keep = [f"{name}=={importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
     pathlib.Path("keep.txt").write_text("\n".join(keep))
-    install = [sys.executable, "-m", "pip", "install", "-q", "alignment_jax[train]", "-c", "keep.txt"]
-    subprocess.run(install, check=True)
+    package = f"{here[0].resolve()}[train]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", package, "-c", "keep.txt"], check=True)
 
 SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a trial run of every cell, in seconds
 

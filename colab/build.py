@@ -28,12 +28,15 @@ def execute(path: pathlib.Path, folder: pathlib.Path, *, timeout: float = 600):
     return notebook
 
 
-def tidy(notebook) -> None:
-    """Leaves out what changes with every run and says nothing: when a cell ran, and warnings on standard error."""
+def tidy(notebook, folder: str) -> None:
+    """Leaves out what changes with every run and says nothing: times, warnings on standard error, the folder's name."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            for out in cell.outputs:
+                if "text" in out:
+                    out["text"] = out["text"].replace(folder, "/content")
 
 
 def main(names: list[str]) -> None:
@@ -45,7 +48,7 @@ def main(names: list[str]) -> None:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             notebook = execute(path, pathlib.Path(folder))
-        tidy(notebook)
+        tidy(notebook, folder)
         jupytext.write(notebook, path.with_suffix(".ipynb"))
         print(f"{path.stem}: {time.perf_counter() - start:.0f} s", flush=True)
 

@@ -5,15 +5,20 @@
 #   scripts/tpu.sh install                  copy this checkout to every worker and install it there
 #   scripts/tpu.sh copy FILE [FILE ...]     copy files into the checkout on every worker
 #   scripts/tpu.sh train FLAGS...           alignment-jax train FLAGS... --distributed, on every worker
-#   scripts/tpu.sh keep FLAGS...            train; when the slice is preempted, create it anew and go on
+#   scripts/tpu.sh keep [--copy FILE ...] FLAGS...
+#                                           train; when the slice is preempted, create it anew and go on; every
+#                                           --copy FILE is copied at the start, and again to each new slice
 #   scripts/tpu.sh status | delete
 #
 # TPU_NAME, TPU_ZONE and TPU_TYPE must be set; TPU_VERSION (the image) and TPU_DRY_RUN=1 (only print) may be.
 set -euo pipefail
+given_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+scratch=
+trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
 
 usage() {
-  sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,14s/^# \{0,1\}//p' scripts/tpu.sh >&2
   exit 2
 }
 
@@ -49,8 +54,11 @@ create() {
 }
 
 install() {
-  local archive
-  archive=$(mktemp -d)/alignment_jax.tar.gz
+  local archive edits
+  [ -n "$scratch" ] || scratch=$(mktemp -d)
+  archive=$scratch/alignment_jax.tar.gz
+  edits=$(git status --porcelain | wc -l)
+  [ "$edits" -eq 0 ] || echo "warning: $((edits)) files have edits that are not committed; install sends HEAD, without them" >&2
   run git archive --format=tar.gz --output="$archive" HEAD
   tpu scp "$archive" "$TPU_NAME:" --worker=all
   # uv brings a Python of its own where the image's is too old.
@@ -59,27 +67,70 @@ install() {
 && python3 -m uv pip install --quiet --python .venv/bin/python -e '.[train,tpu]' gcsfs"
 }
 
+# A file as the user wrote it, from the folder in which the script was called.
+resolved() {
+  local path=$1
+  case "$path" in /*) ;; *) path=$given_from/$path ;; esac
+  if [ ! -e "$path" ]; then
+    echo "scripts/tpu.sh: $path: no such file" >&2
+    return 2
+  fi
+  echo "$path"
+}
+
+copy() { for file in "$@"; do tpu scp "$file" "$TPU_NAME:alignment_jax/" --worker=all; done; }
+
 train() {
   local flags
   flags=$(printf '%q ' "$@")
   on_all_workers "cd alignment_jax && .venv/bin/alignment-jax train $flags--distributed"
 }
 
-state() { gcloud compute tpus tpu-vm describe "$TPU_NAME" --zone="$TPU_ZONE" --format='value(state)' 2>/dev/null || echo ABSENT; }
+# The state of the slice, ABSENT where there is none. Whatever else gcloud fails with (login, network) is an error.
+state() {
+  local errors found
+  errors=$(mktemp)
+  if found=$(gcloud compute tpus tpu-vm describe "$TPU_NAME" --zone="$TPU_ZONE" --format='value(state)' 2>"$errors"); then
+    rm -f "$errors"
+    echo "$found"
+    return
+  fi
+  if grep -qE 'NOT_FOUND|Resource .* was not found' "$errors"; then
+    rm -f "$errors"
+    echo ABSENT
+    return
+  fi
+  echo "scripts/tpu.sh: the state of $TPU_NAME is not known, because gcloud failed:" >&2
+  cat "$errors" >&2
+  rm -f "$errors"
+  return 1
+}
 
 keep() {
+  local files=() file
+  while [ "${1:-}" = --copy ]; do
+    [ $# -ge 2 ] || usage
+    file=$(resolved "$2") || return
+    files+=("$file")
+    shift 2
+  done
+  copy ${files[@]+"${files[@]}"}
   # 143: stopped by SIGTERM and saved. Anything else on a slice that is still there is the run's own end.
   while true; do
     local status=0 found
     train "$@" || status=$?
     [ "$status" -ne 0 ] || return 0
-    found=$(state)
+    found=$(state) || return
     case "$found" in
       PREEMPTED | TERMINATED | STOPPED | ABSENT)
         echo "slice $TPU_NAME is $found; creating it anew" >&2
         [ "$found" = ABSENT ] || tpu delete "$TPU_NAME" --quiet
-        until create --spot; do sleep "${TPU_RETRY_SECONDS:-60}"; done
+        until create --spot; do
+          sleep "${TPU_RETRY_SECONDS:-60}"
+          state >/dev/null || return
+        done
         install
+        copy ${files[@]+"${files[@]}"}
         ;;
       *) [ "$status" -eq 143 ] || return "$status" ;;
     esac
@@ -95,7 +146,14 @@ esac
 case "$command" in
   create) create "$@" ;;
   install) install ;;
-  copy) for file in "$@"; do tpu scp "$file" "$TPU_NAME:alignment_jax/" --worker=all; done ;;
+  copy)
+    files=()
+    for file in "$@"; do
+      file=$(resolved "$file") || exit
+      files+=("$file")
+    done
+    copy ${files[@]+"${files[@]}"}
+    ;;
   train) train "$@" ;;
   keep) keep "$@" ;;
   status) state ;;

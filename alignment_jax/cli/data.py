@@ -11,7 +11,7 @@ from absl import flags
 from alignment_jax import data, report
 from alignment_jax.config import default
 from alignment_jax.config.clusters import with_cluster_sizes
-from alignment_jax.core.errors import DataError, UserError
+from alignment_jax.core.errors import DataError, UserError, one_line
 
 _TEXT_LENGTH, _TEXTS = 240, 5
 
@@ -46,9 +46,9 @@ def run(values: flags.FlagValues) -> int:
         report.write_data_page(
             page, description=description, problems=problems, samples=samples, names=source.modalities
         )
-        print(f"page: {page}")
+        print(f"page: {one_line(str(page))}")
     for problem in problems:
-        print(f"problem: {problem}")
+        print(f"problem: {one_line(problem)}")
     if problems:
         raise DataError(f"{spec}: {len(problems)} problems, listed above; mend them or train with on_bad_sample=skip")
     return 0

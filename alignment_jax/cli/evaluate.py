@@ -12,6 +12,7 @@ from alignment_jax.cli import common
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.trained import load_trained, open_source
 from alignment_jax.config.zero_shot import zero_shot_accuracy
+from alignment_jax.core.errors import one_line
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -30,7 +31,7 @@ def run(values: flags.FlagValues) -> int:
     name, split = choose_split(source, str(values["split"].value))
     trained = load_trained(folder, config, source)
     for line in (*source.notes, *source.problems):
-        print(line)
+        print(one_line(line))
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())
         found, chance = (
@@ -39,9 +40,9 @@ def run(values: flags.FlagValues) -> int:
         )
     else:
         found, chance = trained.evaluate(split), task_of(config).chance(split)
-    names = source.modalities
+    names = tuple(one_line(each) for each in source.modalities)
     counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
-    print(f"{source.spec}, split {name}: {counts}; checkpoint of step {trained.step}")
+    print(f"{one_line(source.spec)}, split {name}: {counts}; checkpoint of step {trained.step}")
     print(report.to_plain(report.metrics_table({name: found}, names=names, chance={name: chance})))
     if values["json"].value:
         report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), found)
@@ -52,6 +53,6 @@ def choose_split(source: data.PairSource, name: str) -> tuple[str, data.PairSpli
     """The split of this name; a data set without split information is used whole, and says so."""
     if not source.has_splits:
         (name, split), *_ = source.splits.items()
-        print(f"{source.spec} does not say which item is in which split: all of it is used")
+        print(f"{one_line(source.spec)} does not say which item is in which split: all of it is used")
         return name, split
     return name, source.split(name)

@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 
 from alignment_jax.core.errors import ConfigError
 
-# Settings of the papers where they give any (alpha and shifts of MM-TS: the authors' code; sigma of Modest-Align: the
-# paper's 0.01, in units of the latents' standard deviation; FuseMix's a = 1: uniform mixing weights).
+# Settings of the papers where they give any (alpha and shifts of MM-TS: the authors' code; FuseMix's a = 1: uniform
+# mixing weights). Sigma of Modest-Align is ours: 0.1 of the latents' standard deviation, whatever encoder they are
+# from; the paper's 0.01 is in the units of its own latents.
 METHODS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "vals": {"weighting.signal": "variance"},

@@ -13,13 +13,22 @@ import re
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+")
 
 
+def one_line(text: str) -> str:
+    """The text as one line that any terminal can show, whatever a data set's names hold.
+
+    >>> one_line("a\\x1b[31mb\\nc")
+    'a [31mb c'
+    """
+    return _CONTROL.sub(" ", text)
+
+
 class AlignmentError(Exception):
     """Base of every error raised on purpose by this package."""
 
     exit_status = 1
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(_CONTROL.sub(" ", message))
+        super().__init__(one_line(message))
 
 
 class UserError(AlignmentError, ValueError):

@@ -23,7 +23,7 @@ def number_classes(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """
     distinct = set(names)
     try:
-        ordered = sorted(distinct, key=int)
+        ordered = sorted(distinct, key=lambda name: (int(name), name))  # "1" and "01" are two classes
     except ValueError:
         ordered = sorted(distinct)
     number = {name: k for k, name in enumerate(ordered)}

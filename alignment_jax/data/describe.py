@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.core.errors import DataError
+from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.core.optional import require
 from alignment_jax.data.audio import AudioColumn
 from alignment_jax.data.columns import ArrayColumn, ImageColumn
@@ -98,7 +98,7 @@ def format_description(description: dict[str, Any]) -> str:
     lines += description["warnings"]
     if description["skipped"]:
         lines.append(f"samples left out: {description['skipped']}")
-    return "\n".join([*lines, *description["notes"]])
+    return "\n".join(one_line(line) for line in [*lines, *description["notes"]])
 
 
 def _value(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.array_names import with_own_names
 from alignment_jax.data.shards import FORMAT, MANIFEST, VERSION, digest_of
 
 _PLAN, _SHARD = "plan.json", "shard.json"
@@ -69,12 +70,17 @@ class ShardWriter:
 
         Args:
           number: of the shard, from 0.
-          arrays: as in `embeddings:FILE.npz`; `text_to_image` counts the rows of this shard. Text is stored as UTF-8.
+          arrays: as in `embeddings:FILE.npz`, generic names (`a`, `b`, `b_to_a`) included; `text_to_image` counts the
+            rows of this shard. Text is stored as UTF-8.
 
         Raises:
-          DataError: an embedding is not finite in the dtype it is stored in.
+          DataError: an array is missing or stands there under both of its names, or an embedding is not finite in the
+            dtype it is stored in.
         """
         name = _name(number)
+        arrays = with_own_names(arrays, where=f"{self.folder}, shard {name}")
+        if "text_to_image" not in arrays:
+            raise DataError(f"{self.folder}, shard {name}: no array 'text_to_image' (or 'b_to_a')")
         partial = self.folder / f".{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()

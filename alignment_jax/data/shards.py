@@ -21,8 +21,6 @@ from alignment_jax.core.errors import DataError
 from alignment_jax.data.tables import Folder, read_text
 
 FORMAT, VERSION, MANIFEST = "alignment_jax embeddings", 1, "manifest.json"
-# Rows of one look at an array that is too large to look at as a whole.
-BLOCK = 4096
 
 
 class ShardedArray:

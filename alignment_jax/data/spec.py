@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -46,7 +47,7 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     if SOURCES[name].needs_argument and not argument:
         raise ConfigError(f"{spec!r} does not say where the data is; the form is {SOURCES[name].usage}")
     module = importlib.import_module(SOURCES[name].module)
-    source: PairSource = module.load(argument, seed=seed, on_bad_sample=on_bad_sample)
+    source: PairSource = module.load(os.path.expanduser(argument), seed=seed, on_bad_sample=on_bad_sample)
     return dataclasses.replace(source, name=name, spec=spec)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError
 
-SIDES = ("image", "text")
 POOLINGS = ("auto", "cls", "mean", "pooler")
 
 

@@ -1,5 +1,6 @@
 """The commands as a user types them, in one process."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from cli_runs import FAST, write_embeddings
 
 from alignment_jax.cli.main import main
+from alignment_jax.config.trained import open_source
 from alignment_jax.report import chance_recall
 
 KEYS = {f"{way}_R@{k}" for way in ("a2b", "b2a") for k in (1, 5, 10)} | {"rsum"}
@@ -104,6 +106,17 @@ def test_evaluate_on_other_data_with_and_without_splits(frozen_run, tmp_path, ca
     assert "all of it is used" in capsys.readouterr().out
     # 24 items the model never saw: it generalises, or the shared code was not learned
     assert json.loads(out.read_text())["b2a_R@10"] > 100 * 10 / 24
+
+
+def test_what_evaluate_says_of_data_cannot_steer_the_terminal(frozen_run, monkeypatch, capsys):
+    workdir, _ = frozen_run
+    config, source = open_source(workdir, None)
+    odd = dataclasses.replace(source, notes=("a\x1b[31mnote",), problems=("b\x9b",), modalities=("c\x1b", "d"))
+    monkeypatch.setattr("alignment_jax.cli.evaluate.open_source", lambda *_: (config, odd))
+    assert main(["evaluate", "--workdir", str(workdir)]) == 0
+    shown = capsys.readouterr().out
+    assert "a [31mnote" in shown
+    assert not set(shown) & {"\x1b", "\x9b"}
 
 
 def test_evaluation_of_held_out_data_needs_no_training_data(frozen_run, tmp_path, embeddings):
@@ -254,6 +267,13 @@ def test_a_locked_workdir_is_refused(frozen_run, capsys):
     with locked(workdir):
         assert main(arguments) == 2
     assert "in use" in capsys.readouterr().err
+
+
+def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, embeddings, repository, capsys):
+    (tmp_path / "file").touch()
+    config = f"{repository / 'configs' / 'flickr8k_frozen.py'}:runlocal,data=embeddings:{embeddings}"
+    assert main(["train", "--config", config, "--workdir", str(tmp_path / "file" / "run"), "--quiet"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, embeddings, repository, capsys):

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 import shutil
 
 import mock_data_sets as mock
@@ -64,6 +65,30 @@ def test_what_a_data_set_says_cannot_break_the_page(tmp_path):
     assert "&lt;script&gt;alert" in text
     found = Page(text)
     assert (found.foreign, found.images) == ([], 3)
+
+
+def test_what_a_data_set_says_cannot_steer_the_terminal(tmp_path, capsys):
+    """Names of classes, of unused columns and of files stand in lines of their own, without control characters."""
+    names = mock.pictures(tmp_path, 4)
+    rows = [[name, f"\x1b]0;class\x07\x9b{i % 2}", ""] for i, name in enumerate(names)]
+    odd = "im\x1b[2J.png"
+    mock.write_csv(tmp_path / "l.csv", [["image", "label", "note\x1b[31m"], *rows, [odd, "other", ""]])
+    assert main(["data", "--data", f"labelled:{tmp_path / 'l.csv'}"]) == 2
+    shown = capsys.readouterr()
+    assert "columns that are not used: note [31m" in shown.out
+    assert "problem: " in shown.out
+    assert "class" in shown.out
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown.out + shown.err)
+
+
+def test_notes_of_extract_cannot_steer_the_terminal(tmp_path, capsys):
+    names = mock.pictures(tmp_path, 3)
+    rows = [[name, "a dog", ""] for name in names]
+    mock.write_csv(tmp_path / "p.csv", [["image", "caption", "note\x1b[31m"], *rows])
+    encoder = f"onnx:{tmp_path / 'none.onnx'}"
+    arguments = ["--image_encoder", encoder, "--text_encoder", encoder, "--out", str(tmp_path / "out.npz")]
+    assert main(["extract", "--data", f"pairs:{tmp_path / 'p.csv'}", *arguments]) == 2
+    assert "not used: note [31m" in capsys.readouterr().out
 
 
 def test_leakage_warns_and_problems_fail(tmp_path, capsys):

@@ -30,6 +30,26 @@ def test_the_saved_notebook_is_the_script_executed(script):
     assert not [cell for cell in saved.cells if cell.cell_type == "code" and cell.execution_count is None]
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=identify)
+def test_on_colab_the_package_is_installed_from_what_lies_there(script, tmp_path, monkeypatch):
+    """It is not on PyPI: from a wheel or a checkout in the notebook's folder, else a message says what to do."""
+    cell = next(cell.source for cell in jupytext.read(script).cells if "find_spec" in cell.source)
+    calls = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("subprocess.run", lambda command, check: calls.append(command))
+    with pytest.raises(FileNotFoundError, match=r"upload alignment_jax-\*\.whl or a checkout"):
+        exec(cell, {})
+    package = tmp_path / "alignment_jax" / "alignment_jax" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.touch()
+    exec(cell, {})
+    (tmp_path / "alignment_jax-0.1.0-py3-none-any.whl").touch()
+    exec(cell, {})
+    found = [next(word for word in call if "[train" in word).partition("[")[0] for call in calls]
+    assert found == [str(tmp_path / "alignment_jax"), str(tmp_path / "alignment_jax-0.1.0-py3-none-any.whl")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=identify)
 def test_every_cell_runs(script, tmp_path, monkeypatch):

@@ -129,6 +129,16 @@ def test_other_inputs_of_the_papers_sets_train(name, argument, spec, tmp_path, p
     train_two_steps(get_config(name, f"runlocal,{argument},data={paper_sets[spec]}"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "argument", "sides"), [("av_digits_bss", "inputs=features,", "ab"), ("nvgesture_bss", "", "abc")]
+)
+def test_vectors_of_two_and_of_three_modalities_can_be_read(name, argument, sides, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {side: rng.normal(size=(40, 6 + k)) for k, side in enumerate(sides)}
+    np.savez(tmp_path / "f.npz", label=np.arange(40) % 2, **arrays)
+    build(get_config(name, f"runlocal,{argument}data=features:{tmp_path / 'f.npz'}"))
+
+
 def test_an_encoder_that_cannot_read_a_column_is_named(paper_sets):
     config = get_config("tweets_bss", f"runlocal,data={paper_sets['twitter2015']}")
     config.model.encoder_b.name = "convnet"
@@ -139,6 +149,8 @@ def test_an_encoder_that_cannot_read_a_column_is_named(paper_sets):
         build(config)
     with pytest.raises(ConfigError, match="inputs='video': expected one of features, frames"):
         get_config("nvgesture_bss", "inputs=video")
+    with pytest.raises(ConfigError, match="inputs='video': expected one of recordings, features"):
+        get_config("av_digits_bss", "inputs=video")
 
 
 @pytest.mark.parametrize("image", ["vit", "convnet", "resnet18"])

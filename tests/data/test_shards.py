@@ -183,6 +183,22 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, change, message):
         data.load(f"embeddings:{tmp_path / 'e'}")
 
 
+def test_generic_names_are_those_of_images_and_texts(tmp_path):
+    writer = data.ShardWriter(tmp_path / "e", {"modalities": ["sound", "touch"]})
+    arrays = {"a": np.eye(3), "b": np.ones((4, 2)), "b_to_a": np.array([0, 1, 1, 2]), "a_flip": -np.eye(3)}
+    with pytest.raises(DataError, match=r"shard 00000: no array 'text_to_image' \(or 'b_to_a'\)"):
+        writer.write(0, {"a": np.eye(3), "b": np.eye(3)})
+    with pytest.raises(DataError, match=r"shard 00000: has both 'image' and 'a'; keep one"):
+        writer.write(0, {**arrays, "image": np.eye(3)})
+    writer.write(0, {**arrays, "a_id": np.array(["x", "y", "z"]), "b_text": np.array(list("tuvw"))})
+    writer.finish(1)
+    source = data.load(f"embeddings:{tmp_path / 'e'}")
+    (split,) = source.splits.values()
+    assert source.modalities == ("sound", "touch")
+    assert (split.ids.tolist(), data.caption_texts(split)) == (["x", "y", "z"], list("tuvw"))
+    np.testing.assert_array_equal(split.a.read(np.array([1]), np.array([1])), [[0, -1, 0]])
+
+
 def test_what_is_not_finite_is_never_written(tmp_path):
     arrays = mock.embedding_arrays()
     arrays["image"][2] = np.inf

@@ -137,6 +137,25 @@ def test_what_would_mix_two_extractions_is_refused(tmp_path, source, change, mes
     assert (tmp_path / "latents.npz").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_changed_image_is_refused(tmp_path, source, finished):
+    def killed(texts):
+        raise KilledError
+
+    if finished:
+        run(source, tmp_path / "latents")
+    else:
+        with pytest.raises(KilledError):
+            extract.extract(source, IMAGE, extract.Encoder(killed, TEXT.identity), tmp_path / "latents")
+    path = source.splits["train"].a.items[0]
+    before = path.read_bytes()
+    path.write_bytes(before + b"\0")
+    with pytest.raises(ConfigError, match="was written with content = "):
+        run(source, tmp_path / "latents")
+    path.write_bytes(before)  # the same content at another time is the same image
+    extract.extract(source, IMAGE, TEXT, tmp_path / "latents")
+
+
 def test_only_images_and_texts_are_encoded(tmp_path):
     source = data.load(mock.embeddings(tmp_path))
     with pytest.raises(ConfigError, match="holds embedding and embedding items"):

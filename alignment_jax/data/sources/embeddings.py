@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -28,24 +27,12 @@ from alignment_jax.data.archive import (
     text_vector,
     vector,
 )
+from alignment_jax.data.array_names import GENERIC, VIEW, with_own_names
 from alignment_jax.data.classes import number_classes
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.sources.embeddings_folder import load_folder
 from alignment_jax.data.split import PairSource, PairSplit, split_by_name
-
-# (name, generic name) of each array.
-_ALIASES = {
-    "image": "a",
-    "text": "b",
-    "text_to_image": "b_to_a",
-    "image_id": "a_id",
-    "caption": "b_text",
-    "split": "split",
-    "label": "label",
-    "cluster_size": "b_cluster_size",
-}
-_VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -80,7 +67,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     if label is not None and label.dtype.kind not in "iuSU":
         raise DataError(f"{path}: label must hold whole numbers or text, got {label.dtype}")
     # In one order, however the file came about: which view a sample shows is drawn by number.
-    views = {name: _embedding(path, arrays, name) for name in sorted(arrays) if _VIEW.fullmatch(name)}
+    views = {name: _embedding(path, arrays, name) for name in sorted(arrays) if VIEW.fullmatch(name)}
     for name, view in views.items():
         if view.shape != image.shape:
             raise DataError(f"{path}: {name} has shape {list(view.shape)}, image {list(image.shape)}")
@@ -190,21 +177,9 @@ def save(
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     arrays = read_archive(path)
-    named = {}
-    for name, generic in _ALIASES.items():
-        found = [key for key in dict.fromkeys((name, generic)) if key in arrays]
-        if len(found) == 2:
-            raise DataError(f"{path}: has both {name!r} and {generic!r}; keep one")
-        if found:
-            named[name] = arrays[found[0]]
-    named |= {name: array for name, array in arrays.items() if _VIEW.fullmatch(name)}
-    for name in ("image", "text"):
-        if name not in named:
-            raise DataError(
-                f"{path}: no array {name!r} (or {_ALIASES[name]!r}); it has {', '.join(sorted(arrays)) or 'nothing'}"
-            )
+    named = with_own_names(arrays, where=str(path))
     # The file's own words say whether these are images and texts.
-    image, text = (name if name in arrays else _ALIASES[name] for name in ("image", "text"))
+    image, text = (name if name in arrays else GENERIC[name] for name in ("image", "text"))
     return named, modality_names(path, arrays, (image, text))
 
 

@@ -11,7 +11,6 @@ import pathlib
 
 import numpy as np
 
-from alignment_jax.core.errors import DataError
 from alignment_jax.data.classes import number_classes
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.sources.captioned import Caption, captioned_source
@@ -28,18 +27,23 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       on_bad_sample: "error" or "skip".
 
     Raises:
-      DataError: the file or, without skipping, a row of it is unusable, or an image has two rows.
+      DataError: the file or, without skipping, a row of it is unusable, or an image has two rows (skipping keeps the
+        first).
     """
     path = pathlib.Path(argument)
     bad = BadSamples(on_bad_sample)
     rows, others = read_table(path, required=("image", "label"), optional=("split",), bad=bad)
     first: dict[str, str] = {}
+    captions = []
     for row in rows:
-        image = str(pathlib.PurePath(row.values["image"]))
-        if image in first:
-            raise DataError(f"{row.where}: {image!r} has a label at {first[image]} already; an image has one class")
-        first[image] = row.where
-    captions = [Caption(r.values["image"], r.values["label"], r.values.get("split"), r.where) for r in rows]
+        name, image = row.values["image"], str(pathlib.PurePath(row.values["image"]))
+        if not name:
+            bad.add(f"{row.where}: no file name")
+        elif image in first:
+            bad.add(f"{row.where}: {image!r} has a label at {first[image]} already; an image has one class")
+        else:
+            first[image] = row.where
+            captions.append(Caption(name, row.values["label"], row.values.get("split"), row.where))
     notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
     source = captioned_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
     names = {name: split.b.read(split.pick_b(np.arange(len(split)))) for name, split in source.splits.items()}
