@@ -13,6 +13,7 @@ from alignment_jax.cli.main import EXIT_PREEMPTED, parse
 from alignment_jax.compare.engine import Wanted, compare
 from alignment_jax.compare.training import Preempted
 from alignment_jax.core.errors import ConfigError, UserError
+from alignment_jax.train.mirror import is_url
 
 _PLAIN = ("recipe", "default")  # the configuration without any method
 _BASELINES = ("baseline", "vanilla")
@@ -60,6 +61,8 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def run(values: flags.FlagValues) -> int:
+    if is_url(given := values["workdir"].value or ""):
+        raise UserError(f"--workdir is {given}: compare needs a local folder; copy it there once it is done")
     folder = common.workdir(values)
     base = values[_FLAG].value
     if base is None:

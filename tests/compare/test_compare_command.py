@@ -213,6 +213,13 @@ def test_mistakes_are_one_line_and_status_two(case, tmp_path, repository, embedd
     assert not (tmp_path / "w").exists()
 
 
+def test_a_workdir_at_a_url_is_refused_in_one_line(repository, embeddings, capsys):
+    assert main(arguments(repository, embeddings, "gs://bucket/compare")) == 2
+    assert capsys.readouterr().err.strip().splitlines() == [
+        "alignment-jax: error: --workdir is gs://bucket/compare: compare needs a local folder; copy it there once it is done"
+    ]
+
+
 def test_a_config_that_names_a_method_is_refused(tmp_path, repository, embeddings, capsys):
     config = f"{repository}/configs/flickr8k_frozen.py:method=vals,data=embeddings:{embeddings}"
     assert main(["compare", "--config", config, "--workdir", str(tmp_path / "w"), "--methods", "vals,mm_ts"]) == 2
