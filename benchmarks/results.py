@@ -122,7 +122,7 @@ def shown(part: Part) -> str:
 def text(part: Part, folder: pathlib.Path) -> str | None:
     """The comparison as Markdown, from what is on disk; None where nothing is."""
     about: dict[str, Any] | None = records.read_comparison(folder)
-    runs = records.read(folder / records.RUNS)
+    runs, trials = records.finished(folder)
     if about is None or not runs:
         return None
     metric, baseline, names = about["metric"], about["baseline"], (*about["modalities"], "a", "b")[:2]
@@ -141,7 +141,9 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
     if found := claims_table(folder, runs, part.claims):
         lines += ["What the papers claim, and what these runs show:", "", found, ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
-    lines += [f"{len(runs)} runs, {format_seconds(seconds)} of training.", ""]
+    tried = sum(len(trial["seeds"]) for trial in trials)
+    searched = f", not counting the {tried} trial runs of the search" if tried else ""
+    lines += [f"{len(runs)} runs, {format_seconds(seconds)} of training{searched}.", ""]
     return "\n".join(lines)
 
 

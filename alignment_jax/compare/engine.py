@@ -256,7 +256,7 @@ class _Comparison:
         if metric not in found["test"]:
             raise RunError(f"eval.metric is {self.about['config']['eval']['metric']!r}, which test does not give")
         records.append(self.folder / records.RUNS, record)
-        return f"{metric} {found['test'][metric]:.1f} on test"
+        return f"{metric} {report.as_percent(found['test'])[metric]:.1f} on test"
 
     def _search(self, method: str) -> tuple[int, dict[str, Any]]:
         """The trial of a method that is best on val, and its settings; test is never looked at."""
@@ -299,7 +299,8 @@ class _Comparison:
         values = [one.val[metric] for one in trained]
         value = float(np.mean(values))
         cost = {key: sum(float(one.cost[key] or 0.0) for one in trained) for key in ("steps", "pairs", "seconds")}
-        self.remaining.message(f"{group.method}, trial {trial} of {self.about['search']}: {metric} {value:.1f} on val")
+        shown = float(np.mean([report.as_percent(one.val)[metric] for one in trained]))
+        self.remaining.message(f"{group.method}, trial {trial} of {self.about['search']}: {metric} {shown:.1f} on val")
         return {**row, "value": value, "values": values, "cost": cost}
 
 

@@ -33,8 +33,8 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
     Raises:
       RunError: a record or a file of a run cannot be read.
     """
-    runs = [run for run in records.read(folder / records.RUNS) if run["method"] in about["methods"]]
-    trials = records.read(folder / records.TRIALS)
+    runs, trials = records.finished(folder)
+    runs = [run for run in runs if run["method"] in about["methods"]]
     names = (*about["modalities"], "a", "b")[:2]
     rows = summarize(folder, runs, methods=about["methods"], baseline=about["baseline"], metric=about["metric"])
     write_results(folder, about, rows, runs, trials)

@@ -105,6 +105,28 @@ def test_text_says_no_difference_plainly(tmp_path):
     assert "no difference shown" in plain_text(only, metric="rsum", baseline="baseline", names=("image", "text"))
 
 
+def test_multi_instance_metrics_are_shown_in_percent(tmp_path):
+    measured = {"mAP_a2b": 0.3, "mAP_b2a": 0.5, "mAP": 0.4, "nDCG": 0.25}
+    for run in runs()[:2]:
+        records.append(tmp_path / "runs.jsonl", {**run, "test": measured, "val": measured})
+    trial = {"method": "va_ls", "trial": 1, "metric": "mAP", "values": [0.4, None], "value": None, "settings": {}}
+    records.append(tmp_path / "trials.jsonl", trial)
+    found, trials = records.finished(tmp_path)
+    assert trials[0]["values"] == [40.0, None]
+    rows = summarize(tmp_path, found, methods=["baseline", "va_ls"], baseline="baseline", metric="mAP")
+    assert (rows[0].mean, rows[0].val) == (40.0, 40.0)
+    assert "$40.0$" in latex_text(rows, {"metric": "mAP", "baseline": "baseline"})
+    text = plain_text(rows, metric="mAP", baseline="baseline", names=("image", "text"))
+    assert "mAP [%]" in text
+    assert "40.0" in text
+    assert records.read(tmp_path / "runs.jsonl")[0]["test"]["mAP"] == 0.4  # the file keeps what was measured
+
+
+def test_the_map_of_a_classifier_is_a_percentage_already(tmp_path):
+    records.append(tmp_path / "runs.jsonl", {**runs()[0], "test": {"accuracy": 58.0, "mAP": 61.0}, "val": {}})
+    assert records.finished(tmp_path)[0][0]["test"]["mAP"] == 61.0
+
+
 def test_latex_escapes_and_marks_what_is_better(tmp_path):
     text = latex_text(summary(tmp_path), {"metric": "rsum", "baseline": "baseline", "title": "50% &\nmore"})
     lines = text.splitlines()

@@ -100,6 +100,12 @@ def test_a_history_may_be_a_file_of_the_folder_and_of_no_other(comparison, tmp_p
     assert cut.history({}) == []
 
 
+def test_the_history_of_a_multi_instance_metric_is_in_percent(comparison):
+    rows = [{"step": 1, "val/mAP_a2b": 0.5, "val/mAP": 0.4, "train/loss": 0.2}]
+    shown = comparison.history({"history": rows})
+    assert shown == [{"step": 1, "val/mAP_a2b": 50.0, "val/mAP": 40.0, "train/loss": 0.2}]
+
+
 def test_the_verdict_comes_first_and_says_what_is_known(whole):
     found = Page(whole[1])
     assert found.ids == [
