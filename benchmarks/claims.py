@@ -107,7 +107,7 @@ def outcome(difference: Difference, *, more: bool) -> str:
     'seen'
     """
     if difference.interval is None:
-        return "one seed: no statement"
+        return difference.verdict
     low, high = difference.interval
     if low <= 0 <= high:
         return "not seen: no difference shown"

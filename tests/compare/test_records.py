@@ -7,10 +7,12 @@ import pytest
 
 from alignment_jax.compare import records
 from alignment_jax.compare.cells import Condition
+from alignment_jax.compare.items import of_retrieval
 from alignment_jax.compare.outputs import csv_text, latex_text, plain_text
+from alignment_jax.compare.pages import interval_note
 from alignment_jax.compare.search import best_trial, draw_trials, parse_range
 from alignment_jax.compare.summary import summarize
-from alignment_jax.core.errors import ConfigError, RunError
+from alignment_jax.core.errors import ConfigError, DataError, RunError
 from alignment_jax.report import EnergyMeter
 
 
@@ -92,6 +94,31 @@ def test_summary(tmp_path):
     assert same.difference.verdict == "no difference shown"
     with pytest.raises(RunError, match="no accuracy on test"):
         summarize(tmp_path, runs(), methods=["va_ls"], baseline="va_ls", metric="accuracy")
+
+
+def with_items(folder, run, ranks):
+    """The run with a file of its test items: as many images as ranks, a caption each."""
+    name = f"{run['method']}{run['seed']}{run['fraction']}.npz"
+    kept = of_retrieval(np.array(ranks), np.array(ranks), np.arange(len(ranks)))
+    np.savez(folder / name, **kept)
+    return {**run, "items": name}
+
+
+def test_the_note_says_what_was_resampled(tmp_path):
+    chosen = {"methods": ["baseline", "va_ls"], "baseline": "baseline", "metric": "rsum"}
+    found = [run for run in runs() if run["fraction"] == 1.0]
+    assert "covers the seeds alone" in interval_note(summarize(tmp_path, found, **chosen))
+    kept = [with_items(tmp_path, run, [0, 3, 9]) for run in found]
+    assert "the seeds, and the test items" in interval_note(summarize(tmp_path, kept, **chosen))
+    assert "covers the seeds alone" in interval_note(summarize(tmp_path, [*kept[:-1], found[-1]], **chosen))
+    assert interval_note(summarize(tmp_path, found[:2], **chosen)) is None  # a single seed
+
+
+def test_runs_on_different_test_items_are_refused_in_one_line(tmp_path):
+    found = [run for run in runs() if run["fraction"] == 1.0]
+    kept = [with_items(tmp_path, run, [0, 3, 9][: 2 if run["method"] == "baseline" else 3]) for run in found]
+    with pytest.raises(DataError, match="va_ls and of the baseline were tested on different items"):
+        summarize(tmp_path, kept, methods=["baseline", "va_ls"], baseline="baseline", metric="rsum")
 
 
 def test_text_says_no_difference_plainly(tmp_path):
