@@ -21,7 +21,7 @@ from alignment_jax.compare import records
 from alignment_jax.compare.cells import Condition, Group, conditions, missing
 from alignment_jax.compare.pages import write_outputs
 from alignment_jax.compare.remaining import Remaining
-from alignment_jax.compare.search import best_trial, draw_trials
+from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
 from alignment_jax.config.recipes import parts_of
@@ -265,6 +265,9 @@ class _Comparison:
         config, trials = self.configs[method], self.about["search"]
         own = flat(config.to_dict())
         drawn = draw_trials(config.get("search", ()), parts_of(method), trials, own, seed=int(config.data_seed))
+        if nothing_to_search(str(config.train.duration), drawn):
+            self.remaining.message(f"{method}: a closed form that chooses on val by itself; no trials")
+            return 0, {}
         path = self.folder / records.TRIALS
         done = {row["trial"]: row for row in records.read(path) if row["method"] == method}
         condition = Condition(max(self.about["fractions"]))

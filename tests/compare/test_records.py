@@ -10,7 +10,7 @@ from alignment_jax.compare.cells import Condition
 from alignment_jax.compare.items import of_retrieval
 from alignment_jax.compare.outputs import csv_text, latex_text, plain_text
 from alignment_jax.compare.pages import interval_note
-from alignment_jax.compare.search import best_trial, draw_trials, parse_range
+from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search, parse_range
 from alignment_jax.compare.summary import summarize
 from alignment_jax.core.errors import ConfigError, DataError, RunError
 from alignment_jax.report import EnergyMeter
@@ -222,6 +222,23 @@ def test_the_default_ranges_fit_the_default_configuration():
     for method in [*METHODS, "all", "recipe"]:
         changed = draw_trials(config.search, parts_of(method), 3, flat(config.to_dict()), seed=0)[2]
         config.copy_and_resolve_references().update_from_flattened_dict(changed)
+
+
+def test_a_closed_form_is_not_searched():
+    from alignment_jax.config import default
+    from alignment_jax.config.recipes import METHODS, apply_methods
+    from alignment_jax.train.workdir import flat
+
+    skipped = []
+    for method in METHODS:
+        config = default()
+        apply_methods(config, method)
+        drawn = draw_trials(config.search, [method], 3, flat(config.to_dict()), seed=0)
+        if nothing_to_search(config.train.duration, drawn):
+            skipped.append(method)
+    assert skipped == ["cca"]
+    assert not nothing_to_search("0 steps", [{}, {"init.power": 0.5, "optimizer.learning_rate": 0.1}])
+    assert not nothing_to_search("0.5 epochs", [{}, {"optimizer.learning_rate": 0.1}])
 
 
 def test_best_trial_is_the_earliest_of_the_best():
