@@ -76,6 +76,18 @@ def test_charts_hold_means_and_bands(comparison):
     assert reliable.series[0].steps == pytest.approx([0.05, 0.45])
 
 
+def test_bands_and_whiskers_are_explained(comparison, whole):
+    notes = {chart.name: chart.note for chart in charts.training_curves(comparison)}
+    assert notes["val_rsum"] == charts.BAND
+    assert "least to the most over the anchors" in notes["temperature"]
+    assert charts.data_efficiency(comparison).note == charts.BAND
+    first = tuple(run for run in comparison.runs if run["seed"] == 0)
+    assert charts.data_efficiency(Comparison(comparison.folder, comparison.about, first)).note == ""  # no band
+    text = Page(whole[1]).text
+    assert charts.BAND in text
+    assert charts.WHISKER in text
+
+
 def test_a_single_point_over_training_is_no_curve(tmp_path):
     run = {**example.run("vals", 0), "history": example.history(40.0, weight=1.1)[:2]}
     assert charts.training_curves(Comparison(tmp_path, example.about(), (run,))) == []
