@@ -102,11 +102,11 @@ INTRODUCTION = """## Comparison of the methods
 
 Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are those of the checkpoints that
 were best on val, mean ± standard deviation over seeds. The interval is that of the paired difference to the baseline
-over seeds and test items at 95 % ([how it is computed](compare.md)); where it covers zero no difference is shown. In the
-tables of claims only rsum and accuracy on test have such an interval: that of `retained`, `calibration`, `long_tail` and
-`balance` is over seeds alone, and other test items would widen it. Every method runs with the settings of its paper or
-the package's defaults, none tuned for these data, unless said otherwise. Each row is a statement for itself: among
-twenty methods that do nothing, one is expected to look better or worse.
+over seeds and test items at 95 % ([how it is computed](compare.md)); where it covers zero no difference is shown. In
+the tables of claims only rsum and accuracy on test have such an interval: that of `retained`, `calibration`,
+`long_tail` and `balance` is over seeds alone, and other test items would widen it. Every method runs with the settings
+of its paper or the package's defaults, none tuned for these data, unless said otherwise. Each row is a statement for
+itself: among twenty methods that do nothing, one is expected to look better or worse.
 """
 
 

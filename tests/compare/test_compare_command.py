@@ -215,9 +215,9 @@ def test_mistakes_are_one_line_and_status_two(case, tmp_path, repository, embedd
 
 def test_a_workdir_at_a_url_is_refused_in_one_line(repository, embeddings, capsys):
     assert main(arguments(repository, embeddings, "gs://bucket/compare")) == 2
-    assert capsys.readouterr().err.strip().splitlines() == [
-        "alignment-jax: error: --workdir is gs://bucket/compare: compare needs a local folder; copy it there once it is done"
-    ]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "--workdir is gs://bucket/compare: compare needs a local folder; copy it there once it is done" in lines[0]
 
 
 def test_a_config_that_names_a_method_is_refused(tmp_path, repository, embeddings, capsys):

@@ -45,11 +45,15 @@ def test_every_method_has_its_recipe_whatever_the_file_makes_of_its_argument(fil
 
 
 def test_overrides_come_after_the_recipe(file, configs):
-    more = ("--config.smoothing.start=0.3", "--config.optimizer.learning_rate=0.5", "--config.search=('a = log(1, 2)',)")
+    more = (
+        "--config.smoothing.start=0.3",
+        "--config.optimizer.learning_rate=0.5",
+        "--config.search=('a = log(1,2)',)",
+    )
     status, found = configs(file, "baseline,smoothing", *more)
     assert status == 0
     for one in found.values():
-        assert (one.smoothing.start, one.optimizer.learning_rate, one.search) == (0.3, 0.5, ("a = log(1, 2)",))
+        assert (one.smoothing.start, one.optimizer.learning_rate, one.search) == (0.3, 0.5, ("a = log(1,2)",))
 
 
 def test_an_unknown_method_is_refused_in_one_line(file, configs, capsys):
