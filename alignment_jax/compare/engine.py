@@ -266,7 +266,7 @@ class _Comparison:
         own = flat(config.to_dict())
         drawn = draw_trials(config.get("search", ()), parts_of(method), trials, own, seed=int(config.data_seed))
         if nothing_to_search(str(config.train.duration), drawn):
-            self.remaining.message(f"{method}: a closed form that chooses on val by itself; no trials")
+            self.remaining.message(f"{method}: nothing is trained, so there is nothing to search")
             return 0, {}
         path = self.folder / records.TRIALS
         done = {row["trial"]: row for row in records.read(path) if row["method"] == method}

@@ -168,6 +168,14 @@ def test_a_search_keeps_every_trial_and_chooses_on_val(tmp_path, repository, emb
 
 
 @pytest.mark.slow
+def test_closed_forms_are_not_searched(tmp_path, repository, embeddings):
+    more = ("--search=3", "--config.train.duration=0 steps")
+    assert main(arguments(repository, embeddings, tmp_path / "w", *more, methods="recipe", seeds=1)) == 0
+    assert not (tmp_path / "w" / "trials.jsonl").exists()
+    assert "recipe: nothing is trained, so there is nothing to search" in (tmp_path / "w" / "log.txt").read_text()
+
+
+@pytest.mark.slow
 def test_a_classification_is_compared_by_accuracy(tmp_path, repository, recordings, capsys):
     config = f"{repository}/configs/av_digits_bss.py:runlocal,data=av:{recordings}"
     command = ["compare", "--config", config, "--methods", "vanilla,probabilistic", "--seeds", "2"]
