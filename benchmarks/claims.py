@@ -1,7 +1,9 @@
 """The papers' claims as numbers of a comparison: which of them can be seen in it, and which cannot.
 
 A claim names a method, the method it is measured against, a number of every run and the direction in which the paper
-says that it moves. What is written about it follows from the 95 % interval of the paired difference alone.
+says that it moves. What is written about it follows from the 95 % interval of the paired difference alone. It is over
+seeds and test items for a metric of the test split, and over seeds alone for every other number (noise, calibration,
+rare content, balance), of which the runs keep no values of single items.
 """
 
 from __future__ import annotations
@@ -107,7 +109,7 @@ def outcome(difference: Difference, *, more: bool) -> str:
     'seen'
     """
     if difference.interval is None:
-        return "one seed: no statement"
+        return difference.verdict
     low, high = difference.interval
     if low <= 0 <= high:
         return "not seen: no difference shown"

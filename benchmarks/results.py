@@ -102,9 +102,11 @@ INTRODUCTION = """## Comparison of the methods
 
 Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are those of the checkpoints that
 were best on val, mean ± standard deviation over seeds. The interval is that of the paired difference to the baseline
-over seeds and test items at 95 % ([how it is computed](compare.md)); where it covers zero no difference is shown. Every
-method runs with the settings of its paper or the package's defaults, none tuned for these data, unless said otherwise.
-Each row is a statement for itself: among twenty methods that do nothing, one is expected to look better or worse.
+over seeds and test items at 95 % ([how it is computed](compare.md)); where it covers zero no difference is shown. In
+the tables of claims only rsum and accuracy on test have such an interval: that of `retained`, `calibration`,
+`long_tail` and `balance` is over seeds alone, and other test items would widen it. Every method runs with the settings
+of its paper or the package's defaults, none tuned for these data, unless said otherwise. Each row is a statement for
+itself: among twenty methods that do nothing, one is expected to look better or worse.
 """
 
 
@@ -122,7 +124,7 @@ def shown(part: Part) -> str:
 def text(part: Part, folder: pathlib.Path) -> str | None:
     """The comparison as Markdown, from what is on disk; None where nothing is."""
     about: dict[str, Any] | None = records.read_comparison(folder)
-    runs = records.read(folder / records.RUNS)
+    runs, trials = records.finished(folder)
     if about is None or not runs:
         return None
     metric, baseline, names = about["metric"], about["baseline"], (*about["modalities"], "a", "b")[:2]
@@ -141,7 +143,9 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
     if found := claims_table(folder, runs, part.claims):
         lines += ["What the papers claim, and what these runs show:", "", found, ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
-    lines += [f"{len(runs)} runs, {format_seconds(seconds)} of training.", ""]
+    tried = sum(len(trial["seeds"]) for trial in trials)
+    searched = f", not counting the {tried} trial runs of the search" if tried else ""
+    lines += [f"{len(runs)} runs, {format_seconds(seconds)} of training{searched}.", ""]
     return "\n".join(lines)
 
 

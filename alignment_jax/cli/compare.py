@@ -13,10 +13,13 @@ from alignment_jax.cli.main import EXIT_PREEMPTED, parse
 from alignment_jax.compare.engine import Wanted, compare
 from alignment_jax.compare.training import Preempted
 from alignment_jax.core.errors import ConfigError, UserError
+from alignment_jax.train.mirror import is_url
 
 _PLAIN = ("recipe", "default")  # the configuration without any method
 _BASELINES = ("baseline", "vanilla")
 _FLAG = "config"
+# How a file answers that has no `method=`: it reads its arguments strictly, or its get_config takes none.
+_NO_METHOD_ARGUMENT = ("unknown config argument 'method'", "get_config() takes 0 positional arguments")
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -58,6 +61,8 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def run(values: flags.FlagValues) -> int:
+    if is_url(given := values["workdir"].value or ""):
+        raise UserError(f"--workdir is {given}: compare needs a local folder; copy it there once it is done")
     folder = common.workdir(values)
     base = values[_FLAG].value
     if base is None:
@@ -86,12 +91,30 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _config_of(values: flags.FlagValues, base: ConfigDict, method: str) -> ConfigDict:
-    """The configuration of a method: the file's own `method=` argument, or the recipes where it has none.
+    """The configuration of a method: the file's own `method=` argument, or the recipes where it takes none.
 
     Overrides come after the method, as they do for `train`.
     """
     if method in _PLAIN:
         return base.copy_and_resolve_references()
+    found = _by_argument(values, method)
+    if found is not None and not (_same(found, base) and _is_ignored(values, base)):
+        return found
+    changed = base.copy_and_resolve_references()
+    config.apply_methods(changed, "" if method in _BASELINES else method)
+    for name in config_flags.get_override_values(values[_FLAG]):
+        section, _, key = name.partition("[")[0].rpartition(".")  # an index overrides an entry of a tuple
+        _section(changed, section)[key] = _section(base, section)[key]
+    return changed
+
+
+def _by_argument(values: flags.FlagValues, method: str) -> ConfigDict | None:
+    """What the file gives for `method=`; None where it takes no such argument.
+
+    Raises:
+      UserError: the command names a method already.
+      ConfigError: the file does not know this method.
+    """
     path = str(config_flags.get_config_filename(values[_FLAG]))
     file, _, argument = path.partition(":")
     if any(piece.strip().startswith("method=") for piece in argument.split(",")):
@@ -103,12 +126,31 @@ def _config_of(values: flags.FlagValues, base: ConfigDict, method: str) -> Confi
     try:
         parse("compare", own, arguments)
     except ConfigError as error:
-        if "unknown config argument 'method'" not in str(error):
-            raise
-        changed = base.copy_and_resolve_references()
-        config.apply_methods(changed, method)
-        return changed
+        if any(words in str(error) for words in _NO_METHOD_ARGUMENT):
+            return None
+        raise
     return own[_FLAG].value
+
+
+def _is_ignored(values: flags.FlagValues, base: ConfigDict) -> bool:
+    """Whether the file takes any text as `method=` and makes nothing of it."""
+    try:
+        found = _by_argument(values, "no_method_at_all")
+    except ConfigError:
+        return False  # it knows its methods, and this one is what it does anyway
+    return found is not None and _same(found, base)
+
+
+def _same(one: ConfigDict, other: ConfigDict) -> bool:
+    """Whether two configurations train the same; what they are called does not matter."""
+    first, second = (one_of.copy_and_resolve_references().to_dict() for one_of in (one, other))
+    return {**first, "name": ""} == {**second, "name": ""}
+
+
+def _section(found: ConfigDict, path: str) -> ConfigDict:
+    for part in filter(None, path.split(".")):
+        found = found[part]
+    return found
 
 
 def _whole(values: flags.FlagValues, name: str) -> int:

@@ -21,7 +21,7 @@ from alignment_jax.compare import records
 from alignment_jax.compare.cells import Condition, Group, conditions, missing
 from alignment_jax.compare.pages import write_outputs
 from alignment_jax.compare.remaining import Remaining
-from alignment_jax.compare.search import best_trial, draw_trials
+from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
 from alignment_jax.config.recipes import parts_of
@@ -256,7 +256,7 @@ class _Comparison:
         if metric not in found["test"]:
             raise RunError(f"eval.metric is {self.about['config']['eval']['metric']!r}, which test does not give")
         records.append(self.folder / records.RUNS, record)
-        return f"{metric} {found['test'][metric]:.1f} on test"
+        return f"{metric} {report.as_percent(found['test'])[metric]:.1f} on test"
 
     def _search(self, method: str) -> tuple[int, dict[str, Any]]:
         """The trial of a method that is best on val, and its settings; test is never looked at."""
@@ -265,6 +265,9 @@ class _Comparison:
         config, trials = self.configs[method], self.about["search"]
         own = flat(config.to_dict())
         drawn = draw_trials(config.get("search", ()), parts_of(method), trials, own, seed=int(config.data_seed))
+        if nothing_to_search(str(config.train.duration), drawn):
+            self.remaining.message(f"{method}: nothing is trained, so there is nothing to search")
+            return 0, {}
         path = self.folder / records.TRIALS
         done = {row["trial"]: row for row in records.read(path) if row["method"] == method}
         condition = Condition(max(self.about["fractions"]))
@@ -299,7 +302,8 @@ class _Comparison:
         values = [one.val[metric] for one in trained]
         value = float(np.mean(values))
         cost = {key: sum(float(one.cost[key] or 0.0) for one in trained) for key in ("steps", "pairs", "seconds")}
-        self.remaining.message(f"{group.method}, trial {trial} of {self.about['search']}: {metric} {value:.1f} on val")
+        shown = float(np.mean([report.as_percent(one.val)[metric] for one in trained]))
+        self.remaining.message(f"{group.method}, trial {trial} of {self.about['search']}: {metric} {shown:.1f} on val")
         return {**row, "value": value, "values": values, "cost": cost}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -11,15 +11,29 @@ from ml_collections import ConfigDict
 from alignment_jax import data, report
 from alignment_jax.compare import records
 from alignment_jax.compare.outputs import plain_text, write_results
-from alignment_jax.compare.summary import summarize
+from alignment_jax.compare.summary import Row, summarize
 from alignment_jax.config.build import load_source
 from alignment_jax.core.errors import AlignmentError
 
-NOTE = (
+_OVER_BOTH = (
     "The interval of a difference covers two things that could have come out otherwise: the seeds, and the test items "
-    "(a bootstrap over both, paired). It is one at 95 % for each method: among twenty methods that do nothing, one is "
-    "expected to look better or worse."
+    "(a bootstrap over both, paired)."
 )
+_OVER_SEEDS = (
+    "The interval of a difference covers the seeds alone (a paired bootstrap): this metric is no mean over test items, "
+    "or a run has not kept them. Other test items would widen it."
+)
+_EACH = (
+    "It is one at 95 % for each method: among twenty methods that do nothing, one is expected to look better or worse."
+)
+
+
+def interval_note(rows: Sequence[Row]) -> str | None:
+    """What the intervals of these rows cover; None where no row has any."""
+    known = [row.difference for row in rows if row.difference is not None and row.difference.interval is not None]
+    if not known:
+        return None
+    return f"{_OVER_BOTH if all(one.both is not None for one in known) else _OVER_SEEDS} {_EACH}"
 
 
 def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: data.PairSource | None = None) -> str:
@@ -32,9 +46,10 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
 
     Raises:
       RunError: a record or a file of a run cannot be read.
+      DataError: runs were tested on different items.
     """
-    runs = [run for run in records.read(folder / records.RUNS) if run["method"] in about["methods"]]
-    trials = records.read(folder / records.TRIALS)
+    runs, trials = records.finished(folder)
+    runs = [run for run in runs if run["method"] in about["methods"]]
     names = (*about["modalities"], "a", "b")[:2]
     rows = summarize(folder, runs, methods=about["methods"], baseline=about["baseline"], metric=about["metric"])
     write_results(folder, about, rows, runs, trials)
@@ -45,7 +60,7 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
         runs,
         verdicts=[row.to_json() for row in rows],
         images=_images(about, source),
-        notes=[NOTE],
+        notes=[note] if (note := interval_note(rows)) is not None else [],
         trials=trials,
     )
     return f"{text}\nreport: {page}"

@@ -23,9 +23,10 @@ class Difference:
     """A method against the baseline, seed by seed.
 
     mean: of the paired differences. deviation: their sample standard deviation, None for a single seed.
-    seeds: (low, high), the interval over seeds; None for a single seed.
+    seeds: (low, high), the interval over seeds; None for a single seed, and where neither method varies between seeds
+      and there are no items: the seeds say nothing then.
     both: (low, high), the interval over seeds and test items; None without items, or for a single seed.
-    p_value: of the sign-flip test over seeds, two-sided and exact; None for a single seed.
+    p_value: of the sign-flip test over seeds, two-sided and exact; None where `seeds` is.
     """
 
     mean: float
@@ -41,13 +42,13 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", "no difference shown", or "one seed: no statement".
+        """ "better", "worse", "no difference shown", or why there is no statement.
 
         >>> Difference(1.0, 1.0, (-0.2, 2.2), None, 0.1).verdict
         'no difference shown'
         """
         if self.interval is None:
-            return "one seed: no statement"
+            return "one seed: no statement" if self.deviation is None else "no interval: nothing varies between seeds"
         low, high = self.interval
         return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
 
@@ -105,6 +106,8 @@ def compare_paired(
     mean = float(each.mean())
     if n == 1:
         return Difference(mean, None, None, None, None)
+    if items is None and np.ptp(base) == 0 and np.ptp(other) == 0:
+        return Difference(mean, 0.0, None, None, None)
     rng = np.random.default_rng(0)
     weights = _stretched_weights(rng, n, resamples)
     seeds = _limits(weights @ each)

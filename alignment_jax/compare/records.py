@@ -58,6 +58,31 @@ def check_same_comparison(folder: pathlib.Path, wanted: Mapping[str, Any]) -> di
     return found
 
 
+def finished(folder: pathlib.Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs and the trials of a folder, their metrics on val and test as pages show them.
+
+    Multi-instance retrieval is measured as a fraction and shown in percent; the files keep what was measured, so only
+    this function brings it to percent.
+
+    Raises:
+      RunError: a record cannot be read.
+    """
+    runs, trials = read(folder / RUNS), read(folder / TRIALS)
+    beside = {key: 0.0 for run in runs for key in run.get("test") or {}}  # tells the two kinds of mAP apart
+    for run in runs:
+        run |= {part: report.as_percent(run[part]) for part in ("val", "test") if run.get(part)}
+    for trial in trials:
+        scale = report.as_percent({**beside, trial["metric"]: 1.0})[trial["metric"]]
+        trial |= {key: _scaled(trial[key], scale) for key in ("value", "values") if key in trial}
+    return runs, trials
+
+
+def _scaled(found: Any, scale: float) -> Any:
+    if isinstance(found, list):
+        return [_scaled(one, scale) for one in found]
+    return None if found is None else scale * found
+
+
 def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
     """What decides whether two commands make one comparison; ranges of a search that is not made decide nothing."""
     found = {key: about.get(key) for key in _IDENTITY}

@@ -16,6 +16,8 @@ from alignment_jax.core.errors import ConfigError
 _RANGE = re.compile(
     r"\s*(?:(?P<method>[\w+]+)\s*:)?\s*(?P<setting>[\w.]+)\s*=\s*(?P<kind>\w+)\((?P<values>[^()]*)\)\s*"
 )
+# Sections that do nothing where nothing is trained.
+_OF_TRAINING = ("optimizer", "loss", "temperature", "margin", "smoothing", "weighting", "perturb", "sampling")
 KINDS = ("uniform", "log", "times", "choice")
 
 
@@ -119,6 +121,24 @@ def draw_trials(
         {one.setting: one.draw(_unit(one, trial, seed), own[one.setting]) for one in chosen}
         for trial in range(1, trials)
     ]
+
+
+def nothing_to_search(duration: str, trials: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all trials of a method are the same: it trains nothing, and they change only how training goes.
+
+    Args:
+      duration: the method's `train.duration`.
+      trials: as `draw_trials` gives them.
+
+    >>> nothing_to_search("0 steps", [{}, {"optimizer.learning_rate": 0.1}])
+    True
+    >>> nothing_to_search("0 steps", [{}, {"init.power": 0.5}]), nothing_to_search("5 epochs", [{}, {}])
+    (False, False)
+    """
+    number = re.match(r"\s*([\d.]+)", duration)
+    if number is None or float(number[1]) > 0:
+        return False
+    return all(setting.partition(".")[0] in _OF_TRAINING for trial in trials for setting in trial)
 
 
 def best_trial(values: Mapping[int, float]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from alignment_jax.compare.cells import Condition, condition_of
 from alignment_jax.compare.items import items_for
 from alignment_jax.compare.paired import Difference, compare_paired, mean_and_deviation
-from alignment_jax.core.errors import RunError
+from alignment_jax.core.errors import DataError, RunError
 
 Run = Mapping[str, Any]
 
@@ -77,6 +77,7 @@ def summarize(
 
     Raises:
       RunError: a record lacks the metric, or its file of test items cannot be read.
+      DataError: a method and the baseline were tested on different items.
     """
     rows = []
     for condition in sorted({condition_of(run) for run in runs}, key=lambda c: (-c.fraction, c.mismatched)):
@@ -103,6 +104,11 @@ def _row(
     if common:
         items = [[_items(folder, runs[seed], metric) for seed in common] for runs in (base, own)]
         known = all(one is not None for side in items for one in side)
+        if known and not _same_items([one for side in items for one in side]):
+            raise DataError(
+                f"{folder}: runs of {method} and of the baseline were tested on different items; the data has changed "
+                "between them, so compare again in another workdir"
+            )
         difference = compare_paired(
             [_value(base[seed], metric) for seed in common],
             [_value(own[seed], metric) for seed in common],
@@ -118,6 +124,11 @@ def _row(
         metrics={name: mean_and_deviation([own[seed]["test"][name] for seed in seeds]) for name in names},
         difference=difference,
     )
+
+
+def _same_items(found: Sequence[Any]) -> bool:
+    """Whether the runs were asked the same queries: as many of every kind and item."""
+    return all(np.array_equal(one.count, found[0].count) for one in found)
 
 
 def _value(run: Run, metric: str) -> float:

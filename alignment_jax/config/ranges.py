@@ -1,7 +1,7 @@
 """What `compare --search` draws from where a configuration says nothing else: the same for every method, and its own.
 
 Written as `compare.search.parse_range` reads it: [method:] setting = kind(values). `times` multiplies the config's
-own value. The ranges of a method surround what its authors use, as far as they say.
+own value. The ranges of a method hold what its authors use, as far as they say, in some of them as an end.
 """
 
 SEARCH = (
@@ -26,5 +26,4 @@ SEARCH = (
     "bss: sampling.replacement = choice(True, False)",
     "probabilistic: sampling.floor = log(0.003, 0.3)",
     "curriculum: sampling.start = uniform(0.05, 0.5)",
-    "recipe: perturb.sigma = times(0.3, 2)",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from alignment_jax.core.optional import require
@@ -112,10 +112,37 @@ _LEGEND_CHARACTERS = 84
 _LONGEST_LABEL = 40
 
 
+def shortened(labels: Sequence[str], *, longest: int = _LONGEST_LABEL) -> list[str]:
+    """Labels cut to a length, those that begin alike in their middle and, where that does not help, with a number.
+
+    >>> shortened(["vals+mm_ts", "vals+smoothing"], longest=8), shortened(["abcdef_1", "abcdef_2"], longest=5)
+    (['vals+mm…', 'vals+sm…'], ['ab…_1', 'ab…_2'])
+    >>> shortened(["abcdef1ghij", "abcdef2ghij", "abcdef3ghij"], longest=7)
+    ['ab… (1)', 'ab… (2)', 'ab… (3)']
+    """
+    head = (longest - 1) // 2
+
+    def cut(text: str) -> list[str]:
+        tail = longest - 1 - head
+        return [text] * 2 if len(text) <= longest else [text[: longest - 1] + "…", f"{text[:head]}…{text[-tail:]}"]
+
+    ways = [cut(text) for text in labels]
+    for way in (0, 1):
+        found = [each[way] for each in ways]
+        if len(set(found)) == len(set(labels)):
+            return found
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(labels), start=1)}
+    ends = [f"… ({numbers[text]})" for text in labels]
+    return [
+        text if len(text) <= longest else text[: longest - len(end)] + end
+        for text, end in zip(labels, ends, strict=True)
+    ]
+
+
 def legend_below(axes: Any, *, widest: int = _LEGEND_CHARACTERS) -> None:
     """A legend below the axes, where it hides no data; in as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
-    labels = [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in labels]
+    labels = shortened(labels)
     longest = max(len(text) for text in labels)
     # 6: the line and marker before a label.
     columns = max(1, min(len(labels), widest // 21, widest // (longest + 6)))

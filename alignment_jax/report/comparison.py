@@ -270,7 +270,8 @@ def _balance(found: Comparison, gallery: _Pictures) -> str:
 def _bars(found: Comparison, name: str, title: str, y_label: str, groups: Mapping[str, tuple[str, ...]]) -> Bars | None:
     bars = {method: tuple(found.spread(method, at(*keys)) for keys in groups.values()) for method in found.methods}
     bars = {method: values for method, values in bars.items() if any(value is not None for value in values)}
-    return Bars(name, title, y_label, tuple(groups), bars) if bars else None
+    varied = any(value is not None and value.sd for values in bars.values() for value in values)
+    return Bars(name, title, y_label, tuple(groups), bars, charts.WHISKER if varied else "") if bars else None
 
 
 def _maps(found: Comparison) -> list[PairMap]:
@@ -334,8 +335,9 @@ def _cost(found: Comparison) -> str:
 
 
 _SEARCH = (
-    "Every method was tried with as many settings as any other, drawn at random; the choice was made on val alone, and "
-    "the best of many trials on val is too good to be expected again on test."
+    "Every method that is trained was tried with as many settings as any other, drawn at random; a closed form chooses "
+    "its own on val and is not in this table. The choice was made on val alone, and the best of many trials on val is "
+    "too good to be expected again on test."
 )
 _SETTINGS = (
     "What each method changes in the configuration of the base, which stands at the end of this page; a dot where it "

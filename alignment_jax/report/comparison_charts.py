@@ -22,6 +22,12 @@ NOISES = {
     "image_occlusion": ("Images partly hidden", "share of the area"),
     "image_jpeg": ("JPEG compression", "1 - quality / 100"),
 }
+BAND = "Shaded: one standard deviation over seeds, up and down."
+WHISKER = "Thin line on a bar: one standard deviation over seeds, up and down."
+_ANCHORS = (
+    "Shaded: from the least to the most over the anchors of a batch, mean over seeds, for a temperature that is each "
+    "anchor's own; else one standard deviation over seeds."
+)
 # More points than a line a few hundred pixels wide can show.
 _MOST_POINTS = 200
 
@@ -38,8 +44,11 @@ def _line(label: str, points: Sequence[tuple[float, Spread | None]], style: int)
 
 
 def _with_lines(chart: Chart, lines: Iterable[Series | None]) -> Chart | None:
+    """The chart with the lines there are, and a note on their band where any has one; None without lines."""
     found = tuple(line for line in lines if line is not None)
-    return Chart(**{**vars(chart), "series": found}) if found else None
+    banded = any(not np.array_equal(line.low, line.high, equal_nan=True) for line in found)
+    note = chart.note or (BAND if banded else "")
+    return Chart(**{**vars(chart), "series": found, "note": note}) if found else None
 
 
 def metric_axis(key: str, names: tuple[str, str]) -> str:
@@ -162,7 +171,7 @@ def training_curves(comparison: Comparison) -> list[Chart]:
             ),
         ),
         _with_lines(
-            Chart("temperature", "Temperature", "training step", "temperature (no unit)", ()),
+            Chart("temperature", "Temperature", "training step", "temperature (no unit)", (), note=_ANCHORS),
             (_temperature(comparison, method, number) for number, method in enumerate(methods)),
         ),
     ]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.errors import RunError
+from alignment_jax.report.metric_names import as_percent
 from alignment_jax.report.metrics_log import read_metrics
 
 Run = Mapping[str, Any]
@@ -117,10 +118,10 @@ class Comparison:
         """The rows that a run logged, from the row itself or from the file that it names; none where that is gone."""
         found = run.get("history")
         if not isinstance(found, str):
-            return list(found or ())
+            return _in_percent(found or ())
         if found not in self._read:  # every chart asks for it
             path = _inside(self.folder, found)
-            self._read[found] = [] if path is None else read_metrics(path)
+            self._read[found] = [] if path is None else _in_percent(read_metrics(path))
         return self._read[found]
 
     def arrays(self, method: str) -> dict[str, np.ndarray] | None:
@@ -156,6 +157,12 @@ def at(*keys: str) -> Callable[[Run], float | None]:
         return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
     return value
+
+
+def _in_percent(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Logged rows with their metrics as the axes name them: multi-instance retrieval is logged as a fraction."""
+    scores = [{key: x for key, x in row.items() if isinstance(x, int | float)} for row in rows]
+    return [{**row, **as_percent(known)} for row, known in zip(rows, scores, strict=True)]
 
 
 def _inside(folder: pathlib.Path, name: str) -> pathlib.Path | None:

@@ -296,7 +296,8 @@ class _Run:
         with self.progress.pause():
             found = processes.from_primary(lambda: evaluate(variables, experiment.evaluations[name]))
         values = {f"{name}/{key}": value for key, value in found.items()}
-        shown = ", ".join(f"{key} {value:.1f}" for key, value in values.items() if _is_result(key))
+        percent = report.as_percent(values)
+        shown = ", ".join(f"{key} {value:.1f}" for key, value in percent.items() if _is_result(key))
         self.progress.message(f"step {self.position.step}: {shown}")
         if warning := evals.collapse_warning(found):
             self.progress.message(f"warning: step {self.position.step}: {warning}")

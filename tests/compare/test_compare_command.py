@@ -168,6 +168,14 @@ def test_a_search_keeps_every_trial_and_chooses_on_val(tmp_path, repository, emb
 
 
 @pytest.mark.slow
+def test_closed_forms_are_not_searched(tmp_path, repository, embeddings):
+    more = ("--search=3", "--config.train.duration=0 steps")
+    assert main(arguments(repository, embeddings, tmp_path / "w", *more, methods="recipe", seeds=1)) == 0
+    assert not (tmp_path / "w" / "trials.jsonl").exists()
+    assert "recipe: nothing is trained, so there is nothing to search" in (tmp_path / "w" / "log.txt").read_text()
+
+
+@pytest.mark.slow
 def test_a_classification_is_compared_by_accuracy(tmp_path, repository, recordings, capsys):
     config = f"{repository}/configs/av_digits_bss.py:runlocal,data=av:{recordings}"
     command = ["compare", "--config", config, "--methods", "vanilla,probabilistic", "--seeds", "2"]
@@ -211,6 +219,13 @@ def test_mistakes_are_one_line_and_status_two(case, tmp_path, repository, embedd
     assert len(lines) == 1
     assert message in lines[0]
     assert not (tmp_path / "w").exists()
+
+
+def test_a_workdir_at_a_url_is_refused_in_one_line(repository, embeddings, capsys):
+    assert main(arguments(repository, embeddings, "gs://bucket/compare")) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "--workdir is gs://bucket/compare: compare needs a local folder; copy it there once it is done" in lines[0]
 
 
 def test_a_config_that_names_a_method_is_refused(tmp_path, repository, embeddings, capsys):

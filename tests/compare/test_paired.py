@@ -82,6 +82,13 @@ def test_two_seeds_say_little_and_one_nothing():
     assert compare_paired([400.0], [410.0]).verdict == "one seed: no statement"
 
 
+def test_methods_that_do_not_vary_have_no_interval_over_seeds():
+    found = compare_paired([400.0] * 5, [405.0] * 5)
+    assert (found.mean, found.interval, found.p_value) == (5.0, None, None)
+    assert found.verdict == "no interval: nothing varies between seeds"
+    assert compare_paired([400.0, 401.0], [405.0] * 2).interval is not None  # the baseline varies
+
+
 def test_pairing_removes_what_seeds_share():
     rng = np.random.default_rng(0)
     base = rng.normal(400, 30, 8)  # seeds differ much more than the methods do

@@ -7,10 +7,12 @@ import pytest
 
 from alignment_jax.compare import records
 from alignment_jax.compare.cells import Condition
+from alignment_jax.compare.items import of_retrieval
 from alignment_jax.compare.outputs import csv_text, latex_text, plain_text
-from alignment_jax.compare.search import best_trial, draw_trials, parse_range
+from alignment_jax.compare.pages import interval_note
+from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search, parse_range
 from alignment_jax.compare.summary import summarize
-from alignment_jax.core.errors import ConfigError, RunError
+from alignment_jax.core.errors import ConfigError, DataError, RunError
 from alignment_jax.report import EnergyMeter
 
 
@@ -94,6 +96,31 @@ def test_summary(tmp_path):
         summarize(tmp_path, runs(), methods=["va_ls"], baseline="va_ls", metric="accuracy")
 
 
+def with_items(folder, run, ranks):
+    """The run with a file of its test items: as many images as ranks, a caption each."""
+    name = f"{run['method']}{run['seed']}{run['fraction']}.npz"
+    kept = of_retrieval(np.array(ranks), np.array(ranks), np.arange(len(ranks)))
+    np.savez(folder / name, **kept)
+    return {**run, "items": name}
+
+
+def test_the_note_says_what_was_resampled(tmp_path):
+    chosen = {"methods": ["baseline", "va_ls"], "baseline": "baseline", "metric": "rsum"}
+    found = [run for run in runs() if run["fraction"] == 1.0]
+    assert "covers the seeds alone" in interval_note(summarize(tmp_path, found, **chosen))
+    kept = [with_items(tmp_path, run, [0, 3, 9]) for run in found]
+    assert "the seeds, and the test items" in interval_note(summarize(tmp_path, kept, **chosen))
+    assert "covers the seeds alone" in interval_note(summarize(tmp_path, [*kept[:-1], found[-1]], **chosen))
+    assert interval_note(summarize(tmp_path, found[:2], **chosen)) is None  # a single seed
+
+
+def test_runs_on_different_test_items_are_refused_in_one_line(tmp_path):
+    found = [run for run in runs() if run["fraction"] == 1.0]
+    kept = [with_items(tmp_path, run, [0, 3, 9][: 2 if run["method"] == "baseline" else 3]) for run in found]
+    with pytest.raises(DataError, match="va_ls and of the baseline were tested on different items"):
+        summarize(tmp_path, kept, methods=["baseline", "va_ls"], baseline="baseline", metric="rsum")
+
+
 def test_text_says_no_difference_plainly(tmp_path):
     text = plain_text(summary(tmp_path), metric="rsum", baseline="baseline", names=("image", "text"))
     assert "111.0 ± 1.0" in text
@@ -103,6 +130,28 @@ def test_text_says_no_difference_plainly(tmp_path):
     assert plain_text([], metric="rsum", baseline="b", names=("a", "b")) == "no run has finished yet"
     only = [row for row in summary(tmp_path) if row.condition == Condition(0.1)]
     assert "no difference shown" in plain_text(only, metric="rsum", baseline="baseline", names=("image", "text"))
+
+
+def test_multi_instance_metrics_are_shown_in_percent(tmp_path):
+    measured = {"mAP_a2b": 0.3, "mAP_b2a": 0.5, "mAP": 0.4, "nDCG": 0.25}
+    for run in runs()[:2]:
+        records.append(tmp_path / "runs.jsonl", {**run, "test": measured, "val": measured})
+    trial = {"method": "va_ls", "trial": 1, "metric": "mAP", "values": [0.4, None], "value": None, "settings": {}}
+    records.append(tmp_path / "trials.jsonl", trial)
+    found, trials = records.finished(tmp_path)
+    assert trials[0]["values"] == [40.0, None]
+    rows = summarize(tmp_path, found, methods=["baseline", "va_ls"], baseline="baseline", metric="mAP")
+    assert (rows[0].mean, rows[0].val) == (40.0, 40.0)
+    assert "$40.0$" in latex_text(rows, {"metric": "mAP", "baseline": "baseline"})
+    text = plain_text(rows, metric="mAP", baseline="baseline", names=("image", "text"))
+    assert "mAP [%]" in text
+    assert "40.0" in text
+    assert records.read(tmp_path / "runs.jsonl")[0]["test"]["mAP"] == 0.4  # the file keeps what was measured
+
+
+def test_the_map_of_a_classifier_is_a_percentage_already(tmp_path):
+    records.append(tmp_path / "runs.jsonl", {**runs()[0], "test": {"accuracy": 58.0, "mAP": 61.0}, "val": {}})
+    assert records.finished(tmp_path)[0][0]["test"]["mAP"] == 61.0
 
 
 def test_latex_escapes_and_marks_what_is_better(tmp_path):
@@ -173,6 +222,23 @@ def test_the_default_ranges_fit_the_default_configuration():
     for method in [*METHODS, "all", "recipe"]:
         changed = draw_trials(config.search, parts_of(method), 3, flat(config.to_dict()), seed=0)[2]
         config.copy_and_resolve_references().update_from_flattened_dict(changed)
+
+
+def test_a_closed_form_is_not_searched():
+    from alignment_jax.config import default
+    from alignment_jax.config.recipes import METHODS, apply_methods
+    from alignment_jax.train.workdir import flat
+
+    skipped = []
+    for method in METHODS:
+        config = default()
+        apply_methods(config, method)
+        drawn = draw_trials(config.search, [method], 3, flat(config.to_dict()), seed=0)
+        if nothing_to_search(config.train.duration, drawn):
+            skipped.append(method)
+    assert skipped == ["cca"]
+    assert not nothing_to_search("0 steps", [{}, {"init.power": 0.5, "optimizer.learning_rate": 0.1}])
+    assert not nothing_to_search("0.5 epochs", [{}, {"optimizer.learning_rate": 0.1}])
 
 
 def test_best_trial_is_the_earliest_of_the_best():

@@ -76,6 +76,18 @@ def test_charts_hold_means_and_bands(comparison):
     assert reliable.series[0].steps == pytest.approx([0.05, 0.45])
 
 
+def test_bands_and_whiskers_are_explained(comparison, whole):
+    notes = {chart.name: chart.note for chart in charts.training_curves(comparison)}
+    assert notes["val_rsum"] == charts.BAND
+    assert "least to the most over the anchors" in notes["temperature"]
+    assert charts.data_efficiency(comparison).note == charts.BAND
+    first = tuple(run for run in comparison.runs if run["seed"] == 0)
+    assert charts.data_efficiency(Comparison(comparison.folder, comparison.about, first)).note == ""  # no band
+    text = Page(whole[1]).text
+    assert charts.BAND in text
+    assert charts.WHISKER in text
+
+
 def test_a_single_point_over_training_is_no_curve(tmp_path):
     run = {**example.run("vals", 0), "history": example.history(40.0, weight=1.1)[:2]}
     assert charts.training_curves(Comparison(tmp_path, example.about(), (run,))) == []
@@ -98,6 +110,12 @@ def test_a_history_may_be_a_file_of_the_folder_and_of_no_other(comparison, tmp_p
     assert cut.history({"history": "../metrics.jsonl"}) == []
     assert cut.history({"history": str(outside)}) == []
     assert cut.history({}) == []
+
+
+def test_the_history_of_a_multi_instance_metric_is_in_percent(comparison):
+    rows = [{"step": 1, "val/mAP_a2b": 0.5, "val/mAP": 0.4, "train/loss": 0.2}]
+    shown = comparison.history({"history": rows})
+    assert shown == [{"step": 1, "val/mAP_a2b": 50.0, "val/mAP": 40.0, "train/loss": 0.2}]
 
 
 def test_the_verdict_comes_first_and_says_what_is_known(whole):

@@ -140,6 +140,19 @@ def test_a_dollar_sign_is_a_dollar_sign():
     assert "train loss_$x^" in _text(draw_chart(learning_curves(rows)[0]))
 
 
+def test_long_labels_of_a_legend_stay_apart():
+    import itertools
+
+    from alignment_jax.report.canvas import shortened
+
+    stem, end = "probabilistic+smoothing+modest_align+", "+and_a_last_part_that_all_of_them_have_in_common"
+    for labels in ([stem + "one" * 9, stem + "two" * 9], [f"{stem}{k}{end}" for k in range(12)], ["a", stem * 2]):
+        found = shortened(labels)
+        assert all(len(text) <= 40 for text in found)
+        assert all(one != other for one, other in itertools.combinations(found, 2))
+    assert shortened(["vals", "vals"]) == ["vals", "vals"]
+
+
 def test_another_format_is_refused():
     with pytest.raises(ValueError, match="'pdf'"):
         draw_chart(learning_curves(_history())[0], image_format="pdf")

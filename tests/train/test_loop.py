@@ -191,6 +191,15 @@ def test_training_stops_early_and_keeps_the_best(tmp_path, data_file):
     assert "stopped early" in (tmp_path / "log.txt").read_text()
 
 
+def test_multi_instance_metrics_are_told_in_percent(tmp_path, data_file):
+    experiment = build(make_config(data_file, **{"train.duration": "3 steps"})).experiment
+    found = {"rsum": 100.0, "mAP_a2b": 0.25, "mAP": 0.5}
+    changed = dataclasses.replace(experiment, evaluate=lambda *_: found, watch=None)
+    fit(changed, tmp_path, quiet=True)
+    assert "val/rsum 100.0, val/mAP_a2b 25.0, val/mAP 50.0" in (tmp_path / "log.txt").read_text()
+    assert [row["val/mAP"] for row in rows_of(tmp_path) if "val/mAP" in row] == [0.5]
+
+
 def test_a_data_set_smaller_than_a_batch_or_than_the_devices_trains(tmp_path, data_file):
     config = make_config(data_file, **{"input.batch_size": 512, "train.devices": 8, "train.duration": "3 steps"})
     run(config, tmp_path)

@@ -1,0 +1,42 @@
+"""The results page: what its sentences say follows from the records."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+
+from alignment_jax.compare import records
+
+BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def results(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import results
+
+    yield results
+    for name in ("results", "claims", "noise_table", "sections"):
+        sys.modules.pop(name, None)
+
+
+def test_a_page_with_a_search_counts_its_trial_runs(results, tmp_path):
+    about = {"metric": "rsum", "baseline": "baseline", "modalities": ["image", "text"], "complete": True}
+    (tmp_path / "comparison.json").write_text(json.dumps({**about, "methods": ["baseline", "vals"]}))
+    for method in ("baseline", "vals"):
+        run = {"method": method, "seed": 0, "test": {"rsum": 400.0}, "cost": {"seconds": 2.0}}
+        records.append(tmp_path / "runs.jsonl", {**run, "fraction": 1.0, "mismatched": 0.0})
+    assert "2 runs, 4.0 s of training.\n" in results.text(results.PARTS[1], tmp_path)
+    for trial in range(3):
+        row = {"method": "vals", "trial": trial, "metric": "rsum", "seeds": [0, 1], "values": [1.0, 2.0]}
+        records.append(tmp_path / "trials.jsonl", row)
+    expected = "2 runs, 4.0 s of training, not counting the 6 trial runs of the search.\n"
+    assert expected in results.text(results.PARTS[1], tmp_path)
+
+
+def test_the_page_says_which_claims_are_over_seeds_alone(results):
+    parts = {claim.path[1] for part in results.PARTS for claim in part.claims if claim.path[0] != "test"}
+    assert parts == {"retained", "calibration", "long_tail", "balance"}
+    assert all(f"`{part}`" in results.INTRODUCTION for part in parts)
+    assert "over seeds alone" in results.INTRODUCTION
