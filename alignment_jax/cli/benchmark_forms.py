@@ -45,14 +45,6 @@ def log_sum_exp_loss(za: jax.Array, zb: jax.Array, temperature: jax.Array) -> ja
     return 0.5 * (jnp.mean(ab) + jnp.mean(ba))
 
 
-def open_clip_loss(za: jax.Array, zb: jax.Array, temperature: jax.Array) -> jax.Array:
-    """What `torch_forms` does for open_clip, step by step in JAX: the algorithm without the other library."""
-    own, scale = jnp.arange(len(za)), 1 / temperature[:, None]
-    ab = jax.nn.log_softmax(scale * za @ zb.T, axis=1)[own, own]
-    ba = jax.nn.log_softmax(scale * zb @ za.T, axis=1)[own, own]
-    return -0.5 * (jnp.mean(ab) + jnp.mean(ba))
-
-
 def infonce_loss(similarity: str, axis_name: str | None = None) -> Callable[..., jax.Array]:
     def loss(za, zb, temperature):
         pair = losses.infonce(za, zb, temperature=temperature, similarity=similarity, axis_name=axis_name)

@@ -135,7 +135,6 @@ def all_forms(torch: Any | None) -> list[forms.Form]:
         made.append(forms.jax_form(f"{loss}, dense", make("dense")))
     made.append(forms.jax_form("InfoNCE, log_softmax", forms.log_softmax_loss))
     made.append(forms.jax_form("InfoNCE, log-sum-exp", forms.log_sum_exp_loss))
-    made.append(forms.jax_form("InfoNCE, open_clip's steps in JAX", forms.open_clip_loss))
     return made + ([] if torch is None else forms.torch_forms(torch))
 
 
