@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import chex
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from alignment_jax.core.types import Array
 
@@ -36,6 +41,17 @@ def check_scalar_or_rows(name: str, value: Array | float, n: int) -> None:
     shape = jnp.shape(value)
     if shape not in ((), (n,)):
         raise ValueError(f"{name} must be a scalar or have shape [{n}], got {shape}")
+
+
+def check_number(name: str, value: Array | float, holds: Callable[[Any], bool], meaning: str) -> None:
+    """Raises ValueError when a scalar whose value is known breaks a rule: a Python or NumPy number, or a JAX scalar.
+
+    Traced values are unknown and arrays with axes are not looked at: nothing waits for a device inside compiled code.
+    """
+    known = isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer)
+    # Through NumPy, because a comparison of a concrete JAX scalar would itself be traced under jit.
+    if known and np.ndim(value) == 0 and not holds(np.asarray(value).astype(np.float64)):
+        raise ValueError(f"{name} must be {meaning}, got {value}")
 
 
 def _check(assertion, name: str, message: str) -> None:

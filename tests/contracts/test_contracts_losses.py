@@ -284,13 +284,25 @@ def test_messages_name_a_setting_of_the_wrong_shape(row):
         (dict(temperature=0.0), "temperature"),
         (dict(temperature=-0.1), "temperature"),
         (dict(temperature=float("nan")), "temperature"),
+        (dict(temperature=np.float32(0)), "temperature"),
+        (dict(temperature=jnp.float32(-1)), "temperature"),
+        (dict(temperature=np.array(0)), "temperature"),
         (dict(smoothing=1.0), "smoothing"),
+        (dict(smoothing=np.float32(1.5)), "smoothing"),
         (dict(smoothing=-0.1), "smoothing"),
     ],
 )
 def test_infonce_refuses_numbers_without_a_meaning(settings, word):
     with pytest.raises(ValueError, match=word):
         aj.losses.infonce(Z, Z, **settings)
+    with pytest.raises(ValueError, match=word):  # known when the program is traced, as a constant in it
+        jax.jit(lambda z: aj.losses.infonce(z, z, **settings))(Z)
+
+
+@pytest.mark.parametrize("weights", [(np.ones(3), 1.0), (1.0, np.ones(3)), (np.ones(1), np.ones(1))])
+def test_reduce_refuses_weights_that_are_no_scalars(weights):
+    with pytest.raises(ValueError, match="weights"):
+        aj.losses.reduce(np.ones(3), np.ones(3), weights=weights)
 
 
 # Devices. Embeddings are functions of replicated parameters, as in training: the whole batch goes in, every device
