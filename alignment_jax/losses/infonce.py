@@ -39,7 +39,10 @@ def infonce(
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its losses are 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
       similarity: "auto", "dense", "tiled", "gathered" or "ring", also with a tile ("tiled:512"), or a
-        `alignment_jax.similarity.Form`; a choice of speed and memory that leaves the result alone.
+        `alignment_jax.similarity.Form`; a choice of speed and memory that leaves the result alone. Forward mode
+        (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense": the others have hand-written reverse-mode gradients,
+        also where "auto" chooses them. Gradients of gradients, and forward mode over `jax.grad`, work in all forms but
+        "pallas".
 
     Returns:
       (loss_ab [n], loss_ba [n]), float32.
