@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
+from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.metrics._arrays import class_numbers, embeddings
 from alignment_jax.metrics._duplicates import row_classes
 from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles
-from alignment_jax.core.varying import vary_over, varying_axes
 
 
 def retrieval_ranks(za: Array, zb: Array, a_of_b: Array, *, tile: int = TILE) -> tuple[jax.Array, jax.Array]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.similarity.anchors import Found, anchor_statistics
 from alignment_jax.similarity.form import Layout
 from alignment_jax.similarity.ring import sweep_all
@@ -32,7 +33,6 @@ from alignment_jax.similarity.tiled import (
     values,
     zero_gradients,
 )
-from alignment_jax.core.varying import vary_over, varying_axes
 
 if TYPE_CHECKING:
     from alignment_jax.similarity.pairwise import Pairwise
