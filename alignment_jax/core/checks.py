@@ -50,11 +50,9 @@ def check_number(name: str, value: Array | float, holds: Callable[[Any], bool], 
 
     Traced values are unknown and arrays with axes are not looked at: nothing waits for a device inside compiled code.
     """
-    known = isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)) and not isinstance(
-        value, jax.core.Tracer
-    )
+    number = isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)) and np.ndim(value) == 0
     # Through NumPy, because a comparison of a concrete JAX scalar would itself be traced under jit.
-    if known and np.ndim(value) == 0 and not holds(np.asarray(value).astype(np.float64)):
+    if number and not isinstance(value, jax.core.Tracer) and not holds(np.asarray(value).astype(np.float64)):
         raise ValueError(f"{name} must be {meaning}, got {value}")
 
 
