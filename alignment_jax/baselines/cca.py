@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -126,14 +127,15 @@ def tune_cca(
 
     Args:
       za, zb, b_to_a: as for `fit_cca`.
-      score: (project_a, project_b) -> number, larger is better; on validation data.
+      score: (project_a, project_b) -> number, larger is better; on validation data. Settings that score NaN are left
+        out.
       shrinkages, dims, powers: what to try, at least one of each.
 
     Returns:
       (project_a, project_b, choice).
 
     Raises:
-      ConfigError: as `fit_cca`, or nothing to try.
+      ConfigError: as `fit_cca`, nothing to try, or every score is NaN.
 
     >>> rng = np.random.default_rng(0)
     >>> za = rng.normal(size=(200, 3))
@@ -152,8 +154,11 @@ def tune_cca(
         for dim, power in itertools.product(dims, powers):
             a, b = solution.projections(dim, power)
             found = score(a, b)
-            if best is None or found > best[2].score:
+            # NaN compares as neither larger nor smaller: as the first score it would stand for good.
+            if not math.isnan(found) and (best is None or found > best[2].score):
                 best = a, b, CcaChoice(shrinkage, dim, power, found, candidates)
+    if best is None and candidates:
+        raise ConfigError(f"score is NaN for all {candidates} settings: check the validation data it is computed on")
     if best is None:
         raise ConfigError("there is nothing to try: give at least one of shrinkages, dims and powers each")
     return best

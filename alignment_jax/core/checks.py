@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import chex
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from alignment_jax.core.types import Array
 
 
 def check_pair(za: Array, zb: Array, where: Array | None = None) -> None:
-    """Raises ValueError unless za and zb are floating [n, d] of one shape and where is [n] bool (or None)."""
+    """Raises ValueError unless za and zb are floating [n, d] of one shape, n >= 1, and where is [n] bool (or None)."""
     for name, z in (("za", za), ("zb", zb)):
         _check(lambda z=z: chex.assert_rank(z, 2), name, f"must have shape [n, d], got {jnp.shape(z)}")
         if not jnp.issubdtype(jnp.result_type(z), jnp.floating):
@@ -19,6 +24,8 @@ def check_pair(za: Array, zb: Array, where: Array | None = None) -> None:
         "za and zb",
         f"must have the same shape [n, d], got {jnp.shape(za)} and {jnp.shape(zb)}",
     )
+    if za.shape[0] == 0:
+        raise ValueError(f"za must have at least one row, got shape {jnp.shape(za)}")
     check_where(where, za.shape[0])
 
 
@@ -36,6 +43,17 @@ def check_scalar_or_rows(name: str, value: Array | float, n: int) -> None:
     shape = jnp.shape(value)
     if shape not in ((), (n,)):
         raise ValueError(f"{name} must be a scalar or have shape [{n}], got {shape}")
+
+
+def check_number(name: str, value: Array | float, holds: Callable[[Any], bool], meaning: str) -> None:
+    """Raises ValueError when a scalar whose value is known breaks a rule: a Python or NumPy number, or a JAX scalar.
+
+    Traced values are unknown and arrays with axes are not looked at: nothing waits for a device inside compiled code.
+    """
+    number = isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)) and np.ndim(value) == 0
+    # Through NumPy, because a comparison of a concrete JAX scalar would itself be traced under jit.
+    if number and not isinstance(value, jax.core.Tracer) and not holds(np.asarray(value).astype(np.float64)):
+        raise ValueError(f"{name} must be {meaning}, got {value}")
 
 
 def _check(assertion, name: str, message: str) -> None:

@@ -26,8 +26,14 @@ def l2_normalize(z: Array, eps: float = 1e-12) -> jax.Array:
     [[0.6..., 0.8...], [0.0, 0.0]]
     """
     z = jnp.asarray(z, jnp.float32)
+    # The square of 2e19 overflows, and in the gradient the cube of 7e12. Scaling by a power of two, and only where it
+    # is needed, leaves every bit of all others alone.
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(z)), axis=-1, keepdims=True, initial=0.0)
+    _, exponent = jnp.frexp(largest)
+    unit = jnp.where(largest > 2.0**30, jnp.ldexp(jnp.float32(1.0), 20 - exponent), jnp.float32(1.0))
+    z = z * unit
     squared = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
-    long_enough = squared > eps * eps
+    long_enough = squared > eps * eps * jnp.square(unit)
     # The inner `where` keeps rsqrt away from zero, where its derivative is infinite and 0 * inf would be NaN.
     inverse_length = jnp.where(long_enough, jax.lax.rsqrt(jnp.where(long_enough, squared, 1.0)), 0.0)
     return z * inverse_length

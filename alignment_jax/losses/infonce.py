@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from alignment_jax.core.checks import check_number
 from alignment_jax.core.reduce import psum_if
 from alignment_jax.core.types import Array
 from alignment_jax.losses.inputs import global_count, prepare, silence
@@ -38,7 +39,10 @@ def infonce(
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its losses are 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
       similarity: "auto", "dense", "tiled", "gathered" or "ring", also with a tile ("tiled:512"), or a
-        `alignment_jax.similarity.Form`; a choice of speed and memory that leaves the result alone.
+        `alignment_jax.similarity.Form`; a choice of speed and memory that leaves the result alone. Forward mode
+        (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense": the others have hand-written reverse-mode gradients,
+        also where "auto" chooses them. Gradients of gradients, and forward mode over `jax.grad`, work in all forms but
+        "pallas".
 
     Returns:
       (loss_ab [n], loss_ba [n]), float32.
@@ -90,8 +94,8 @@ def infonce_with_statistics(
 
 
 def _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, *, statistics):
-    check_static("temperature", temperature, lambda t: t > 0, "positive")
-    check_static("smoothing", smoothing, lambda a: 0 <= a < 1, "in [0, 1)")
+    check_number("temperature", temperature, lambda t: t > 0, "positive")
+    check_number("smoothing", smoothing, lambda a: 0 <= a < 1, "in [0, 1)")
     za, zb, where, values = prepare(za, zb, where, axis_name, temperature=temperature)
     inverse = 1.0 / values["temperature"]
     loss_ab, loss_ba, found = softmax_losses(za, zb, inverse, where, similarity, axis_name, statistics=statistics)
@@ -114,9 +118,3 @@ def _gap_to_mean(
     mean_a = psum_if(jnp.sum(a, axis=0), axis_name) / count
     mean_b = psum_if(jnp.sum(b, axis=0), axis_name) / count
     return jnp.sum(a * (b - mean_b), axis=1), jnp.sum(b * (a - mean_a), axis=1)
-
-
-def check_static(name: str, value: object, holds, meaning: str) -> None:
-    """Raises ValueError when a plain number breaks a rule; a traced or array value is taken as it is."""
-    if isinstance(value, (int, float)) and not holds(value):
-        raise ValueError(f"{name} must be {meaning}, got {value}")

@@ -32,7 +32,7 @@ def max_margin(
       margin: m, scalar or [n], in units of similarity; the anchor's own, in both directions.
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its losses are 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
-      similarity: as in `infonce`.
+      similarity: as in `infonce`; forward mode (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense".
 
     Returns:
       (loss_ab [n], loss_ba [n]), float32; 0 where there is no other candidate.

@@ -37,7 +37,7 @@ def reduce(
       float32 scalar; 0 when no row counts.
 
     Raises:
-      ValueError: shapes do not match.
+      ValueError: shapes do not match, or a weight is not a scalar.
 
     >>> float(reduce(jnp.array([1.0, 3.0]), jnp.array([5.0, 7.0]), weights=(1.5, 0.5)))
     3.0
@@ -53,4 +53,7 @@ def reduce(
         raise ValueError(f"loss_ba must have the shape of loss_ab {loss_ab.shape}, got {jnp.shape(loss_ba)}")
     mean_ba = masked_mean(jnp.asarray(loss_ba, jnp.float32), where, axis_name=axis_name)
     w_ab, w_ba = weights
+    if jnp.shape(w_ab) or jnp.shape(w_ba):
+        # A vector would come out, which jax.grad refuses without a word about where it is from.
+        raise ValueError(f"weights must be two scalars, got shapes {jnp.shape(w_ab)} and {jnp.shape(w_ba)}")
     return jnp.asarray(0.5 * (w_ab * mean_ab + w_ba * mean_ba))

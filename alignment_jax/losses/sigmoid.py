@@ -31,7 +31,7 @@ def sigmoid(
       bias: b, scalar, in logits; -10 starts training with almost every pair told apart.
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its loss is 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
-      similarity: as in `infonce`.
+      similarity: as in `infonce`; forward mode (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense".
 
     Returns:
       loss [n], float32, a sum over candidates; the mean over rows (`reduce`) is the published loss.

@@ -1,6 +1,7 @@
 """Retrieval and classification metrics as pure functions of arrays.
 
-Concrete arrays give Python floats; the same functions under `jax.jit` give traced float32 scalars.
+Concrete arrays give Python floats; the same functions under `jax.jit` give traced float32 scalars, except
+`top_k_accuracy`, which takes concrete arrays alone.
 """
 
 from alignment_jax.metrics.classification import accuracy, macro_f1, mean_average_precision

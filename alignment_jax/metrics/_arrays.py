@@ -33,7 +33,9 @@ def embeddings(name: str, z: Array) -> jax.Array:
         raise ValueError(f"{name} must have shape [n, d] with n, d >= 1, got {np.shape(z)}")
     z = jnp.asarray(z, jnp.float32)
     if not traced(z):
-        finite = np.asarray(_finite_rows(z))
+        # At once, also where the other side is traced: a gallery may be a constant of a compiled search.
+        with jax.ensure_compile_time_eval():
+            finite = np.asarray(_finite_rows(z))
         if not finite.all():
             raise ValueError(f"{name} is not finite in row {int(finite.argmin())} ({int((~finite).sum())} such rows)")
     return z

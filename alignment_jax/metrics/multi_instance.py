@@ -47,9 +47,10 @@ def multi_instance(similarity: Array, relevancy: Array) -> dict[str, Any]:
             f"similarity and relevancy must have one shape [n, m] with n, m >= 1, got {shape} and {np.shape(relevancy)}"
         )
     xp = namespace(similarity, relevancy)
-    s, r = xp.asarray(similarity), xp.asarray(relevancy)
-    if not traced(s, r):
-        s, r = s.astype(np.float64), r.astype(np.float64)
+    known = not traced(similarity, relevancy)
+    # As floats from the start: places and gains are formed in the dtype of the relevancy, which may be whole numbers.
+    s, r = (xp.asarray(x).astype(np.float64 if known else np.float32) for x in (similarity, relevancy))
+    if known:
         _check(s, r)
     map_ab, ndcg_ab = _direction(s, r, xp)
     map_ba, ndcg_ba = _direction(s.T, r.T, xp)

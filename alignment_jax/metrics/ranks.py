@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
+from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.metrics._arrays import class_numbers, embeddings
 from alignment_jax.metrics._duplicates import row_classes
 from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles
@@ -80,6 +81,8 @@ def _ranks(za: jax.Array, zb: jax.Array, owner: jax.Array, tile: int) -> tuple[j
     rows = {key: stack_tiles(x, tile, fill=-1 if key == "item" else 0) for key, x in rows.items()}
     columns = {key: stack_tiles(x, tile, fill=-1 if key == "item" else 0) for key, x in columns.items()}
 
+    axes = varying_axes(rows, columns)
+
     def each_row_tile(count_b, row):
         def each_column_tile(count_a, column_and_count):
             column, count = column_and_count
@@ -91,11 +94,12 @@ def _ranks(za: jax.Array, zb: jax.Array, owner: jax.Array, tile: int) -> tuple[j
             ahead_a, ahead_b = jax.lax.cond(owned_here | padded | duplicates, _count_carefully, _count, s, row, column)
             return count_a + ahead_a, count + ahead_b
 
-        count_a = jnp.zeros_like(row["item"])
+        count_a = vary_over(axes, jnp.zeros_like(row["item"]))
         count_a, count_b = jax.lax.scan(each_column_tile, count_a, (columns, count_b))
         return count_b, count_a
 
-    rank_ba, rank_ab = jax.lax.scan(each_row_tile, jnp.zeros_like(columns["item"]), rows)
+    count_b = vary_over(axes, jnp.zeros_like(columns["item"]))
+    rank_ba, rank_ab = jax.lax.scan(each_row_tile, count_b, rows)
     has_b = jnp.zeros(n, bool).at[owner].set(True)
     return jnp.where(has_b, rank_ab.reshape(-1)[:n], -1), rank_ba.reshape(-1)[:m]
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
+from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.metrics._arrays import embeddings
 from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles
 
@@ -56,6 +57,7 @@ def _top_k(za: jax.Array, zb: jax.Array, k: int, tile: int) -> tuple[jax.Array, 
             return (values, jnp.take_along_axis(indices, places, axis=1)), None
 
         empty = (jnp.full((tile, k), -jnp.inf, jnp.float32), jnp.full((tile, k), -1, jnp.int32))
+        empty = vary_over(varying_axes(za, zb), empty)
         return jax.lax.scan(merge, empty, (columns, numbers))[0]
 
     similarity, index = jax.lax.map(of_row_tile, stack_tiles(za, tile))

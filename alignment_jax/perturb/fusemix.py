@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core import Array
+from alignment_jax.core.checks import check_number
 
 
 def fusemix(za: Array, zb: Array, *, lam: Array | float) -> tuple[jax.Array, jax.Array]:
@@ -45,8 +46,7 @@ def fusemix(za: Array, zb: Array, *, lam: Array | float) -> tuple[jax.Array, jax
         raise ValueError(f"za and zb must have an even number of rows to be mixed in halves, got {za.shape[0]}")
     if jnp.shape(lam) != ():
         raise ValueError(f"lam must be a scalar, shared by all rows, got shape {jnp.shape(lam)}")
-    if isinstance(lam, int | float) and not 0 <= lam <= 1:
-        raise ValueError(f"lam must be in [0, 1], got {lam}")
+    check_number("lam", lam, lambda weight: 0 <= weight <= 1, "in [0, 1]")
     return _mix_halves(za, lam), _mix_halves(zb, lam)
 
 
@@ -61,15 +61,14 @@ def sample_lambda(key: jax.Array, *, alpha: Array | float) -> jax.Array:
       float32 scalar in [0, 1].
 
     Raises:
-      ValueError: alpha is a Python number that is not positive.
+      ValueError: alpha is known and not positive.
 
     Source: FuseMix (arXiv 2312.10144), alpha = 1.
 
     >>> 0.0 <= float(sample_lambda(jax.random.key(0), alpha=1.0)) <= 1.0
     True
     """
-    if isinstance(alpha, int | float) and not alpha > 0:
-        raise ValueError(f"alpha must be positive, got {alpha}")
+    check_number("alpha", alpha, lambda a: a > 0, "positive")
     alpha = jnp.asarray(alpha, jnp.float32)
     return jax.random.beta(key, alpha, alpha, shape=(), dtype=jnp.float32)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core import Array, masked_count, masked_sum
-from alignment_jax.core.checks import check_where
+from alignment_jax.core.checks import check_number, check_where
 from alignment_jax.perturb.keys import is_per_row
 
 
@@ -47,7 +47,7 @@ def gaussian(
 
     Raises:
       ValueError: z is not floating point, the number of keys is not n, `scale` without `relative`, a negative sigma,
-        or a `where` of another shape.
+        or a sigma, `scale` or `where` of a shape that does not fit.
 
     Source: Liu et al., Modest-Align (arXiv 2510.21606), random perturbation with sigma = 0.01. `relative` is an
     addition: encoders differ in the scale of their latents by orders of magnitude.
@@ -61,8 +61,7 @@ def gaussian(
     z = jnp.asarray(z)
     if z.ndim < 1 or not jnp.issubdtype(z.dtype, jnp.floating):
         raise ValueError(f"z must be floating point of shape [n, ...], got {z.dtype} of shape {z.shape}")
-    if isinstance(sigma, int | float) and not sigma >= 0:
-        raise ValueError(f"sigma must not be negative, got {sigma}")
+    check_number("sigma", sigma, lambda s: s >= 0, "at least 0")
     if scale is not None and not relative:
         raise ValueError("scale is only used with relative=True")
     check_where(where, z.shape[0])
@@ -74,10 +73,22 @@ def gaussian(
     else:
         noise = jax.random.normal(key, z.shape, dtype)
     amount = jnp.asarray(sigma, dtype)
+    _check_broadcasts("sigma", amount, z)
     if relative:
         measured = _standard_deviation(z, where, axis_name) if scale is None else jnp.asarray(scale)
+        _check_broadcasts("scale", measured, z)
         amount = amount * jax.lax.stop_gradient(measured.astype(dtype))
     return (z.astype(dtype) + amount * noise).astype(z.dtype)
+
+
+def _check_broadcasts(name: str, value: jax.Array, z: jax.Array) -> None:
+    """Raises ValueError unless value broadcasts against z without changing its shape."""
+    try:
+        fits = jnp.broadcast_shapes(value.shape, z.shape) == z.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} must be a scalar or broadcast to the shape of z {z.shape}, got shape {value.shape}")
 
 
 def _standard_deviation(z: jax.Array, where: Array | None, axis_name: str | None) -> jax.Array:

@@ -42,7 +42,8 @@ def prediction_similarity(logits: Sequence[np.ndarray]) -> np.ndarray:
       logits: one [n, c] array per modality, two or more.
 
     Returns:
-      float64 [n] in (0, 1]; 1 where every modality predicts the same distribution.
+      float64 [n] in [0, 1]; 1 where every modality predicts the same distribution, 0 only where the distributions have
+      so little in common that it underflows.
 
     Raises:
       ValueError: fewer than two modalities, different shapes, or a logit that is not finite.

@@ -32,7 +32,8 @@ class Pairwise:
 
 HINGE = Pairwise(
     value=lambda t, same: jnp.where(same, 0.0, jax.nn.relu(t)),
-    slope=lambda t, same: jnp.where((t > 0) & ~same, 1.0, 0.0),
+    # Cast, because jnp.where of two Python numbers is float64 under jax_enable_x64.
+    slope=lambda t, same: ((t > 0) & ~same).astype(t.dtype),
     both=True,
 )
 LOGISTIC = Pairwise(

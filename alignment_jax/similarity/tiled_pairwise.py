@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.similarity.anchors import Found, anchor_statistics
 from alignment_jax.similarity.form import Layout
 from alignment_jax.similarity.ring import sweep_all
@@ -32,7 +33,6 @@ from alignment_jax.similarity.tiled import (
     values,
     zero_gradients,
 )
-from alignment_jax.similarity.varying import vary_over, varying_axes
 
 if TYPE_CHECKING:
     from alignment_jax.similarity.pairwise import Pairwise
@@ -142,30 +142,59 @@ def _backward(pairwise, layout, saved, cotangents):
         found = _sweep(pairwise, layout, x, y, scale, offset, where, g=(g[0], g[-1]))
         dx, dy = found["dx"], found["dy"]
     else:
-        dx, dy = _for_cotangents(pairwise, layout, x, y, scale, offset, where, found, g)
+        known = {name: found[name] for name in ("dx", "dy")}
+        dx, dy = _for_cotangents(pairwise, layout, x, y, scale, offset, where, known, g)
     d_offset = g[0] * found["slope_ab"] + (g[1] * found["slope_ba"] if pairwise.both else 0.0)
     # Σ_ij W_ij S_ij = Σ_i x_i · (W y)_i: the scale's derivative takes no pass of its own.
     d_scale = jnp.sum(x.astype(jnp.float32) * dx)
     return (scale * dx).astype(x.dtype), (scale * dy).astype(y.dtype), d_scale, d_offset, None, None
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _for_cotangents(pairwise, layout, x, y, scale, offset, where, found, g) -> tuple[jax.Array, jax.Array]:
     """The gradient for cotangents `g`, from the one for cotangents of 1 where they are all the same."""
-    every = jnp.stack(g) if where is None else jnp.where(where, jnp.stack(g), jnp.nan)
-    low, high = jnp.nanmin(every), jnp.nanmax(every)
+    every = jnp.stack(g)
+    # Infinities rather than NaN where a cotangent is NaN: a reduction over devices need not keep a NaN, and cotangents
+    # that are not equal lead to the sweep, which brings the NaN to the gradient.
+    broken = jnp.isnan(every) if where is None else jnp.isnan(every) & where
+    masked = broken if where is None else broken | ~where
+    low = jnp.where(jnp.any(broken), -jnp.inf, jnp.min(jnp.where(masked, jnp.inf, every)))
+    high = jnp.where(jnp.any(broken), jnp.inf, jnp.max(jnp.where(masked, -jnp.inf, every)))
     if layout.axis_name is not None:
-        # All devices must take the same branch: the sweep in it talks to the others.
-        low, high = jax.lax.pmin(low, layout.axis_name), jax.lax.pmax(high, layout.axis_name)
+        # All devices must take the same branch, also those of other axes: the sweep in it talks to the others, and a
+        # permutation waits for every device of the mesh, not only for those that it exchanges with.
+        names = varying_axes(x, low) | {layout.axis_name} | set(jax.sharding.get_abstract_mesh().manual_axes)
+        if varying_axes(x):
+            low, high = vary_over(names, (low, high))
+        low, high = jax.lax.pmin(low, tuple(sorted(names))), jax.lax.pmax(high, tuple(sorted(names)))
     axes = varying_axes(x)
 
     def known() -> tuple[jax.Array, jax.Array]:
         return vary_over(axes, (high * found["dx"], high * found["dy"]))
 
     def anew() -> tuple[jax.Array, jax.Array]:
-        again = _sweep(pairwise, layout, x, y, scale, offset, where, g=(g[0], g[-1]))
-        return again["dx"], again["dy"]
+        return _sweep_again(pairwise, layout, x, y, scale, offset, where, g)
 
     return jax.lax.cond(low == high, known, anew)
+
+
+@_for_cotangents.defjvp
+def _for_cotangents_jvp(pairwise, layout, primals, tangents):
+    # The short way holds at equal cotangents only and knows nothing of their neighbours: what is differentiated is the
+    # sweep, which is the same function of all its arguments.
+    x, y, scale, offset, where, _, g = primals
+    *moved, _, _, moved_g = tangents
+
+    def again(x, y, scale, offset, g):
+        return _sweep_again(pairwise, layout, x, y, scale, offset, where, g)
+
+    _, tangent = jax.jvp(again, (x, y, scale, offset, g), (*moved, moved_g))
+    return _for_cotangents(pairwise, layout, *primals), tangent
+
+
+def _sweep_again(pairwise, layout, x, y, scale, offset, where, g) -> tuple[jax.Array, jax.Array]:
+    found = _sweep(pairwise, layout, x, y, scale, offset, where, g=(g[0], g[-1]))
+    return found["dx"], found["dy"]
 
 
 _losses.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from alignment_jax.core.checks import check_pair, check_scalar_or_rows
 from alignment_jax.core.types import Array
+from alignment_jax.core.varying import vary_together
 from alignment_jax.similarity.form import Form
 from alignment_jax.similarity.statistics import DirectionStatistics, similarity_statistics
-from alignment_jax.similarity.varying import vary_together
 
 
 def direction_statistics(
@@ -48,11 +48,10 @@ def direction_statistics(
     Source: Pillai, VALS (arXiv 2503.03202); no code is public, the population variance over candidates averaged over
     anchors is the reading taken here.
     """
+    za, zb = jnp.asarray(za), jnp.asarray(zb)
     check_pair(za, zb, where)
     check_scalar_or_rows("temperature", temperature, za.shape[0])
-    za, zb, temperature = jax.lax.stop_gradient(
-        (jnp.asarray(za), jnp.asarray(zb), jnp.asarray(temperature, jnp.float32))
-    )
+    za, zb, temperature = jax.lax.stop_gradient((za, zb, jnp.asarray(temperature, jnp.float32)))
     if where is not None:
         where = jnp.asarray(where)
         za, zb = (jnp.where(where[:, None], z, 0) for z in (za, zb))

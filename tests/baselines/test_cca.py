@@ -180,3 +180,14 @@ def test_tuning_keeps_the_best_and_gives_what_fitting_gives():
         np.testing.assert_array_equal(found.matrix, expected.matrix)
     with pytest.raises(ConfigError, match="nothing to try"):
         aj.baselines.tune_cca(za, zb, score, shrinkages=(), dims=(2,), powers=(1.0,))
+
+
+def test_tuning_leaves_out_scores_that_are_not_numbers():
+    za, zb = correlated()
+    settings = dict(shrinkages=(0.1, 0.2, 0.3), dims=(2,), powers=(0.5,))
+    for scores in ((np.nan, 0.5, 0.9), (0.5, np.nan, 0.9), (np.nan, 0.9, np.nan)):
+        rest = iter(scores)
+        choice = aj.baselines.tune_cca(za, zb, lambda a, b, rest=rest: next(rest), **settings)[2]
+        assert choice.score == 0.9
+    with pytest.raises(ConfigError, match="NaN for all 3"):
+        aj.baselines.tune_cca(za, zb, lambda a, b: np.nan, **settings)

@@ -252,6 +252,7 @@ BAD_ARGUMENTS = {
     "za of one axis": (dict(za=np.ones(3, np.float32)), "za"),
     "zb of one axis": (dict(zb=np.ones(3, np.float32)), "zb"),
     "za of integers": (dict(za=np.ones((3, 2), int)), "za"),
+    "no rows": (dict(za=np.ones((0, 2), np.float32), zb=np.ones((0, 2), np.float32)), "za must have at least one row"),
     "different rows": (dict(zb=np.ones((4, 2), np.float32)), "za and zb"),
     "where too short": (dict(where=np.ones(2, bool)), "where"),
     "where not boolean": (dict(where=np.ones(3)), "where"),
@@ -284,13 +285,25 @@ def test_messages_name_a_setting_of_the_wrong_shape(row):
         (dict(temperature=0.0), "temperature"),
         (dict(temperature=-0.1), "temperature"),
         (dict(temperature=float("nan")), "temperature"),
+        (dict(temperature=np.float32(0)), "temperature"),
+        (dict(temperature=jnp.float32(-1)), "temperature"),
+        (dict(temperature=np.array(0)), "temperature"),
         (dict(smoothing=1.0), "smoothing"),
+        (dict(smoothing=np.float32(1.5)), "smoothing"),
         (dict(smoothing=-0.1), "smoothing"),
     ],
 )
 def test_infonce_refuses_numbers_without_a_meaning(settings, word):
     with pytest.raises(ValueError, match=word):
         aj.losses.infonce(Z, Z, **settings)
+    with pytest.raises(ValueError, match=word):  # known when the program is traced, as a constant in it
+        jax.jit(lambda z: aj.losses.infonce(z, z, **settings))(Z)
+
+
+@pytest.mark.parametrize("weights", [(np.ones(3), 1.0), (1.0, np.ones(3)), (np.ones(1), np.ones(1))])
+def test_reduce_refuses_weights_that_are_no_scalars(weights):
+    with pytest.raises(ValueError, match="weights"):
+        aj.losses.reduce(np.ones(3), np.ones(3), weights=weights)
 
 
 # Devices. Embeddings are functions of replicated parameters, as in training: the whole batch goes in, every device
@@ -424,3 +437,80 @@ def test_statistics_beside_a_loss_are_those_of_their_own_function(similarity):
         common = dict(**options, similarity=similarity)
         same(aj.losses.infonce_with_statistics(*pair, smoothing=0.1, **common)[2], expected)
         same(aj.losses.max_margin_with_statistics(*pair, **common)[2], expected)
+
+
+# Second order, as where weights per sample are learned: they start at 1, where the tiled forms have their short way.
+
+
+def gradient_norm(row, similarity, devices=None):
+    """(w [n], za, zb, where) -> the squared length of the gradient by za of the loss weighed by w."""
+
+    def gradient(w, za, zb, where):
+        axis_name = None if devices is None else AXIS
+
+        def weighed(za):
+            parts = row(za, zb, row.settings, where=where, similarity=similarity, axis_name=axis_name)
+            return aj.losses.reduce(sum(w * part for part in parts), where=where, axis_name=axis_name)
+
+        return jax.grad(weighed)(za)
+
+    if devices is not None:
+        mesh = Mesh(np.array(jax.devices()[:devices]), (AXIS,))
+        gradient = jax.shard_map(gradient, mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS))
+    return lambda *arguments: jnp.sum(jnp.square(gradient(*arguments)))
+
+
+@pytest.mark.parametrize("name", ["infonce", "max_margin", "sigmoid"])
+@pytest.mark.parametrize(("similarity", "devices"), [("tiled:4", None), ("tiled:3", None), ("ring:3", 4)])
+def test_gradients_of_gradients_by_the_weights_equal_the_whole_block(name, similarity, devices):
+    row, (za, zb), where = TABLE[name], pairs(n=N), MASKS["uneven"]
+    for w in (np.ones(N, np.float32), np.linspace(0.5, 1.5, N, dtype=np.float32)):
+        expected = jax.jit(jax.grad(gradient_norm(row, "dense"), (0, 1)))(w, za, zb, where)
+        found = jax.jit(jax.grad(gradient_norm(row, similarity, devices), (0, 1)))(w, za, zb, where)
+        assert np.abs(expected[0]).max() > 1e-4
+        for x, y in zip(found, expected, strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-5 * np.abs(y).max())
+
+
+@pytest.mark.parametrize("name", ["infonce", "max_margin", "sigmoid"])
+def test_forward_mode_over_a_gradient_equals_the_whole_block(name):
+    row, (za, zb), where, w = TABLE[name], pairs(n=N), MASKS["uneven"], np.ones(N, np.float32)
+
+    def along_w(similarity):
+        return jax.jvp(lambda w: jax.grad(gradient_norm(row, similarity), 1)(w, za, zb, where), (w,), (za[:, 0],))
+
+    found, expected = (jax.jit(along_w, static_argnums=0)(similarity) for similarity in ("tiled:3", "dense"))
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-5 * np.abs(y).max())
+
+
+@pytest.mark.parametrize("name", ["max_margin", "sigmoid"])
+def test_a_cotangent_that_is_not_a_number_reaches_the_gradient(name):
+    row, (za, zb) = TABLE[name], pairs()
+    for w in (np.full(8, np.nan), np.where(np.arange(8) == 3, np.nan, 1.0)):
+        for similarity in ("dense", "tiled:3"):
+
+            def weighed(za, w=w, similarity=similarity):
+                return jnp.sum(row(za, zb, row.settings, similarity=similarity)[0] * w)
+
+            assert np.isnan(jax.jit(jax.grad(weighed))(za)).any()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_replicas_whose_weights_differ_do_not_wait_for_each_other(check):
+    """One replica's samples weigh the same, the other's do not; a ring that only one of them entered never ended."""
+    row, mesh = TABLE["sigmoid"], Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("replica", AXIS))
+    both = [np.stack(side) for side in zip(pairs(seed=0), pairs(seed=1), strict=True)]
+    weights = np.stack([np.ones(8), np.linspace(0.5, 1.5, 8)]).astype(np.float32)
+
+    def gradient(w, za, zb, **options):
+        return jax.grad(lambda za: jnp.sum(w * row(za, zb, row.settings, **options)[0]))(za)
+
+    def local(w, za, zb):
+        return gradient(w[0], za[0], zb[0], similarity="ring:2", axis_name=AXIS)[None]
+
+    spec = P("replica", AXIS)
+    run = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check))
+    found = run(weights, *both)
+    for k in range(2):
+        same(found[k], gradient(weights[k], both[0][k], both[1][k], similarity="dense"), atol=2e-5)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from alignment_jax.core import ConfigError, MissingPackageError, ema, masked_count, masked_mean, masked_sum
+from alignment_jax.core import (
+    ConfigError,
+    MissingPackageError,
+    ema,
+    l2_normalize,
+    masked_count,
+    masked_mean,
+    masked_sum,
+)
 from alignment_jax.core.checks import check_pair, check_scalar_or_rows
 from alignment_jax.core.optional import require
 
@@ -30,6 +38,16 @@ def test_masked_rows_reach_neither_value_nor_gradient():
     x, where = jnp.array([[1.0, 2.0], [jnp.nan, jnp.inf]]), jnp.array([True, False])
     np.testing.assert_array_equal(masked_sum(x, where), [1, 2])
     np.testing.assert_array_equal(jax.grad(lambda x: masked_sum(x**2, where).sum())(x)[0], [2, 4])
+
+
+def test_unit_length_over_the_whole_range_of_float32():
+    z = jnp.array([3.0, 4.0])
+    for unit in (1e-11, 1.0, 1e9, 1e10, 1e13, 3e19, 1e36):
+        np.testing.assert_allclose(l2_normalize(unit * z), [0.6, 0.8], rtol=3e-7)
+        gradient = jax.grad(lambda z: l2_normalize(z)[0])(unit * z)
+        np.testing.assert_allclose(gradient * unit, [0.128, -0.096], rtol=1e-5)
+    np.testing.assert_allclose(l2_normalize(8e37 * z), [0.6, 0.8], rtol=3e-7)  # its gradient is below float32's
+    assert l2_normalize(jnp.zeros((2, 0))).shape == (2, 0)
 
 
 def test_counts():

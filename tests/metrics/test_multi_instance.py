@@ -91,6 +91,15 @@ def test_under_jit_the_numbers_are_the_same():
         assert float(jitted[key]) == pytest.approx(value, abs=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32])
+def test_under_jit_relevancy_of_whole_numbers_is_the_same(dtype):
+    s, r = graded(6, 5, 400)  # more candidates than a uint8 can number
+    r = r == 1
+    jitted = jax.jit(metrics.multi_instance)(s, r.astype(dtype))
+    for key, value in metrics.multi_instance(s, r).items():
+        assert float(jitted[key]) == pytest.approx(value, abs=2e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -243,3 +243,21 @@ def test_duplicates_tie_even_where_a_matmul_rounds_by_position(monkeypatch):
     assert set(rank_ab.tolist()) == set(rank_ba.tolist()) == {2}
     alone_ab, alone_ba = ranks._ranks.__wrapped__(jnp.asarray(za[:100]), jnp.asarray(za[:100]), jnp.arange(100), 64)
     assert set(alone_ab.tolist()) == set(alone_ba.tolist()) == {0}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_every_device_ranks_its_own_items(check):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("i",))
+    za, zb, owner = integer_case(8, 6, 6, 4, 3)
+
+    def local(za, zb, owner):
+        # The gallery of the second search is the same on all devices, as for queries of a shard.
+        return (*metrics.retrieval_ranks(za, zb, owner), metrics.top_k(za, zb, 3)[1], metrics.top_k(za, gallery, 3)[1])
+
+    gallery = jnp.asarray(zb)
+    spec = jax.sharding.PartitionSpec("i")
+    run = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check))
+    found = run(np.concatenate([za, za[::-1]]), np.concatenate([zb, zb]), np.concatenate([owner, owner]))
+    for k, a in enumerate((za, za[::-1])):
+        for x, y in zip(found, local(a, zb, owner), strict=True):
+            np.testing.assert_array_equal(x[k * len(y) : (k + 1) * len(y)], y)

@@ -261,3 +261,19 @@ def test_vmap_over_batches():
         for k in (0, 1):
             for x, y in zip(found, one(a[k], b[k]), strict=True):
                 np.testing.assert_allclose(x[k], y, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["max_margin", "sigmoid"])
+@pytest.mark.parametrize("similarity", ["dense", "tiled:5", "tiled:2"])
+def test_gradients_exist_where_jax_counts_in_float64(name, similarity):
+    z = np.random.default_rng(0).normal(size=(5, 3))
+
+    def loss(z):
+        found = getattr(losses, name)(z, z[::-1], similarity=similarity)
+        return jnp.sum(jnp.stack(found) if isinstance(found, tuple) else found)
+
+    expected = jax.grad(loss)(jnp.float32(z))
+    with jax.enable_x64(True):
+        found = jax.grad(loss)(jnp.asarray(z))
+        assert found.dtype == jnp.float64
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -154,3 +154,10 @@ def test_messages_name_the_argument(change, word):
     arguments = dict(za=np.ones((3, 2), np.float32), zb=np.ones((3, 2), np.float32), temperature=1.0) | change
     with pytest.raises(ValueError, match=word):
         direction_statistics(arguments.pop("za"), arguments.pop("zb"), **arguments)
+
+
+def test_lists_are_arrays_and_a_batch_without_rows_is_refused():
+    statistics = direction_statistics([[1.0, 0.0], [0.0, 1.0]], np.eye(2), temperature=1.0)
+    assert float(statistics.variance[0]) == 0.25
+    with pytest.raises(ValueError, match="za must have at least one row"):
+        direction_statistics(np.zeros((0, 2)), np.zeros((0, 2)), temperature=1.0)

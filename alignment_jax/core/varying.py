@@ -1,0 +1,40 @@
+"""Arrays that differ between the devices of a mesh axis, and arrays that do not.
+
+Under `shard_map(check_vma=True)` JAX tracks which mesh axes a value varies over. A scan carry and a hand-written
+gradient must have exactly the type of what they stand for, so a replicated temperature or a constant zero has to be
+cast before it meets a sharded embedding. Under `check_vma=False`, `pmap` and `vmap` nothing is tracked and nothing
+happens here. The cast of a replicated value has a sum over the axis as its transpose, which is its gradient.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import jax
+
+Tree = TypeVar("Tree")
+
+
+def varying_axes(*trees: object) -> frozenset[str]:
+    """Mesh axes that some array in the trees varies over; empty where JAX does not track them."""
+    axes: frozenset[str] = frozenset()
+    for leaf in jax.tree.leaves(trees):
+        kind = getattr(jax.typeof(leaf), "manual_axis_type", None)
+        axes |= frozenset() if kind is None else kind.varying
+    return axes
+
+
+def vary_over(axes: frozenset[str], tree: Tree) -> Tree:
+    """The same arrays, cast so that they vary over `axes` too."""
+
+    def cast(leaf: jax.Array) -> jax.Array:
+        missing = tuple(sorted(axes - varying_axes(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(cast, tree)
+
+
+def vary_together(tree: Tree, axis_name: str | None = None) -> Tree:
+    """Casts all arrays of `tree` to vary over every axis that one of them, or `axis_name` itself, varies over."""
+    position = () if axis_name is None else jax.lax.axis_index(axis_name)
+    return vary_over(varying_axes(tree, position), tree)
