@@ -79,6 +79,7 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
     about = _about(wanted)
     about = _merged(records.check_same_comparison(folder, about), about)
     source = load_source(wanted.base)
+    about["data"] = records.check_same_data(folder, data.fingerprints(source.splits))
     if "test" not in source.splits:
         raise DataError(f"{wanted.base.data}: it has no split 'test', and a comparison is judged on test")
     about["modalities"] = list(source.modalities)

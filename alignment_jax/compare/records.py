@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignment_jax import report
-from alignment_jax.core.errors import ConfigError, RunError, UserError
+from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
 from alignment_jax.train.workdir import differences
 
 COMPARISON, RUNS, TRIALS = "comparison.json", "runs.jsonl", "trials.jsonl"
@@ -56,6 +56,21 @@ def check_same_comparison(folder: pathlib.Path, wanted: Mapping[str, Any]) -> di
             "command that made it to go on (methods, seeds and fractions may be added)"
         )
     return found
+
+
+def check_same_data(folder: pathlib.Path, found: Mapping[str, str]) -> dict[str, str]:
+    """`found`, the digest of every split (`data.fingerprints`), when the folder's runs saw the same data.
+
+    Raises:
+      DataError: they did not, so they cannot be compared with runs made now.
+    """
+    kept = (read_comparison(folder) or {}).get("data") or found
+    if changed := sorted(name for name in {**kept, **found} if kept.get(name) != found.get(name)):
+        raise DataError(
+            f"{', '.join(changed)} changed since the comparison in {folder} began; restore the data to go on, or "
+            "choose another --workdir to compare on what it is now"
+        )
+    return dict(found)
 
 
 def finished(folder: pathlib.Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

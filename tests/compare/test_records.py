@@ -255,3 +255,13 @@ def test_energy_is_read_from_packages_and_survives_a_counter_that_starts_again(t
     (tmp_path / "intel-rapl:1" / "energy_uj").write_text("4000000")
     assert meter.joules() == pytest.approx(7.0 + 3.0)
     assert EnergyMeter(tmp_path / "nothing").joules() is None
+
+
+def test_runs_on_data_that_changed_are_not_compared(tmp_path):
+    assert records.check_same_data(tmp_path, {"test": "x"}) == {"test": "x"}
+    (tmp_path / records.COMPARISON).write_text(json.dumps({"data": {"test": "x"}}))
+    assert records.check_same_data(tmp_path, {"test": "x"}) == {"test": "x"}
+    with pytest.raises(DataError, match="test changed since the comparison"):
+        records.check_same_data(tmp_path, {"test": "y"})
+    (tmp_path / records.COMPARISON).write_text(json.dumps({}))  # made before there was such a record
+    assert records.check_same_data(tmp_path, {"test": "y"}) == {"test": "y"}
