@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.types import PyTree
-from alignment_jax.similarity.varying import vary_over, varying_axes
+from alignment_jax.core.varying import vary_over, varying_axes
 
 
 def refuse_batch_statistics(model_state: PyTree) -> None:

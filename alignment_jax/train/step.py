@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from alignment_jax.core.types import Batch, PyTree
-from alignment_jax.similarity.varying import varying_axes
+from alignment_jax.core.varying import varying_axes
 from alignment_jax.train import processes
 from alignment_jax.train.objective import Metrics, Objective
 from alignment_jax.train.state import TrainState
