@@ -110,7 +110,9 @@ def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None
             raise type(known[-1])(*known[-1].args) from error
         text = _foreign_line(error)
         if isinstance(error, KeyError | AttributeError) and not isinstance(error, flags.Error):
-            text = f"unknown setting {text}"
+            text = re.sub(
+                r'\.?\s*Did you mean "(\w+)" instead of "\w+"\?\'?', r"; did you mean \1?", f"unknown setting {text}"
+            )
         raise ConfigError(f"{text} (see {PROGRAM} {name} --help)") from error
     if len(left) > 1:
         raise UserError(f"unexpected argument {left[1]!r}; flags are --name=value (see {PROGRAM} {name} --help)")

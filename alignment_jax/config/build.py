@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -42,6 +42,9 @@ from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_st
 from alignment_jax.train.objective import Objective
 from alignment_jax.train.optimizer import learning_rate_schedule, make_optimizer
 from alignment_jax.train.step import AXIS
+
+# A split with fewer samples than this is not evaluated without a word.
+FEW = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +199,7 @@ def build(
         tables=tables,
         messages=chosen,
     )
-    notes = (*source.notes, *source.problems, *chosen)
+    notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared))
     return Built(
         experiment,
         splits,
@@ -207,6 +210,19 @@ def build(
         notes,
         data.fingerprints(source.splits),
     )
+
+
+def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit]) -> Iterator[str]:
+    """What a person would want to know before the run, though nothing is wrong with it."""
+    n = len(splits["train"])
+    if config.input.batch_size > n:
+        yield f"input.batch_size is {config.input.batch_size}, but train has {n} samples: a batch holds all of them"
+    sampling = config.sampling
+    if sampling.name == "probabilistic" and not sampling.replacement and config.input.batch_size >= n:
+        yield "sampling.name=probabilistic changes nothing: one batch holds all of train, whatever the order"
+    for name, split in splits.items():
+        if name != "train" and len(split) < FEW:
+            yield f"{name} has {len(split)} samples: its numbers, and what is chosen by them, say little"
 
 
 def with_seed(built: Built, seed: int) -> Built:
@@ -230,6 +246,8 @@ def _drops(config: ConfigDict, steps_per_epoch: int, batch_size: int, total_step
     """The updates at which a staircase of learning rates goes down."""
     duration = parse_duration(config.optimizer.drop_every, name="optimizer.drop_every")
     drops: list[int] = []
+    if config.optimizer.schedule != "staircase":
+        return drops
     while duration.amount > 0:
         multiple = dataclasses.replace(duration, amount=duration.amount * (len(drops) + 1))
         at = multiple.steps(

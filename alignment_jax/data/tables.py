@@ -219,7 +219,9 @@ class Folder:
         with self._unusable(name, where):
             inside = self._resolved(path).is_relative_to(self._real)
         if not inside:
-            raise DataError(f"{where}: {name!r} leads out of the folder {self._root}")
+            direct = ".." in path.parts or pathlib.PurePath(name).is_absolute()
+            link = "" if direct else " by a symbolic link: copy what it leads to"
+            raise DataError(f"{where}: {name!r} leads out of the folder {self._root}{link}")
         return path
 
     @contextlib.contextmanager

@@ -80,3 +80,21 @@ def test_an_update_takes_no_more_batches_than_there_are(config):
 def test_a_duration_of_very_many_epochs_is_counted_at_once(config):
     config.train.duration = "1e9 epochs"
     assert build(config).experiment.plan.total_steps == 2 * 10**9  # 40 samples in batches of 16
+
+
+def test_what_a_run_can_hardly_show_is_said_before_it(config):
+    config.input.batch_size, config.sampling.name = 5000, "probabilistic"
+    notes = "\n".join(build(config).notes)
+    assert "input.batch_size is 5000, but train has 40 samples" in notes
+    assert "sampling.name=probabilistic changes nothing" in notes
+    assert "val has" not in notes  # ten samples
+    config.input.batch_size = 16
+    assert "changes nothing" not in "\n".join(build(config).notes)
+
+
+def test_a_split_of_a_few_samples_is_mentioned(config):
+    config.data = "synthetic:train=16,val=3,test=12,size=16"
+    config.model = configs.two_tower()
+    notes = "\n".join(build(config).notes)
+    assert "val has 3 samples: its numbers" in notes
+    assert "test has" not in notes
