@@ -31,7 +31,7 @@ def run(values: flags.FlagValues) -> int:
     name, split = choose_split(source, str(values["split"].value))
     trained = load_trained(folder, config, source)
     for line in (*source.notes, *source.problems):
-        print(one_line(line))
+        print(line)
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())
         found, chance = (
@@ -40,7 +40,7 @@ def run(values: flags.FlagValues) -> int:
         )
     else:
         found, chance = trained.evaluate(split), task_of(config).chance(split)
-    names = tuple(one_line(each) for each in source.modalities)
+    names = source.modalities
     counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
     print(f"{one_line(source.spec)}, split {name}: {counts}; checkpoint of step {trained.step}")
     print(report.to_plain(report.metrics_table({name: found}, names=names, chance={name: chance})))

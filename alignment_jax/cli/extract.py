@@ -12,7 +12,7 @@ from absl import flags
 
 from alignment_jax import data
 from alignment_jax import extract as frozen
-from alignment_jax.core.errors import UserError, one_line
+from alignment_jax.core.errors import UserError
 
 _INTERVAL = 10.0  # seconds between two lines
 
@@ -62,7 +62,7 @@ def run(values: flags.FlagValues) -> int:
     )
     source = data.load(given["data"], on_bad_sample=given["on_bad_sample"])
     for line in (*source.notes, *source.problems):
-        print(one_line(line))
+        print(line)
     image = frozen.open_encoder(
         given["image_encoder"], side="image", options=frozen.Options(pooling=given["image_pooling"], **shared)
     )

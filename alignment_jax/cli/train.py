@@ -10,7 +10,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from alignment_jax import report
+from alignment_jax import data, report
 from alignment_jax.cli import common, run_report
 from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import EXIT_PREEMPTED
@@ -55,19 +55,17 @@ def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> 
     processes.check_same("configuration", json.dumps(built.experiment.config, sort_keys=True, default=str))
     processes.check_same("training set", "\n".join(map(str, built.splits["train"].ids)))
     if not processes.is_primary():
-        return _train(built, config, folder, resuming=resuming, quiet=True)
+        return _train(built, config, folder, quiet=True)
     with locked(folder):
         # Another process may have been first while we were building.
         resuming = check_same_config(folder, config.to_dict())
-        if resuming:
-            _check_same_data(folder, built)
-        return _train(built, config, folder, resuming=resuming, quiet=bool(values["quiet"].value))
+        _write_identity(built, folder, resuming=resuming)
+        return _train(built, config, folder, quiet=bool(values["quiet"].value))
 
 
-def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, resuming: bool, quiet: bool) -> int:
+def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
     primary = processes.is_primary()
     if primary:
-        _write_identity(built, folder, resuming=resuming)
         for note in built.notes:
             print(note)
     finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
@@ -80,28 +78,30 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, resuming: 
 
 
 def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> None:
-    """What belongs to the run from its first moment on; config.json last, because it marks the folder as a run's."""
+    """What belongs to the run from its first moment on; config.json last, because it marks the folder as a run's.
+
+    Raises:
+      DataError: the data is not what the run began with. Nothing is touched.
+    """
+    fingerprints = data.fingerprints(built.source.splits)
+    if resuming and (changed := changed_splits(folder, fingerprints)):
+        # What was learned from an item must not be asked about it later.
+        raise DataError(
+            f"{built.source.spec}: {', '.join(changed)} changed since the run in {folder} began; restore the data to "
+            "resume, or choose another --workdir to train on what it is now"
+        )
     if built.inputs.tokenizer is not None:
         built.inputs.tokenizer.save(folder / TOKENIZER)
     experiment = built.experiment
     reads = signature(built.splits["train"], experiment.first_batch)
-    if built.label_names is not None:
-        reads[LABELS] = list(built.label_names)
-    reads[DATA] = dict(built.fingerprints)
+    if built.source.label_names is not None:
+        reads[LABELS] = list(built.source.label_names)
+    reads[DATA] = fingerprints
     report.write_json_atomic(folder / SIGNATURE, reads)
     environment = folder / "environment.json"
     if not (resuming and environment.is_file()):  # of the moment the run began, also in its report
         report.write_json_atomic(environment, report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
-
-
-def _check_same_data(folder: pathlib.Path, built: Built) -> None:
-    """Refuses to go on with other data: what was learned from an item must not be asked about it later."""
-    if changed := changed_splits(folder, built.fingerprints):
-        raise DataError(
-            f"{built.experiment.config['data']}: {', '.join(changed)} changed since the run in {folder} began; restore "
-            "the data to resume, or choose another --workdir to train on what it is now"
-        )
 
 
 def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:
@@ -125,7 +125,7 @@ def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Fi
         "chance": chance,
         "best_step": position.best_step if position.best_step >= 0 else None,
         "best_metric": config.eval.metric,
-        "names": built.modalities,
+        "names": built.source.modalities,
         "parameters": count_parameters(finished.variables["params"]),
         "cost": {**finished.cost, "steps": position.step, "pairs": position.pairs, "seconds": position.seconds},
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from alignment_jax import report
 from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
-from alignment_jax.train.workdir import differences
+from alignment_jax.train.workdir import changed_names, differences
 
 COMPARISON, RUNS, TRIALS = "comparison.json", "runs.jsonl", "trials.jsonl"
 # What must be the same for two commands to belong to one comparison. Methods, seeds and conditions may be added.
@@ -65,7 +65,7 @@ def check_same_data(folder: pathlib.Path, found: Mapping[str, str]) -> dict[str,
       DataError: they did not, so they cannot be compared with runs made now.
     """
     kept = (read_comparison(folder) or {}).get("data") or found
-    if changed := sorted(name for name in {**kept, **found} if kept.get(name) != found.get(name)):
+    if changed := changed_names(kept, found):
         raise DataError(
             f"{', '.join(changed)} changed since the comparison in {folder} began; restore the data to go on, or "
             "choose another --workdir to compare on what it is now"

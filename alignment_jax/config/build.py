@@ -51,7 +51,7 @@ FEW = 10
 class Built:
     """An experiment with what the command line also needs: the data, its inputs and notes for the person.
 
-    fingerprints: of the data set's splits, to notice a data set that changes (see `data.fingerprints`).
+    source: the data set as it was found.
     shown: the training split as batches are read from it; row numbers in place of items that live on the device.
     """
 
@@ -59,10 +59,8 @@ class Built:
     splits: dict[str, data.PairSplit]
     shown: data.PairSplit
     inputs: Inputs
-    modalities: tuple[str, ...]
-    label_names: tuple[str, ...] | None
+    source: data.PairSource
     notes: tuple[str, ...]
-    fingerprints: Mapping[str, str]
 
 
 def load_source(config: ConfigDict) -> data.PairSource:
@@ -200,16 +198,7 @@ def build(
         messages=chosen,
     )
     notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared))
-    return Built(
-        experiment,
-        splits,
-        shown,
-        inputs,
-        source.modalities,
-        source.label_names,
-        notes,
-        data.fingerprints(source.splits),
-    )
+    return Built(experiment, splits, shown, inputs, source, notes)
 
 
 def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit]) -> Iterator[str]:

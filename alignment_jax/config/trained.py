@@ -25,7 +25,7 @@ from alignment_jax.core.types import PyTree
 from alignment_jax.train import checkpoint
 from alignment_jax.train.evaluation import Evaluator
 from alignment_jax.train.experiment import Model
-from alignment_jax.train.workdir import read_config
+from alignment_jax.train.workdir import changed_names, read_config
 
 TOKENIZER, SIGNATURE = "tokenizer.json", "inputs.json"
 DATA = "data"  # in the signature: a digest of each split as the run found it (data.fingerprints)
@@ -142,7 +142,7 @@ def changed_splits(workdir: pathlib.Path, found: Mapping[str, str]) -> list[str]
         kept = _read_signature(workdir).get(DATA)
     except RunError:  # lost or damaged: `train` writes it anew, and what uses the run says so itself
         kept = None
-    return [] if kept is None else sorted(name for name in kept | dict(found) if kept.get(name) != found.get(name))
+    return [] if kept is None else changed_names(kept, found)
 
 
 def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSource) -> Trained:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.errors import ConfigError, DataError, one_line
 from alignment_jax.data.relevancy import Relevancy
 
 KINDS = ("embedding", "image", "text", "audio")
@@ -185,6 +185,11 @@ class PairSource:
     label_names: tuple[str, ...] | None = None
     hints: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     modalities: tuple[str, ...] = ("image", "text")
+
+    def __post_init__(self) -> None:
+        # They quote names from files, and are printed, logged and put into pages.
+        for name in ("problems", "notes", "modalities"):
+            object.__setattr__(self, name, tuple(one_line(line) for line in getattr(self, name)))
 
     def split(self, name: str) -> PairSplit:
         """The split of this name.

@@ -6,7 +6,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
@@ -107,21 +106,10 @@ def _report(on_progress: Callable[[int, int], None], before: int, total: int, do
 
 
 def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Settings) -> dict[str, Any]:
-    """Everything the arrays depend on, the data by a digest of its names, its texts and its images' files."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, split in source.splits.items():
-        digest.update(f"{name}\n".encode())
-        for word in split.ids.tolist():
-            digest.update(word.encode("utf-8", "surrogatepass") + b"\n")
-        for word in split.b.read(np.arange(len(split.b))):
-            digest.update(word.encode("utf-8", "surrogatepass") + b"\n")
-        digest.update(np.ascontiguousarray(split.b_to_a).data)
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            for content in pool.map(functools.partial(_content_of, split.a), range(len(split.a))):
-                digest.update(content.encode())
+    """Everything the arrays depend on, the data by digests of its names, its texts and its images' files."""
     return {
         "data": source.spec,
-        "content": digest.hexdigest(),
+        "content": data.fingerprints(source.splits, exact=True),
         "image_encoder": image.identity,
         "text_encoder": text.identity,
         "views": list(view_names(settings.views)),
@@ -129,14 +117,6 @@ def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Sett
         "shard_size": settings.shard_size,
         "modalities": list(source.modalities),
     }
-
-
-def _content_of(column: data.Column, index: int) -> str:
-    """What tells an image from a changed one; reading it costs little beside encoding it."""
-    try:
-        return repr(column.identity(index, exact=True))
-    except OSError:
-        return "cannot be read"  # the encoder's turn to say so, by file and row
 
 
 def _encode(

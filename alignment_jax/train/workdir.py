@@ -68,6 +68,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return result
 
 
+def changed_names(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """The names, sorted, whose value is not the same in both.
+
+    >>> changed_names({"train": "x", "val": "y"}, {"train": "x", "val": "z", "test": "w"})
+    ['test', 'val']
+    """
+    return sorted(name for name in kept.keys() | found.keys() if kept.get(name) != found.get(name))
+
+
 def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
     """Whether the workdir already holds a run of this very configuration; False when it holds none.
 
