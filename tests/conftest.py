@@ -1,5 +1,6 @@
 """Eight CPU devices and the compilation cache, both set before JAX starts."""
 
+import gc
 import os
 import pathlib
 import sys
@@ -15,10 +16,20 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import jax
 import pytest
 from cli_runs import embeddings, frozen_run, raw_run  # noqa: F401 - fixtures of the command line's tests
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs_are_let_go():
+    """What a module compiled goes with it: a program holds several memory mappings, Linux allows a process 65,530 of
+    them (vm.max_map_count), and where the suite reached that number XLA aborted the whole process."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
