@@ -26,6 +26,19 @@ const [table, column] = arguments;
 document.querySelectorAll("table.sortable")[table].tHead.rows[0].cells[column].querySelector("button").click();
 return document.querySelectorAll("table.sortable")[table].tHead.rows[0].cells[column].getAttribute("aria-sort");
 """
+# What is wider than the place it has: kinds of elements.
+CUT = """
+const cut = Array.from(document.querySelectorAll("main *")).filter(one => one.scrollWidth > one.clientWidth + 1
+  && ["auto", "scroll"].includes(getComputedStyle(one).overflowX));
+return Array.from(new Set(cut.map(one => one.className || one.tagName.toLowerCase()))).sort();
+"""
+# Where the first cells of title and row stand within a table that was scrolled to its end.
+SCROLLED = """
+const box = document.querySelector(".words .table"), table = box.querySelector("table");
+box.scrollLeft = 1000;
+return [table.tHead, table.tBodies[0]].map(part =>
+  Math.round(part.rows[0].cells[0].getBoundingClientRect().left - box.getBoundingClientRect().left));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +94,24 @@ def test_a_click_on_a_title_sorts_by_number(browser, report):
 def test_on_a_phone_only_tables_scroll_sideways(browser, report):
     browser.size(390, 800)
     browser.page(report)
+    assert browser.run(CUT) == ["picture", "table"]  # there are wide ones, or the rest of this test says nothing
     assert browser.run("return document.documentElement.scrollWidth") <= 390
     small = browser.run("return Math.min(...Array.from(document.querySelectorAll('.charts img'), i => i.clientWidth))")
     assert small > 300  # charts stand below each other, in the full width
+    browser.size(1280, 900)
+
+
+def test_on_a_screen_every_table_fits(browser, report):
+    browser.size(1300, 900)
+    browser.page(report)
+    assert browser.run(CUT) == []
+    browser.size(1280, 900)
+
+
+def test_the_method_stays_in_sight_while_a_table_scrolls(browser, report):
+    browser.size(390, 800)
+    browser.page(report)
+    assert browser.run(SCROLLED) == [0, 0]
     browser.size(1280, 900)
 
 
