@@ -87,11 +87,11 @@ figure { margin: 0; min-width: 0; }
 .item.wanted b { color: var(--wanted); }
 @media (max-width: 40rem) {
   main { padding: 1.4rem 1rem 3rem; }
-  h1 { font-size: 1.55rem; }
+  h1 { font-size: 1.4rem; }
   .found { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   th, td { padding-right: .55rem; }
   th:not(:first-child), td { padding-left: .55rem; }
-  .words tbody th { white-space: normal; overflow-wrap: anywhere; }
+  .words tbody th { white-space: normal; overflow-wrap: break-word; }
   caption { max-width: calc(100vw - 2rem); }
   .words table { font-size: .9rem; }
   .words th:first-child { max-width: 8rem; }

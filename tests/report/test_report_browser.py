@@ -7,7 +7,7 @@ import comparison_example as example
 import numpy as np
 import pytest
 
-from alignment_jax.report import write_comparison
+from alignment_jax.report import Shown, write_comparison, write_data_page
 
 pytest.importorskip("matplotlib", reason="needs the extra 'train'")
 pytestmark = [
@@ -112,6 +112,27 @@ def test_the_method_stays_in_sight_while_a_table_scrolls(browser, report):
     browser.size(390, 800)
     browser.page(report)
     assert browser.run(SCROLLED) == [0, 0]
+    browser.size(1280, 900)
+
+
+def test_a_data_sets_page_fits_a_phone(browser, tmp_path):
+    counts = {f"a class with a long name {k}": 9 - k for k in range(4)}
+    classes = {"number": 4, "largest": 9, "median": 8, "smallest": 6, "half": 2, "tail": 1, "counts": counts}
+    side = {"count": 30, "kind": "image", "width": {"min": 80, "mean": 270.8, "max": 500}}
+    pairs = {"min": 1, "max": 5, "mean": 2.5}
+    split = {"a": side, "b": side, "b_per_a": pairs, "repeated": {}, "classes": classes}
+    about = {"spec": "pairs:" + "folder/" * 9 + "x.csv", "name": "pairs", "splits": {"train": split}}
+    write_data_page(
+        tmp_path / "data.html",
+        description={**about, "warnings": [], "notes": [], "leakage": []},
+        problems=[],
+        samples={"train": [Shown("1.jpg", texts=["one", "two"])]},
+        names=("image", "text"),
+    )
+    browser.size(390, 800)
+    browser.page(tmp_path / "data.html")
+    assert browser.run("return document.documentElement.scrollWidth") <= 390
+    assert browser.run(CUT) == ["table"]
     browser.size(1280, 900)
 
 
