@@ -118,7 +118,7 @@ def command(part: Part, data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
 def shown(part: Part) -> str:
     """The command as a person would type it."""
     words = [f"--config={'configs/' + part.config}", *part.flags, f"--workdir=runs/results/{part.name}"]
-    return "    alignment-jax compare " + " \\\n      ".join(shlex.quote(word) for word in words)
+    return "```bash\n" + " \\\n  ".join(["alignment-jax compare", *map(shlex.quote, words)]) + "\n```"
 
 
 def text(part: Part, folder: pathlib.Path) -> str | None:

@@ -56,6 +56,5 @@ def get_config(arg=None):
         c.sampling.epochs = 2
         c.train.duration = "4 epochs"
         c.eval.interval = "1 epochs"
-    if arg.data:
-        c.data = arg.data
+    config.use_data(c, arg.data)
     return c

@@ -14,7 +14,7 @@ from alignment_jax import config
 def get_config(arg=None):
     arg = config.parse_arg(arg, method="mm_ts_margin", text="transformer")
     c = config.default()
-    c.name = f"EPIC-KITCHENS-100 retrieval, {arg.method}"
+    c.name = f"EPIC-KITCHENS-100, retrieval, {arg.method}"
     c.data = "epic:EPIC-KITCHENS-100"
     if arg.text == "features":
         c.model = config.adapters()
@@ -39,6 +39,5 @@ def get_config(arg=None):
         c.input.batch_size = 64
         c.train.duration = "4 steps"
         c.eval.interval = "2 steps"
-    if arg.data:
-        c.data = arg.data
+    config.use_data(c, arg.data)
     return c

@@ -15,7 +15,7 @@ from alignment_jax import config
 def get_config(arg=None):
     arg = config.parse_arg(arg, method="", init="")
     c = config.default()
-    c.name = "Flickr8k, frozen latents"
+    c.name = f"Flickr8k, frozen latents, {arg.method or 'recipe'}" + (f" from {arg.init}" if arg.init else "")
     c.data = "embeddings:flickr8k.npz"
     # Few pairs: plain linear maps, the whole set in one batch, and strong noise instead of deep adapters.
     c.model = config.adapters()
@@ -42,6 +42,5 @@ def get_config(arg=None):
         c.train.duration = "0 steps"
     if arg.init:
         c.init.name = arg.init
-    if arg.data:
-        c.data = arg.data
+    config.use_data(c, arg.data)
     return c

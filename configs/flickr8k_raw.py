@@ -12,7 +12,7 @@ from alignment_jax import config
 def get_config(arg=None):
     arg = config.parse_arg(arg, image="convnet", text="transformer", method="")
     c = config.default()
-    c.name = "Flickr8k, from pixels and words"
+    c.name = f"Flickr8k, from pixels and words, {arg.method or 'baseline'}"
     c.data = "flickr:Flickr8k"
     c.input.image_size = 64
     c.input.batch_size = 128
@@ -27,6 +27,5 @@ def get_config(arg=None):
         c.train.duration = "6 steps"
         c.eval.interval = "3 steps"
     config.apply_methods(c, arg.method)
-    if arg.data:
-        c.data = arg.data
+    config.use_data(c, arg.data)
     return c

@@ -29,6 +29,5 @@ def get_config(arg=None):
         c.train.duration = "3 epochs"
         c.eval.interval = "1 epochs"
     config.apply_methods(c, arg.method)
-    if arg.data:
-        c.data = arg.data
+    config.use_data(c, arg.data)
     return c

@@ -23,6 +23,5 @@ def get_config(arg=None):
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.001, epochs=100)
     if arg.runlocal:
         config.run_briefly(c)
-    if arg.data:
-        c.data = arg.data
+    config.use_data(c, arg.data)
     return c

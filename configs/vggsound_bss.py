@@ -19,6 +19,5 @@ def get_config(arg=None):
     c.input.batch_size = 16
     if arg.runlocal:
         config.run_briefly(c)
-    if arg.data:
-        c.data = arg.data
+    config.use_data(c, arg.data)
     return c

@@ -28,6 +28,5 @@ def get_config(arg=None):
         c.input.batch_size = 64
         c.train.duration = "4 steps"
         c.eval.interval = "2 steps"
-    if arg.data:
-        c.data = arg.data
+    config.use_data(c, arg.data)
     return c

@@ -16,6 +16,8 @@ exclude_patterns = ["_build"]
 default_role = "code"
 html_theme = "furo"
 html_title = f"alignment_jax {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 # Pages are read on the repository's site as well: links to code are links to files there.

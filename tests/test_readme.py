@@ -99,10 +99,12 @@ def test_code_runs_where_the_commands_have_run(folder):
         assert found.stdout.strip()
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "colab/README.md"])
 def test_every_path_exists(document):
     text = (REPOSITORY / document).read_text(encoding="utf-8")
-    linked = {link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")}
+    links = {link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")}
+    beside = (REPOSITORY / document).parent
+    linked = {(beside / link).relative_to(REPOSITORY).as_posix() for link in links}
     named = set(re.findall(r"`((?:alignment_jax|tests|configs|docs|benchmarks|scripts)/[\w/.*-]*)`", text))
     missing = [path for path in sorted(linked | named) if not (REPOSITORY / path).exists()]
     assert missing == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alignment_jax import data, evals, report
 
+_HOW = "The captions were drawn at random, each of another item."
+
 
 def make_gallery(split: data.PairSplit, embedded: evals.Embedded, *, count: int, seed: int) -> report.Gallery:
     """Queries of a split with what was found for them, with pictures where the split has any."""
@@ -19,5 +21,11 @@ def make_gallery(split: data.PairSplit, embedded: evals.Embedded, *, count: int,
         own=sampled.own,
         images=images,
         item_captions=None if images is not None else {item: captions[int(split.b_of_a(item)[0])] for item in items},
-        how="The captions were drawn at random, each of another item.",
+        how=_HOW if images is not None else f"{_HOW} {_no_pictures(split)}",
     )
+
+
+def _no_pictures(split: data.PairSplit) -> str:
+    """Why there is nothing to see but text."""
+    held = "latents" if split.a.kind == "embedding" else f"items of kind {split.a.kind}"
+    return f"This data holds {held} and no pictures, so an item is shown by one of its own captions."

@@ -26,6 +26,7 @@ from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
 from alignment_jax.config.recipes import parts_of
 from alignment_jax.config.tasks import task_of
+from alignment_jax.config.titles import data_name
 from alignment_jax.core.errors import ConfigError, DataError, RunError
 from alignment_jax.train.workdir import flat, locked
 
@@ -128,7 +129,7 @@ def _about(wanted: Wanted) -> dict[str, Any]:
     first = int(wanted.base.seed)
     return report.json_ready(
         {
-            "title": wanted.base.name,
+            "title": f"Methods compared on {data_name(wanted.base.data)}",
             "config": base,
             "methods": list(wanted.methods),
             "settings": {name: settings(name) for name in wanted.methods},

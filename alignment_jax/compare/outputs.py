@@ -60,7 +60,7 @@ def main_table(rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[
                 row.method,
                 Cell(spread(row.mean, row.deviation), row.mean, strong=True),
                 difference,
-                interval(found["low"], found["high"]),
+                Cell(interval(found["low"], found["high"]), found["low"]),
                 verdict,
                 *beside_cells,
                 Cell(str(len(row.seeds)), float(len(row.seeds))),

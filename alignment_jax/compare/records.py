@@ -99,10 +99,11 @@ def _scaled(found: Any, scale: float) -> Any:
 
 
 def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides whether two commands make one comparison; ranges of a search that is not made decide nothing."""
+    """What decides whether two commands make one comparison: neither its name nor ranges that nothing is drawn from."""
     found = {key: about.get(key) for key in _IDENTITY}
-    if not found["search"] and isinstance(found["config"], Mapping):
-        found["config"] = {key: value for key, value in found["config"].items() if key != "search"}
+    idle = ("name",) if found["search"] else ("name", "search")
+    if isinstance(found["config"], Mapping):
+        found["config"] = {key: value for key, value in found["config"].items() if key not in idle}
     return found
 
 

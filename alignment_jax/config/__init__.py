@@ -7,6 +7,7 @@ from alignment_jax.config.defaults import adapters, default, fusion_classifier, 
 from alignment_jax.config.durations import Duration, parse_duration
 from alignment_jax.config.papers import bss_training, run_briefly, sound_and_picture
 from alignment_jax.config.recipes import apply_methods
+from alignment_jax.config.titles import use_data
 from alignment_jax.core.errors import ConfigError
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "run_briefly",
     "sound_and_picture",
     "two_tower",
+    "use_data",
 ]

@@ -68,5 +68,5 @@ def draw_bars(chart: Bars, *, dark: bool = False, image_format: str = "svg") -> 
         axes.grid(True, axis="y", linewidth=0.6)
         axes.set_axisbelow(True)
         if count > 1:
-            legend_below(axes, widest=168 if chart.wide else 84)
+            legend_below(axes)
         return encode(figure, image_format)

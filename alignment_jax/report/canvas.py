@@ -107,8 +107,9 @@ def encode(figure: Any, image_format: str = "svg") -> bytes:
     return buffer.getvalue()
 
 
-# What fits beside each other below a chart of the usual width, at the legend's font size.
-_LEGEND_CHARACTERS = 84
+_LEGEND_FONT = 9
+# Points of a legend's entry beside its label: the line, the gap behind it, and that to the next column.
+_LEGEND_HANDLE = 4.8 * _LEGEND_FONT
 _LONGEST_LABEL = 40
 
 
@@ -139,14 +140,31 @@ def shortened(labels: Sequence[str], *, longest: int = _LONGEST_LABEL) -> list[s
     ]
 
 
-def legend_below(axes: Any, *, widest: int = _LEGEND_CHARACTERS) -> None:
+def legend_columns(labels: Sequence[str], *, room: float) -> int:
+    """In how many columns labels are set, row by row, so that nothing is cut off at the edge.
+
+    Args:
+      labels: as they will be drawn.
+      room: points there are.
+
+    >>> legend_columns(["R@1", "R@5", "R@10"], room=374), legend_columns(["accuracy, audio and image"] * 3, room=374)
+    (3, 2)
+    """
+    paths = require("matplotlib.textpath", extra="train", purpose="draw charts")
+    # Measured: the letters of a proportional font differ threefold in width.
+    widths = [paths.TextPath((0, 0), text, size=_LEGEND_FONT).get_extents().width for text in labels]
+    for columns in range(len(labels), 1, -1):
+        if sum(max(widths[column::columns]) + _LEGEND_HANDLE for column in range(columns)) <= room:
+            return columns
+    return 1
+
+
+def legend_below(axes: Any) -> None:
     """A legend below the axes, where it hides no data; in as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     labels = shortened(labels)
-    longest = max(len(text) for text in labels)
-    # 6: the line and marker before a label.
-    columns = max(1, min(len(labels), widest // 21, widest // (longest + 6)))
+    columns = legend_columns(labels, room=72 * axes.figure.get_figwidth())
     # Matplotlib fills column by column; people read row by row.
     order = [k for column in range(columns) for k in range(column, len(labels), columns)]
     handles, labels = [handles[k] for k in order], [labels[k] for k in order]
-    axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=_LEGEND_FONT)

@@ -98,9 +98,9 @@ def learning_curves(
       split: whose scores to draw.
 
     Returns:
-      Charts in reading order; an empty list for an empty history.
+      Charts in reading order, each of at least two points; an empty list for an empty history.
 
-    >>> rows = [{"step": 1, "train/loss": 2.0}, {"step": 2, "train/loss": 1.0, "val/a2b_R@1": 10.0}]
+    >>> rows = [{"step": step, "train/loss": 1 / step, "val/a2b_R@1": 9.0} for step in (1, 2)]
     >>> [chart.name for chart in learning_curves(rows, names=("image", "text"))]
     ['loss', 'recall_a2b']
     """
@@ -114,11 +114,14 @@ def learning_curves(
             # A second line exactly on top of a first one says nothing (the least and the greatest of one temperature).
             if line is not None and not any(_same(line, other) for other in lines):
                 lines.append(line)
-        if lines:
+        # A single point is no curve: a closed form has one, and so has a run that was evaluated once.
+        if any(len(line.steps) > 1 for line in lines):
             charts.append(Chart(name, title, "training step", y_label, tuple(lines), limits, _note(lines)))
 
     losses = [key for key in keys if key.rpartition("/")[2].startswith("loss") and "/" in key]
-    add("loss", "Loss", "loss", {key: key.replace("/", " ") for key in losses})
+    # The split goes without saying where there is only one.
+    alone = len({key.rpartition("/")[0] for key in losses}) == 1
+    add("loss", "Loss", "loss", {key: metric_label(key.rpartition("/")[2] if alone else key, names) for key in losses})
     scores = [key for key in in_reading_order(keys) if key.startswith(f"{split}/") and is_percent(key)]
     history = [{**row, **as_percent({key: row[key] for key in scores if _number(row.get(key))})} for row in history]
     for direction in ("a2b", "b2a"):

@@ -17,6 +17,7 @@ from alignment_jax.report.charts import Chart
 from alignment_jax.report.comparison_runs import Comparison, Run, at
 from alignment_jax.report.disagreements import Images, disagreements, disagreements_html
 from alignment_jax.report.files import write_bytes_atomic, write_text_atomic
+from alignment_jax.report.lead import lead
 from alignment_jax.report.maps import PairMap, draw_map
 from alignment_jax.report.metric_names import metric_label
 from alignment_jax.report.plots import draw_chart
@@ -117,7 +118,7 @@ class _Pictures:
             description=_description(one),
             caption=one.note,
             file=f"{PICTURES}/{urllib.parse.quote(name)}.svg",
-            wide=isinstance(one, PairMap) or (isinstance(one, Bars) and one.wide),
+            wide=one.before is not None if isinstance(one, PairMap) else isinstance(one, Bars) and one.wide,
         )
 
     def write(self) -> None:
@@ -144,9 +145,8 @@ def _description(one: Picture) -> str:
             ]
             parts.append(f"{label}: {', '.join(values)}")
         return f"{one.title}: {one.y_label}; {'; '.join(parts)}."
-    return (
-        f"{one.title}: t-SNE maps of {one.names[0]} and {one.names[1]} before and after training, a line for each pair."
-    )
+    maps, when = ("map", "") if one.before is None else ("maps", " before and after training")
+    return f"{one.title}: t-SNE {maps} of {one.names[0]} and {one.names[1]}{when}, a line for each pair."
 
 
 def _table(found: Table | None, caption: str = "") -> str:
@@ -157,18 +157,12 @@ def _paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>" if text else ""
 
 
-def _lead(found: Comparison) -> str:
+def _lead(found: Comparison) -> list[str]:
     config, environment = found.about.get("config") or {}, found.about.get("environment") or {}
     seeds = sorted({int(run.get("seed", 0)) for run in found.runs})
     counts = (("run", len(found.runs)), ("method", len(found.methods)), ("seed", len(seeds)))
-    parts = [", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts)]
-    if isinstance(data := config.get("data"), str):
-        parts.append(f"data {data}")
-    if isinstance(version := (environment.get("packages") or {}).get("alignment_jax"), str):
-        parts.append(f"alignment_jax {version}")
-    if isinstance(time := environment.get("time"), str):
-        parts.append(time)
-    return " · ".join(parts)
+    size = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts)
+    return lead(config, environment, first=[size])
 
 
 def _verdict(found: Comparison, verdicts: tables.Verdicts, notes: Sequence[str]) -> str:
@@ -288,8 +282,10 @@ def _maps(found: Comparison) -> list[PairMap]:
             if any(side is None for side in sides):
                 continue
             a0, b0, a1, b1 = (np.asarray(side) for side in sides)
+            trained = not (np.array_equal(a0, a1) and np.array_equal(b0, b1))
             note = f"t-SNE at perplexity {at_end}, {len(a1)} pairs of test, one seed. Distances far apart mean little."
-            maps.append(PairMap(f"{stem}_{method}", method, (a0, b0), (a1, b1), found.names, note))
+            note += "" if trained else " A closed form, so there is no map from before a training."
+            maps.append(PairMap(f"{stem}_{method}", method, (a0, b0) if trained else None, (a1, b1), found.names, note))
     return maps
 
 

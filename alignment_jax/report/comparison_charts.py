@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -146,16 +147,7 @@ def training_curves(comparison: Comparison) -> list[Chart]:
     """The metric on val, the direction weights and the temperatures over training, means over seeds with their band."""
     names, methods = comparison.names, comparison.methods
     charts = [
-        _with_lines(
-            Chart(
-                f"val_{comparison.metric}",
-                "Learning curves",
-                "training step",
-                f"val {metric_axis(comparison.metric, names)}",
-                (),
-            ),
-            (_curve(comparison, f"val/{comparison.metric}", method, number) for number, method in enumerate(methods)),
-        ),
+        _val_curves(comparison),
         _with_lines(
             Chart(
                 "weight_ab",
@@ -177,6 +169,27 @@ def training_curves(comparison: Comparison) -> list[Chart]:
     ]
     # A single point is no curve.
     return [chart for chart in charts if chart is not None and any(len(line.steps) > 1 for line in chart.series)]
+
+
+def _val_curves(comparison: Comparison) -> Chart | None:
+    """The metric on val of the methods that were measured more than once; the note names the others."""
+    metric, names = comparison.metric, comparison.names
+    chart = Chart(f"val_{metric}", "Learning curves", "training step", f"val {metric_axis(metric, names)}", ())
+    found = [_curve(comparison, f"val/{metric}", method, number) for number, method in enumerate(comparison.methods)]
+    lines = [line for line in found if line is not None]
+    full = _with_lines(chart, [line for line in lines if len(line.steps) > 1])
+    if full is None:
+        return None
+    points = {line.label: line.steps.tolist() for line in lines if len(line.steps) == 1}
+    remarks = [
+        f"{words}: {', '.join(those)}."
+        for words, those in (
+            ("Without a curve, because a closed form takes no step", [m for m, at in points.items() if at == [0.0]]),
+            ("Without a curve, because measured once", [m for m, at in points.items() if at != [0.0]]),
+        )
+        if those
+    ]
+    return dataclasses.replace(full, note=" ".join(filter(None, [full.note, *remarks])))
 
 
 def _constant(line: Series, value: float) -> bool:
@@ -270,7 +283,8 @@ def reliability(comparison: Comparison) -> list[Chart]:
 def balance_curves(comparison: Comparison) -> list[Chart]:
     """Accuracy of each modality alone and fused over training, a chart a method, and the gap between the modalities."""
     names = comparison.names
-    keys = {"accuracy_a": f"{names[0]} alone", "accuracy_b": f"{names[1]} alone", "accuracy_c": "third alone"}
+    keys = {"accuracy_a": f"{names[0]} alone", "accuracy_b": f"{names[1]} alone"}
+    keys["accuracy_c"] = f"{comparison.third} alone"
     charts = []
     for method in comparison.methods:
         chart = Chart(f"balance_{method}", f"Balance: {method}", "training step", "val accuracy [%]", (), (0.0, 100.0))

@@ -84,6 +84,12 @@ class Comparison:
         return (found[0], found[1]) if len(found) > 1 else ("a", "b")
 
     @property
+    def third(self) -> str:
+        """What the third modality is called, which only a classifier can have."""
+        found = [str(name) for name in self.about.get("modalities") or ()]
+        return found[2] if len(found) > 2 else "third"
+
+    @property
     def classifies(self) -> bool:
         return self.about.get("task") == "classification"
 

@@ -154,17 +154,17 @@ def long_tail_table(comparison: Comparison) -> Table | None:
 
 def balance_table(comparison: Comparison) -> Table | None:
     """A row a method: test accuracy of each modality alone and of the prediction, their gap and what fusion adds."""
-    names = comparison.names
+    names, third = comparison.names, f"{comparison.third} alone [%]"
     columns = {
         f"{names[0]} alone [%]": "accuracy_a",
         f"{names[1]} alone [%]": "accuracy_b",
-        "third alone [%]": "accuracy_c",
+        third: "accuracy_c",
         "prediction [%]": "accuracy",
         "gap [points]": "gap",
         "gain of fusion [points]": "gain",
     }
     if not any(at("analysis", "balance", "accuracy_c")(run) is not None for run in comparison.runs):
-        del columns["third alone [%]"]
+        del columns[third]
     rows = [
         [method, *[spread_cell(comparison.spread(method, at("analysis", "balance", key))) for key in columns.values()]]
         for method in comparison.methods

@@ -52,7 +52,7 @@ def write_data_page(
     """
     splits = description["splits"]
     sections = [
-        section("Splits", to_html(_counts(splits, names), caption="Items of every side, and pairs of an a-item.")),
+        section("Splits", _words(_counts(splits, names), caption="Items of every side, and pairs of an a-item.")),
         section("Warnings", bullet_list(description["warnings"])),
         section("Problems", _problems(problems)),
         section("Classes", _classes(splits)),
@@ -61,8 +61,7 @@ def write_data_page(
         section("Notes", bullet_list(description["notes"])),
         *(section(f"Samples of {name}", _samples(shown)) for name, shown in samples.items()),
     ]
-    lead = f"{description['spec']} · source {description['name']}"
-    write_text_atomic(path, page(f"Data: {description['spec']}", sections, lead=lead))
+    write_text_atomic(path, page(f"Data: {description['spec']}", sections, lead=f"source {description['name']}"))
 
 
 def _side_title(side: str, names: Sequence[str]) -> str:
@@ -111,11 +110,11 @@ def _classes(splits: Mapping[str, Any]) -> str:
         description="Samples of every class, the most frequent first, for each split.",
     )
     named = [
-        f"{name}: {', '.join(f'{label} {count}' for label, count in list(split['classes']['counts'].items())[:12])}"
+        f"{name}: {', '.join(f'{label} ({count})' for label, count in list(split['classes']['counts'].items())[:12])}"
         for name, split in splits.items()
         if "classes" in split
     ]
-    return to_html(table(titles, rows)) + drawn + bullet_list(named)
+    return f'{_words(table(titles, rows))}<div class="charts">{drawn}</div>{bullet_list(named)}'
 
 
 def _side(splits: Mapping[str, Any], side: str) -> str:
@@ -124,7 +123,7 @@ def _side(splits: Mapping[str, Any], side: str) -> str:
     if not keys:
         return ""
     rows = [[name, *(_text(column.get(key)) for key in keys)] for name, column in there.items()]
-    return to_html(table(["split", *keys], rows))
+    return _words(table(["split", *keys], rows))
 
 
 def _text(value: Any) -> str:
@@ -143,7 +142,12 @@ def _leakage(leaks: Sequence[Mapping[str, Any]]) -> str:
         for leak in leaks
     ]
     examples = [f"{leak['split']} in {leak['earlier']}: {leak['example'][0]} is {leak['example'][1]}" for leak in leaks]
-    return to_html(table(["splits", "side", "items", "% of the split"], rows)) + bullet_list(examples)
+    return _words(table(["splits", "side", "items", "% of the split"], rows)) + bullet_list(examples)
+
+
+def _words(found: Table, *, caption: str = "") -> str:
+    """A table whose cells are phrases, which on a phone are not broken word by word."""
+    return f'<div class="words">{to_html(found, caption=caption)}</div>'
 
 
 def _samples(samples: Sequence[Shown]) -> str:
@@ -157,7 +161,7 @@ def _sample(sample: Shown) -> str:
         crisp = ' class="crisp"' if picture_type(data) == "png" else ""
         parts.append(f'<img src="{data_url(data)}" alt="{escape(f"{side} of {sample.name}")}"{crisp}>')
     label = f"<b>{escape(sample.label)}</b> " if sample.label else ""
-    texts = "".join(f"<br>– {escape(text)}" for text in sample.texts)
+    texts = "<br>".join(f"– {escape(text)}" for text in sample.texts)
     name = escape(sample.name)
     parts.append(f'<figcaption>{label}<span class="id" title="{name}">{name}</span>{texts}</figcaption>')
     return f'<figure class="item">{"".join(parts)}</figure>'

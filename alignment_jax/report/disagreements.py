@@ -116,6 +116,8 @@ def disagreements_html(
         f"{first} in {only_first}, only {second} in {only_second}, neither in {none}. Below, from one seed, those that "
         "the other method misses by most: examples to look at, not evidence."
     )
+    if images is None:
+        lead += f" There are no pictures at hand, as with latents: each {names[0]} is shown by one of its own captions."
     parts = [f"<p>{escape(lead)}</p>"]
     for which, method in enumerate(found.methods):
         if len(found.queries[which]):

@@ -85,7 +85,8 @@ def _command_line(argv: Sequence[str]) -> str:
     for position, word in enumerate(argv):
         secret = _SECRET.match(word)
         if position == 0:
-            words.append(pathlib.Path(word).name)
+            name = pathlib.Path(word).name
+            words.append("python -m alignment_jax" if name == "__main__.py" else name)
         elif secret and secret[2] is not None:
             words.append(f"{secret[1]}=***")
         else:

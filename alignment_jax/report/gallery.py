@@ -131,11 +131,9 @@ def gallery_item(gallery: Gallery, item: int, mark: str, kind: str) -> str:
         crisp = ' class="crisp"' if picture_type(picture) == "png" else ""
         body = f'<img src="{data_url(picture)}" alt="{name}"{crisp}>'
     else:
-        body = (
-            f'<span class="text">{escape(texts[item])}</span>'
-            if item in texts
-            else '<span class="text">no picture</span>'
-        )
+        # The box shows five lines of a text; the whole of it is in its title.
+        text = escape(texts.get(item, "no picture"))
+        body = f'<span class="text" title="{text}"><span>{text}</span></span>'
     return (
         f'<figure class="item {kind}">{body}<figcaption><b>{escape(mark)}</b> '
         f'<span class="id" title="{name}">{name}</span></figcaption></figure>'

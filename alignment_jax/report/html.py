@@ -12,6 +12,7 @@ from typing import Any
 from alignment_jax.report.charts import Chart, learning_curves
 from alignment_jax.report.files import write_bytes_atomic, write_text_atomic
 from alignment_jax.report.gallery import Gallery, gallery_html
+from alignment_jax.report.lead import lead
 from alignment_jax.report.machine import format_bytes, format_seconds
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label
 from alignment_jax.report.pictures import picture_type
@@ -22,6 +23,9 @@ from alignment_jax.report.template import bullet_list, facts, page, picture, sec
 PICTURES = "report_files"
 # What "best" may be measured by when the caller names nothing, the first that the history holds.
 _SELECTED_BY = ("val/rsum", "val/accuracy", "val/mAP", "val/nDCG", "val/macro_f1")
+_HEADS = " The prediction sums up the heads' outputs; the last rows are the heads by themselves."
+_NO_STEP = "There are none: a closed form is solved at once, without a training step."
+_ONE_POINT = "There are none: the run was measured at a single step."
 
 
 def best_row(history: Sequence[Mapping[str, Any]], metric: str | None = None) -> tuple[int, str, float] | None:
@@ -112,13 +116,14 @@ def write_report(
         section(
             "Run", run_section(history, best=best, best_step=best_step, parameters=parameters, cost=cost, names=names)
         ),
-        section("Learning curves", curves_section(drawn, dark)),
+        section("Learning curves", curves_section(drawn, dark) or _no_curves(history)),
         section("Gallery", gallery_html(gallery, names=names) if gallery is not None and len(gallery.captions) else ""),
         section("Configuration", facts(config)),
         section("Environment", facts(environment, columns=("what", "value"))),
     ]
+    seed = [f"seed {config['seed']}"] if isinstance(config.get("seed"), int) else []
     path = folder / "report.html"
-    write_text_atomic(path, page(title, sections, lead=_lead(config, environment)))
+    write_text_atomic(path, page(title, sections, lead=lead(config, environment, first=seed)))
     return path
 
 
@@ -135,7 +140,9 @@ def results_section(
     of = "" if best_step is None else f" of step {best_step}, the best on val"
     beside = "; chance is what a random guess scores" if chance else ""
     total = "; rsum is the sum of the recalls" if any("rsum" in metrics for metrics in results.values()) else ""
-    return to_html(metrics_table(results, names=names, chance=chance), caption=f"The checkpoint{of}{beside}{total}.")
+    heads = _HEADS if any("accuracy_fused" in metrics for metrics in results.values()) else ""
+    caption = f"The checkpoint{of}{beside}{total}.{heads}"
+    return to_html(metrics_table(results, names=names, chance=chance), caption=caption)
 
 
 def run_section(
@@ -211,6 +218,14 @@ def curves_section(drawn: Sequence[tuple[Chart, bytes]], dark: Sequence[bytes]) 
     return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
 
 
+def _no_curves(history: Sequence[Mapping[str, Any]]) -> str:
+    """Why a run that was evaluated has nothing to draw; nothing for one that has not been."""
+    steps = {int(row["step"]) for row in history if "step" in row and len(row) > 2}
+    if not steps:
+        return ""
+    return f"<p>{_NO_STEP if steps == {0} else _ONE_POINT}</p>"
+
+
 def _chart_file(chart: Chart) -> str:
     return f"{chart.name}.svg"
 
@@ -226,17 +241,3 @@ def _write_pictures(folder: pathlib.Path, drawn: Sequence[tuple[Chart, bytes]], 
     for old in [*folder.glob("*.svg"), *(folder / "gallery").glob("[0-9]*.*")]:
         if old not in wanted:
             old.unlink()
-
-
-def _lead(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
-    """One line on what ran, on which data, with which seed, when."""
-    parts = []
-    if isinstance(data := config.get("data"), str):
-        parts.append(f"data {data}")
-    if isinstance(seed := config.get("seed"), int):
-        parts.append(f"seed {seed}")
-    if isinstance(version := (environment.get("packages") or {}).get("alignment_jax"), str):
-        parts.append(f"alignment_jax {version}")
-    if isinstance(time := environment.get("time"), str):
-        parts.append(time)
-    return " · ".join(parts)

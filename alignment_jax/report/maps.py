@@ -12,18 +12,22 @@ from alignment_jax.report.canvas import Look, canvas, encode
 
 @dataclasses.dataclass(frozen=True)
 class PairMap:
-    """A map before and after training; `before` and `after` are (a, b), each [n, 2]; `names` of the modalities."""
+    """A map before and after training; `before` and `after` are (a, b), each [n, 2]; `names` of the modalities.
+
+    before: None for a closed form, which has no training between the two.
+    """
 
     name: str
     title: str
-    before: tuple[np.ndarray, np.ndarray]
+    before: tuple[np.ndarray, np.ndarray] | None
     after: tuple[np.ndarray, np.ndarray]
     names: tuple[str, str]
     note: str = ""
 
 
 def draw_map(pair_map: PairMap, *, dark: bool = False, image_format: str = "svg") -> bytes:
-    """Draws the two maps side by side: the first modality as filled circles, the second as hollow triangles.
+    """Draws the two maps side by side, or the one there is: filled circles for the first modality, hollow triangles for
+    the second.
 
     Short lines mean pairs that the model brought together. The axes of such a map have no unit and no meaning of their
     own, so they carry no numbers.
@@ -44,12 +48,13 @@ def draw_map(pair_map: PairMap, *, dark: bool = False, image_format: str = "svg"
     >>> draw_map(PairMap("map", "baseline", (points, points + 1), (points, points), ("image", "text")))[:5]
     b'<?xml'
     """
-    with canvas(width=10.4, height=5.2, dark=dark) as (figure, look):
-        panels = figure.subplots(1, 2)
-        for axes, heading, points in zip(
-            panels, ("before training", "after training"), (pair_map.before, pair_map.after), strict=True
-        ):
-            _panel(axes, f"{pair_map.title}, {heading}", points, pair_map.names, look)
+    maps = {pair_map.title: pair_map.after}
+    if pair_map.before is not None:
+        maps = {f"{pair_map.title}, before training": pair_map.before, f"{pair_map.title}, after": pair_map.after}
+    with canvas(width=5.2 * len(maps), height=5.2, dark=dark) as (figure, look):
+        panels = figure.subplots(1, len(maps), squeeze=False)[0]
+        for axes, (heading, points) in zip(panels, maps.items(), strict=True):
+            _panel(axes, heading, points, pair_map.names, look)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
         return encode(figure, image_format)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 _RECALL = re.compile(r"^(a2b|b2a)_R@(\d+)$")
 _DIRECTED = re.compile(r"^(mAP|nDCG)_(a2b|b2a)$")
+_OF_HEAD = re.compile(r"^(accuracy|loss)_(a|b|c|fused)$")
+_LOSS_DIRECTED = re.compile(r"^loss_(ab|ba)$")
 _PERCENT = re.compile(r"^(accuracy|macro_f1|mAP|nDCG|rsum|(a2b|b2a)_R@\d+$)")
 
 
@@ -28,6 +30,8 @@ def metric_label(key: str, names: tuple[str, ...] = ("a", "b")) -> str:
 
     >>> metric_label("a2b_R@5", ("image", "text")), metric_label("val/accuracy_a", ("audio", "image"))
     ('image → text R@5', 'val: accuracy, audio alone')
+    >>> metric_label("accuracy_fused", ("audio", "image")), metric_label("loss_b", ("audio", "image"))
+    ('accuracy, audio and image', 'loss, image head')
     """
     split, slash, name = key.rpartition("/")
     prefix = f"{split}: " if slash else ""
@@ -35,11 +39,21 @@ def metric_label(key: str, names: tuple[str, ...] = ("a", "b")) -> str:
         return f"{prefix}{direction_label(match[1], names)} R@{match[2]}"
     if match := _DIRECTED.match(name):
         return f"{prefix}{direction_label(match[2], names)} {match[1]}"
-    side = "abc".find(name.removeprefix("accuracy_")) if name.startswith("accuracy_") else -1
-    if 0 <= side < len(names):
-        return f"{prefix}accuracy, {names[side]} alone"
+    if match := _LOSS_DIRECTED.match(name):
+        return f"{prefix}loss, {direction_label({'ab': 'a2b', 'ba': 'b2a'}[match[1]], names)}"
+    if (match := _OF_HEAD.match(name)) and (match[2] == "fused" or "abc".index(match[2]) < len(names)):
+        return prefix + _head_label(match[1], match[2], names)
     words = {"macro_f1": "macro F1"}
     return prefix + words.get(name, name)
+
+
+def _head_label(metric: str, head: str, names: tuple[str, ...]) -> str:
+    """What a classifier's head is called: by the modality it sees, or by all of them for the one that fuses them."""
+    if head == "fused":
+        every = f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"accuracy, {every}" if metric == "accuracy" else f"{metric}, head of {every}"
+    name = names["abc".index(head)]
+    return f"accuracy, {name} alone" if metric == "accuracy" else f"{metric}, {name} head"
 
 
 def is_percent(key: str) -> bool:

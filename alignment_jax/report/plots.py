@@ -67,6 +67,8 @@ def _dress(axes: Any, chart: Chart, *, best_step: int | None, ink: str) -> None:
     axes.set_ylabel(chart.series[0].label if alone else chart.y_label)
     if chart.limits is not None:
         axes.set_ylim(chart.limits[0], chart.limits[1] * 1.02)
+        if chart.diagonal:  # both axes mean the same
+            axes.set_xlim(axes.get_ylim())
     if chart.x_ticks:
         if chart.x_log:
             axes.set_xscale("log")

@@ -24,13 +24,13 @@ _POLICY = (
 )
 
 
-def page(title: str, sections: Iterable[str], *, lead: str = "", language: str = "en") -> str:
+def page(title: str, sections: Iterable[str], *, lead: str | Sequence[str] = "", language: str = "en") -> str:
     """A whole page: one file, no network, light or dark as the reader's system, fit for a phone and for print.
 
     Args:
       title: the heading, plain text.
       sections: HTML from `section`; empty ones are left out.
-      lead: a line below the title, plain text.
+      lead: a line below the title, plain text, or its parts, which are kept together where they fit.
       language: of the text.
 
     Returns:
@@ -40,7 +40,9 @@ def page(title: str, sections: Iterable[str], *, lead: str = "", language: str =
     2
     """
     body = "\n".join(part for part in sections if part)
-    below = f'<p class="lead">{escape(lead)}</p>' if lead else ""
+    parts = [lead] if isinstance(lead, str) else lead
+    below = " · ".join(f"<span>{escape(part)}</span>" for part in parts if part)
+    below = f'<p class="lead">{below}</p>' if below else ""
     return f"""<!DOCTYPE html>
 <html lang="{escape(language)}">
 <head>

@@ -80,8 +80,8 @@ def changed_names(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
 def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
     """Whether the workdir already holds a run of this very configuration; False when it holds none.
 
-    A run that ended before its first checkpoint, as one with a mistake in a setting does, has nothing to lose: the
-    corrected command may take its place.
+    What it is called decides nothing. A run that ended before its first checkpoint, as one with a mistake in a setting
+    does, has nothing to lose: the corrected command may take its place.
 
     Raises:
       ConfigError: it holds a run of another configuration. Nothing is touched.
@@ -90,7 +90,8 @@ def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
     if found is None:
         return False
     # Through JSON, so that tuples and lists compare alike.
-    changed = differences(found, json.loads(json.dumps(dict(config))))
+    wanted = json.loads(json.dumps(dict(config)))
+    changed = differences({**found, "name": ""}, {**wanted, "name": ""})
     if changed and not any((workdir / "checkpoints").glob("*/*")):
         return False
     if changed:

@@ -40,3 +40,8 @@ def test_the_page_says_which_claims_are_over_seeds_alone(results):
     assert parts == {"retained", "calibration", "long_tail", "balance"}
     assert all(f"`{part}`" in results.INTRODUCTION for part in parts)
     assert "over seeds alone" in results.INTRODUCTION
+
+
+def test_the_page_shows_the_commands_that_made_it(results):
+    page = (BENCHMARKS.parent / "docs" / "results.md").read_text(encoding="utf-8")
+    assert [part.name for part in results.PARTS if results.shown(part) not in page] == []

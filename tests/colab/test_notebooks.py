@@ -15,8 +15,10 @@ def identify(path):
     return path.stem
 
 
-def test_there_are_five():
+def test_there_are_five_and_the_folders_page_names_each():
     assert len(SCRIPTS) == 5
+    page = (COLAB / "README.md").read_text(encoding="utf-8")
+    assert [script.stem for script in SCRIPTS if f"[{script.stem}]({script.stem}.ipynb)" not in page] == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=identify)

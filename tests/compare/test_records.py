@@ -43,6 +43,7 @@ def test_the_same_comparison_goes_on_and_another_is_refused(tmp_path):
     assert records.check_same_comparison(tmp_path, ABOUT) is None
     (tmp_path / "comparison.json").write_text(json.dumps(ABOUT))
     assert records.check_same_comparison(tmp_path, {**ABOUT, "settings": {"other": {}}, "seeds": [0, 1]}) == ABOUT
+    assert records.check_same_comparison(tmp_path, {**ABOUT, "config": {**ABOUT["config"], "name": "new"}}) == ABOUT
     # ranges that nothing is drawn from may change
     assert records.check_same_comparison(tmp_path, {**ABOUT, "config": {"a": 1, "search": ["y"]}}) == ABOUT
     for change, message in (

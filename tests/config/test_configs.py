@@ -76,6 +76,14 @@ def test_data_is_an_argument(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_run_is_called_by_the_data_it_reads(name):
+    published, own = get_config(name), get_config(name, "data=pairs:somewhere/birds.csv")
+    assert own.name.startswith("somewhere/birds.csv")
+    assert own.name.partition(", ")[2] == published.name.partition(", ")[2]
+    assert get_config(name, f"data={published.data}").data == published.data
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_configs_import_nothing_but_the_config_room(name):
     source = (FOLDER / f"{name}.py").read_text()
     imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]

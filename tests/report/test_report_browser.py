@@ -7,7 +7,7 @@ import comparison_example as example
 import numpy as np
 import pytest
 
-from alignment_jax.report import write_comparison
+from alignment_jax.report import Shown, write_comparison, write_data_page
 
 pytest.importorskip("matplotlib", reason="needs the extra 'train'")
 pytestmark = [
@@ -25,6 +25,19 @@ CLICK = """
 const [table, column] = arguments;
 document.querySelectorAll("table.sortable")[table].tHead.rows[0].cells[column].querySelector("button").click();
 return document.querySelectorAll("table.sortable")[table].tHead.rows[0].cells[column].getAttribute("aria-sort");
+"""
+# What is wider than the place it has: kinds of elements.
+CUT = """
+const cut = Array.from(document.querySelectorAll("main *")).filter(one => one.scrollWidth > one.clientWidth + 1
+  && ["auto", "scroll"].includes(getComputedStyle(one).overflowX));
+return Array.from(new Set(cut.map(one => one.className || one.tagName.toLowerCase()))).sort();
+"""
+# Where the first cells of title and row stand within a table that was scrolled to its end.
+SCROLLED = """
+const box = document.querySelector(".words .table"), table = box.querySelector("table");
+box.scrollLeft = 1000;
+return [table.tHead, table.tBodies[0]].map(part =>
+  Math.round(part.rows[0].cells[0].getBoundingClientRect().left - box.getBoundingClientRect().left));
 """
 
 
@@ -81,9 +94,45 @@ def test_a_click_on_a_title_sorts_by_number(browser, report):
 def test_on_a_phone_only_tables_scroll_sideways(browser, report):
     browser.size(390, 800)
     browser.page(report)
+    assert browser.run(CUT) == ["picture", "table"]  # there are wide ones, or the rest of this test says nothing
     assert browser.run("return document.documentElement.scrollWidth") <= 390
     small = browser.run("return Math.min(...Array.from(document.querySelectorAll('.charts img'), i => i.clientWidth))")
     assert small > 300  # charts stand below each other, in the full width
+    browser.size(1280, 900)
+
+
+def test_on_a_screen_every_table_fits(browser, report):
+    browser.size(1300, 900)
+    browser.page(report)
+    assert browser.run(CUT) == []
+    browser.size(1280, 900)
+
+
+def test_the_method_stays_in_sight_while_a_table_scrolls(browser, report):
+    browser.size(390, 800)
+    browser.page(report)
+    assert browser.run(SCROLLED) == [0, 0]
+    browser.size(1280, 900)
+
+
+def test_a_data_sets_page_fits_a_phone(browser, tmp_path):
+    counts = {f"a class with a long name {k}": 9 - k for k in range(4)}
+    classes = {"number": 4, "largest": 9, "median": 8, "smallest": 6, "half": 2, "tail": 1, "counts": counts}
+    side = {"count": 30, "kind": "image", "width": {"min": 80, "mean": 270.8, "max": 500}}
+    pairs = {"min": 1, "max": 5, "mean": 2.5}
+    split = {"a": side, "b": side, "b_per_a": pairs, "repeated": {}, "classes": classes}
+    about = {"spec": "pairs:" + "folder/" * 9 + "x.csv", "name": "pairs", "splits": {"train": split}}
+    write_data_page(
+        tmp_path / "data.html",
+        description={**about, "warnings": [], "notes": [], "leakage": []},
+        problems=[],
+        samples={"train": [Shown("1.jpg", texts=["one", "two"])]},
+        names=("image", "text"),
+    )
+    browser.size(390, 800)
+    browser.page(tmp_path / "data.html")
+    assert browser.run("return document.documentElement.scrollWidth") <= 390
+    assert browser.run(CUT) == ["table"]
     browser.size(1280, 900)
 
 

@@ -93,6 +93,24 @@ def test_a_single_point_over_training_is_no_curve(tmp_path):
     assert charts.training_curves(Comparison(tmp_path, example.about(), (run,))) == []
 
 
+def test_a_closed_form_is_named_below_the_curves_of_the_others(comparison):
+    point = [{"step": 0, "val/rsum": 300.0}]
+    runs = tuple({**run, "history": point} if run["method"] == "mm_ts" else run for run in comparison.runs)
+    chart = charts.training_curves(Comparison(comparison.folder, comparison.about, runs))[0]
+    assert [(line.label, line.style) for line in chart.series] == [("baseline", 0), ("vals", 1)]
+    assert chart.note == f"{charts.BAND} Without a curve, because a closed form takes no step: mm_ts."
+
+
+def test_a_closed_form_has_one_map(tmp_path, undrawn):
+    arrays = example.kept(0)
+    still = {**arrays, "map_30_before_a": arrays["map_30_a"], "map_30_before_b": arrays["map_30_b"]}
+    np.savez(tmp_path / "x.npz", **arrays)
+    np.savez(tmp_path / "y.npz", **still)
+    runs = [example.run("baseline", 0, embeddings="x.npz"), example.run("vals", 0, embeddings="y.npz")]
+    text = Page(write_comparison(tmp_path, example.about(), runs).read_text(encoding="utf-8")).text
+    assert text.count("A closed form, so there is no map from before a training.") == 1
+
+
 def test_a_step_counts_when_every_seed_reached_it(comparison):
     short = [dict(run) for run in comparison.runs]
     short[0]["history"] = short[0]["history"][:4]  # the first seed of the baseline stopped after step 20
@@ -240,6 +258,13 @@ def test_where_two_methods_disagree():
     assert disagreements(first, {}, methods=("x", "y")) is None
 
 
+@pytest.mark.parametrize("pictures", [True, False])
+def test_items_without_a_picture_are_explained(comparison, undrawn, pictures):
+    images = (lambda items: {item: np.zeros((9, 9, 3), np.uint8) for item in items}) if pictures else None
+    path = write_comparison(comparison.folder, comparison.about, comparison.runs, images=images)
+    assert ("There are no pictures at hand" in Page(path.read_text(encoding="utf-8")).text) != pictures
+
+
 def test_tables_for_themselves(comparison):
     assert to_plain(tables.retained_table(comparison)).splitlines()[2].split() == [
         "baseline",
@@ -274,6 +299,7 @@ def test_a_classification_has_a_balance_and_no_retrieval(tmp_path, undrawn):
     found = Page(write_comparison(tmp_path, about, runs).read_text(encoding="utf-8"))
     assert found.ids[:3] == ["verdict", "learning-curves", "balance-of-the-modalities"]
     assert "bss 50.0 ± 0.0 70.0 ± 0.0 80.5 ± 0.7 20.0 ± 0.0 10.5 ± 0.7" in found.text
+    assert Comparison(tmp_path, example.about(modalities=["colour", "flow", "depth"]), ()).third == "depth"
     assert {"gap.svg", "balance_bss.svg"} <= {path.name for path in (tmp_path / "report_files").glob("*.svg")}
 
 

@@ -32,7 +32,7 @@ def _text(svg):
 def test_the_charts_a_retrieval_run_has():
     charts = {chart.name: chart for chart in learning_curves(_history(), names=("image", "text"))}
     assert list(charts) == ["loss", "recall_a2b", "recall_b2a", "weights"]
-    assert [line.label for line in charts["loss"].series] == ["train loss", "val loss"]
+    assert [line.label for line in charts["loss"].series] == ["train: loss", "val: loss"]
     assert [line.label for line in charts["recall_b2a"].series] == ["R@1", "R@5", "R@10"]
     assert charts["recall_b2a"].title == "Recall on val, text → image"
     assert charts["recall_b2a"].y_label == "recall [%]"
@@ -47,8 +47,26 @@ def test_the_charts_a_classification_run_has():
     assert [line.label for line in chart.series] == ["accuracy", "accuracy, audio alone"]
 
 
+def test_losses_are_called_by_what_they_are_of():
+    keys = ("loss", "loss_a", "loss_b", "loss_c", "loss_fused")
+    rows = [{"step": step, **{f"train/{key}": step + k for k, key in enumerate(keys)}} for step in (1, 2)]
+    (chart,) = learning_curves(rows, names=("colour", "flow", "depth"))
+    heads = ["loss, colour head", "loss, flow head", "loss, depth head", "loss, head of colour, flow and depth"]
+    assert [line.label for line in chart.series] == ["loss", *heads]
+    rows = [{"step": step, "train/loss_ab": 1.0, "train/loss_ba": 2.0} for step in (1, 2)]
+    (chart,) = learning_curves(rows, names=("image", "text"))
+    assert [line.label for line in chart.series] == ["loss, image → text", "loss, text → image"]
+
+
+def test_a_single_point_is_no_curve():
+    point = {"step": 0, "val/a2b_R@1": 40.0, "val/rsum": 40.0}
+    assert learning_curves([point]) == []
+    losses = [{"step": step, "train/loss": 1.0 / step} for step in (1, 2)]
+    assert [chart.name for chart in learning_curves([*losses, point])] == ["loss"]
+
+
 def test_fractions_are_drawn_in_percent():
-    (chart,) = learning_curves([{"step": 1, "val/mAP": 0.5, "val/nDCG": 0.25}])
+    (chart,) = learning_curves([{"step": step, "val/mAP": 0.5, "val/nDCG": 0.25} for step in (1, 2)])
     assert [line.values[0] for line in chart.series] == [50.0, 25.0]
 
 
@@ -137,7 +155,7 @@ def test_drawings_refer_to_no_address():
 
 def test_a_dollar_sign_is_a_dollar_sign():
     rows = [{"step": 1, "train/loss_$x^": 1.0}, {"step": 2, "train/loss_$x^": 0.5}]
-    assert "train loss_$x^" in _text(draw_chart(learning_curves(rows)[0]))
+    assert "loss_$x^" in _text(draw_chart(learning_curves(rows)[0]))
 
 
 def test_long_labels_of_a_legend_stay_apart():
@@ -151,6 +169,22 @@ def test_long_labels_of_a_legend_stay_apart():
         assert all(len(text) <= 40 for text in found)
         assert all(one != other for one, other in itertools.combinations(found, 2))
     assert shortened(["vals", "vals"]) == ["vals", "vals"]
+
+
+@pytest.mark.parametrize("labels", [["accuracy, audio and image"] * 6, ["m" * 20] * 3, ["i"] * 30, ["vals"]])
+def test_no_legend_is_cut_at_the_edge(labels):
+    from alignment_jax.report.canvas import canvas, legend_below
+
+    with canvas() as (figure, _):
+        axes = figure.add_subplot()
+        for label in labels:
+            axes.plot([0, 1], label=label)
+        legend_below(axes)
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        frame = legend.get_window_extent()
+        assert frame.x0 >= 0
+        assert frame.x1 <= figure.bbox.x1
 
 
 def test_another_format_is_refused():

@@ -129,7 +129,7 @@ def test_pictures_lie_beside_the_page_and_old_ones_go(tmp_path):
         "report_files/recall_a2b.svg",
         "report_files/recall_b2a.svg",
     ]
-    _write(tmp_path, gallery=None, history=[{"step": 1, "train/loss": 1.0}])
+    _write(tmp_path, gallery=None, history=[{"step": step, "train/loss": 1.0} for step in (1, 2)])
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert files == ["report.html", "report_files/loss.svg"]
 
@@ -158,6 +158,30 @@ def test_strange_letters_do_not_cost_the_page(tmp_path):
     Page(text)
     assert "\0" not in text
     assert "\x1b" not in text
+
+
+def test_a_closed_form_is_said_to_have_no_curve(tmp_path):
+    found = Page(_write(tmp_path, history=[{"step": 0, "epoch": 0, "val/rsum": 393.8}], gallery=None)[1])
+    assert "a closed form is solved at once" in found.text
+    assert not list(tmp_path.rglob("*.svg"))
+    found = Page(_write(tmp_path, history=[{"step": 5, "epoch": 1, "val/rsum": 393.8}], gallery=None)[1])
+    assert "the run was measured at a single step" in found.text
+    assert "learning-curves" not in Page(_write(tmp_path, history=[], gallery=None)[1]).ids
+
+
+def test_the_heads_of_a_classifier_are_named_and_told_from_its_prediction(tmp_path):
+    scores = {"accuracy": 77.8, "accuracy_a": 52.8, "accuracy_b": 61.1, "accuracy_fused": 72.2}
+    _, text = _write(tmp_path, names=("audio", "image"), results={"val": scores}, chance={}, gallery=None)
+    found = Page(text)
+    assert "accuracy, audio and image [%] 72.2" in found.text
+    assert "The prediction sums up the heads' outputs" in found.text
+    assert "_fused" not in found.text
+
+
+def test_the_line_below_the_title(tmp_path):
+    config, environment = {"data": "flickr:F", "seed": 3}, {"time": "2026-11-22T10:20:30Z"}
+    found = Page(_write(tmp_path, config=config, environment=environment, gallery=None)[1])
+    assert "seed 3 · data flickr:F · 2026-11-22 10:20 UTC" in found.text
 
 
 def test_the_best_step_is_the_earliest_highest():

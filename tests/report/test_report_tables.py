@@ -59,6 +59,10 @@ def test_fractions_become_percent():
 def test_labels_name_the_modalities():
     assert metric_label("mAP_b2a", ("video", "text")) == "text → video mAP"
     assert metric_label("accuracy_b", ("audio", "image")) == "accuracy, image alone"
+    assert metric_label("test/accuracy_fused", ("audio", "image")) == "test: accuracy, audio and image"
+    assert metric_label("accuracy_fused", ("a", "b", "c")) == "accuracy, a, b and c"
+    assert metric_label("loss_a", ("audio", "image")) == "loss, audio head"
+    assert metric_label("loss_c", ("audio", "image")) == "loss_c"  # there is no third
     assert metric_label("something_new") == "something_new"
 
 
