@@ -17,4 +17,5 @@ echo "== ruff"
 echo "== types"
 "$python" -m mypy
 echo "== tests"
-exec "$python" -m pytest "${selection[@]}" "$@"
+# A file stays in one process, so what its tests share is made once. Later arguments win: -n 0 for a debugger.
+exec "$python" -m pytest -n logical --maxprocesses 4 --dist loadfile "${selection[@]}" "$@"

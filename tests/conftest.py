@@ -23,6 +23,18 @@ from cli_runs import embeddings, frozen_run, raw_run  # noqa: F401 - fixtures of
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest's own hook looks at -m
+def pytest_collection_modifyitems(items):
+    """Of a costly test every case but the first counts as slow."""
+    begun = set()
+    for item in items:
+        if item.get_closest_marker("costly"):
+            test = item.nodeid.partition("[")[0]
+            if test in begun:
+                item.add_marker(pytest.mark.slow)
+            begun.add(test)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def compiled_programs_are_let_go():
     """What a module compiled goes with it: a program holds several memory mappings, Linux allows a process 65,530 of

@@ -36,6 +36,7 @@ def test_links_and_pictures_exist(page):
     assert missing == []
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("page", PAGES, ids=identify)
 def test_code_blocks_run(page, registries):
     """The blocks of a page run in order and share their names, as a reader would type them."""

@@ -69,7 +69,7 @@ def test_another_configuration_is_refused_and_nothing_is_touched(frozen_run, cap
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
-@pytest.mark.parametrize("kind", ["frozen_run", "raw_run"])
+@pytest.mark.parametrize("kind", ["frozen_run", pytest.param("raw_run", marks=pytest.mark.slow)])
 def test_evaluate_repeats_the_results(kind, request, tmp_path, capsys):
     workdir, _ = request.getfixturevalue(kind)
     out = tmp_path / "metrics.json"
@@ -95,6 +95,7 @@ def test_a_damaged_best_model_is_named_and_nothing_older_takes_its_place(
     assert not (tmp_path / "e.npz").exists()
 
 
+@pytest.mark.slow
 def test_evaluate_on_other_data_with_and_without_splits(frozen_run, tmp_path, capsys):
     workdir, _ = frozen_run
     other = write_embeddings(tmp_path / "other.npz", n=24, seed=7)
@@ -131,7 +132,7 @@ def test_evaluation_of_held_out_data_needs_no_training_data(frozen_run, tmp_path
         moved.rename(embeddings)
 
 
-@pytest.mark.parametrize("kind", ["frozen_run", "raw_run"])
+@pytest.mark.parametrize("kind", ["frozen_run", pytest.param("raw_run", marks=pytest.mark.slow)])
 def test_embed_writes_an_embeddings_file(kind, request, tmp_path):
     workdir, _ = request.getfixturevalue(kind)
     out = tmp_path / "embeddings.npz"

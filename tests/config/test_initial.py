@@ -60,6 +60,7 @@ def in_closed_form(latents, split, **settings):
     return evals.Embedded(za, np.asarray(l2_normalize(project_b(b[captions]))), np.repeat(np.arange(len(chosen)), 2))
 
 
+@pytest.mark.slow
 def test_a_run_without_a_step_is_the_closed_form(latents, tmp_path):
     config = make_config(latents, **{"init.shrinkage": "0.4+0.2", "init.dim": "5", "init.power": "0.5"})
     experiment = build(config).experiment

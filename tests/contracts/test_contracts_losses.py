@@ -10,6 +10,8 @@ from loss_table import TABLE, all_finite, all_zero, evaluate, every_loss, pairs,
 
 import alignment_jax as aj
 
+pytestmark = pytest.mark.costly
+
 
 def test_the_table_holds_every_loss():
     public = set(aj.losses.__all__) - {"l2_normalize", "reduce"}

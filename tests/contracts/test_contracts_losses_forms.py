@@ -15,6 +15,8 @@ from loss_table import TABLE, all_zero, pairs, same, total
 
 import alignment_jax as aj
 
+pytestmark = pytest.mark.costly
+
 AXIS = "batch"
 N = 16
 MASKS = {

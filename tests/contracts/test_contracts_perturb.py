@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec as P
 
 from alignment_jax import perturb
 
+pytestmark = pytest.mark.costly
+
 N, D, AXIS = 16, 6, "batch"
 SCALE = np.arange(1.0, D + 1)
 Z = np.random.default_rng(0).normal(1.0, 2.0, (N, D)).astype(np.float32)
@@ -126,6 +128,7 @@ def test_mixing_is_the_same_for_both_modalities():
     np.testing.assert_allclose(np.concatenate([za, zb], axis=1), together, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_mixing_weight_is_decided_by_its_key():
     draw = jax.jit(lambda key, alpha: perturb.sample_lambda(key, alpha=alpha))
     one, again, other = (draw(jax.random.key(k), 1.0) for k in (0, 0, 1))

@@ -106,6 +106,7 @@ def test_the_command_on_frozen_latents(frozen_run, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_on_pixels_and_words(raw_run, tmp_path, capsys):
     workdir, _ = raw_run
     rows = [["image", "label"]]

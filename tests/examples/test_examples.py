@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.costly
+
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent.parent / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "toy_latents")
 
@@ -22,12 +24,14 @@ def example(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_learns(name, example, capsys):
     assert example(name).main(steps=60) > 60
     assert re.search(r"R@1 on new pairs: \d", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_pmap_and_shard_map_are_the_same_training(example):
     assert example("pmap_step").main(steps=3) == pytest.approx(example("shard_map_step").main(steps=3))
 
@@ -57,6 +61,7 @@ def test_the_sharded_step_is_that_of_one_device(similarity, example):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), one, eight)
 
 
+@pytest.mark.slow
 def test_with_haiku_itself(example):
     hk = pytest.importorskip("haiku", reason="dm-haiku is not installed (pip install dm-haiku)")
     import alignment_jax as aj

@@ -12,6 +12,8 @@ import pytest
 from alignment_jax.models import Adapters
 from alignment_jax.models.adapters import Block
 
+pytestmark = pytest.mark.costly
+
 FILE = pathlib.Path(__file__).parent / "data" / "fusemix.npz"
 TOWERS = {"a": ("vis_proj", 2), "b": ("text_proj", 1)}  # side: torch name, number of blocks
 TORCH_TO_FLAX = {
@@ -76,6 +78,7 @@ def unit(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_our_parameter_tree_is_the_golden_one(golden, model):
     ours = model.init(jax.random.key(0), golden["vis_embed"], golden["text_embed"])["params"]
     assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, parameters(golden))

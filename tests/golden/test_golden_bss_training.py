@@ -10,6 +10,8 @@ import pytest
 from alignment_jax import evals
 from alignment_jax.train.classification import Classification, measure
 
+pytestmark = pytest.mark.costly
+
 DATA = pathlib.Path(__file__).parent / "data"
 SETS = ("cremad", "ks", "vggsound", "twitter", "sarcasm", "nvgesture")
 HEADS = {"a": "m1", "b": "m2", "c": "m3", "fused": "mm"}

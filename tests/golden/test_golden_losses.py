@@ -16,6 +16,8 @@ import pytest
 import alignment_jax as aj
 from alignment_jax.core import ConfigError
 
+pytestmark = pytest.mark.costly
+
 DATA = pathlib.Path(__file__).parent / "data"
 ROUNDINGS = 16 * 2.0**-24
 infonce, max_margin, sigmoid, reduce = aj.losses.infonce, aj.losses.max_margin, aj.losses.sigmoid, aj.losses.reduce
@@ -225,6 +227,7 @@ def test_one_margin(case):
     check_ranking(case, margin.astype(np.float32), margin)
 
 
+@pytest.mark.slow
 def test_a_zero_embedding_is_similar_to_nothing():
     golden = FILES["max_margin_fixed"]
     image, text = golden["zero_image"], golden["zero_text"]

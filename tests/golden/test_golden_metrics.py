@@ -8,6 +8,8 @@ import pytest
 
 from alignment_jax import metrics
 
+pytestmark = pytest.mark.costly
+
 DATA = pathlib.Path(__file__).parent / "data"
 
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from alignment_jax import metrics
 
+pytestmark = pytest.mark.costly
+
 
 def ranks_by_definition(s, owner):
     """Counts straight from the definition, on a whole similarity matrix."""
@@ -29,6 +31,7 @@ def integer_case(seed, n, m, d, high):
     return za.astype(np.float32), zb.astype(np.float32), rng.integers(0, n, size=m)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 10**6),
@@ -133,6 +136,7 @@ def test_other_precisions_are_ranked_in_float32(dtype):
     np.testing.assert_array_equal(got[1], want[1])
 
 
+@pytest.mark.slow
 def test_under_jit_and_vmap_the_numbers_are_the_same():
     za, zb, owner = integer_case(6, 30, 70, 4, 2)
     want = metrics.retrieval_recall(za, zb, owner)
@@ -151,6 +155,7 @@ def test_under_jit_a_nan_counts_against_the_query():
     assert rank_ba.tolist() == [2, 0, 0]
 
 
+@pytest.mark.slow
 def test_memory_is_linear_in_the_number_of_items():
     """Temporaries of the compiled program for 100,000 x 500,000 pairs; the similarity matrix would be 200 GB."""
     from alignment_jax.metrics.ranks import _ranks
@@ -226,6 +231,7 @@ def test_row_classes_are_equal_exactly_where_rows_are():
     assert len(set(np.asarray(row_classes(np.float32([[1, -2], [-1, 2], [2, -1], [-2, 1]]), 64)).tolist())) == 4
 
 
+@pytest.mark.slow
 def test_duplicates_tie_even_where_a_matmul_rounds_by_position(monkeypatch):
     """Some kernels sum the edge of a tile in another order; here every entry gets an error of its own."""
     from alignment_jax.metrics import ranks

@@ -10,6 +10,8 @@ from jax.sharding import PartitionSpec as P
 
 from alignment_jax.models import build
 
+pytestmark = pytest.mark.costly
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 N = 16
@@ -111,6 +113,7 @@ def sharded(case, variables, *, devices, mode):
     return jax.jit(run)(variables, *batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "devices", "mode"),
     [
@@ -128,6 +131,11 @@ def test_a_step_on_devices_is_a_step_on_one(case, devices, mode):
     (value_, gradients_, statistics_), za_ = sharded(case, variables, devices=devices, mode=mode)
     np.testing.assert_allclose(za_[WHERE], za[WHERE], atol=1e-6)
     np.testing.assert_allclose(value_, value, rtol=2e-6)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), gradients_, gradients)
+    # Sums in another order round by the largest of their terms, so an array's own size decides what is near zero in it.
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=max(1e-5, 2e-6 * float(jnp.abs(y).max()))),
+        gradients_,
+        gradients,
+    )
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), statistics_, statistics)
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradients)) > 1e-3

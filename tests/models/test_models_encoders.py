@@ -12,6 +12,8 @@ from alignment_jax.models import ENCODERS, build_encoder
 from alignment_jax.models.encoders.layers import Layers, sincos_positions
 from alignment_jax.models.encoders.pixels import channels_last
 
+pytestmark = pytest.mark.costly
+
 KEY = jax.random.key(0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
 TOKENS = np.array([[5, 3, 2, 0, 0], [9, 0, 0, 0, 0], [1, 2, 3, 4, 5], [7, 7, 0, 0, 0]], np.int32)
@@ -130,6 +132,7 @@ def test_gradients_stay_finite_for_zero_input(case):
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 @TEXT
 @pytest.mark.parametrize("extra", [1, 4])
 def test_more_padding_changes_nothing(case, extra):
@@ -172,6 +175,7 @@ def test_dropout_acts_in_training_only_and_needs_a_key():
         encoder.apply(variables, VECTORS, train=True)
 
 
+@pytest.mark.slow
 def test_layers_of_a_stack_start_different_and_drop_different_units():
     layers = Layers(depth=2, heads=2, expansion=1, dropout=0.5, dtype=jnp.float32)
     x = jnp.zeros((1, 2, 64))
@@ -189,6 +193,7 @@ def test_layers_of_a_stack_start_different_and_drop_different_units():
     assert len(np.unique(np.round(np.asarray(y[0, 0]), 4))) == 5
 
 
+@pytest.mark.slow
 def test_one_vit_takes_any_image_size():
     encoder, variables = made("vit")
     assert encoder.apply(variables, np.zeros((2, 24, 8, 3), np.uint8)).shape == (2, 16)

@@ -14,6 +14,8 @@ from alignment_jax.models.masking import last_token, masked_token_mean, zero_pad
 from alignment_jax.models.norm import Norm
 from alignment_jax.models.temperature import straight_through_clip
 
+pytestmark = pytest.mark.costly
+
 KEY = jax.random.key(3)
 
 
@@ -109,6 +111,7 @@ def test_batch_norm_keeps_the_variance_of_a_channel_far_from_zero():
     np.testing.assert_allclose(np.std(y), 1.0, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["shard_map", "shard_map without vma check", "pmap"])
 def test_batch_norm_on_devices_with_uneven_padding_is_that_of_one_device(mode):
     x = np.asarray(jax.random.normal(KEY, (16, 2, 3)) * 2 + 5, np.float32)

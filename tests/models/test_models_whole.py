@@ -10,6 +10,8 @@ import pytest
 from alignment_jax.core import ConfigError
 from alignment_jax.models import MODELS, Adapters, build, decay_mask, predict
 
+pytestmark = pytest.mark.costly
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
@@ -170,6 +172,7 @@ def test_a_linear_adapter_holds_any_affine_map():
     assert set(variables["params"]["a"]) == {"project"}
 
 
+@pytest.mark.slow
 def test_zero_init_starts_blocks_as_the_identity():
     options = {"dim": 8, "final_norm": False, "zero_init": True}
     with_blocks = Adapters(blocks_a=2, blocks_b=0, **options)
@@ -247,6 +250,7 @@ def test_single_heads_see_their_own_modality_and_the_fused_head_all(fusion):
     assert np.abs(before["fused"] - after["fused"]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_classifier_ignores_padding():
     model, variables, (a, b) = classifier("gated", 2)
     where = np.arange(6) < 4

@@ -6,6 +6,8 @@ from jax.sharding import PartitionSpec as P
 
 import alignment_jax as aj
 
+pytestmark = pytest.mark.costly
+
 gaussian, fusemix, row_keys = aj.perturb.gaussian, aj.perturb.fusemix, aj.perturb.row_keys
 KEY = jax.random.key(3)
 
@@ -75,6 +77,7 @@ def test_row_keys_make_noise_a_function_of_key_and_row(make_key):
     assert not np.array_equal(whole, gaussian(row_keys(make_key(6), jnp.arange(12)), z, sigma=0.1))
 
 
+@pytest.mark.slow
 def test_row_keys_make_noise_independent_of_the_number_of_devices():
     z, key = latents(n=16), jax.random.key(0)
     expected = gaussian(row_keys(key, jnp.arange(16)), z, sigma=0.1, relative=True)

@@ -11,6 +11,8 @@ import pytest
 
 import alignment_jax as aj
 
+pytestmark = pytest.mark.costly
+
 SIZES, DIM = (1, 2, 3, 7, 32, 513), 8
 settings = hypothesis.settings(derandomize=True, max_examples=20, deadline=None)
 few = hypothesis.settings(settings, max_examples=8)
@@ -146,6 +148,7 @@ def test_a_temperature_that_is_not_positive_is_refused(seed, temperature):
         aj.losses.infonce(za, zb, temperature=temperature)
 
 
+@pytest.mark.slow
 @few
 @hypothesis.given(batches)
 def test_normalised_embeddings_have_length_one_or_zero(parameters):

@@ -10,6 +10,8 @@ from jax.sharding import PartitionSpec as P
 
 from alignment_jax import losses
 
+pytestmark = pytest.mark.costly
+
 FORMS = ("dense", "tiled:16", "tiled:64")
 N, D = 40, 16  # 40 rows in tiles of 16: the last one is padded
 F64 = np.float64
@@ -243,6 +245,7 @@ def test_bfloat16_inputs_sum_in_float32(similarity):
         np.testing.assert_allclose(np.asarray(x, np.float32), y, rtol=0, atol=2**-7 * np.abs(y).max())
 
 
+@pytest.mark.slow
 def test_second_use_of_a_side_adds_up():
     """The same embeddings as both sides: their two gradients add up as they do for the whole block."""
     a, _ = embeddings("random")
@@ -263,6 +266,7 @@ def test_vmap_over_batches():
                 np.testing.assert_allclose(x[k], y, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["max_margin", "sigmoid"])
 @pytest.mark.parametrize("similarity", ["dense", "tiled:5", "tiled:2"])
 def test_gradients_exist_where_jax_counts_in_float64(name, similarity):

@@ -14,6 +14,8 @@ from alignment_jax import losses, weighting
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.similarity.form import Form, choose
 
+pytestmark = pytest.mark.costly
+
 MIB = 2**20
 D = 512
 LOSSES = {
@@ -144,6 +146,7 @@ def statistics64(a, b, temperature, where):
     return np.array([(out["ab"][k], out["ba"][k]) for k in range(3)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("collapsed", [False, True])
 def test_statistics_equal_float64(masked, collapsed):
@@ -170,6 +173,7 @@ def test_statistics_equal_float64(masked, collapsed):
             np.testing.assert_allclose(values[1], expected[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_statistics_on_devices_equal_one():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 32, 6)).astype(np.float32)

@@ -9,6 +9,8 @@ from jax.sharding import PartitionSpec as P
 
 from alignment_jax import losses
 
+pytestmark = pytest.mark.costly
+
 N, D = 32, 6
 WRAPPERS = ("shard_map", "shard_map, no check", "pmap")
 WEIGHTS = (1.3, 0.7)
@@ -111,6 +113,7 @@ def test_devices_agree_with_one_that_holds_all(similarity, wrapper, devices, bat
     assert_equal_gradients(on_devices(batch, similarity, wrapper, devices), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["tiled:32", "tiled:5", "ring:5", "gathered:8"])
 def test_tiles_agree_with_the_whole_block(similarity, batch):
     trained = (batch["a"], batch["b"], batch["own"], np.float32(0.07))

@@ -17,6 +17,8 @@ from alignment_jax.train.loop import fit
 from alignment_jax.train.objective import Outcome
 from alignment_jax.train.scored import Scored
 
+pytestmark = pytest.mark.costly
+
 N_TRAIN, CLASSES, BATCH = 44, 3, 8
 
 
@@ -167,6 +169,7 @@ def test_fresh_scores_are_those_of_the_model_before_the_first_step(devices, tmp_
     assert any(not np.array_equal(scores[0]["difficulty"], later["difficulty"]) for later in scores[1:])
 
 
+@pytest.mark.slow
 def test_scores_stay_between_scorings(tmp_path, features):
     changes = {"sampling.name": "probabilistic", "sampling.rescore_every": 2}
     _, scores = recorded(classifier(features, **changes), tmp_path)
@@ -174,6 +177,7 @@ def test_scores_stay_between_scorings(tmp_path, features):
     assert equal == [True, False, True]
 
 
+@pytest.mark.slow
 def test_recycled_scores_cost_no_pass(tmp_path, features):
     config = classifier(features, **{"sampling.name": "curriculum", "sampling.scores": "recycled"})
     experiment = build(config).experiment
@@ -184,6 +188,7 @@ def test_recycled_scores_cost_no_pass(tmp_path, features):
     fit(dataclasses.replace(experiment, as_they_are=forbidden), tmp_path, quiet=True, tensorboard=False)
 
 
+@pytest.mark.slow
 def test_a_curriculum_shows_its_share_and_an_epoch_lasts_as_long_as_it_has_batches(tmp_path, features):
     orders, _ = recorded(classifier(features, **{"sampling.name": "curriculum"}), tmp_path)
     shown = [sampling.pacing(epoch, n=N_TRAIN, start=0.1, epochs=3) for epoch in range(4)]
@@ -264,6 +269,7 @@ def test_features_of_different_widths_are_refused_by_name(tmp_path, features):
         run(config, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["prediction", "feature", "none"])
 @pytest.mark.parametrize("difficulty", ["loss", "gradient", "none"])
 def test_every_combination_of_criteria_trains(similarity, difficulty, tmp_path, features):

@@ -12,6 +12,8 @@ from alignment_jax.train.classification import Classification, measure
 from alignment_jax.train.state import create_state
 from alignment_jax.train.step import AXIS, batch_mesh, make_step, shard_step
 
+pytestmark = pytest.mark.costly
+
 N, CLASSES = 21, 4
 WEIGHTS = {"a": 0.9, "b": 0.9, "c": 0.5, "fused": 0.1}
 
@@ -46,6 +48,7 @@ def batch_of(arrays, index, modalities):
     return {**batch, "label": arrays["label"][index] * where, "index": index.astype(np.int32), "where": where}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_measurements_are_those_of_the_sampling_room(arrays, modalities):
     model, weights = module(modalities), weights_of(modalities)
@@ -112,6 +115,7 @@ def train(arrays, devices, modalities=3):
     return state, metrics, per_sample
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 8])
 def test_several_devices_train_as_one(arrays, devices):
     state, metrics, per_sample = train(arrays, devices)

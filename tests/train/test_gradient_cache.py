@@ -42,12 +42,14 @@ def temporary_bytes(micro_batch):
     return compiled(micro_batch).memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_follows_the_micro_batch():
     """The activations of 64 rows shrink to those of 8; gradients and updates of the parameters stay."""
     whole, cached = temporary_bytes(0), temporary_bytes(8)
     assert cached < 0.35 * whole
 
 
+@pytest.mark.slow
 def test_devices_add_up_their_gradients_once_and_not_in_every_micro_batch():
     """With replication checks on, JAX would put a sum over devices into the loop's body."""
     lines = compiled(4, devices=2).as_text().splitlines()

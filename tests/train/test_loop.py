@@ -17,6 +17,8 @@ from alignment_jax.core.errors import RunError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.loop import Position, fit, initial_state
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture(scope="module")
 def data_file(tmp_path_factory):
@@ -177,6 +179,7 @@ def test_several_devices_train_as_one(devices, tmp_path, data_file):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_stops_early_and_keeps_the_best(tmp_path, data_file):
     changes = {
         "eval.patience": 2,
@@ -191,6 +194,7 @@ def test_training_stops_early_and_keeps_the_best(tmp_path, data_file):
     assert "stopped early" in (tmp_path / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_multi_instance_metrics_are_told_in_percent(tmp_path, data_file):
     experiment = build(make_config(data_file, **{"train.duration": "3 steps"})).experiment
     found = {"rsum": 100.0, "mAP_a2b": 0.25, "mAP": 0.5}
@@ -200,6 +204,7 @@ def test_multi_instance_metrics_are_told_in_percent(tmp_path, data_file):
     assert [row["val/mAP"] for row in rows_of(tmp_path) if "val/mAP" in row] == [0.5]
 
 
+@pytest.mark.slow
 def test_a_data_set_smaller_than_a_batch_or_than_the_devices_trains(tmp_path, data_file):
     config = make_config(data_file, **{"input.batch_size": 512, "train.devices": 8, "train.duration": "3 steps"})
     run(config, tmp_path)

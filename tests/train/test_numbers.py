@@ -38,6 +38,7 @@ def pairs(tmp_path_factory):
     return folder / "alignment.npz"
 
 
+@pytest.mark.slow
 def test_collapsed_embeddings_are_measured_and_named(tmp_path, pairs):
     with np.load(pairs) as found:
         arrays = {name: found[name] for name in found.files}
@@ -52,6 +53,7 @@ def test_collapsed_embeddings_are_measured_and_named(tmp_path, pairs):
     assert "warning: step 10: the embeddings of side b have collapsed" in log
 
 
+@pytest.mark.slow
 def test_a_temperature_that_learns_to_its_bound_stays_there(tmp_path, pairs):
     changes = {"optimizer.learning_rate": 1.0, "temperature.min": 0.05, "temperature.max": 0.08}
     fit(build(small(pairs, **changes)).experiment, tmp_path, quiet=True, tensorboard=False)

@@ -18,6 +18,8 @@ from alignment_jax.train.loop import fit, initial_state
 from alignment_jax.train.resident import Resident, look_up
 from alignment_jax.train.step import Placement, make_step
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture(scope="module")
 def data_file(tmp_path_factory):
@@ -84,6 +86,7 @@ def test_the_training_is_that_of_the_loader(devices, tmp_path, data_file):
         np.testing.assert_allclose(leaf, leaf0, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_how_steps_are_put_together_does_not_change_a_bit(data_file):
     experiment = build(make_config(data_file, **{"weighting.signal": "variance"})).experiment
     placement = Placement(
@@ -103,6 +106,7 @@ def test_how_steps_are_put_together_does_not_change_a_bit(data_file):
     assert found[1:] == found[:1] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident", ["on", "off"])
 def test_a_bad_step_is_reported_with_its_own_metrics(resident, tmp_path, data_file):
     experiment = build(make_config(data_file, **{"input.resident": resident})).experiment
@@ -122,6 +126,7 @@ def test_a_bad_step_is_reported_with_its_own_metrics(resident, tmp_path, data_fi
         fit(changed, tmp_path, quiet=True, tensorboard=False)
 
 
+@pytest.mark.slow
 def test_half_width_tables_stay_half_width(data_file):
     """A compiler that widens the table before it picks rows would need its memory twice over, at every call."""
     experiment = build(make_config(data_file)).experiment

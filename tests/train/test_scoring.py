@@ -11,6 +11,8 @@ from several_processes import Processes
 from alignment_jax import sampling
 from alignment_jax.train.loop import initial_state
 
+pytestmark = pytest.mark.costly
+
 
 def assert_same(found, expected):
     for name in ("similarity", "difficulty"):
@@ -18,6 +20,7 @@ def assert_same(found, expected):
         np.testing.assert_allclose(found[name], expected[name], rtol=2e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
 def test_scores_do_not_depend_on_the_devices(kind, tmp_path):
     config = MAKE[kind](tmp_path / "data.npz")
@@ -39,6 +42,7 @@ def test_two_processes_measure_every_sample_once_and_both_know_all_scores(kind, 
             assert_same(found, expected)
 
 
+@pytest.mark.slow
 def test_scores_of_pairs_are_similarity_and_infonce_without_noise_or_smoothing(tmp_path):
     config = pairs(tmp_path / "p.npz")
     found, experiment = scores(config, 1), experiment_of(config, 1)

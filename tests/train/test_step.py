@@ -15,6 +15,8 @@ from alignment_jax.train.perturbation import latent_perturbation
 from alignment_jax.train.state import create_state
 from alignment_jax.train.step import AXIS, batch_mesh, make_step, pmap_step, shard_step
 
+pytestmark = pytest.mark.costly
+
 N, DA, DB, BATCH, STEPS = 48, 6, 5, 14, 3  # 14 divides by neither 4 nor 8 devices: batches are padded
 
 
@@ -145,6 +147,7 @@ def test_every_way_to_run_the_step_gives_the_same(way, devices, latents):
     assert_same(train("all", latents, way=way, devices=devices), reference("all", latents))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["vals", "mm_ts", "noise", "fusemix", "sigmoid", "all"])
 def test_micro_batches_train_as_whole_batches(method, latents):
     # 14 rows in pieces of 4: the last one is padded
@@ -216,6 +219,7 @@ def test_a_projection_is_applied_after_the_update():
     np.testing.assert_array_equal(step(state, {})[0].params, 0.25)
 
 
+@pytest.mark.slow
 def test_batch_norm_statistics_do_not_depend_on_the_number_of_devices():
     """A tower with synchronised, masked BatchNorm through the whole step."""
 

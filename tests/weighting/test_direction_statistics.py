@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 from alignment_jax.weighting import direction_statistics
 
+pytestmark = pytest.mark.costly
+
 N, AXIS = 16, "batch"
 WHERE = np.array([0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1], bool)
 
