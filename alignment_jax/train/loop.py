@@ -195,6 +195,8 @@ class _Run:
         plan, position = self.experiment.plan, self.position
         if plan.evaluate_start and position.step == 0 and position.best_step < 0:
             self._after_step(None)
+        if position.step < plan.total_steps:
+            self.progress.message("compiling the training step; the time left is shown once the speed is known")
         while position.step < plan.total_steps and not (self.preempted or position.stopped_early):
             self._epoch()
 

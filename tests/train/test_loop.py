@@ -286,3 +286,12 @@ def test_training_leaves_no_recompilation_behind(tmp_path, data_file, resident):
     model = dataclasses.replace(experiment.model, apply=counted)
     fit(dataclasses.replace(experiment, model=model), tmp_path, quiet=True)
     assert len(traced) <= 2
+
+
+def test_a_run_says_that_it_compiles_and_a_finished_one_has_nothing_to_compile(tmp_path, data_file):
+    config = make_config(data_file, **{"train.duration": "3 steps"})
+    run(config, tmp_path)
+    log = (tmp_path / "log.txt").read_text()
+    assert log.index("compiling the training step") < log.index("step 1/3")
+    run(config, tmp_path)
+    assert (tmp_path / "log.txt").read_text().count("compiling the training step") == 1
