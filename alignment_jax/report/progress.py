@@ -124,7 +124,7 @@ class Progress:
                 self._bar.set_postfix_str(", ".join(self._facts(now)), refresh=False)
                 self._latest_draw = now
             self._bar.update(advance)
-        # The first line says that compilation is over, and how long it took; the last one how the run ended; between them, the clock rules.
+        # The first line says that compilation is over, the last one how the run ended; between them, the clock rules.
         if self._latest_line is None or now - self._latest_line >= self._interval or self._step >= self.total_steps:
             self._latest_line = now
             share = 100 * self._step // max(self.total_steps, 1)
