@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,7 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     """
     name, colon, argument = spec.partition(":")
     if name not in SOURCES:
-        raise ConfigError(f"unknown data source {name!r} in {spec!r}{suggest(name, SOURCES)}")
+        raise ConfigError(f"unknown data source {name!r} in {spec!r}{_meant(spec) or suggest(name, SOURCES)}")
     if on_bad_sample not in ON_BAD_SAMPLE:
         raise ConfigError(f"on_bad_sample must be one of {', '.join(ON_BAD_SAMPLE)}, got {on_bad_sample!r}")
     if colon and not argument:
@@ -48,6 +49,13 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     module = importlib.import_module(SOURCES[name].module)
     source: PairSource = module.load(os.path.expanduser(argument), seed=seed, on_bad_sample=on_bad_sample)
     return dataclasses.replace(source, name=name, spec=spec)
+
+
+def _meant(spec: str) -> str:
+    """The end of a message about a file without its source in front; "" for what does not look like one."""
+    suffix = pathlib.PurePath(spec).suffix
+    fits = [f"{name}:{spec}" for name, source in SOURCES.items() if suffix and f":FILE{suffix}" in source.usage]
+    return f": a file needs its source in front, did you mean {' or '.join(map(repr, fits))}?" if fits else ""
 
 
 def options_of(name: str) -> Mapping[str, Any]:

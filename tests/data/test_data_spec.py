@@ -13,7 +13,9 @@ from alignment_jax.data.spec import options_of, parse_options
 WRONG = {
     "flicker:x": ["unknown data source 'flicker'", "did you mean 'flickr'?", "synthetic", "embeddings"],
     "": ["unknown data source ''", "known: synthetic"],
-    "data/captions.csv": ["unknown data source 'data/captions.csv'"],
+    "data/captions.csv": ["unknown data source 'data/captions.csv'", "did you mean 'pairs:data/captions.csv' or 'av:"],
+    "my.npz": ["unknown data source 'my.npz'", "did you mean 'embeddings:my.npz' or 'features:my.npz'?"],
+    "folder/of.images": ["unknown data source 'folder/of.images'", "known: synthetic"],
     "flickr": ["does not say where the data is", "flickr:DIR"],
     "flickr:": ["ends after the colon", "flickr:DIR"],
     "synthetic:": ["ends after the colon", "synthetic[:key=value,...]"],
