@@ -196,6 +196,7 @@ def build(
         halves=config.perturb.fusemix > 0,
         tables=tables,
         messages=chosen,
+        names=tuple(source.modalities),
     )
     notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared))
     return Built(experiment, splits, shown, inputs, source, notes)

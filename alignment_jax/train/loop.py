@@ -189,6 +189,7 @@ class _Run:
         if isinstance(experiment.objective, Scored):
             self._scorer = Scorer(experiment.objective, experiment.model.apply, placement)
         self._share_shown = 1.0
+        self._collapsed: set[str] = set()
         self._clock = time.monotonic()
 
     def train(self) -> None:
@@ -301,9 +302,16 @@ class _Run:
         percent = report.as_percent(values)
         shown = ", ".join(f"{key} {value:.1f}" for key, value in percent.items() if _is_result(key))
         self.progress.message(f"step {self.position.step}: {shown}")
-        if warning := evals.collapse_warning(found):
-            self.progress.message(f"warning: step {self.position.step}: {warning}")
+        self._warn_of_collapse(found)
         return values
+
+    def _warn_of_collapse(self, found: dict[str, float]) -> None:
+        """Says it when a side collapses, not again while it stays so."""
+        sides = set(evals.collapsed_sides(found))
+        if sides - self._collapsed:
+            warning = evals.collapse_warning(found, names=self.experiment.names)
+            self.progress.message(f"warning: step {self.position.step}: {warning}")
+        self._collapsed = sides
 
     def _judge(self, values: dict[str, float]) -> bool:
         """Whether this evaluation is the best so far; counts the ones in a row that are not."""

@@ -200,6 +200,19 @@ def test_multi_instance_metrics_are_told_in_percent(tmp_path, data_file):
     assert [row["val/mAP"] for row in rows_of(tmp_path) if "val/mAP" in row] == [0.5]
 
 
+def test_a_collapse_is_said_once_and_again_after_it_got_better(tmp_path, data_file):
+    experiment = build(make_config(data_file, **{"train.duration": "8 steps", "eval.interval": "1 steps"})).experiment
+    well = {"rsum": 1.0, "variance_a": 0.5, "effective_rank_a": 5.0, "variance_b": 0.5, "effective_rank_b": 5.0}
+    a_lost = {**well, "variance_a": 1e-9}
+    both_lost = {**a_lost, "effective_rank_b": 1.0}
+    values = iter([a_lost, a_lost, both_lost, both_lost, a_lost, well, well, a_lost])
+    changed = dataclasses.replace(experiment, evaluate=lambda *_: next(values), watch=None)
+    fit(changed, tmp_path, quiet=True)
+    log = (tmp_path / "log.txt").read_text().splitlines()
+    warned = [line.partition("warning: ")[2].partition(":")[0] for line in log if "have collapsed" in line]
+    assert warned == ["step 1", "step 3", "step 8"]
+
+
 def test_a_data_set_smaller_than_a_batch_or_than_the_devices_trains(tmp_path, data_file):
     config = make_config(data_file, **{"input.batch_size": 512, "train.devices": 8, "train.duration": "3 steps"})
     run(config, tmp_path)
