@@ -201,6 +201,7 @@ class _Comparison:
     ):
         self.folder, self.about, self.configs, self.source, self.left = folder, about, configs, source, left
         self.quiet = quiet
+        self.metric = report.metric_label(about["metric"], tuple(about["modalities"]))
         self.remaining = Remaining(left, folder / "log.txt", quiet=quiet)
 
     def run(self) -> None:
@@ -257,7 +258,7 @@ class _Comparison:
         if metric not in found["test"]:
             raise RunError(f"eval.metric is {self.about['config']['eval']['metric']!r}, which test does not give")
         records.append(self.folder / records.RUNS, record)
-        return f"{metric} {report.as_percent(found['test'])[metric]:.1f} on test"
+        return f"{self.metric} {report.as_percent(found['test'])[metric]:.1f} on test"
 
     def _search(self, method: str) -> tuple[int, dict[str, Any]]:
         """The trial of a method that is best on val, and its settings; test is never looked at."""
@@ -304,7 +305,9 @@ class _Comparison:
         value = float(np.mean(values))
         cost = {key: sum(float(one.cost[key] or 0.0) for one in trained) for key in ("steps", "pairs", "seconds")}
         shown = float(np.mean([report.as_percent(one.val)[metric] for one in trained]))
-        self.remaining.message(f"{group.method}, trial {trial} of {self.about['search']}: {metric} {shown:.1f} on val")
+        self.remaining.message(
+            f"{group.method}, trial {trial} of {self.about['search']}: {self.metric} {shown:.1f} on val"
+        )
         return {**row, "value": value, "values": values, "cost": cost}
 
 

@@ -98,9 +98,10 @@ def plain_text(rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[
         report.to_plain(main_table(main, metric=metric, baseline=baseline, names=names)),
     ]
     if (others := conditions_table(rows, baseline=baseline)) is not None:
+        label = metric_label(metric, names)
         parts += [
             "",
-            f"{metric} by training data (* the interval of the difference to {baseline} leaves out 0):",
+            f"{label} by training data (* the interval of the difference to {baseline} leaves out 0):",
             report.to_plain(others),
         ]
     return "\n".join(parts)

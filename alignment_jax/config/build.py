@@ -154,7 +154,7 @@ def build(
     )
     classes = len(source.label_names or ())
     model = build_model(config, tokenizer=tokenizer, classes=classes, several=len(devices) > 1)
-    model, chosen = with_start(config, model, train, prepared.get("val"))
+    model, chosen = with_start(config, model, train, prepared.get("val"), names=source.modalities[:2])
     first_batch = inputs.first_batch(train)
     # What the model refuses, it refuses here, where no workdir has been touched.
     _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)

@@ -18,7 +18,7 @@ from alignment_jax.report.files import (
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
 from alignment_jax.report.html import best_row, write_report
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
-from alignment_jax.report.metric_names import as_percent, is_percent, metric_label
+from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics
 from alignment_jax.report.pictures import data_url, encode_picture
 from alignment_jax.report.plots import draw_chart
@@ -59,6 +59,7 @@ __all__ = [
     "learning_curves",
     "load_gallery",
     "metric_label",
+    "metrics_line",
     "metrics_table",
     "open_atomic",
     "page",

@@ -299,9 +299,9 @@ class _Run:
         with self.progress.pause():
             found = processes.from_primary(lambda: evaluate(variables, experiment.evaluations[name]))
         values = {f"{name}/{key}": value for key, value in found.items()}
-        percent = report.as_percent(values)
-        shown = ", ".join(f"{key} {value:.1f}" for key, value in percent.items() if _is_result(key))
-        self.progress.message(f"step {self.position.step}: {shown}")
+        results = {key: value for key, value in report.as_percent(found).items() if _is_result(key)}
+        shown = report.metrics_line(results, experiment.names)
+        self.progress.message(f"step {self.position.step}: {name}: {shown}")
         self._warn_of_collapse(found)
         return values
 
@@ -385,7 +385,7 @@ class _Run:
 
 def _is_result(key: str) -> bool:
     """Whether a value of an evaluation says how good the model is, rather than how it is doing."""
-    return not key.partition("/")[2].startswith(("variance_", "effective_rank_"))
+    return not key.startswith(("variance_", "effective_rank_"))
 
 
 def _on_host(tree: PyTree) -> PyTree:

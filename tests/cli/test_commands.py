@@ -178,7 +178,7 @@ BAD = {
     "missing config": (["train", "--config", "{tmp}/none.py", "--workdir", "{tmp}/w"], "no file"),
     "unknown argument": (
         ["train", "--config", "{configs}/quickstart.py:runloca", "--workdir", "{tmp}/w"],
-        "error: unknown config argument 'runloca', did you mean 'runlocal'? known: data, method, runlocal$",
+        "error: unknown config argument 'runloca', did you mean 'runlocal'. known: data, method, runlocal$",
     ),
     "unknown setting": (
         ["train", "--config", "{configs}/quickstart.py", "--workdir", "{tmp}/w", "--config.optimizer.lr=1"],
