@@ -47,6 +47,16 @@ def test_training_learns(frozen_run):
     assert results["test"]["rsum"] > 1.3 * chance
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_what_was_chosen_for_the_start_is_said_once(quiet, tmp_path, embeddings, repository, capsys):
+    config = f"{repository}/configs/flickr8k_frozen.py:data=embeddings:{embeddings}"
+    fast = [option for option in FAST if quiet or option != "--quiet"]
+    assert main(["train", "--config", config, "--workdir", str(tmp_path / "w"), *fast]) == 0
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count("CCA start:") == 1
+    assert (tmp_path / "w" / "log.txt").read_text().count("CCA start:") == 1
+
+
 def test_val_results_are_those_of_the_best_step(frozen_run):
     workdir, _ = frozen_run
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
