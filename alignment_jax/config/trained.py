@@ -161,10 +161,14 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
         raise DataError(f"{source.spec}: it has not as many modalities as the model was trained on")
     called = dict(zip("abc", source.modalities, strict=False))
     for side, kind in kinds.items():
-        if kind != expected[side]["kind"]:
+        if kind != (wanted := expected[side]["kind"]):
+            hint = (
+                "; make latents of it with alignment-jax extract and the run's encoders"
+                if wanted == "embedding"
+                else ""
+            )
             raise DataError(
-                f"{source.spec}: {called[side]} holds {kind} items, but the model was trained on "
-                f"{expected[side]['kind']} items"
+                f"{source.spec}: {called[side]} holds {kind} items, but the model was trained on {wanted} items{hint}"
             )
     inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
     # Two items are enough to see shapes, and a whole split of images is not prepared for them.

@@ -301,7 +301,7 @@ class _Run:
         values = {f"{name}/{key}": value for key, value in found.items()}
         results = {key: value for key, value in report.as_percent(found).items() if _is_result(key)}
         shown = report.metrics_line(results, experiment.names)
-        self.progress.message(f"step {self.position.step}: {name}: {shown}")
+        self.progress.message(f"step {self.position.step}, {name}: {shown}")
         self._warn_of_collapse(found)
         return values
 

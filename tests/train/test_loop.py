@@ -203,7 +203,7 @@ def test_multi_instance_metrics_are_told_in_percent(tmp_path, data_file):
 def test_the_log_calls_the_modalities_by_their_names_and_the_files_do_not(tmp_path, data_file):
     run(make_config(data_file, **{"train.duration": "3 steps"}), tmp_path)
     log = (tmp_path / "log.txt").read_text()
-    assert "step 3: val: image → text R@1 " in log
+    assert "step 3, val: image → text R@1 " in log
     assert "a2b" not in log
     assert {"val/a2b_R@1", "val/b2a_R@10"} <= rows_of(tmp_path)[-1].keys()
 
