@@ -34,7 +34,7 @@ from alignment_jax.config.methods import Facts, build_objective, learns_temperat
 from alignment_jax.config.modules import pure_functions
 from alignment_jax.config.readers import check_kinds, sides, with_vocabulary
 from alignment_jax.config.resident import resident_tables
-from alignment_jax.config.samplers import build_sampler, epoch_lengths, with_scores
+from alignment_jax.config.samplers import build_sampler, epoch_lengths, order_is_lost, with_scores
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.experiment import Experiment, Model, Plan
@@ -207,8 +207,7 @@ def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit]) -> Itera
     n = len(splits["train"])
     if config.input.batch_size > n:
         yield f"input.batch_size is {config.input.batch_size}, but train has {n} samples: a batch holds all of them"
-    sampling = config.sampling
-    if sampling.name == "probabilistic" and not sampling.replacement and config.input.batch_size >= n:
+    if order_is_lost(config, n):
         yield "sampling.name=probabilistic changes nothing: one batch holds all of train, whatever the order"
     for name, split in splits.items():
         if name != "train" and len(split) < FEW:

@@ -4,6 +4,7 @@ from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
 from alignment_jax.report.comparison import write_comparison
 from alignment_jax.report.comparison_runs import Comparison, Spread, spread
+from alignment_jax.report.comparison_tables import same_as
 from alignment_jax.report.data_page import Shown, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
@@ -66,6 +67,7 @@ __all__ = [
     "peak_host_memory",
     "picture",
     "read_metrics",
+    "same_as",
     "save_gallery",
     "section",
     "series_of",

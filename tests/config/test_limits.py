@@ -88,6 +88,9 @@ def test_what_a_run_can_hardly_show_is_said_before_it(config):
     assert "input.batch_size is 5000, but train has 40 samples" in notes
     assert "sampling.name=probabilistic changes nothing" in notes
     assert "val has" not in notes  # ten samples
+    config.perturb.fusemix = 1.0  # mixes the first half of the batch with the second: there the order matters
+    assert "changes nothing" not in "\n".join(build(config).notes)
+    config.perturb.fusemix = 0.0
     config.input.batch_size = 16
     assert "changes nothing" not in "\n".join(build(config).notes)
 
