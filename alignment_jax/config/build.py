@@ -198,17 +198,25 @@ def build(
         messages=chosen,
         names=tuple(source.modalities),
     )
-    notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared))
+    notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared, total_steps))
     return Built(experiment, splits, shown, inputs, source, notes)
 
 
-def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit]) -> Iterator[str]:
+def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit], total_steps: int) -> Iterator[str]:
     """What a person would want to know before the run, though nothing is wrong with it."""
     n = len(splits["train"])
     if config.input.batch_size > n:
         yield f"input.batch_size is {config.input.batch_size}, but train has {n} samples: a batch holds all of them"
     if order_is_lost(config, n):
         yield "sampling.name=probabilistic changes nothing: one batch holds all of train, whatever the order"
+    accumulate = config.optimizer.accumulate
+    if unused := total_steps % accumulate:
+        whole = total_steps - unused
+        yield (
+            f"optimizer.accumulate is {accumulate} and training has {total_steps} steps: the last {unused} "
+            f"{'batch makes' if unused == 1 else 'batches make'} no update; set train.duration to '{whole} steps' or "
+            f"'{whole + accumulate} steps' to use every batch"
+        )
     for name, split in splits.items():
         if name != "train" and len(split) < FEW:
             yield f"{name} has {len(split)} samples: its numbers, and what is chosen by them, say little"
