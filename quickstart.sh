@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source scripts/venv.sh
-make_venv train
+make_venv train training "about a minute"
 
 workdir=${1:-runs/quickstart}
 .venv/bin/alignment-jax train --config configs/quickstart.py --workdir "$workdir"

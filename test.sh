@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source scripts/venv.sh
-make_venv test
+make_venv test "the test suite" "PyTorch is among it; some minutes"
 
 selection=()
 if [ "${1:-}" = "--quick" ]; then

@@ -26,6 +26,7 @@ from sections import write_section
 from alignment_jax.cli.main import main as alignment_jax
 from alignment_jax.compare import records
 from alignment_jax.compare.outputs import conditions_table, main_table
+from alignment_jax.compare.same import same_under
 from alignment_jax.compare.summary import summarize
 from alignment_jax.report import format_seconds, to_markdown
 
@@ -133,8 +134,10 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
     lines = [f"### {part.title}", "", part.about, "", shown(part), ""]
     if not about["complete"]:
         lines += ["**Not complete: runs are still missing, and these numbers will change.**", ""]
-    lines += [to_markdown(main_table(first, metric=metric, baseline=baseline, names=(names[0], names[1]))), ""]
-    if (others := conditions_table(rows, baseline=baseline)) is not None:
+    same = same_under(about, rows[0].condition)
+    main = main_table(first, metric=metric, baseline=baseline, names=(names[0], names[1]), same=same)
+    lines += [to_markdown(main), ""]
+    if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
         lines += [f"{metric} by training data; * where the interval of the difference to {baseline} leaves out 0:", ""]
         lines += [to_markdown(others), ""]
     if (noises := noise_table(runs, about["methods"], metric, names)) is not None:

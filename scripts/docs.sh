@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/venv.sh
-make_venv docs
+make_venv docs "the site" "about a minute"
 
 "$python" -m sphinx -W --keep-going -q docs docs/_build/html
 echo "Open docs/_build/html/index.html in a browser."

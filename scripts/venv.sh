@@ -1,5 +1,6 @@
-# Sourced by quickstart.sh and test.sh: makes .venv with the extras in $1 and leaves its Python in $python.
-# An existing .venv is used again as long as neither setup.cfg nor the extras have changed.
+# Sourced by quickstart.sh, test.sh and scripts/docs.sh: `make_venv EXTRAS PURPOSE TIME` makes .venv with the extras and
+# leaves its Python in $python. PURPOSE and TIME tell what is installed for what, and how long that takes.
+# An existing .venv is used again as long as neither setup.cfg nor pyproject.toml has changed, and gets extras added.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -16,18 +17,22 @@ find_python() {
 }
 
 make_venv() {
-  local extras=$1 base stamp wanted
+  local extras=$1 purpose=$2 time=$3 base stamp wanted
   base=$(find_python) || exit 1
   stamp="$here/.venv/.installed-$extras"
   wanted=$(cat "$here/setup.cfg" "$here/pyproject.toml" | sha256sum)
   python="$here/.venv/bin/python"
   if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! "$python" -c '' 2>/dev/null; then
-    echo "installing into .venv (once; about a minute)"
     if ! "$python" -m pip --version >/dev/null 2>&1; then
+      echo "making .venv and installing what $purpose needs (once; $time)"
       "$base" -m venv --clear "$here/.venv" || {
         echo "python3 -m venv failed: apt-get install python3-venv" >&2
         exit 1
       }
+    elif [ -e "$stamp" ]; then
+      echo "setup.cfg or pyproject.toml has changed: bringing .venv up to date with what $purpose needs"
+    else
+      echo "adding to .venv what $purpose needs (once; $time)"
     fi
     "$python" -m pip install --quiet --disable-pip-version-check --editable "$here[$extras]" || exit 1
     echo "$wanted" >"$stamp"

@@ -54,7 +54,7 @@ RULES = {
     "compare/records": ({"core", "report", "train"}, set()),
     "compare/summary": ({"core"}, {"numpy"}),
     "compare/outputs": ({"report"}, set()),
-    "config/arguments": ({"core"}, {"ml_collections"}),
+    "config/arguments": ({"core", "data"}, {"ml_collections"}),
     "config/defaults": ({"core", "config"}, {"ml_collections"}),
     "config/ranges": (set(), set()),
     "config/durations": ({"core"}, set()),

@@ -10,6 +10,9 @@ import sys
 import numpy as np
 import pytest
 
+from alignment_jax.config import apply_methods, default
+from alignment_jax.config.recipes import METHODS
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.S | re.M)
@@ -27,7 +30,8 @@ SHORTER = [
     ("configs/flickr8k_frozen.py:data=", "configs/flickr8k_frozen.py:runlocal,data="),
     ("method=probabilistic", "method=probabilistic,runlocal"),
     ("--seeds 5", "--seeds 2 --stress none"),
-    ('--config.train.duration="20 epochs"', '--config.train.duration="2 steps" --config.model.encoder_a.width=4'),
+    ('--config.train.duration="20 epochs"', '--config.train.duration="2 steps"'),
+    ("--config.model.encoder_a.width=32", "--config.model.encoder_a.width=4"),
 ]
 
 
@@ -70,6 +74,12 @@ def folder(tmp_path_factory):
     return folder
 
 
+def changed_by(names):
+    config = default()
+    apply_methods(config, names)
+    return config.to_dict()
+
+
 def run(text, folder):
     for long, short in SHORTER:
         text = text.replace(long, short)
@@ -108,6 +118,12 @@ def test_every_path_exists(document):
     named = set(re.findall(r"`((?:alignment_jax|tests|configs|docs|benchmarks|scripts)/[\w/.*-]*)`", text))
     missing = [path for path in sorted(linked | named) if not (REPOSITORY / path).exists()]
     assert missing == []
+
+
+def test_the_words_of_method_are_those_that_there_are():
+    (sentence,) = re.findall(r"The words are (.*?)\.\s", README, flags=re.S)
+    assert sorted(re.findall(r"`(\w+)`", sentence)) == sorted([*METHODS, "all"])
+    assert changed_by("all") == changed_by("vals+modest_align+mm_ts+bss")  # what it says of `all`
 
 
 def test_config_files_in_the_readme_exist():

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import pathlib
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
 from alignment_jax import data
 from alignment_jax import extract as frozen
+from alignment_jax.cli.extract_progress import ExtractProgress
 from alignment_jax.core.errors import UserError
-
-_INTERVAL = 10.0  # seconds between two lines
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -54,7 +51,8 @@ def run(values: flags.FlagValues) -> int:
             raise UserError("--prompts stands alone: it takes no --data and no --image_encoder")
         prompts = data.load_prompts(pathlib.Path(given["prompts"]).expanduser())
         encoder = frozen.open_encoder(given["text_encoder"], side="text", options=text_options)
-        frozen.extract_prompts(prompts, encoder, out, batch_size=given["batch_size"])
+        show = ExtractProgress(quiet=given["quiet"])
+        frozen.extract_prompts(prompts, encoder, out, batch_size=given["batch_size"], on_progress=show)
         print(f"{out}: {len(prompts.class_of)} prompts of {len(prompts.classes)} classes")
         return 0
     settings = frozen.Settings(
@@ -67,27 +65,10 @@ def run(values: flags.FlagValues) -> int:
         given["image_encoder"], side="image", options=frozen.Options(pooling=given["image_pooling"], **shared)
     )
     text = frozen.open_encoder(given["text_encoder"], side="text", options=text_options)
-    frozen.extract(source, image, text, out, settings, on_progress=_progress(quiet=given["quiet"]))
+    frozen.extract(source, image, text, out, settings, on_progress=ExtractProgress(quiet=given["quiet"]))
     split = next(iter(data.load(f"embeddings:{out}").splits.values()))
     widths = {name: column.array.shape[1] for name, column in (("image", split.a), ("text", split.b))}  # type: ignore
     counts = [sum(len(getattr(split, side)) for split in source.splits.values()) for side in "ab"]
     print(f"{out}: image {counts[0]} x {widths['image']}, text {counts[1]} x {widths['text']}, {settings.dtype}")
     print(f"train on it with data=embeddings:{out}")
     return 0
-
-
-def _progress(*, quiet: bool) -> Callable[[int, int], None]:
-    """A line now and then; speed is of this call, what was there already does not count."""
-    started, shown, first = time.monotonic(), [0.0], [-1]
-
-    def show(done: int, total: int) -> None:
-        now = time.monotonic()
-        first[0] = done if first[0] < 0 else first[0]
-        if quiet or (now - shown[0] < _INTERVAL and done < total):
-            return
-        shown[0] = now
-        rate = (done - first[0]) / max(1e-9, now - started)
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        print(f"{done} of {total} images, {rate:.1f} a second{left}", file=sys.stderr)
-
-    return show

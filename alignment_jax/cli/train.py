@@ -67,7 +67,8 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
     primary = processes.is_primary()
     if primary:
         for note in built.notes:
-            print(note)
+            if quiet or note not in built.experiment.messages:  # the progress shows those of a run that begins
+                print(note)
     finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
     if finished.preempted:
         return EXIT_PREEMPTED

@@ -26,6 +26,10 @@ class Condition:
         amount = "all data" if self.fraction == 1.0 else f"{100 * self.fraction:.4g} % of the data"
         return amount + (f", {100 * self.mismatched:.4g} % mismatched" if self.mismatched else "")
 
+    def to_json(self) -> dict[str, float]:
+        """As records hold it; `condition_of` is the way back."""
+        return {"fraction": self.fraction, "mismatched": self.mismatched}
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:

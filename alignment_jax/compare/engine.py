@@ -18,9 +18,10 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data, report
 from alignment_jax.compare import records
-from alignment_jax.compare.cells import Condition, Group, conditions, missing
+from alignment_jax.compare.cells import Condition, Group, condition_of, conditions, missing
 from alignment_jax.compare.pages import write_outputs
 from alignment_jax.compare.remaining import Remaining
+from alignment_jax.compare.same import same_trainings, same_under
 from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
@@ -85,8 +86,15 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
         raise DataError(f"{wanted.base.data}: it has no split 'test', and a comparison is judged on test")
     about["modalities"] = list(source.modalities)
     cells = conditions(about["fractions"], about["mismatched"])
-    left = missing(about["methods"], cells, about["seeds"], records.read(folder / records.RUNS))
-    configs = {name: wanted.config_of(name) for name in dict.fromkeys(group.method for group in left)}
+    done = records.read(folder / records.RUNS)
+    configs = {name: wanted.config_of(name) for name in about["methods"]}
+    about["same"] = _same(about, configs, source, cells, done)
+    left = [
+        group
+        for group in missing(about["methods"], cells, about["seeds"], done)
+        if group.method not in same_under(about, group.condition)
+    ]
+    configs = {name: configs[name] for name in dict.fromkeys(group.method for group in left)}
     for config in configs.values():  # a mistake in the last method should not show after hours
         build(_changed(config, Condition(min(about["fractions"])), {}), source=source)
     with locked(folder):
@@ -159,6 +167,32 @@ def _merged(found: Mapping[str, Any] | None, about: dict[str, Any]) -> dict[str,
     return merged
 
 
+def _same(
+    about: Mapping[str, Any],
+    configs: Mapping[str, ConfigDict],
+    source: data.PairSource,
+    cells: Sequence[Condition],
+    done: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """The methods that need no runs (see `same_trainings`), less those that have some: their own count."""
+    first = about["baseline"]
+    ordered = {first: configs[first], **configs}
+    train, seed = source.splits["train"], int(configs[first].data_seed)
+    sizes = {cell: len(data.few_samples(train, cell.fraction, seed=seed)) for cell in cells}
+    trials = {name: _trials(about, name, config) for name, config in ordered.items()}
+    trained = {(run["method"], condition_of(run)) for run in done}
+    found = same_trainings(ordered, sizes, trials)
+    return [one for one in found if (one["method"], condition_of(one)) not in trained]
+
+
+def _trials(about: Mapping[str, Any], method: str, config: ConfigDict) -> list[dict[str, Any]]:
+    """The settings that the search tries with a method; nothing but the configuration as it is without a search."""
+    if about["search"] < 2:
+        return [{}]
+    own = flat(config.to_dict())
+    return draw_trials(config.get("search", ()), parts_of(method), about["search"], own, seed=int(config.data_seed))
+
+
 def _changed(config: ConfigDict, condition: Condition, settings: Mapping[str, Any]) -> ConfigDict:
     """The configuration of a cell."""
     config = config.copy_and_resolve_references()
@@ -202,6 +236,7 @@ class _Comparison:
     ):
         self.folder, self.about, self.configs, self.source, self.left = folder, about, configs, source, left
         self.quiet = quiet
+        self.metric = report.metric_label(about["metric"], tuple(about["modalities"]))
         self.remaining = Remaining(left, folder / "log.txt", quiet=quiet)
 
     def run(self) -> None:
@@ -209,6 +244,8 @@ class _Comparison:
             return
         chosen = {method: self._search(method) for method in self.configs}
         total = self.remaining.total
+        for line in _skipped(self.about["same"]):
+            self.remaining.message(line)
         self.remaining.message(f"{total} runs to train: {len(self.about['methods'])} methods; interrupt at any time")
         for group in self.left:
             trial, settings = chosen[group.method]
@@ -258,15 +295,14 @@ class _Comparison:
         if metric not in found["test"]:
             raise RunError(f"eval.metric is {self.about['config']['eval']['metric']!r}, which test does not give")
         records.append(self.folder / records.RUNS, record)
-        return f"{metric} {report.as_percent(found['test'])[metric]:.1f} on test"
+        return f"{self.metric} {report.as_percent(found['test'])[metric]:.1f} on test"
 
     def _search(self, method: str) -> tuple[int, dict[str, Any]]:
         """The trial of a method that is best on val, and its settings; test is never looked at."""
         if self.about["search"] < 2:
             return 0, {}
         config, trials = self.configs[method], self.about["search"]
-        own = flat(config.to_dict())
-        drawn = draw_trials(config.get("search", ()), parts_of(method), trials, own, seed=int(config.data_seed))
+        drawn = _trials(self.about, method, config)
         if nothing_to_search(str(config.train.duration), drawn):
             self.remaining.message(f"{method}: nothing is trained, so there is nothing to search")
             return 0, {}
@@ -305,8 +341,22 @@ class _Comparison:
         value = float(np.mean(values))
         cost = {key: sum(float(one.cost[key] or 0.0) for one in trained) for key in ("steps", "pairs", "seconds")}
         shown = float(np.mean([report.as_percent(one.val)[metric] for one in trained]))
-        self.remaining.message(f"{group.method}, trial {trial} of {self.about['search']}: {metric} {shown:.1f} on val")
+        self.remaining.message(
+            f"{group.method}, trial {trial} of {self.about['search']}: {self.metric} {shown:.1f} on val"
+        )
         return {**row, "value": value, "values": values, "cost": cost}
+
+
+def _skipped(same: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is not trained, a line for each method."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in same:
+        groups.setdefault((one["method"], one["as"]), []).append(condition_of(one).words)
+    for (method, other), words in groups.items():
+        yield (
+            f"{method} is not trained ({'; '.join(words)}): one batch holds all of train, where the order of samples "
+            f"changes nothing, so it is the same as {other}; a smaller input.batch_size gives the order something to do"
+        )
 
 
 def _name(method: str, condition: Condition, seed: int) -> str:

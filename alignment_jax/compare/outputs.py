@@ -10,6 +10,7 @@ from typing import Any
 
 from alignment_jax import report
 from alignment_jax.compare.cells import Condition
+from alignment_jax.compare.same import same_under
 from alignment_jax.compare.summary import Row
 from alignment_jax.report import Cell, Table, is_percent, metric_label, table
 
@@ -35,7 +36,9 @@ def interval(low: float | None, high: float | None) -> str:
     return "–" if low is None or high is None else f"{low:+.1f} to {high:+.1f}"
 
 
-def main_table(rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[str, str]) -> Table:
+def main_table(
+    rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[str, str], same: Mapping[str, str] | None = None
+) -> Table:
     """A row a method, of the rows of one condition.
 
     Args:
@@ -43,6 +46,7 @@ def main_table(rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[
       metric: what decides.
       baseline: whose row is called so.
       names: what the modalities are called.
+      same: methods without runs of their own, see `same.same_under`.
     """
     beside = [key for key in _BESIDE if key != metric and any(key in row.metrics for row in rows)]
     columns = ["method", _titled(metric, names), f"difference to {baseline}", "95 % interval", "verdict"]
@@ -66,41 +70,62 @@ def main_table(rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[
                 Cell(str(len(row.seeds)), float(len(row.seeds))),
             ]
         )
+    for method, other in (same or {}).items():
+        lines.append([method, None, None, None, report.same_as(other), *[None] * len(beside), Cell("0", 0.0)])
     return table(columns, lines)
 
 
-def conditions_table(rows: Sequence[Row], *, baseline: str) -> Table | None:
-    """Methods by conditions, "*" where the interval of the difference leaves out 0; None for a single condition."""
+def conditions_table(rows: Sequence[Row], *, baseline: str, about: Mapping[str, Any] | None = None) -> Table | None:
+    """Methods by conditions, "*" where the interval of the difference leaves out 0; None for a single condition.
+
+    Args:
+      rows: of all conditions.
+      baseline: whose row has no differences.
+      about: what comparison.json holds, for methods without runs of their own.
+    """
     conditions = list(dict.fromkeys(row.condition for row in rows))
     if len(conditions) < 2:
         return None
-    methods = list(dict.fromkeys(row.method for row in rows))
+    same = {condition: same_under(about or {}, condition) for condition in conditions}
+    methods = list(dict.fromkeys([*(row.method for row in rows), *(name for found in same.values() for name in found)]))
     known = {(row.method, row.condition): row for row in rows}
 
-    def cell(row: Row | None) -> Cell | None:
+    def cell(method: str, condition: Condition) -> Cell | None:
+        row = known.get((method, condition))
         if row is None:
-            return None
+            other = same[condition].get(method)
+            return None if other is None else Cell(f"as {other}")
         mark = " *" if row.difference is not None and row.difference.verdict in ("better", "worse") else ""
         return Cell(spread(row.mean, row.deviation) + mark, row.mean)
 
-    lines = [[method, *(cell(known.get((method, condition))) for condition in conditions)] for method in methods]
+    lines = [[method, *(cell(method, condition) for condition in conditions)] for method in methods]
     return table(["method", *(condition.words for condition in conditions)], lines)
 
 
-def plain_text(rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[str, str]) -> str:
-    """Everything that the terminal shows at the end."""
+def plain_text(
+    rows: Sequence[Row],
+    *,
+    metric: str,
+    baseline: str,
+    names: tuple[str, str],
+    about: Mapping[str, Any] | None = None,
+) -> str:
+    """Everything that the terminal shows at the end; `about` as for `conditions_table`."""
     if not rows:
         return "no run has finished yet"
     first = rows[0].condition
     main = [row for row in rows if row.condition == first]
     parts = [
         f"test, {first.words}, of the checkpoints that were best on val; mean ± standard deviation over seeds:",
-        report.to_plain(main_table(main, metric=metric, baseline=baseline, names=names)),
+        report.to_plain(
+            main_table(main, metric=metric, baseline=baseline, names=names, same=same_under(about or {}, first))
+        ),
     ]
-    if (others := conditions_table(rows, baseline=baseline)) is not None:
+    if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
+        label = metric_label(metric, names)
         parts += [
             "",
-            f"{metric} by training data (* the interval of the difference to {baseline} leaves out 0):",
+            f"{label} by training data (* the interval of the difference to {baseline} leaves out 0):",
             report.to_plain(others),
         ]
     return "\n".join(parts)
@@ -122,6 +147,7 @@ def write_results(
         folder / JSON,
         {
             **{key: comparison.get(key) for key in ("title", "metric", "baseline", "methods", "seeds", "complete")},
+            "same": list(comparison.get("same", ())),
             "summary": [row.to_json() for row in rows],
             "runs": shown,
             "trials": list(trials),
@@ -185,7 +211,7 @@ def latex_text(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
     shown: Condition | None = None
     for row in rows:
         if row.condition != shown:
-            lines.append(r"\midrule")
+            lines += [*_same_lines(comparison, shown), r"\midrule"]
         found = row.to_json()
         value = f"{row.mean:.1f}" + ("" if row.deviation is None else f" \\pm {row.deviation:.1f}")
         value = f"$\\mathbf{{{value}}}$" if found["verdict"] == "better" else f"${value}$"
@@ -194,7 +220,16 @@ def latex_text(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
         words = _tex(row.condition.words) if row.condition != shown else ""
         lines.append(f"{words} & {_tex(row.method)} & {value} & {difference} & {limits} \\\\")
         shown = row.condition
+    lines += _same_lines(comparison, shown)
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _same_lines(comparison: Mapping[str, Any], condition: Condition | None) -> list[str]:
+    same = {} if condition is None else same_under(comparison, condition)
+    return [
+        f" & {_tex(method)} & \\multicolumn{{3}}{{l}}{{{_tex(report.same_as(other))}}} \\\\"
+        for method, other in same.items()
+    ]
 
 
 _TEX = {

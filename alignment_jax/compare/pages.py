@@ -53,7 +53,8 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
     names = (*about["modalities"], "a", "b")[:2]
     rows = summarize(folder, runs, methods=about["methods"], baseline=about["baseline"], metric=about["metric"])
     write_results(folder, about, rows, runs, trials)
-    text = plain_text(rows, metric=about["metric"], baseline=about["baseline"], names=(names[0], names[1]))
+    called = (names[0], names[1])
+    text = plain_text(rows, metric=about["metric"], baseline=about["baseline"], names=called, about=about)
     page = report.write_comparison(
         folder,
         about,

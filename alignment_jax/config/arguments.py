@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.errors import ConfigError, suggest
 
+_WORD = re.compile(r"\s*([A-Za-z_]\w*)\s*=")
 _TRUE = ("1", "true", "yes")
 _FALSE = ("0", "false", "no")
 
@@ -16,7 +19,8 @@ def parse_arg(arg: str | None, **known: Any) -> ConfigDict:
     """Reads "runlocal,batch_size=64,data=flickr:DIR" into a ConfigDict with the types of the defaults.
 
     A bare name sets a boolean to true. A data SPEC may itself contain commas: a piece that is no argument of its own
-    and follows `data=` belongs to the SPEC (`data=synthetic:train=200,wrong=0.1`).
+    and follows `data=` belongs to the SPEC (`data=synthetic:train=200,wrong=0.1`), unless it is a `word=` that the
+    SPEC's source does not take either.
 
     Args:
       arg: the text after the colon; None or "" for none.
@@ -40,17 +44,31 @@ def parse_arg(arg: str | None, **known: Any) -> ConfigDict:
         name, equals, value = piece.partition("=")
         name = name.strip()
         if name not in known and previous == "data":
+            _check_piece(piece, result.data, known)
             result.data = f"{result.data},{piece}"
             continue
         if not piece.strip():
             continue
         if name not in known:
-            raise ConfigError(f"unknown config argument {name!r}; this config takes {', '.join(sorted(known))}")
+            raise ConfigError(f"unknown config argument {name!r}{suggest(name, sorted(known))}")
         if not equals and not isinstance(known[name], bool):
             raise ConfigError(f"config argument {name!r} needs a value, as in {name}=...")
         result[name] = _read(name, value if equals else "true", known[name])
         previous = name
     return result
+
+
+def _check_piece(piece: str, spec: str, known: Mapping[str, Any]) -> None:
+    """Refuses a word that would silently become a part of the SPEC before it, where nobody would look for it."""
+    from alignment_jax.data.spec import options_of  # only here: a config file should load without the data room
+
+    word = _WORD.match(piece)
+    options = options_of(spec.partition(":")[0])
+    if word is None or word[1] in options:
+        return
+    near = suggest(word[1], [*sorted(known), *options])
+    path = "" if options else f" (a path with ',{word[0]}' in it goes to --config.data)"
+    raise ConfigError(f"unknown config argument {word[1]!r} after data={spec}{near}{path}")
 
 
 def _read(name: str, text: str, default: Any) -> Any:

@@ -34,7 +34,7 @@ from alignment_jax.config.methods import Facts, build_objective, learns_temperat
 from alignment_jax.config.modules import pure_functions
 from alignment_jax.config.readers import check_kinds, sides, with_vocabulary
 from alignment_jax.config.resident import resident_tables
-from alignment_jax.config.samplers import build_sampler, epoch_lengths, with_scores
+from alignment_jax.config.samplers import build_sampler, epoch_lengths, order_is_lost, with_scores
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.experiment import Experiment, Model, Plan
@@ -154,7 +154,7 @@ def build(
     )
     classes = len(source.label_names or ())
     model = build_model(config, tokenizer=tokenizer, classes=classes, several=len(devices) > 1)
-    model, chosen = with_start(config, model, train, prepared.get("val"))
+    model, chosen = with_start(config, model, train, prepared.get("val"), names=source.modalities[:2])
     first_batch = inputs.first_batch(train)
     # What the model refuses, it refuses here, where no workdir has been touched.
     _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
@@ -196,19 +196,27 @@ def build(
         halves=config.perturb.fusemix > 0,
         tables=tables,
         messages=chosen,
+        names=tuple(source.modalities),
     )
-    notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared))
+    notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared, total_steps))
     return Built(experiment, splits, shown, inputs, source, notes)
 
 
-def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit]) -> Iterator[str]:
+def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit], total_steps: int) -> Iterator[str]:
     """What a person would want to know before the run, though nothing is wrong with it."""
     n = len(splits["train"])
     if config.input.batch_size > n:
         yield f"input.batch_size is {config.input.batch_size}, but train has {n} samples: a batch holds all of them"
-    sampling = config.sampling
-    if sampling.name == "probabilistic" and not sampling.replacement and config.input.batch_size >= n:
+    if order_is_lost(config, n):
         yield "sampling.name=probabilistic changes nothing: one batch holds all of train, whatever the order"
+    accumulate = config.optimizer.accumulate
+    if unused := total_steps % accumulate:
+        whole = total_steps - unused
+        yield (
+            f"optimizer.accumulate is {accumulate} and training has {total_steps} steps: the last {unused} "
+            f"{'batch makes' if unused == 1 else 'batches make'} no update; set train.duration to '{whole} steps' or "
+            f"'{whole + accumulate} steps' to use every batch"
+        )
     for name, split in splits.items():
         if name != "train" and len(split) < FEW:
             yield f"{name} has {len(split)} samples: its numbers, and what is chosen by them, say little"

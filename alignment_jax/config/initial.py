@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,7 +26,12 @@ MOST_VALIDATION_ITEMS = 1000
 
 
 def with_start(
-    config: ConfigDict, model: Model, train: data.PairSplit, val: data.PairSplit | None
+    config: ConfigDict,
+    model: Model,
+    train: data.PairSplit,
+    val: data.PairSplit | None,
+    *,
+    names: Sequence[str] = ("a", "b"),
 ) -> tuple[Model, tuple[str, ...]]:
     """The model with the configured start in its `init`, and lines for the log about what was chosen.
 
@@ -34,6 +40,7 @@ def with_start(
       model: as `build_model` makes it.
       train: the prepared training split, which the closed form is fitted to.
       val: the prepared validation split, for what is chosen; None where there is none.
+      names: what the modalities are called.
 
     Raises:
       ConfigError: an unknown name, a number out of range, or a model or data without a linear solution.
@@ -44,7 +51,7 @@ def with_start(
     if name == "random":
         return model, ()
     _check_linear(config)
-    project_a, project_b, message = _fit(config, train, val)
+    project_a, project_b, choice = _fit(config, train, val)
     # Embeddings of length about one before they are normalised: what a learning rate means does not depend on CCA's own
     # units.
     solutions = {
@@ -58,7 +65,7 @@ def with_start(
             params = models.start_from(params, side, matrix, bias)
         return params, model_state
 
-    return dataclasses.replace(model, init=init), (message,)
+    return dataclasses.replace(model, init=init), (_message(*choice, names),)
 
 
 def _check_linear(config: ConfigDict) -> None:
@@ -78,7 +85,7 @@ def _check_linear(config: ConfigDict) -> None:
 
 def _fit(
     config: ConfigDict, train: data.PairSplit, val: data.PairSplit | None
-) -> tuple[baselines.Projection, baselines.Projection, str]:
+) -> tuple[baselines.Projection, baselines.Projection, tuple[Any, str]]:
     section = config.init
     some = _some_of(train, MOST_TRAINING_ITEMS, config.data_seed)
     za, zb = _latents(config, some.a), _latents(config, some.b)[0]
@@ -88,7 +95,7 @@ def _fit(
     if len(shrinkages) == len(dims) == len(powers) == 1:
         (shrinkage,), (dim,), (power,) = shrinkages, dims, powers
         a, b = baselines.fit_cca(za, zb, b_to_a=some.b_to_a, shrinkage=shrinkage, dim=dim, power=power)
-        return a, b, _message((shrinkage, dim, power), "as configured")
+        return a, b, ((shrinkage, dim, power), "as configured")
     if val is None:
         raise ConfigError("init.shrinkage, init.dim and init.power are chosen on val, but there is none: give numbers")
     held_out = _some_of(val, MOST_VALIDATION_ITEMS, config.data_seed)
@@ -104,12 +111,13 @@ def _fit(
         za, zb, score, b_to_a=some.b_to_a, shrinkages=shrinkages, dims=dims, powers=powers
     )
     how = f"rsum {choice.score:.1f} on val, the best of {choice.candidates} settings"
-    return a, b, _message((choice.shrinkage, choice.dim, choice.power), how)
+    return a, b, ((choice.shrinkage, choice.dim, choice.power), how)
 
 
-def _message(found: tuple[Any, int, float], how: str) -> str:
-    (shrinkage_a, shrinkage_b), dim, power = found
-    return f"CCA start: shrinkage {shrinkage_a:g} (a) and {shrinkage_b:g} (b), {dim} dimensions, power {power:g}; {how}"
+def _message(found: tuple[Any, int, float], how: str, names: Sequence[str]) -> str:
+    shrinkages, dim, power = found
+    each = " and ".join(f"{value:g} ({name})" for value, name in zip(shrinkages, names, strict=True))
+    return f"CCA start: shrinkage {each}, {dim} dimensions, power {power:g}; {how}"
 
 
 def _some_of(split: data.PairSplit, most: int, seed: int) -> data.PairSplit:

@@ -64,6 +64,22 @@ def build_sampler(config: ConfigDict, size: int, *, classifies: bool) -> Sampler
     )
 
 
+def order_is_lost(config: ConfigDict, size: int) -> bool:
+    """Whether the configured order changes nothing: every epoch is one batch of all samples, and any order is the same.
+
+    Captions, views and augmentations belong to a sample, noise and dropout to a row of the batch: another order gives
+    a sample other noise of the same law. FuseMix mixes the first half of a batch with the second, so there the order
+    decides who is mixed with whom.
+
+    Args:
+      config: the whole configuration.
+      size: samples in the training set.
+    """
+    section = config.sampling
+    permutes = section.name == "probabilistic" and not section.replacement
+    return permutes and config.input.batch_size >= size and not config.perturb.fusemix
+
+
 def with_scores(config: ConfigDict, objective: Objective, sampler: Sampler) -> Objective:
     """The objective, keeping the sampler's scores in its state where there are any."""
     if not sampler.scored:

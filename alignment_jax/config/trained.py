@@ -159,10 +159,16 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
     expected = _read_signature(workdir)
     if (split.c is not None) != ("c" in expected):
         raise DataError(f"{source.spec}: it has not as many modalities as the model was trained on")
+    called = dict(zip("abc", source.modalities, strict=False))
     for side, kind in kinds.items():
-        if kind != expected[side]["kind"]:
+        if kind != (wanted := expected[side]["kind"]):
+            hint = (
+                "; make latents of it with alignment-jax extract and the run's encoders"
+                if wanted == "embedding"
+                else ""
+            )
             raise DataError(
-                f"{source.spec}: side {side} holds {kind} items, but the model was trained on {expected[side]['kind']}"
+                f"{source.spec}: {called[side]} holds {kind} items, but the model was trained on {wanted} items{hint}"
             )
     inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
     # Two items are enough to see shapes, and a whole split of images is not prepared for them.
@@ -170,7 +176,7 @@ def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSou
     for side, found in signature(split, sample).items():
         if found["shape"] != expected[side]["shape"]:
             raise DataError(
-                f"{source.spec}: an item of side {side} has shape {found['shape']}, but the model was trained on "
+                f"{source.spec}: an item of {called[side]} has shape {found['shape']}, but the model was trained on "
                 f"{expected[side]['shape']}; use the encoder that made the training data"
             )
     model = build_model(config, tokenizer=tokenizer, classes=len(expected.get(LABELS, ())))

@@ -7,7 +7,9 @@ status 2; anything a run itself did wrong is a `RunError` and exits with status 
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # Line ends and control characters, which names in a data set may hold: a message is one line, harmless in a terminal.
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+")
@@ -20,6 +22,17 @@ def one_line(text: str) -> str:
     'a [31mb c'
     """
     return _CONTROL.sub(" ", text)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the nearest known one, and all of them.
+
+    >>> suggest("imag", ["image", "text"])
+    ", did you mean 'image'? known: image, text"
+    """
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return (f", did you mean {near[0]!r}?" if near else ";") + f" known: {', '.join(known)}"
 
 
 class AlignmentError(Exception):

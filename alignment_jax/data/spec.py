@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import os
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.data.collect import ON_BAD_SAMPLE
 from alignment_jax.data.sources import SOURCES
 from alignment_jax.data.split import PairSource
@@ -39,7 +39,7 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     """
     name, colon, argument = spec.partition(":")
     if name not in SOURCES:
-        raise ConfigError(f"unknown data source {name!r} in {spec!r}{suggest(name, SOURCES)}")
+        raise ConfigError(f"unknown data source {name!r} in {spec!r}{_meant(spec) or suggest(name, SOURCES)}")
     if on_bad_sample not in ON_BAD_SAMPLE:
         raise ConfigError(f"on_bad_sample must be one of {', '.join(ON_BAD_SAMPLE)}, got {on_bad_sample!r}")
     if colon and not argument:
@@ -49,6 +49,22 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     module = importlib.import_module(SOURCES[name].module)
     source: PairSource = module.load(os.path.expanduser(argument), seed=seed, on_bad_sample=on_bad_sample)
     return dataclasses.replace(source, name=name, spec=spec)
+
+
+def _meant(spec: str) -> str:
+    """The end of a message about a file without its source in front; "" for what does not look like one."""
+    suffix = pathlib.PurePath(spec).suffix
+    fits = [f"{name}:{spec}" for name, source in SOURCES.items() if suffix and f":FILE{suffix}" in source.usage]
+    return f": a file needs its source in front, did you mean {' or '.join(map(repr, fits))}?" if fits else ""
+
+
+def options_of(name: str) -> Mapping[str, Any]:
+    """The options that a source takes in its SPEC, with their defaults; none for a name that is no source.
+
+    >>> sorted(options_of("epic")), sorted(options_of("pairs"))
+    (['count', 'features'], [])
+    """
+    return getattr(importlib.import_module(SOURCES[name].module), "OPTIONS", {}) if name in SOURCES else {}
 
 
 def path_and_options(argument: str, defaults: Mapping[str, Any], *, what: str) -> tuple[str, dict[str, Any]]:
@@ -107,9 +123,3 @@ def parse_options(text: str, defaults: Mapping[str, Any], *, what: str) -> dict[
 
 _OPTION = re.compile(r"\s*[a-z_]+\s*=")
 _ARTICLE = {int: "an integer", float: "a number", str: "a word"}
-
-
-def suggest(word: str, known: Mapping[str, Any]) -> str:
-    """The end of a message about an unknown word: the nearest known one, and all of them."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return (f", did you mean {near[0]!r}?" if near else ";") + f" known: {', '.join(known)}"

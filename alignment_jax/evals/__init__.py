@@ -8,7 +8,7 @@ from alignment_jax.evals.classification import (
     classification,
     classify_items,
 )
-from alignment_jax.evals.collapse import collapse_warning, spread
+from alignment_jax.evals.collapse import collapse_warning, collapsed_sides, spread
 from alignment_jax.evals.embedding import embed_items, mean_direction
 from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
 from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
@@ -31,6 +31,7 @@ __all__ = [
     "classification",
     "classify_items",
     "collapse_warning",
+    "collapsed_sides",
     "embed_items",
     "embedding_map",
     "fit_temperature",

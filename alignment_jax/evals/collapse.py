@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -40,20 +40,40 @@ def spread(embedded: Embedded) -> dict[str, float]:
     return found
 
 
-def collapse_warning(found: Mapping[str, float]) -> str:
-    """One line for a person when a side has collapsed; "" while both are well.
+def collapsed_sides(found: Mapping[str, float]) -> tuple[str, ...]:
+    """The sides whose items all look alike to the model.
 
     Args:
       found: variance_a, effective_rank_a and so on, as `spread` gives them.
 
-    >>> collapse_warning({"variance_a": 0.4, "effective_rank_a": 9.0, "variance_b": 1e-9, "effective_rank_b": 1.0})
-    'the embeddings of side b have collapsed (variance 1e-09, effective rank 1.0): ...'
+    >>> collapsed_sides({"variance_a": 0.4, "effective_rank_a": 9.0, "variance_b": 1e-9, "effective_rank_b": 1.0})
+    ('b',)
     """
-    sides = []
-    for side in ("a", "b"):
-        variance, rank = found.get(f"variance_{side}", 1.0), found.get(f"effective_rank_{side}", np.inf)
-        if variance < LEAST_VARIANCE or rank < LEAST_RANK:
-            sides.append(f"side {side} have collapsed (variance {variance:.2g}, effective rank {rank:.1f})")
+    return tuple(
+        side
+        for side in ("a", "b")
+        if found.get(f"variance_{side}", 1.0) < LEAST_VARIANCE
+        or found.get(f"effective_rank_{side}", np.inf) < LEAST_RANK
+    )
+
+
+def collapse_warning(found: Mapping[str, float], *, names: Sequence[str] = ("a", "b")) -> str:
+    """One line for a person when a side has collapsed; "" while both are well.
+
+    Args:
+      found: as for `collapsed_sides`.
+      names: what the modalities are called.
+
+    >>> found = {"variance_a": 0.4, "effective_rank_a": 9.0, "variance_b": 1e-9, "effective_rank_b": 1.0}
+    >>> collapse_warning(found, names=("image", "text"))
+    'the embeddings of text have collapsed (variance 1e-09, effective rank 1.0): ...'
+    """
+    called = dict(zip("ab", names, strict=False))
+    sides = [
+        f"{called[side]} have collapsed (variance {found[f'variance_{side}']:.2g}, effective rank "
+        f"{found[f'effective_rank_{side}']:.1f})"
+        for side in collapsed_sides(found)
+    ]
     if not sides:
         return ""
     return (

@@ -5,10 +5,9 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import functools
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.extract.encoders import Encoder
+from alignment_jax.extract.progress import OnProgress, silent
 from alignment_jax.extract.views import make_views, view_names
 
 DTYPES = ("float16", "float32")
@@ -54,7 +54,7 @@ def extract(
     out: pathlib.Path,
     settings: Settings | None = None,
     *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> None:
     """Encodes both sides of a data set and writes them in the format of `embeddings:`.
 
@@ -65,7 +65,7 @@ def extract(
       image, text: see `open_encoder`.
       out: a file ending in .npz, or a folder for shards. Until a file is complete its parts are in `FILE.npz.parts`.
       settings: see `Settings`.
-      on_progress: called with the number of images that are done and of all.
+      on_progress: called when a side begins, after every batch, and where a shard is there already.
 
     Raises:
       ConfigError: the data is not images and texts, or `out` holds something else.
@@ -89,20 +89,41 @@ def extract(
         for name, split in source.splits.items()
         for start in range(0, len(split), settings.shard_size)
     ]
-    total, done = sum(len(rows) for _, _, rows in parts), 0
+    totals = {
+        "image": sum(len(split) for split in source.splits.values()),
+        "text": sum(len(split.b) for split in source.splits.values()),
+    }
+    count = _Count(totals, on_progress)
     for number, (name, split, rows) in enumerate(parts):
-        if not writer.has(number):
-            part, on_done = split.subset(rows), functools.partial(_report, on_progress, done, total)
-            writer.write(number, {**_encode(part, image, text, settings, on_done), **_index(part, source, name)})
-        done += len(rows)
-        on_progress(done, total)
+        part = split.subset(rows)
+        if writer.has(number):
+            count.found(image=len(part), text=len(part.b))
+        else:
+            writer.write(number, {**_encode(part, image, text, settings, count), **_index(part, source, name)})
     writer.finish(len(parts))
     if single:
         _join(folder, out)
 
 
-def _report(on_progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
-    on_progress(before + done, total)
+class _Count:
+    """Items that are done, summed over the shards."""
+
+    def __init__(self, totals: dict[str, int], on_progress: OnProgress):
+        self._done, self._totals, self._on_progress = dict.fromkeys(totals, 0), totals, on_progress
+        self.found(**self._done)
+
+    def found(self, **counts: int) -> None:
+        """There already, for each side."""
+        for side, count in counts.items():
+            self._add(side, count, encoded=False)
+
+    def encoded(self, side: str, count: int) -> None:
+        """A batch more of a side."""
+        self._add(side, count, encoded=True)
+
+    def _add(self, side: str, count: int, *, encoded: bool) -> None:
+        self._done[side] += count
+        self._on_progress(side, self._done[side], self._totals[side], encoded)
 
 
 def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Settings) -> dict[str, Any]:
@@ -120,7 +141,7 @@ def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Sett
 
 
 def _encode(
-    part: data.PairSplit, image: Encoder, text: Encoder, settings: Settings, on_done: Callable[[int], None]
+    part: data.PairSplit, image: Encoder, text: Encoder, settings: Settings, count: _Count
 ) -> dict[str, np.ndarray]:
     """The latents of one shard, every view of the images included."""
     names, size = view_names(settings.views), settings.batch_size
@@ -130,13 +151,17 @@ def _encode(
         found["image"].append(image.encode(images))
         for name in names:
             found[name].append(image.encode([each[name] for each in views]))
-        on_done(int(rows[-1]) + 1)
+        count.encoded("image", len(rows))
     arrays = {name: np.concatenate(batches) for name, batches in found.items()}
 
     texts = part.b.read(np.arange(len(part.b)))
     # Texts of one length together: a batch is padded to its longest.
     order = np.argsort([len(each) for each in texts], kind="stable")
-    encoded = [text.encode([texts[i] for i in order[k : k + size]]) for k in range(0, len(order), size)]
+    encoded = []
+    for k in range(0, len(order), size):
+        chosen = order[k : k + size]
+        encoded.append(text.encode([texts[i] for i in chosen]))
+        count.encoded("text", len(chosen))
     by_length = np.concatenate(encoded)
     arrays["text"] = np.empty_like(by_length)
     arrays["text"][order] = by_length

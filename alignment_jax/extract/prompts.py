@@ -10,9 +10,17 @@ import numpy as np
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.extract.encoders import Encoder
+from alignment_jax.extract.progress import OnProgress, silent
 
 
-def extract_prompts(prompts: data.Prompts, text: Encoder, out: pathlib.Path, *, batch_size: int = 64) -> None:
+def extract_prompts(
+    prompts: data.Prompts,
+    text: Encoder,
+    out: pathlib.Path,
+    *,
+    batch_size: int = 64,
+    on_progress: OnProgress = silent,
+) -> None:
     """Writes prompts in the .npz format of `data.load_prompts`.
 
     Args:
@@ -20,6 +28,7 @@ def extract_prompts(prompts: data.Prompts, text: Encoder, out: pathlib.Path, *, 
       text: the encoder that made the latents which the model was trained on.
       out: a file ending in .npz.
       batch_size: texts that the encoder sees at once.
+      on_progress: called at the beginning and after every batch.
 
     Raises:
       ConfigError: `out` does not end in .npz or its folder does not exist, or the prompts are latents already.
@@ -29,7 +38,12 @@ def extract_prompts(prompts: data.Prompts, text: Encoder, out: pathlib.Path, *, 
     if prompts.column.kind != "text":
         raise ConfigError("--prompts holds latents already; give the text file that they were made of")
     texts = prompts.column.read(np.arange(len(prompts.column)))
-    latents = np.concatenate([text.encode(texts[k : k + batch_size]) for k in range(0, len(texts), batch_size)])
+    on_progress("text", 0, len(texts), False)
+    encoded = []
+    for k in range(0, len(texts), batch_size):
+        encoded.append(text.encode(texts[k : k + batch_size]))
+        on_progress("text", min(k + batch_size, len(texts)), len(texts), True)
+    latents = np.concatenate(encoded)
     partial = out.with_name(f".{out.name}.partial")
     with open(partial, "wb") as file:
         names, captions = np.array(prompts.classes), np.array(texts)

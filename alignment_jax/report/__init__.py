@@ -4,6 +4,7 @@ from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
 from alignment_jax.report.comparison import write_comparison
 from alignment_jax.report.comparison_runs import Comparison, Spread, spread
+from alignment_jax.report.comparison_tables import same_as
 from alignment_jax.report.data_page import Shown, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
@@ -18,7 +19,7 @@ from alignment_jax.report.files import (
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
 from alignment_jax.report.html import best_row, write_report
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
-from alignment_jax.report.metric_names import as_percent, is_percent, metric_label
+from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics
 from alignment_jax.report.pictures import data_url, encode_picture
 from alignment_jax.report.plots import draw_chart
@@ -59,12 +60,14 @@ __all__ = [
     "learning_curves",
     "load_gallery",
     "metric_label",
+    "metrics_line",
     "metrics_table",
     "open_atomic",
     "page",
     "peak_host_memory",
     "picture",
     "read_metrics",
+    "same_as",
     "save_gallery",
     "section",
     "series_of",

@@ -46,7 +46,8 @@ def write_comparison(
     Args:
       folder: the comparison's folder, where relative paths in `runs` lead from.
       comparison: what comparison.json holds: `title`, `config`, `methods`, `baseline`, `seeds`, `fractions`, `metric`,
-        `task`, `modalities`, `environment`, `complete`.
+        `task`, `modalities`, `environment`, `complete`, and `same`: methods without runs of their own, each `as`
+        another one under a `fraction` and share `mismatched`.
       runs: the finished runs: `method`, `fraction`, `mismatched`, `seed`, `settings`, `val`, `test`, `analysis`,
         `history`, `embeddings`, `cost`.
       verdicts: for each method and share: `method`, `fraction`, `mismatched`, `difference` (to the baseline, paired by
@@ -191,6 +192,8 @@ def _in_words(found: Comparison, verdicts: tables.Verdicts) -> str:
         row = tables.find_verdict(verdicts, method, largest, 0.0)
         if method != found.baseline and row is not None and row.get("verdict"):
             groups.setdefault(str(row["verdict"]), []).append(method)
+    for method, other in tables.same_methods(found, largest, 0.0).items():
+        groups.setdefault(f"the same training as {other}", []).append(method)
     if not groups:
         return ""
     return (

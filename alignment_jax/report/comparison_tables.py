@@ -63,7 +63,24 @@ def verdict_table(
                 Cell(str(len(runs)), float(len(runs))),
             ]
         )
+    for method, other in same_methods(comparison, wanted, mismatched).items():
+        words = same_as(other).replace(" ", "\u00a0")
+        rows.append([method, None, None, words, *[None] * len(beside), Cell("0", 0.0)])
     return table(columns, rows)
+
+
+def same_as(other: str) -> str:
+    """What stands for the verdict of a method that needed no runs."""
+    return f"same as {other}: one batch holds all"
+
+
+def same_methods(comparison: Comparison, fraction: float, mismatched: float) -> dict[str, str]:
+    """Method -> the method whose runs stand for its own, at one share of the data and of mismatched pairs."""
+    return {
+        str(one["method"]): str(one["as"])
+        for one in comparison.about.get("same", ())
+        if math.isclose(one["fraction"], fraction) and math.isclose(one["mismatched"], mismatched)
+    }
 
 
 def find_verdict(verdicts: Verdicts, method: str, fraction: float, mismatched: float) -> Mapping[str, Any] | None:

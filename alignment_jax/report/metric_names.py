@@ -56,6 +56,30 @@ def _head_label(metric: str, head: str, names: tuple[str, ...]) -> str:
     return f"accuracy, {name} alone" if metric == "accuracy" else f"{metric}, {name} head"
 
 
+def metrics_line(metrics: Mapping[str, float], names: tuple[str, ...] = ("a", "b")) -> str:
+    """The metrics of one split as a line: a direction is named once for its recalls.
+
+    Args:
+      metrics: in percent, their keys without the split.
+      names: what the modalities are called.
+
+    >>> found = {"a2b_R@1": 31.0, "a2b_R@5": 60.24, "b2a_R@1": 28.0, "rsum": 119.2}
+    >>> metrics_line(found, ("image", "text"))
+    'image → text R@1 31.0, R@5 60.2, text → image R@1 28.0, rsum 119.2'
+    >>> metrics_line({"accuracy": 61.0, "accuracy_a": 40.0}, ("audio", "image"))
+    'accuracy 61.0, audio alone 40.0'
+    """
+    parts, before = [], ""
+    for key in in_reading_order(metrics):
+        label = metric_label(key, names)
+        direction, recall, depth = label.partition(" R@")
+        if recall and direction == before:
+            label = f"R@{depth}"
+        before = direction if recall else ""
+        parts.append(f"{label.removeprefix('accuracy, ')} {metrics[key]:.1f}")
+    return ", ".join(parts)
+
+
 def is_percent(key: str) -> bool:
     """Whether a metric is shown in percent (with one decimal).
 

@@ -15,7 +15,7 @@ from alignment_jax.core.errors import MissingPackageError
 from alignment_jax.core.optional import require
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
 
-# Speed is measured over the latest updates, so that the compilation in the first step is soon forgotten.
+# Speed is measured over the latest updates, so that it follows what the machine does now.
 _WINDOW = 64
 
 
@@ -72,6 +72,7 @@ class Progress:
             self._log = open(log_path, "a", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
         self._started = clock()
         self._paused = 0.0
+        self._pauses: list[float] = []
         self._step = self.start_step
         self._pairs = 0.0
         self._peak_device: int | None = None
@@ -135,23 +136,30 @@ class Progress:
     def _speed(self) -> tuple[float | None, float | None]:
         """Steps/s and pairs/s over the latest updates, pauses left out."""
         (begin, first, before), (end, last, after) = self._recent[0], self._recent[-1]
-        if len(self._recent) > 2 and first == self.start_step:
-            begin, first, before = self._recent[1]  # the very first step includes compilation
+        if len(self._recent) > 1 and first == self.start_step:
+            begin, first, before = self._recent[1]  # what came before it was mostly compilation
         if end <= begin or last <= first:
             return None, None
         return (last - first) / (end - begin), ((after - before) / (end - begin) if after else None)
 
     def seconds_left(self) -> float | None:
-        """Seconds until `total_steps`, at the present speed and with pauses as frequent as so far; None if unknown."""
+        """Seconds until `total_steps`, at the present speed and with pauses as frequent as so far; None if unknown.
+
+        The first update and the first pause contain compilation, which does not come again: neither is counted.
+        """
         steps_per_second, _ = self._speed()
         if not steps_per_second:
             return None
-        paused_per_step = self._paused / max(self._step - self.start_step, 1)
+        later = self._pauses[1:]
+        pause = sum(later) / len(later) if later else 0.0
+        paused_per_step = pause * len(self._pauses) / max(self._step - self.start_step, 1)
         return max(self.total_steps - self._step, 0) * (1 / steps_per_second + paused_per_step)
 
     def _facts(self, now: float) -> list[str]:
         steps_per_second, pairs_per_second = self._speed()
         facts = []
+        if len(self._recent) == 2 and self._recent[0][1] == self.start_step:
+            facts.append(f"{format_seconds(self._recent[1][0])} with compilation")
         if steps_per_second is not None:
             facts.append(f"{steps_per_second:.3g} steps/s")
         if pairs_per_second is not None:
@@ -186,7 +194,8 @@ class Progress:
         try:
             yield
         finally:
-            self._paused += self._clock() - begin
+            self._pauses.append(self._clock() - begin)
+            self._paused += self._pauses[-1]
 
     def totals(self) -> dict[str, float]:
         """What this process has cost so far: steps, pairs, seconds, pairs_per_second and memory, as far as known.

@@ -95,6 +95,7 @@ class Experiment:
     watch: the same with what else of val belongs in the log; None for nothing more.
     config: what is written to config.json and must be the same to resume.
     messages: lines for the log of a run that begins, such as what was chosen while it was built.
+    names: what the modalities are called where a person reads.
     """
 
     config: Mapping[str, Any]
@@ -116,3 +117,4 @@ class Experiment:
     as_they_are: Callable[[np.ndarray], Iterator[Batch]] | None = None
     watch: Callable[[PyTree, Any], dict[str, float]] | None = None
     messages: tuple[str, ...] = ()
+    names: tuple[str, ...] = ("a", "b")

@@ -189,12 +189,15 @@ class _Run:
         if isinstance(experiment.objective, Scored):
             self._scorer = Scorer(experiment.objective, experiment.model.apply, placement)
         self._share_shown = 1.0
+        self._collapsed: set[str] = set()
         self._clock = time.monotonic()
 
     def train(self) -> None:
         plan, position = self.experiment.plan, self.position
         if plan.evaluate_start and position.step == 0 and position.best_step < 0:
             self._after_step(None)
+        if position.step < plan.total_steps:
+            self.progress.message("compiling the training step; the time left is shown once the speed is known")
         while position.step < plan.total_steps and not (self.preempted or position.stopped_early):
             self._epoch()
 
@@ -296,12 +299,19 @@ class _Run:
         with self.progress.pause():
             found = processes.from_primary(lambda: evaluate(variables, experiment.evaluations[name]))
         values = {f"{name}/{key}": value for key, value in found.items()}
-        percent = report.as_percent(values)
-        shown = ", ".join(f"{key} {value:.1f}" for key, value in percent.items() if _is_result(key))
-        self.progress.message(f"step {self.position.step}: {shown}")
-        if warning := evals.collapse_warning(found):
-            self.progress.message(f"warning: step {self.position.step}: {warning}")
+        results = {key: value for key, value in report.as_percent(found).items() if _is_result(key)}
+        shown = report.metrics_line(results, experiment.names)
+        self.progress.message(f"step {self.position.step}, {name}: {shown}")
+        self._warn_of_collapse(found)
         return values
+
+    def _warn_of_collapse(self, found: dict[str, float]) -> None:
+        """Says it when a side collapses, not again while it stays so."""
+        sides = set(evals.collapsed_sides(found))
+        if sides - self._collapsed:
+            warning = evals.collapse_warning(found, names=self.experiment.names)
+            self.progress.message(f"warning: step {self.position.step}: {warning}")
+        self._collapsed = sides
 
     def _judge(self, values: dict[str, float]) -> bool:
         """Whether this evaluation is the best so far; counts the ones in a row that are not."""
@@ -375,7 +385,7 @@ class _Run:
 
 def _is_result(key: str) -> bool:
     """Whether a value of an evaluation says how good the model is, rather than how it is doing."""
-    return not key.partition("/")[2].startswith(("variance_", "effective_rank_"))
+    return not key.startswith(("variance_", "effective_rank_"))
 
 
 def _on_host(tree: PyTree) -> PyTree:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 from cli_runs import FAST, write_embeddings
 
@@ -45,6 +46,16 @@ def test_training_learns(frozen_run):
     results = json.loads((workdir / "results.json").read_text())
     chance = sum(chance_recall(np.repeat(np.arange(10), 2)).values()) / 2  # rsum is among the values
     assert results["test"]["rsum"] > 1.3 * chance
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_what_was_chosen_for_the_start_is_said_once(quiet, tmp_path, embeddings, repository, capsys):
+    config = f"{repository}/configs/flickr8k_frozen.py:data=embeddings:{embeddings}"
+    fast = [option for option in FAST if quiet or option != "--quiet"]
+    assert main(["train", "--config", config, "--workdir", str(tmp_path / "w"), *fast]) == 0
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count("CCA start:") == 1
+    assert (tmp_path / "w" / "log.txt").read_text().count("CCA start:") == 1
 
 
 def test_val_results_are_those_of_the_best_step(frozen_run):
@@ -107,6 +118,19 @@ def test_evaluate_on_other_data_with_and_without_splits(frozen_run, tmp_path, ca
     assert "all of it is used" in capsys.readouterr().out
     # 24 items the model never saw: it generalises, or the shared code was not learned
     assert json.loads(out.read_text())["b2a_R@10"] > 100 * 10 / 24
+
+
+@pytest.mark.parametrize("command", ["evaluate", "embed"])
+def test_raw_pairs_for_a_run_on_latents_are_one_line_that_says_what_to_do(command, frozen_run, tmp_path, capsys):
+    (tmp_path / "p.csv").write_text("image,caption\n" + "".join(f"{i}.png,a thing\n" for i in range(4)))
+    for i in range(4):
+        PIL.Image.fromarray(np.full((8, 8, 3), 50 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    more = [f"--out={tmp_path / 'e.npz'}"] if command == "embed" else []
+    assert main([command, f"--workdir={frozen_run[0]}", f"--data=pairs:{tmp_path / 'p.csv'}", *more]) == 2
+    shown = capsys.readouterr()
+    (line,) = (shown.out + shown.err).splitlines()
+    assert "image holds image items, but the model was trained on embedding items" in line
+    assert "alignment-jax extract" in line
 
 
 def test_what_evaluate_says_of_data_cannot_steer_the_terminal(frozen_run, monkeypatch, capsys):
@@ -179,7 +203,7 @@ BAD = {
     "missing config": (["train", "--config", "{tmp}/none.py", "--workdir", "{tmp}/w"], "no file"),
     "unknown argument": (
         ["train", "--config", "{configs}/quickstart.py:runloca", "--workdir", "{tmp}/w"],
-        "error: unknown config argument 'runloca'; this config takes data, method, runlocal$",
+        "error: unknown config argument 'runloca', did you mean 'runlocal'. known: data, method, runlocal$",
     ),
     "unknown setting": (
         ["train", "--config", "{configs}/quickstart.py", "--workdir", "{tmp}/w", "--config.optimizer.lr=1"],

@@ -21,6 +21,9 @@ def test_no_argument_gives_the_defaults():
         ("data=synthetic:train=20,wrong=0.5,runlocal", "synthetic:train=20,wrong=0.5"),
         ("runlocal,data=pairs:a,b.csv", "pairs:a,b.csv"),
         ("data=flickr:/x/y", "flickr:/x/y"),
+        ("data=epic:/x,y,count=verb,runlocal", "epic:/x,y,count=verb"),
+        ("data=tfds:mnist,data_dir=/x,split=train+test,a=image", "tfds:mnist,data_dir=/x,split=train+test,a=image"),
+        ("data=coco:/x/a=b,year=2014", "coco:/x/a=b,year=2014"),
     ],
 )
 def test_a_spec_may_hold_commas(text, data):
@@ -30,7 +33,13 @@ def test_a_spec_may_hold_commas(text, data):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("runloca", "unknown config argument 'runloca'.*data, dim, runlocal"),
+        ("runloca", "unknown config argument 'runloca', did you mean 'runlocal'.*data, dim, runlocal"),
+        (
+            "data=pairs:x.csv,dmi=8",
+            "unknown config argument 'dmi'.* did you mean 'dim'.*data, dim, runlocal.*--config.data",
+        ),
+        ("data=synthetic:train=20,wrng=0.5", "unknown config argument 'wrng'.* did you mean 'wrong'.* dim, .*partial"),
+        ("data=pairs:x.csv,dim=9,dmi=8", "unknown config argument 'dmi', did you mean 'dim'"),
         ("dim=wide", "dim='wide': expected a whole number"),
         ("dim=1.5", "expected a whole number"),
         ("dim", "needs a value"),

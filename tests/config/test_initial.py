@@ -73,7 +73,7 @@ def test_a_run_without_a_step_is_the_closed_form(latents, tmp_path):
     assert (row["step"], finished.position.best_step) == (0, 0)
     val = in_closed_form(latents, "val", shrinkage=(0.4, 0.2), dim=5, power=0.5)
     assert row["val/rsum"] == pytest.approx(evals.recall(val)["rsum"])
-    line = "CCA start: shrinkage 0.4 (a) and 0.2 (b), 5 dimensions, power 0.5; as configured"
+    line = "CCA start: shrinkage 0.4 (image) and 0.2 (text), 5 dimensions, power 0.5; as configured"
     assert line in (tmp_path / "log.txt").read_text()
 
 

@@ -77,6 +77,24 @@ def test_an_update_takes_no_more_batches_than_there_are(config):
         build(config)
 
 
+@pytest.mark.parametrize(
+    ("duration", "note"),
+    [
+        (
+            "5 epochs",
+            "training has 10 steps: the last 2 batches make no update; set train.duration to '8 steps' or '12",
+        ),
+        ("9 steps", "training has 9 steps: the last 1 batch makes no update; set train.duration to '8 steps' or '12"),
+        ("6 epochs", ""),  # groups go on over the end of an epoch
+    ],
+)
+def test_batches_that_make_no_update_are_counted_before_the_run(config, duration, note):
+    config.train.duration, config.optimizer.accumulate = duration, 4
+    notes = "\n".join(build(config).notes)
+    assert note in notes
+    assert ("no update" in notes) == bool(note)
+
+
 def test_a_duration_of_very_many_epochs_is_counted_at_once(config):
     config.train.duration = "1e9 epochs"
     assert build(config).experiment.plan.total_steps == 2 * 10**9  # 40 samples in batches of 16
@@ -88,6 +106,9 @@ def test_what_a_run_can_hardly_show_is_said_before_it(config):
     assert "input.batch_size is 5000, but train has 40 samples" in notes
     assert "sampling.name=probabilistic changes nothing" in notes
     assert "val has" not in notes  # ten samples
+    config.perturb.fusemix = 1.0  # mixes the first half of the batch with the second: there the order matters
+    assert "changes nothing" not in "\n".join(build(config).notes)
+    config.perturb.fusemix = 0.0
     config.input.batch_size = 16
     assert "changes nothing" not in "\n".join(build(config).notes)
 

@@ -1,5 +1,6 @@
 """What a SPEC may say, and what the message says when it says something else."""
 
+import re
 import subprocess
 import sys
 
@@ -7,12 +8,14 @@ import pytest
 
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.data.spec import parse_options
+from alignment_jax.data.spec import options_of, parse_options
 
 WRONG = {
     "flicker:x": ["unknown data source 'flicker'", "did you mean 'flickr'?", "synthetic", "embeddings"],
     "": ["unknown data source ''", "known: synthetic"],
-    "data/captions.csv": ["unknown data source 'data/captions.csv'"],
+    "data/captions.csv": ["unknown data source 'data/captions.csv'", "did you mean 'pairs:data/captions.csv' or 'av:"],
+    "my.npz": ["unknown data source 'my.npz'", "did you mean 'embeddings:my.npz' or 'features:my.npz'?"],
+    "folder/of.images": ["unknown data source 'folder/of.images'", "known: synthetic"],
     "flickr": ["does not say where the data is", "flickr:DIR"],
     "flickr:": ["ends after the colon", "flickr:DIR"],
     "synthetic:": ["ends after the colon", "synthetic[:key=value,...]"],
@@ -53,6 +56,18 @@ def test_options_have_the_type_of_their_default():
     options = parse_options(" a = 3 , b=2,c=x,", {"a": 1, "b": 1.0, "c": "y", "d": 0}, what="test")
     assert options == {"a": 3, "b": 2.0, "c": "x", "d": 0}
     assert isinstance(options["b"], float)
+
+
+@pytest.mark.parametrize("name", data.SOURCES)
+def test_the_options_of_a_source_are_those_that_its_usage_shows_and_that_it_reads(name, tmp_path):
+    options, usage = options_of(name), data.SOURCES[name].usage
+    shown = set(re.findall(r"(\w+)=", usage)) - {"key"}
+    assert shown <= set(options)
+    assert bool(options) == ("=" in usage)
+    if options:
+        argument = "nonsense=1" if "[:" in usage else f"{tmp_path},nonsense=1"
+        with pytest.raises(ConfigError, match=f"unknown option 'nonsense'.* known: {', '.join(options)}"):
+            data.load(f"{name}:{argument}")
 
 
 def test_paths_may_hold_colons_and_commas(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alignment_jax.evals import Embedded, collapse_warning, spread
+from alignment_jax.evals import Embedded, collapse_warning, collapsed_sides, spread
 
 
 def unit(rows):
@@ -33,14 +33,14 @@ def test_equal_rows_are_a_collapse_and_no_nan():
     found = measured(good, np.tile(good[:1], (30, 1)))
     assert found["effective_rank_b"] < 1.5
     assert all(np.isfinite(value) for value in found.values())
-    warning = collapse_warning(found)
-    assert "side b have collapsed" in warning
-    assert "side a" not in warning
+    warning = collapse_warning(found, names=("image", "text"))
+    assert "embeddings of text have collapsed" in warning
+    assert "image" not in warning
 
 
 def test_a_line_is_a_collapse_too():
     angle = np.linspace(-1e-3, 1e-3, 50)
-    assert "side a" in collapse_warning(measured(np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)))
+    assert collapsed_sides(measured(np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1))) == ("a", "b")
 
 
 def test_one_item_is_no_error():

@@ -102,10 +102,14 @@ def test_a_kill_costs_one_shard(tmp_path, source, name):
     assert sum(seen) == 6  # two shards of train and the one of val are written
     again, progress = [], []
     counted = extract.Encoder(lambda images: again.append(len(images)) or color(images), IMAGE.identity)
-    on_progress = lambda done, total: progress.append((done, total))  # noqa: E731
+    on_progress = lambda *told: progress.append(told)  # noqa: E731
     extract.extract(source, counted, TEXT, tmp_path / name, settings, on_progress=on_progress)
     assert sum(again) == mock.N - 6
-    assert progress[-1] == (mock.N, mock.N)
+    assert progress[:2] == [("image", 0, mock.N, False), ("text", 0, 2 * mock.N, False)]
+    assert ("text", 12, 2 * mock.N, False) in progress
+    assert ("image", 6, mock.N, False) in progress
+    assert ("image", mock.N, mock.N, True) in progress
+    assert progress[-1] == ("text", 2 * mock.N, 2 * mock.N, True)
     whole = run(source, tmp_path / f"whole-{name}", shard_size=2)
     found = data.load(f"embeddings:{tmp_path / name}")
     for split in source.splits:
@@ -226,11 +230,15 @@ def test_the_command_line_extracts_without_pytorch(tmp_path, onnx_image, capsys,
     spec = mock.pairs(tmp_path)
     encoders = [f"--image_encoder=onnx:{onnx_image}", f"--text_encoder=onnx:{folder / 'model.onnx'}"]
     assert main(["extract", f"--data={spec}", *encoders, f"--out={tmp_path / 'out.npz'}", "--views=flip"]) == 0
-    assert "image 8 x 3, text 16 x 4, float16" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "image 8 x 3, text 16 x 4, float16" in shown.out
+    assert "8 of 8 images" in shown.err
+    assert "16 of 16 texts" in shown.err
     assert data.load(f"embeddings:{tmp_path / 'out.npz'}").splits["train"].a.num_views == 2
     (tmp_path / "prompts.txt").write_text("a {} thing\nred\nblue\n")
     prompts = ["extract", f"--prompts={tmp_path / 'prompts.txt'}", encoders[1]]
     assert main([*prompts, f"--out={tmp_path / 'prompts.npz'}"]) == 0
+    assert "2 of 2 texts" in capsys.readouterr().err
     assert data.load_prompts(tmp_path / "prompts.npz").classes == ("red", "blue")
 
 

@@ -31,12 +31,17 @@ def _run(progress, clock, steps, *, seconds=0.1, first=5.0):
 def test_speed_leaves_out_compilation_and_pauses():
     clock, shown = Clock(), io.StringIO()
     with Progress(100, pairs_per_step=32, stream=shown, clock=clock) as progress:
-        _run(progress, clock, range(1, 41))
+        _run(progress, clock, range(1, 21))
         with progress.pause("evaluating val"):
-            clock.now += 60.0
+            clock.now += 40.0  # compiled
+        # The first evaluation does not say how long others will take.
+        assert progress.seconds_left() == pytest.approx(80 * 0.1)
+        _run(progress, clock, range(21, 41))
+        with progress.pause("evaluating val"):
+            clock.now += 20.0
         _run(progress, clock, range(41, 51))
-        # 50 steps left at 0.1 s, and as much evaluation a step as so far.
-        assert progress.seconds_left() == pytest.approx(50 * (0.1 + 60 / 50))
+        # 50 steps left at 0.1 s, and two evaluations in 50 steps as so far.
+        assert progress.seconds_left() == pytest.approx(50 * (0.1 + 2 * 20 / 50))
         totals = progress.totals()
         _run(progress, clock, range(51, 101))
     last = shown.getvalue().splitlines()[-1]
@@ -45,6 +50,24 @@ def test_speed_leaves_out_compilation_and_pauses():
     assert totals["pairs"] == 50 * 32
     assert totals["seconds"] == pytest.approx(5 + 49 * 0.1 + 60)
     assert totals["pairs_per_second"] == pytest.approx(50 * 32 / (5 + 49 * 0.1))
+
+
+@pytest.mark.parametrize("steps", [1, 8])  # at once: a training set on the device takes several
+def test_the_first_line_has_the_time_of_compilation_and_neither_speed_nor_time_left(steps):
+    clock, shown = Clock(), io.StringIO()
+    with Progress(100, pairs_per_step=32, stream=shown, interval=0.0, clock=clock) as progress:
+        clock.now += 30.0
+        progress.update(steps)
+        assert progress.seconds_left() is None
+        clock.now += 0.1 * steps
+        progress.update(2 * steps)
+    first, second = shown.getvalue().splitlines()
+    assert "30.0 s with compilation" in first
+    assert "steps/s" not in first
+    assert "pairs/s" not in first
+    assert "left" not in first
+    assert "10 steps/s, 320 pairs/s" in second
+    assert f"{(100 - 2 * steps) * 0.1:.1f} s left" in second
 
 
 def test_lines_are_rate_limited_but_first_and_last_always_show():

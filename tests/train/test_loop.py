@@ -200,8 +200,29 @@ def test_multi_instance_metrics_are_told_in_percent(tmp_path, data_file):
     found = {"rsum": 100.0, "mAP_a2b": 0.25, "mAP": 0.5}
     changed = dataclasses.replace(experiment, evaluate=lambda *_: found, watch=None)
     fit(changed, tmp_path, quiet=True)
-    assert "val/rsum 100.0, val/mAP_a2b 25.0, val/mAP 50.0" in (tmp_path / "log.txt").read_text()
+    assert "val: rsum 100.0, image → text mAP 25.0, mAP 50.0" in (tmp_path / "log.txt").read_text()
     assert [row["val/mAP"] for row in rows_of(tmp_path) if "val/mAP" in row] == [0.5]
+
+
+def test_the_log_calls_the_modalities_by_their_names_and_the_files_do_not(tmp_path, data_file):
+    run(make_config(data_file, **{"train.duration": "3 steps"}), tmp_path)
+    log = (tmp_path / "log.txt").read_text()
+    assert "step 3, val: image → text R@1 " in log
+    assert "a2b" not in log
+    assert {"val/a2b_R@1", "val/b2a_R@10"} <= rows_of(tmp_path)[-1].keys()
+
+
+def test_a_collapse_is_said_once_and_again_after_it_got_better(tmp_path, data_file):
+    experiment = build(make_config(data_file, **{"train.duration": "8 steps", "eval.interval": "1 steps"})).experiment
+    well = {"rsum": 1.0, "variance_a": 0.5, "effective_rank_a": 5.0, "variance_b": 0.5, "effective_rank_b": 5.0}
+    a_lost = {**well, "variance_a": 1e-9}
+    both_lost = {**a_lost, "effective_rank_b": 1.0}
+    values = iter([a_lost, a_lost, both_lost, both_lost, a_lost, well, well, a_lost])
+    changed = dataclasses.replace(experiment, evaluate=lambda *_: next(values), watch=None)
+    fit(changed, tmp_path, quiet=True)
+    log = (tmp_path / "log.txt").read_text().splitlines()
+    warned = [line.partition("warning: ")[2].partition(":")[0] for line in log if "have collapsed" in line]
+    assert warned == ["step 1", "step 3", "step 8"]
 
 
 @pytest.mark.slow
@@ -291,3 +312,12 @@ def test_training_leaves_no_recompilation_behind(tmp_path, data_file, resident):
     model = dataclasses.replace(experiment.model, apply=counted)
     fit(dataclasses.replace(experiment, model=model), tmp_path, quiet=True)
     assert len(traced) <= 2
+
+
+def test_a_run_says_that_it_compiles_and_a_finished_one_has_nothing_to_compile(tmp_path, data_file):
+    config = make_config(data_file, **{"train.duration": "3 steps"})
+    run(config, tmp_path)
+    log = (tmp_path / "log.txt").read_text()
+    assert log.index("compiling the training step") < log.index("step 1/3")
+    run(config, tmp_path)
+    assert (tmp_path / "log.txt").read_text().count("compiling the training step") == 1

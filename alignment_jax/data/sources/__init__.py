@@ -1,6 +1,7 @@
 """Where pairs come from.
 
-Adding a source is one file with `load(argument, *, seed, on_bad_sample) -> PairSource` and one line here.
+Adding a source is one file with `load(argument, *, seed, on_bad_sample) -> PairSource` and one line here. Where its
+SPEC takes `,key=value`, the file also has `OPTIONS`, each key with its default.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import PairSource
 from alignment_jax.data.tables import read_json
 
+OPTIONS = {"year": 2017}
 _YEARS = (2014, 2017)
 
 
@@ -28,7 +29,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
 
     Arguments and errors are those of `data.load`.
     """
-    root, options = path_and_options(argument, {"year": 2017}, what="coco")
+    root, options = path_and_options(argument, OPTIONS, what="coco")
     year = options["year"]
     if year not in _YEARS:
         raise ConfigError(f"coco: year={year} must be one of {', '.join(map(str, _YEARS))}")

@@ -31,6 +31,7 @@ from alignment_jax.data.split import Column, PairSource, PairSplit
 from alignment_jax.data.tables import Row, read_lines, read_table
 
 _COLUMNS = ("narration_id", "narration", "verb_class", "noun_class", "all_noun_classes")
+OPTIONS = {"features": "", "count": "noun"}
 COUNTS = {
     "noun": lambda values: values["noun_class"],
     "verb": lambda values: values["verb_class"],
@@ -54,7 +55,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       DataError: a file is missing, damaged or does not fit the others.
       ConfigError: an unknown option.
     """
-    root, options = path_and_options(argument, {"features": "", "count": "noun"}, what="epic")
+    root, options = path_and_options(argument, OPTIONS, what="epic")
     if options["count"] not in COUNTS:
         raise ConfigError(f"epic: count={options['count']!r} must be one of {', '.join(COUNTS)}")
     folder = pathlib.Path(root)

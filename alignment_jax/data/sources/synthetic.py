@@ -34,7 +34,7 @@ from alignment_jax.data.sources.synthetic_scenes import MAX_CONCEPTS, Scene, con
 from alignment_jax.data.spec import parse_options
 from alignment_jax.data.split import PairSource, PairSplit
 
-DEFAULTS = {
+OPTIONS = {
     "train": 2000,
     "val": 200,
     "test": 200,
@@ -69,7 +69,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     >>> source.splits["train"].b.read(np.array([0]))
     [...]
     """
-    options = parse_options(argument, {**DEFAULTS, "seed": seed}, what="synthetic")
+    options = parse_options(argument, {**OPTIONS, "seed": seed}, what="synthetic")
     _check(options)
     seed = options["seed"]
     # Drawn test first, so that the scenes to be tested on stay the same whatever is trained on.
@@ -169,7 +169,7 @@ def _split(
 
 def scene_signatures(argument: str = "", *, seed: int = 0) -> dict[str, list[tuple]]:
     """What a caption can say of each scene, by split: for checking that no scene occurs twice."""
-    options = parse_options(argument, {**DEFAULTS, "seed": seed}, what="synthetic")
+    options = parse_options(argument, {**OPTIONS, "seed": seed}, what="synthetic")
     sizes = {name: options[name] for name in ("test", "val", "train")}
     scenes = iter(
         draw_scenes(

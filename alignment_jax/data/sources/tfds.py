@@ -25,7 +25,7 @@ from alignment_jax.data.records import RecordField, pick
 from alignment_jax.data.spec import parse_options
 from alignment_jax.data.split import ALL, Column, PairSource, PairSplit, canonical_split
 
-_OPTIONS = {"data_dir": "", "split": "", "a": "", "b": "", "label": "", "id": "", "rate": ""}
+OPTIONS = {"data_dir": "", "split": "", "a": "", "b": "", "label": "", "id": "", "rate": ""}
 _CHUNK = 256  # records of one look while the index is made
 
 
@@ -43,7 +43,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       DataError: the set is not prepared, or a record is unusable.
     """
     name, _, rest = argument.partition(",")
-    options = parse_options(rest, _OPTIONS, what=f"tfds:{name}")
+    options = parse_options(rest, OPTIONS, what=f"tfds:{name}")
     builder = _builder(name, options["data_dir"])
     roles = _roles(name, builder.info.features, options)
     bad = BadSamples(on_bad_sample)
