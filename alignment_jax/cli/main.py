@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 
@@ -27,11 +28,11 @@ def console() -> None:
     try:
         status = main(sys.argv[1:])
     except BaseException:
-        if _of_several_processes():
+        if _of_several_processes() or _threads_are_left():
             traceback.print_exc()
             _leave(1)
         raise
-    if status not in (0, EXIT_PREEMPTED) and _of_several_processes():
+    if status not in (0, EXIT_PREEMPTED) and (_of_several_processes() or _threads_are_left()):
         _leave(status)
     sys.exit(status)
 
@@ -41,8 +42,13 @@ def _of_several_processes() -> bool:
     return jax is not None and jax.distributed.is_initialized()
 
 
+def _threads_are_left() -> bool:
+    """Whether Python would wait for a thread: where a checkpoint's folder cannot be made, orbax's wait five minutes."""
+    return any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+
+
 def _leave(status: int) -> None:
-    """Ends a process that failed without the farewell in which it would wait for the others, who wait for it."""
+    """Ends a process that failed without the farewell in which it would wait for threads, or for other processes."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

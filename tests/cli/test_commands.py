@@ -279,6 +279,21 @@ def test_debug_shows_the_traceback():
         main(["evaluate", "--workdir", "nowhere", "--debug"])
 
 
+def test_a_failed_command_does_not_wait_for_threads_that_it_left_behind():
+    code = (
+        "import sys, threading, time\n"
+        "from alignment_jax.cli import main\n"
+        "def failing(arguments):\n"
+        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "    print('said before')\n"
+        "    return 1\n"
+        "main.main = failing\n"
+        "main.console()\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=40)
+    assert (found.returncode, found.stdout) == (1, "said before\n")
+
+
 def test_the_module_runs_as_the_console_script_does():
     found = subprocess.run([sys.executable, "-m", "alignment_jax", "nonsense"], capture_output=True, text=True)
     assert found.returncode == 2

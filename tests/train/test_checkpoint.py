@@ -1,11 +1,14 @@
-import contextlib
+import pathlib
+import re
 import shutil
 import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import refused_worker
 from jax.sharding import SingleDeviceSharding
 
 from alignment_jax.core.errors import RunError
@@ -160,69 +163,49 @@ def test_what_was_saved_later_is_forgotten_by_a_run_that_goes_back(tmp_path, tar
     assert checkpoints.read(5, target, kind=BEST) == ("it is not there", None)
 
 
-def test_a_disk_that_refuses_leaves_the_earlier_ones_intact(tmp_path, target, small_files):
-    checkpoints = saved(tmp_path, [1])
-
-    def save():
-        checkpoints.save(2, state_of(2), {})
-        checkpoints.wait()
-
-    with small_files(100), pytest.raises(RunError, match=r"could not be .*earlier ones are intact"):
-        save()
-    again = Checkpoints(tmp_path)
-    restored = again.restore(target)
-    assert restored.step == 1
-    assert checksums(restored.state) == checksums(state_of(1))
-    again.save(2, state_of(2), {})
-    again.wait()
-    assert again.restore(target).step == 2
-
-
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of 1 MiB of its own, where the system lets us mount one: (folder, remount(option))."""
+    """A disk of 1 MiB of its own, where the system lets us mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-
-    def mount(*options):
-        return subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode == 0
-
-    if not mount("-t", "tmpfs", "-o", "size=1m", "tmpfs"):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True).returncode:
         pytest.skip("mounting a disk needs rights that this process does not have")
-    yield folder, lambda option: mount("-o", f"remount,{option}")
+    yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("trouble", ["full", "read-only"])
-def test_a_disk_in_trouble_keeps_what_it_has_and_is_used_again(trouble, target, disk):
-    folder, remount = disk
-    checkpoints = saved(folder / "c", [1])
-    filler = folder / "filler"
-    if trouble == "full":
-        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-    else:
-        assert remount("ro")
-
-    def save():
-        checkpoints.save(2, state_of(2), {})
-        checkpoints.wait()
-
-    with pytest.raises(RunError, match="intact"):
-        save()
-    with contextlib.suppress(RunError):
-        checkpoints.close()  # as the loop does: a thread of orbax must not finish the save when there is room again
-    if trouble == "full":
-        filler.unlink()
-    else:
-        assert remount("rw")
+def is_refused_and_used_again(folder, trouble, mend):
+    """A process that cannot save says so in one line; what it had is intact, and once mended the next one goes on."""
+    worker = pathlib.Path(__file__).parent / "refused_worker.py"
+    command = [sys.executable, str(worker), str(folder), trouble]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert re.fullmatch(r"a checkpoint could not be .* the earlier ones are intact\. .*\n", found.stdout)
+    assert found.stderr == ""
+    mend()
+    target = abstract(refused_worker.state_of(0), SingleDeviceSharding(jax.devices()[0]))
     again = Checkpoints(folder / "c")
-    assert checksums(again.restore(target).state) == checksums(state_of(1))
-    again.save(2, state_of(2), {})
+    restored = again.restore(target)
+    assert restored.step == 1
+    assert checksums(restored.state) == checksums(refused_worker.state_of(1))
+    again.save(2, refused_worker.state_of(2), {})
     again.wait()
     assert again.restore(target).step == 2
     again.close()
+
+
+def test_a_disk_that_refuses_leaves_the_earlier_ones_intact(tmp_path):
+    is_refused_and_used_again(tmp_path, "small_files", lambda: None)
+
+
+@pytest.mark.parametrize("trouble", ["full", "read_only"])
+def test_a_disk_in_trouble_keeps_what_it_has_and_is_used_again(trouble, disk):
+    def mend():
+        if trouble == "full":
+            (disk / "filler").unlink()
+        else:
+            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+
+    is_refused_and_used_again(disk, trouble, mend)
 
 
 def test_checksums_see_value_shape_and_type():
