@@ -18,4 +18,5 @@ echo "== types"
 "$python" -m mypy
 echo "== tests"
 # A file stays in one process, so what its tests share is made once. Later arguments win: -n 0 for a debugger.
-exec "$python" -m pytest -n logical --maxprocesses 4 --dist loadfile "${selection[@]}" "$@"
+workers=(-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
+exec "$python" -m pytest "${workers[@]}" "${selection[@]}" "$@"

@@ -25,7 +25,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook looks at -m
 def pytest_collection_modifyitems(items):
-    """Of a costly test every case but the first counts as slow."""
+    """Of a costly test every case but the first counts as slow. Files with slow tests come first: side by side, a long one
+    begun last would be waited for."""
     begun = set()
     for item in items:
         if item.get_closest_marker("costly"):
@@ -33,6 +34,8 @@ def pytest_collection_modifyitems(items):
             if test in begun:
                 item.add_marker(pytest.mark.slow)
             begun.add(test)
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(autouse=True, scope="module")
