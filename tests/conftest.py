@@ -25,8 +25,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook looks at -m
 def pytest_collection_modifyitems(items):
-    """Of a costly test every case but the first counts as slow. Files with slow tests come first: side by side, a long one
-    begun last would be waited for."""
+    """Of a costly test every case but the first counts as slow.
+
+    Files with slow tests come first: side by side, a long one that is begun last would be waited for.
+    """
     begun = set()
     for item in items:
         if item.get_closest_marker("costly"):
