@@ -120,7 +120,18 @@ def machine(torch: Any | None) -> str:
     device = jax.devices()[0].device_kind
     versions = f"jax {jax.__version__}, alignment_jax {__version__}"
     versions += f", torch {torch.__version__}" if torch is not None else ", without PyTorch"
-    return f"{cores} cores of {platform.machine()}, device {device}, Python {platform.python_version()}, {versions}"
+    return f"{cores} cores of {_processor()}, device {device}, Python {platform.python_version()}, {versions}"
+
+
+def _processor() -> str:
+    """The processor by name and vector width: how fast each library multiplies, and so every ratio, goes by them."""
+    try:
+        about = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine()
+    lines = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in about.splitlines())}
+    words = (lines.get("model name"), platform.machine(), "AVX-512" if "avx512f" in lines.get("flags", "") else None)
+    return ", ".join(word for word in words if word)
 
 
 def all_forms(torch: Any | None) -> list[forms.Form]:
