@@ -21,7 +21,7 @@ from alignment_jax.compare import records
 from alignment_jax.compare.cells import Condition, Group, condition_of, conditions, missing
 from alignment_jax.compare.pages import write_outputs
 from alignment_jax.compare.remaining import Remaining
-from alignment_jax.compare.same import same_trainings, same_under
+from alignment_jax.compare.same import same_trainings, same_under, with_settings
 from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
@@ -195,8 +195,7 @@ def _trials(about: Mapping[str, Any], method: str, config: ConfigDict) -> list[d
 
 def _changed(config: ConfigDict, condition: Condition, settings: Mapping[str, Any]) -> ConfigDict:
     """The configuration of a cell."""
-    config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict(dict(settings))
+    config = with_settings(config, settings)
     config.input.fraction, config.input.mismatched = condition.fraction, condition.mismatched
     return config
 

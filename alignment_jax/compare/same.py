@@ -8,16 +8,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alignment_jax.compare.cells import Condition, condition_of
+from alignment_jax import report
+from alignment_jax.compare.cells import Condition
 from alignment_jax.config.samplers import order_is_lost
-
-Settings = Mapping[str, Any]
 
 
 def same_trainings(
     configs: Mapping[str, ConfigDict],
     sizes: Mapping[Condition, int],
-    trials: Mapping[str, Sequence[Settings]],
+    trials: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> list[dict[str, Any]]:
     """Which methods train what another one trains, because one batch holds all of train.
 
@@ -35,7 +34,7 @@ def same_trainings(
         largest = next(iter(sizes.values())) if any(len(tried) > 1 for tried in trials.values()) else size
         kept: dict[str, tuple[str, bool]] = {}
         for method, config in configs.items():
-            changed = [_changed(config, settings) for settings in trials[method]]
+            changed = [with_settings(config, settings) for settings in trials[method]]
             lost = all(order_is_lost(one, n) for one in changed for n in (largest, size))
             key = json.dumps([_what_matters(one, lost=lost) for one in changed], sort_keys=True, default=str)
             other, other_lost = kept.setdefault(key, (method, lost))
@@ -46,10 +45,11 @@ def same_trainings(
 
 def same_under(about: Mapping[str, Any], condition: Condition) -> dict[str, str]:
     """Method -> the method whose runs stand for its own, from what comparison.json holds."""
-    return {one["method"]: one["as"] for one in about.get("same", ()) if condition_of(one) == condition}
+    return report.same_methods(about, condition.fraction, condition.mismatched)
 
 
-def _changed(config: ConfigDict, settings: Settings) -> ConfigDict:
+def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
+    """A copy of a configuration with the settings of a trial, by their dotted names."""
     changed = config.copy_and_resolve_references()
     changed.update_from_flattened_dict(dict(settings))
     return changed

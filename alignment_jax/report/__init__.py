@@ -4,7 +4,7 @@ from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
 from alignment_jax.report.comparison import write_comparison
 from alignment_jax.report.comparison_runs import Comparison, Spread, spread
-from alignment_jax.report.comparison_tables import same_as
+from alignment_jax.report.comparison_tables import same_as, same_methods
 from alignment_jax.report.data_page import Shown, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
@@ -68,6 +68,7 @@ __all__ = [
     "picture",
     "read_metrics",
     "same_as",
+    "same_methods",
     "save_gallery",
     "section",
     "series_of",

@@ -192,7 +192,7 @@ def _in_words(found: Comparison, verdicts: tables.Verdicts) -> str:
         row = tables.find_verdict(verdicts, method, largest, 0.0)
         if method != found.baseline and row is not None and row.get("verdict"):
             groups.setdefault(str(row["verdict"]), []).append(method)
-    for method, other in tables.same_methods(found, largest, 0.0).items():
+    for method, other in tables.same_methods(found.about, largest, 0.0).items():
         groups.setdefault(f"the same training as {other}", []).append(method)
     if not groups:
         return ""

@@ -63,7 +63,7 @@ def verdict_table(
                 Cell(str(len(runs)), float(len(runs))),
             ]
         )
-    for method, other in same_methods(comparison, wanted, mismatched).items():
+    for method, other in same_methods(comparison.about, wanted, mismatched).items():
         words = same_as(other).replace(" ", "\u00a0")
         rows.append([method, None, None, words, *[None] * len(beside), Cell("0", 0.0)])
     return table(columns, rows)
@@ -74,11 +74,11 @@ def same_as(other: str) -> str:
     return f"same as {other}: one batch holds all"
 
 
-def same_methods(comparison: Comparison, fraction: float, mismatched: float) -> dict[str, str]:
+def same_methods(about: Mapping[str, Any], fraction: float, mismatched: float) -> dict[str, str]:
     """Method -> the method whose runs stand for its own, at one share of the data and of mismatched pairs."""
     return {
         str(one["method"]): str(one["as"])
-        for one in comparison.about.get("same", ())
+        for one in about.get("same", ())
         if math.isclose(one["fraction"], fraction) and math.isclose(one["mismatched"], mismatched)
     }
 
