@@ -35,6 +35,7 @@ UNFINISHED = "unfinished"  # where runs of their own keep their checkpoints
 _METHOD = re.compile(r"[\w+.=-]+")
 _CACHE = "jax_compilation_cache_dir"
 _CACHE_ALL = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
+_MOST_KEPT = 64 << 20  # bytes of a training set up to which a run that was built for a check is kept
 _SEARCH_SEEDS = 2  # runs of each trial: one would reward luck, more would cost more than they choose better
 
 
@@ -78,9 +79,49 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
       training.Preempted: stopped by SIGTERM; the same command goes on.
     """
     _check(wanted)
+    source = load_source(wanted.base)
+    checked: Checked = {}
+    _plan(folder, wanted, source, checked)  # a mistake is found before anything is written
+    with locked(folder):
+        # Another command may have finished, or added to the comparison, since then.
+        plan = _plan(folder, wanted, source, checked)
+        about = plan.about | {"environment": report.json_ready(environment), "complete": not plan.left}
+        report.write_json_atomic(folder / records.COMPARISON, about)
+        with _compiled_once(folder):
+            _Comparison(folder, about, plan.configs, source, plan.left, checked, quiet=quiet).run()
+        # What a kill between a record and the removal of its checkpoints has left.
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        about["complete"] = True
+        report.write_json_atomic(folder / records.COMPARISON, about)
+        return write_outputs(folder, about, source=source)
+
+
+# What was built for a method to check its configuration; None where that was too large to keep.
+Checked = dict[tuple[str, Condition], Built | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What comparison.json will hold, and what is left to train with which configurations."""
+
+    about: dict[str, Any]
+    configs: dict[str, ConfigDict]
+    left: list[Group]
+
+
+def _plan(folder: pathlib.Path, wanted: Wanted, source: data.PairSource, checked: Checked) -> _Plan:
+    """What is left to do of everything that this command and those before it in the folder have asked for.
+
+    Args:
+      folder, wanted: as for `compare`.
+      source: the data set of `wanted.base`.
+      checked: gets what is built to check the configurations that are to be trained.
+
+    Raises:
+      ConfigError, DataError: one line. Nothing is written.
+    """
     about = _about(wanted)
     about = _merged(records.check_same_comparison(folder, about), about)
-    source = load_source(wanted.base)
     about["data"] = records.check_same_data(folder, data.fingerprints(source.splits))
     if "test" not in source.splits:
         raise DataError(f"{wanted.base.data}: it has no split 'test', and a comparison is judged on test")
@@ -95,19 +136,17 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
         if group.method not in same_under(about, group.condition)
     ]
     configs = {name: configs[name] for name in dict.fromkeys(group.method for group in left)}
-    for config in configs.values():  # a mistake in the last method should not show after hours
-        build(_changed(config, Condition(min(about["fractions"])), {}), source=source)
-    with locked(folder):
-        about = _merged(records.check_same_comparison(folder, about), about)
-        about |= {"environment": report.json_ready(environment), "complete": not left}
-        report.write_json_atomic(folder / records.COMPARISON, about)
-        with _compiled_once(folder):
-            _Comparison(folder, about, configs, source, left, quiet=quiet).run()
-        # What a kill between a record and the removal of its checkpoints has left.
-        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-        about["complete"] = True
-        report.write_json_atomic(folder / records.COMPARISON, about)
-        return write_outputs(folder, about, source=source)
+    smallest = Condition(min(about["fractions"]))
+    for name, config in configs.items():  # a mistake in the last method should not show after hours
+        if (name, smallest) not in checked:
+            built = build(_changed(config, smallest, {}), source=source)
+            checked[name, smallest] = built if _bytes(built) <= _MOST_KEPT else None
+    return _Plan(about, configs, left)
+
+
+def _bytes(built: Built) -> int:
+    """Size of the training set that a run puts on the device."""
+    return sum(table.nbytes for table in (built.experiment.tables or {}).values())
 
 
 def _check(wanted: Wanted) -> None:
@@ -230,10 +269,12 @@ class _Comparison:
         configs: Mapping[str, ConfigDict],
         source: data.PairSource,
         left: Sequence[Group],
+        checked: Checked,
         *,
         quiet: bool,
     ):
         self.folder, self.about, self.configs, self.source, self.left = folder, about, configs, source, left
+        self.checked = checked
         self.quiet = quiet
         self.metric = report.metric_label(about["metric"], tuple(about["modalities"]))
         self.remaining = Remaining(left, folder / "log.txt", quiet=quiet)
@@ -254,13 +295,17 @@ class _Comparison:
         began = time.monotonic()
         built = self._build(group.method, group.condition, settings)
         for several in self._seeds(built, group):
-            shown = [self._record(group, trained, trial, settings) for trained in several]
+            shown = self._record(group, several, trial, settings)
             seconds, began = time.monotonic() - began, time.monotonic()
             for trained, text in zip(several, shown, strict=True):
                 seed = trained.built.experiment.seed
                 self.remaining.done(group.method, group.condition, seed, seconds / len(several), text)
 
     def _build(self, method: str, condition: Condition, settings: Mapping[str, Any]) -> Built:
+        # What was built to check the configurations is used once, and not held in memory any longer.
+        ready = self.checked.pop((method, condition), None)
+        if ready is not None and not settings:
+            return ready
         return build(_changed(self.configs[method], condition, settings), source=self.source)
 
     def _seeds(self, built: Built, group: Group) -> Iterator[list[Trained]]:
@@ -272,29 +317,35 @@ class _Comparison:
         except RunError as error:
             raise RunError(f"{group.method}, {group.condition.words}: {error}") from error
 
-    def _record(self, group: Group, trained: Trained, trial: int, settings: Mapping[str, Any]) -> str:
-        """Measures and writes down one run; returns what its line says."""
-        seed, metric = trained.built.experiment.seed, self.about["metric"]
-        name = f"runs/{_name(group.method, group.condition, seed)}"
-        first = seed == self.about["seeds"][0] and group.condition == Condition(max(self.about["fractions"]))
-        found = measure(trained, self.folder / name, stress=self.about["stress"], keep_embeddings=first)
-        for file in ("history", "items", "embeddings"):
-            found[file] = f"{name}/{found[file]}" if found.get(file) else None
-        record = {
-            "method": group.method,
-            "fraction": group.condition.fraction,
-            "mismatched": group.condition.mismatched,
-            "seed": seed,
-            "trial": trial,
-            "settings": {**self.about["settings"][group.method], **settings},
-            "val": {key: value for key, value in trained.val.items() if key in found["test"]},
-            **found,
-            "cost": trained.cost,
-        }
-        if metric not in found["test"]:
-            raise RunError(f"eval.metric is {self.about['config']['eval']['metric']!r}, which test does not give")
-        records.append(self.folder / records.RUNS, record)
-        return f"{self.metric} {report.as_percent(found['test'])[metric]:.1f} on test"
+    def _record(self, group: Group, several: Sequence[Trained], trial: int, settings: Mapping[str, Any]) -> list[str]:
+        """Measures and writes down runs; returns what the line of each says."""
+        metric, seeds = self.about["metric"], [one.built.experiment.seed for one in several]
+        largest = group.condition == Condition(max(self.about["fractions"]))
+        measured = measure(
+            several,
+            [self.folder / "runs" / _name(group.method, group.condition, seed) for seed in seeds],
+            stress=self.about["stress"],
+            keep_embeddings=[largest and seed == self.about["seeds"][0] for seed in seeds],
+        )
+        for seed, trained, found in zip(seeds, several, measured, strict=True):
+            if metric not in found["test"]:
+                raise RunError(f"eval.metric is {self.about['config']['eval']['metric']!r}, which test does not give")
+            record = {
+                "method": group.method,
+                "fraction": group.condition.fraction,
+                "mismatched": group.condition.mismatched,
+                "seed": seed,
+                "trial": trial,
+                "settings": {**self.about["settings"][group.method], **settings},
+                "val": {key: value for key, value in trained.val.items() if key in found["test"]},
+                **found,
+                "cost": trained.cost,
+            }
+            for file in ("history", "items", "embeddings"):
+                if record[file] is not None:
+                    record[file] = record[file].relative_to(self.folder).as_posix()
+            records.append(self.folder / records.RUNS, record)
+        return [f"{self.metric} {report.as_percent(found['test'])[metric]:.1f} on test" for found in measured]
 
     def _search(self, method: str) -> tuple[int, dict[str, Any]]:
         """The trial of a method that is best on val, and its settings; test is never looked at."""

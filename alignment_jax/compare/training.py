@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alignment_jax import metrics, report
+from alignment_jax import report
 from alignment_jax.compare.items import of_classification, of_retrieval
-from alignment_jax.config.analysis import analyse, kept_embeddings
+from alignment_jax.config.analysis import analyse, analyse_models, kept_embeddings
 from alignment_jax.config.build import Built, with_seed
 from alignment_jax.config.classification import prediction_heads
+from alignment_jax.config.models import Models
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.types import PyTree
 from alignment_jax.report.metrics_log import encode_line
-from alignment_jax.train.evaluation import Classifier, Evaluator
+from alignment_jax.train.evaluation import Classifier
 from alignment_jax.train.loop import fit, placement_of
 from alignment_jax.train.together import fit_together, obstacle
 
@@ -111,34 +112,83 @@ def _trained(
     return Trained(built, variables, history, val, cost)
 
 
-def measure(trained: Trained, folder: pathlib.Path, *, stress: str, keep_embeddings: bool) -> dict[str, Any]:
-    """The test metrics and the further analysis of a training; its larger arrays go to `folder`.
+def measure(
+    several: Sequence[Trained], folders: Sequence[pathlib.Path], *, stress: str, keep_embeddings: Sequence[bool]
+) -> list[dict[str, Any]]:
+    """The test metrics and the further analysis of trainings that differ in their seed.
+
+    Models that are equal to the bit, as those of a closed form, are measured once.
+
+    Args:
+      several: from one call of `train_seeds`.
+      folders: of each, where its larger arrays go.
+      stress: see `config.analysis.analyse`.
+      keep_embeddings: of each, whether what maps and galleries are drawn from is kept.
 
     Returns:
-      `test`, `analysis`, and the names of the files: `history`, `items`, `embeddings`.
+      For each `test`, `analysis`, and the files: `history`, `items`, `embeddings`.
     """
-    built, variables = trained.built, trained.variables
-    experiment = built.experiment
-    config = ConfigDict(experiment.config)
-    test = experiment.evaluations["test"]
-    report.write_bytes_atomic(folder / HISTORY, b"".join(map(encode_line, trained.history)))
-    found: dict[str, Any] = {"test": experiment.evaluate(variables, test), "history": HISTORY, "embeddings": None}
-    if task_of(config).aligns:
-        evaluator = Evaluator(experiment.model)
-        embedded = evaluator(variables, test)
-        ranks = metrics.retrieval_ranks(embedded.a, embedded.b, embedded.b_to_a)
-        rank_ab, rank_ba = jax.device_get(ranks)
-        items = of_retrieval(rank_ab, rank_ba, embedded.b_to_a)
-        found["analysis"] = analyse(built, variables, stress=stress, evaluator=evaluator)
-        if keep_embeddings:
-            kept = kept_embeddings(built, variables, evaluator=evaluator)
+    for trained, folder in zip(several, folders, strict=True):
+        report.write_bytes_atomic(folder / HISTORY, b"".join(map(encode_line, trained.history)))
+    first_of = [_first_equal(several, k) for k in range(len(several))]
+    different = [k for k, first in enumerate(first_of) if first == k]
+    aligns = task_of(ConfigDict(several[0].built.experiment.config)).aligns
+    measured = (_measured_alignments if aligns else _measured_classifiers)(
+        [several[k] for k in different], [folders[k] for k in different], stress=stress
+    )
+    known = dict(zip(different, measured, strict=True))
+    results = []
+    for k, (trained, folder) in enumerate(zip(several, folders, strict=True)):
+        found = {**known[first_of[k]], "history": folder / HISTORY, "embeddings": None}
+        if keep_embeddings[k] and aligns:
+            kept = kept_embeddings(Models(trained.built, [trained.variables]))
             report.write_npz_atomic(folder / EMBEDDINGS, kept)
-            found["embeddings"] = EMBEDDINGS
-    else:
+            found["embeddings"] = folder / EMBEDDINGS
+        results.append(found)
+    return results
+
+
+def _first_equal(several: Sequence[Trained], k: int) -> int:
+    """The number of the first training whose model is that of number k."""
+    own = jax.tree.leaves(several[k].variables)
+
+    def same(other: Trained) -> bool:
+        leaves = jax.tree.leaves(other.variables)
+        return all(np.array_equal(x, y) for x, y in zip(own, leaves, strict=True))
+
+    return next(number for number, other in enumerate(several) if number == k or same(other))
+
+
+def _measured_alignments(
+    several: Sequence[Trained], folders: Sequence[pathlib.Path], *, stress: str
+) -> list[dict[str, Any]]:
+    models = Models(several[0].built, [one.variables for one in several])
+    analyses = analyse_models(models, stress=stress)
+    results = []
+    for test, embedded, analysis, folder in zip(
+        models.metrics("test"), models.embedded("test"), analyses, folders, strict=True
+    ):
+        report.write_npz_atomic(folder / ITEMS, of_retrieval(*embedded.ranks, embedded.b_to_a))
+        results.append({"test": test, "analysis": analysis, "items": folder / ITEMS})
+    return results
+
+
+def _measured_classifiers(
+    several: Sequence[Trained], folders: Sequence[pathlib.Path], *, stress: str
+) -> list[dict[str, Any]]:
+    results = []
+    for trained, folder in zip(several, folders, strict=True):
+        experiment, variables = trained.built.experiment, trained.variables
+        test = experiment.evaluations["test"]
         classified = Classifier(experiment.model)(variables, test)
-        heads = prediction_heads(config) or tuple(classified.logits)
+        heads = prediction_heads(ConfigDict(experiment.config)) or tuple(classified.logits)
         items = of_classification(np.sum([classified.logits[name] for name in heads], axis=0), classified.label)
-        found["analysis"] = analyse(built, variables, stress=stress)
-    report.write_npz_atomic(folder / ITEMS, items)
-    found["items"] = ITEMS
-    return found
+        report.write_npz_atomic(folder / ITEMS, items)
+        results.append(
+            {
+                "test": experiment.evaluate(variables, test),
+                "analysis": analyse(trained.built, variables, stress=stress),
+                "items": folder / ITEMS,
+            }
+        )
+    return results

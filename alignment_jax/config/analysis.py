@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,10 +16,11 @@ from alignment_jax import data, evals, metrics, schedules
 from alignment_jax.config.build import Built
 from alignment_jax.config.clusters import evaluation_sizes
 from alignment_jax.config.inputs import evaluation_split
+from alignment_jax.config.models import Models
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.memo import remember
 from alignment_jax.core.types import PyTree
-from alignment_jax.train.evaluation import Evaluator
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 STRESS = ("none", "quick", "full")
@@ -38,17 +41,13 @@ FULL: dict[str, tuple[float, ...]] = {
     "image_occlusion": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
     "image_jpeg": (0.5, 0.7, 0.8, 0.9, 0.94, 0.97, 0.99),
 }
+# Methods that start alike have one map of their start, and closed forms one for before and after.
+_embedding_map = remember(entries=32)(evals.embedding_map)
 _LONGEST_TEXT = 200  # characters of a caption that are kept for a gallery
 
 
 def analyse(
-    built: Built,
-    variables: PyTree,
-    *,
-    stress: str = "quick",
-    split: str = "test",
-    seed: int = 0,
-    evaluator: Evaluator | None = None,
+    built: Built, variables: PyTree, *, stress: str = "quick", split: str = "test", seed: int = 0
 ) -> dict[str, Any]:
     """Every evaluation beyond the metrics that suits the run's task, as plain JSON values.
 
@@ -58,7 +57,6 @@ def analyse(
       stress: "none", "quick" or "full": how many strengths of noise to try.
       split: which split to judge; another of the run's where there is none of this name.
       seed: of the noise, the same for all models that are to be compared.
-      evaluator: of the run's model, when there is one already; saves compiling it again.
 
     Returns:
       For an alignment `calibration` (see `evals.calibration`; with `fitted`, the same at the temperature that suits val
@@ -68,45 +66,72 @@ def analyse(
     Raises:
       ConfigError: `stress` is unknown.
     """
+    _check_stress(stress)
+    experiment = built.experiment
+    if not task_of(ConfigDict(experiment.config)).aligns:
+        found = experiment.evaluate(variables, experiment.evaluations[_present(built, split)])
+        return {"balance": evals.balance(found)}
+    return analyse_models(Models(built, [variables]), stress=stress, split=split, seed=seed)[0]
+
+
+def analyse_models(
+    models: Models, *, stress: str = "quick", split: str = "test", seed: int = 0
+) -> list[dict[str, Any]]:
+    """`analyse` for alignments that differ in their seed; what does not depend on it is made once.
+
+    Args:
+      models: the models to judge.
+      stress, split, seed: as for `analyse`.
+    """
+    _check_stress(stress)
+    built = models.built
+    config, name = ConfigDict(built.experiment.config), _present(built, split)
+    embedded = models.embedded(name)
+    sizes, train_sizes = evaluation_sizes(config, built.splits["train"], built.splits[name])
+    val = models.embedded("val") if "val" in built.experiment.evaluations else [None] * len(embedded)
+
+    def of_model(variables: PyTree, one: evals.Embedded, other: evals.Embedded | None) -> dict[str, Any]:
+        return {
+            "calibration": _calibration(config, variables, one, other, train_sizes),
+            "long_tail": evals.long_tail(one, sizes, train_sizes),
+            "modality_gap": evals.modality_gap(one.a, one.b),
+        }
+
+    # NumPy leaves Python's lock while it works through a block of similarities.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(of_model, models.variables, embedded, val))
+    if stress != "none":
+        noises = noises_of(models, split=name, strengths=QUICK if stress == "quick" else FULL)
+        for found, rows in zip(results, evals.stress_of_models(embedded, noises, seed=seed), strict=True):
+            found |= {"stress": rows, "retained": evals.retained(rows)}
+    return results
+
+
+def _check_stress(stress: str) -> None:
     if stress not in STRESS:
         raise ConfigError(f"stress is {stress!r}; it must be one of {', '.join(STRESS)}")
-    experiment, config = built.experiment, ConfigDict(built.experiment.config)
-    name = split if split in experiment.evaluations else next(iter(experiment.evaluations))
-    if not task_of(config).aligns:
-        return {"balance": evals.balance(experiment.evaluate(variables, experiment.evaluations[name]))}
-    evaluator = evaluator or Evaluator(experiment.model)
-    embedded = evaluator(variables, experiment.evaluations[name])
-    sizes, train_sizes = evaluation_sizes(config, built.splits["train"], built.splits[name])
-    found: dict[str, Any] = {
-        "calibration": _calibration(config, built, variables, embedded, evaluator, train_sizes),
-        "long_tail": evals.long_tail(embedded, sizes, train_sizes),
-        "modality_gap": evals.modality_gap(embedded.a, embedded.b),
-    }
-    if stress != "none":
-        noises = noises_of(built, variables, evaluator, split=name, strengths=QUICK if stress == "quick" else FULL)
-        rows = evals.stress(embedded, noises, seed=seed)
-        found |= {"stress": rows, "retained": evals.retained(rows)}
-    return found
+
+
+def _present(built: Built, split: str) -> str:
+    evaluations = built.experiment.evaluations
+    return split if split in evaluations else next(iter(evaluations))
 
 
 def _calibration(
     config: ConfigDict,
-    built: Built,
     variables: PyTree,
     embedded: evals.Embedded,
-    evaluator: Evaluator,
+    val: evals.Embedded | None,
     train_sizes: np.ndarray,
 ) -> dict[str, Any]:
     """At the temperature of training, and at the one that suits val best."""
-    at = functools.partial(evals.calibration, embedded.a, embedded.b, embedded.b_to_a)
     own = softmax_temperature(config, variables["params"], train_sizes)
-    fitted = None
-    if "val" in built.experiment.evaluations:
-        val = evaluator(variables, built.experiment.evaluations["val"])
-        fitted = at(temperature=evals.fit_temperature(val.a, val.b, val.b_to_a))
-    if own is None:  # trained without a softmax: there is only the fitted one
-        return {"fitted": fitted}
-    return {**at(temperature=own), "fitted": fitted}
+    temperatures = [] if own is None else [own]
+    if val is not None:
+        temperatures.append(evals.fit_temperature(val.a, val.b, val.b_to_a))
+    found = evals.calibrations(embedded.a, embedded.b, embedded.b_to_a, temperatures=temperatures)
+    fitted = found.pop() if val is not None else None
+    return {**(found[0] if found else {}), "fitted": fitted}
 
 
 def softmax_temperature(config: ConfigDict, params: PyTree, train_sizes: np.ndarray) -> float | None:
@@ -135,21 +160,15 @@ def softmax_temperature(config: ConfigDict, params: PyTree, train_sizes: np.ndar
     return float(section.init)
 
 
-def noises_of(
-    built: Built,
-    variables: PyTree,
-    evaluator: Evaluator,
-    *,
-    split: str,
-    strengths: dict[str, tuple[float, ...]],
-) -> list[evals.Noise]:
+def noises_of(models: Models, *, split: str, strengths: dict[str, tuple[float, ...]]) -> list[evals.Noise]:
     """The noises that a split's data allows: on frozen latents, or on images and captions.
 
     Args:
-      built, variables, evaluator: the model to judge.
+      models: the models to judge; `Noise.embed` gives the embeddings of every one of them.
       split: name of the split.
       strengths: kind -> strengths, as `QUICK`.
     """
+    built = models.built
     config, raw, train = ConfigDict(built.experiment.config), built.splits[split], built.splits["train"]
     clean = built.experiment.evaluations[split]
     items = {"a": clean.items_a, "b": clean.items_b}
@@ -159,7 +178,7 @@ def noises_of(
         def embed(strength: float, seed: int) -> np.ndarray:
             # Where an item is the mean over its views, every view is disturbed, each by noise of its own.
             parts = [
-                evaluator.side(side, variables, view(strength, seed + 7919 * number))
+                models.side(side, functools.partial(view, strength, seed + 7919 * number))
                 for number, view in enumerate(disturbed)
             ]
             return evals.mean_direction(parts) if len(parts) > 1 else parts[0]
@@ -210,39 +229,35 @@ def _noisy_captions(
 
 
 def kept_embeddings(
-    built: Built,
-    variables: PyTree,
+    models: Models,
     *,
     split: str = "test",
     initial: PyTree | None = None,
     perplexities: Sequence[int] = (30,),
     pairs: int = 150,
     depth: int = 5,
-    evaluator: Evaluator | None = None,
 ) -> dict[str, np.ndarray]:
     """What maps and galleries of a comparison are drawn from, as arrays for an .npz file.
 
     Args:
-      built, variables: an alignment.
+      models: alignments, of which the first is shown.
       split: of which items.
       initial: variables before training; None to make them from the run's seed.
       perplexities: of the maps.
       pairs: how many pairs a map shows, evenly spread over the split, each with its first caption.
       depth: how many answers to each caption are kept.
-      evaluator: of the run's model, when there is one already.
 
     Returns:
       `a` [n, d], `b` [m, d], `b_to_a`, `ids`, `captions`; `rank_ab` [n], `rank_ba` [m] (0 is first), `top` [m, depth];
       for each perplexity p `map_p_a`, `map_p_b` and `map_p_before_a`, `map_p_before_b` [pairs, 2].
     """
-    experiment = built.experiment
-    evaluator = evaluator or Evaluator(experiment.model)
+    built = models.built
     if initial is None:
-        initial = evaluation_variables(initial_state(experiment))
-    after = evaluator(variables, experiment.evaluations[split])
-    before = evaluator(initial, experiment.evaluations[split])
+        initial = evaluation_variables(initial_state(built.experiment))
+    after = models.embedded(split)[0]
+    before = built.evaluator(initial, built.experiment.evaluations[split])
     raw = built.splits[split]
-    rank_ab, rank_ba = metrics.retrieval_ranks(after.a, after.b, after.b_to_a)
+    rank_ab, rank_ba = after.ranks
     _, top = metrics.top_k(after.b, after.a, k=min(depth, len(after.a)))
     found = {
         "a": after.a,
@@ -260,6 +275,6 @@ def kept_embeddings(
         if not perplexity < 2 * len(rows):
             continue
         for when, embedded in (("", after), ("before_", before)):
-            plane_a, plane_b = evals.embedding_map(embedded.a[rows], embedded.b[captions], perplexity=perplexity)
+            plane_a, plane_b = _embedding_map(embedded.a[rows], embedded.b[captions], perplexity=perplexity)
             found |= {f"map_{perplexity}_{when}a": plane_a, f"map_{perplexity}_{when}b": plane_b}
     return found

@@ -37,6 +37,7 @@ from alignment_jax.config.resident import resident_tables
 from alignment_jax.config.samplers import build_sampler, epoch_lengths, order_is_lost, with_scores
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.evaluation import Evaluator, evaluator_of
 from alignment_jax.train.experiment import Experiment, Model, Plan
 from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
 from alignment_jax.train.objective import Objective
@@ -61,6 +62,15 @@ class Built:
     inputs: Inputs
     source: data.PairSource
     notes: tuple[str, ...]
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Embeds splits with the model's encoders, which are compiled once for all that is done with a run.
+
+        Raises:
+          ValueError: the run is a classifier.
+        """
+        return evaluator_of(self.experiment.evaluate)
 
 
 def load_source(config: ConfigDict) -> data.PairSource:
@@ -192,6 +202,7 @@ def build(
         evaluations={name: task.split(config, split, inputs) for name, split in prepared.items() if name != "train"},
         evaluate=evaluate,
         watch=getattr(evaluate, "watched", None),
+        watch_seeds=getattr(evaluate, "watched_seeds", None),
         devices=devices,
         halves=config.perturb.fusemix > 0,
         tables=tables,

@@ -9,8 +9,11 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.memo import remember
 
 Sizes = tuple[data.PairSplit, tuple[float, float]]
+# Training with MM-TS, and the analysis of every method and seed, ask for the clusters of the same texts.
+_cluster_sizes = remember(entries=8)(data.cluster_sizes)
 
 
 def with_cluster_sizes(config: ConfigDict, train: data.PairSplit) -> Sizes:
@@ -52,7 +55,7 @@ def evaluation_sizes(config: ConfigDict, train: data.PairSplit, split: data.Pair
         features = data.caption_features([*parts[0], *parts[1]], seed=config.data_seed)
         parts = [features[: len(train.b)], features[len(train.b) :]]
     known = data.mean_by_item(np.asarray(parts[0]), train.b_to_a, len(train.a))
-    clusters = data.cluster_sizes(known, clusters=config.clusters.count or None, seed=config.data_seed)
+    clusters = _cluster_sizes(known, clusters=config.clusters.count or None, seed=config.data_seed)
     items = data.mean_by_item(np.asarray(parts[1]), owner, len(split.a))
     return data.assigned_sizes(items, known, clusters)[owner], clusters.size
 
@@ -83,7 +86,7 @@ def _from_texts(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes:
     texts = train.b.read(np.arange(len(train.b)))
     features = data.caption_features(texts, seed=seed) if train.b.kind == "text" else np.asarray(texts)
     items = data.mean_by_item(features, train.b_to_a, len(train.a))
-    return _with(train, data.cluster_sizes(items, clusters=section.count or None, seed=seed))
+    return _with(train, _cluster_sizes(items, clusters=section.count or None, seed=seed))
 
 
 def _with(train: data.PairSplit, sizes: data.ClusterSizes) -> Sizes:

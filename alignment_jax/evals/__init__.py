@@ -1,6 +1,6 @@
 """Evaluations: what the metrics say about a model on a split. Predict functions come in as arguments."""
 
-from alignment_jax.evals.calibration import calibration, fit_temperature
+from alignment_jax.evals.calibration import calibration, calibrations, fit_temperature
 from alignment_jax.evals.classification import (
     Classified,
     balance,
@@ -8,12 +8,13 @@ from alignment_jax.evals.classification import (
     classification,
     classify_items,
 )
-from alignment_jax.evals.collapse import collapse_warning, collapsed_sides, spread
+from alignment_jax.evals.collapse import collapse_warning, collapsed_sides, effective_rank, participation, variability
 from alignment_jax.evals.embedding import embed_items, mean_direction
 from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
 from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
 from alignment_jax.evals.retrieval import Embedded, Sampled, multi_instance, recall, sample_retrievals
-from alignment_jax.evals.stress import Noise, latent_noise, retained, stress
+from alignment_jax.evals.seeds import watch_seeds
+from alignment_jax.evals.stress import Noise, latent_noise, retained, stress, stress_of_models
 from alignment_jax.evals.zero_shot import chance_zero_shot, class_embeddings, zero_shot
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Sampled",
     "balance",
     "calibration",
+    "calibrations",
     "chance_classification",
     "chance_zero_shot",
     "class_embeddings",
@@ -32,6 +34,7 @@ __all__ = [
     "classify_items",
     "collapse_warning",
     "collapsed_sides",
+    "effective_rank",
     "embed_items",
     "embedding_map",
     "fit_temperature",
@@ -40,11 +43,14 @@ __all__ = [
     "mean_direction",
     "modality_gap",
     "multi_instance",
+    "participation",
     "recall",
     "retained",
     "sample_retrievals",
     "size_buckets",
-    "spread",
     "stress",
+    "stress_of_models",
+    "variability",
+    "watch_seeds",
     "zero_shot",
 ]

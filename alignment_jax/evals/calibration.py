@@ -71,32 +71,52 @@ def calibration(
     Source: Guo et al. (ICML 2017) for the ECE; Modest-Align (Liu et al. 2025) for the question. The paper gives no
     formula for retrieval; that a query's candidates are the whole split, as in recall, is our reading.
     """
+    return calibrations(za, zb, a_of_b, temperatures=(temperature,), bins=bins, block=block)[0]
+
+
+def calibrations(
+    za: Array, zb: Array, a_of_b: Array, *, temperatures: Sequence[float], bins: int = 10, block: int = _BLOCK
+) -> list[dict[str, Any]]:
+    """`calibration` at several temperatures: the similarities are made once for all of them.
+
+    >>> eye = np.eye(2)
+    >>> [round(found["ece"], 3) for found in calibrations(eye, eye, np.arange(2), temperatures=(0.5, 1.0))]
+    [0.119, 0.269]
+    """
     a, b, owner = _checked(za, zb, a_of_b)
-    if not temperature > 0 or bins < 1:
-        raise ValueError(f"temperature and bins must be positive, got {temperature} and {bins}")
-    found: dict[str, Any] = {"temperature": float(temperature)}
-    table = {}
-    for direction in ("a2b", "b2a"):
-        answers = answer(a, b, owner, direction, temperature=temperature, block=block)
-        table[direction] = reliability(answers.confidence, answers.correct, bins=bins)
-        found |= {
-            f"{direction}_ece": expected_calibration_error(table[direction]),
-            f"{direction}_confidence": float(answers.confidence.mean()),
-            f"{direction}_accuracy": float(answers.correct.mean()),
-            f"{direction}_entropy": float(answers.entropy.mean()),
-            f"{direction}_entropy_relative": float(answers.entropy.mean() / max(np.log(answers.candidates), 1e-12)),
-            f"{direction}_nll": float(-answers.log_true.mean()),
-            f"{direction}_hardest_wrong": float(answers.hardest.mean()),
-        }
+    if bins < 1 or not all(temperature > 0 for temperature in temperatures):
+        raise ValueError(f"temperature and bins must be positive, got {list(temperatures)} and {bins}")
     true, wrong = pair_similarities(a, b, owner)
-    return {
-        "ece": 0.5 * (found["a2b_ece"] + found["b2a_ece"]),
-        "entropy": 0.5 * (found["a2b_entropy"] + found["b2a_entropy"]),
-        "similarity_true": true,
-        "similarity_wrong": wrong,
-        **found,
-        "bins": table,
+    directions = {
+        direction: _answers(_search(a, b, owner, direction), temperatures, block) for direction in ("a2b", "b2a")
     }
+    results = []
+    for k, temperature in enumerate(temperatures):
+        found: dict[str, Any] = {"temperature": float(temperature)}
+        table = {}
+        for direction, answered in directions.items():
+            answers = answered[k]
+            table[direction] = reliability(answers.confidence, answers.correct, bins=bins)
+            found |= {
+                f"{direction}_ece": expected_calibration_error(table[direction]),
+                f"{direction}_confidence": float(answers.confidence.mean()),
+                f"{direction}_accuracy": float(answers.correct.mean()),
+                f"{direction}_entropy": float(answers.entropy.mean()),
+                f"{direction}_entropy_relative": float(answers.entropy.mean() / max(np.log(answers.candidates), 1e-12)),
+                f"{direction}_nll": float(-answers.log_true.mean()),
+                f"{direction}_hardest_wrong": float(answers.hardest.mean()),
+            }
+        results.append(
+            {
+                "ece": 0.5 * (found["a2b_ece"] + found["b2a_ece"]),
+                "entropy": 0.5 * (found["a2b_entropy"] + found["b2a_entropy"]),
+                "similarity_true": true,
+                "similarity_wrong": wrong,
+                **found,
+                "bins": table,
+            }
+        )
+    return results
 
 
 def fit_temperature(
@@ -137,7 +157,8 @@ def fit_temperature(
 class _Search:
     """Queries [q, d] of one direction, candidates [c, d], the item of each candidate, and each query's right item.
 
-    starts: where the candidates of each item begin, None where every candidate is an item of its own.
+    starts: [items + 1] where the candidates of each item begin, and their number; None where every candidate is an item
+      of its own.
     """
 
     queries: np.ndarray
@@ -154,13 +175,37 @@ def _search(za: np.ndarray, zb: np.ndarray, owner: np.ndarray, direction: str, *
         item, starts = np.arange(len(za)), None
     else:
         order = np.argsort(owner, kind="stable")
-        present, starts = np.unique(owner[order], return_index=True)
+        present, first = np.unique(owner[order], return_index=True)
         queries, candidates, right = za[present], zb[order], np.arange(len(present))
-        item = np.repeat(right, np.diff([*starts, len(owner)]))
+        starts = np.append(first, len(owner))
+        item = np.repeat(right, np.diff(starts))
     if most is not None and len(queries) > most:
         chosen = np.linspace(0, len(queries) - 1, most).astype(int)
         queries, right = queries[chosen], right[chosen]
-    return _Search(queries, candidates, item, right, starts, len(za) if starts is None else len(starts))
+    return _Search(queries, candidates, item, right, starts, len(za) if starts is None else len(starts) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Own:
+    """The right candidates of some queries, query after query.
+
+    row, column: [k], where they are in the block of similarities. starts: [q], where each query's own begin.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    starts: np.ndarray
+
+
+def _own(search: _Search, rows: slice) -> _Own:
+    right = search.right[rows]
+    if search.starts is None:
+        each = np.arange(len(right))
+        return _Own(each, right, each)
+    counts = np.diff(search.starts)[right]
+    starts = np.cumsum(counts) - counts
+    row = np.repeat(np.arange(len(right)), counts)
+    return _Own(row, np.arange(len(row)) - starts[row] + search.starts[right][row], starts)
 
 
 def _nll(search: _Search, temperatures: Sequence[float], block: int) -> np.ndarray:
@@ -168,16 +213,20 @@ def _nll(search: _Search, temperatures: Sequence[float], block: int) -> np.ndarr
     total = np.zeros(len(temperatures))
     for rows in _blocks(len(search.queries), len(search.candidates), block):
         s = search.queries[rows] @ search.candidates.T
-        own = np.where(search.item[None, :] == search.right[rows][:, None], s, -np.inf)
+        own = _own(search, rows)
+        s -= s.max(axis=1, keepdims=True)
+        right, work = s[own.row, own.column], np.empty_like(s)
         for k, temperature in enumerate(temperatures):
-            total[k] += (_log_mass(s / temperature) - _log_mass(own / temperature)).sum()
+            mass = np.exp(np.multiply(s, s.dtype.type(1 / temperature), out=work), out=work).sum(axis=1)
+            total[k] += (np.log(mass) - _log_mass_of_groups(right / temperature, own.starts)).sum(dtype=np.float64)
     return total / len(search.queries)
 
 
-def _log_mass(z: np.ndarray) -> np.ndarray:
-    """Logarithm of the sum of exp over each row, stable where all of them underflow."""
-    top = z.max(axis=1, keepdims=True)
-    return np.log(np.exp(z - top).sum(axis=1)) + top[:, 0]
+def _log_mass_of_groups(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Logarithm of the sum of exp over groups of a vector that begin at `starts`, stable where they underflow."""
+    top = np.maximum.reduceat(z, starts)
+    counts = np.diff(np.append(starts, len(z)))
+    return np.log(np.add.reduceat(np.exp(z - np.repeat(top, counts)), starts)) + top
 
 
 def answer(
@@ -192,27 +241,41 @@ def answer(
       temperature: positive.
       block: numbers of the similarity matrix that are in memory at a time.
     """
-    search = _search(za, zb, owner, direction)
-    parts: list[tuple[np.ndarray, ...]] = []
+    return _answers(_search(za, zb, owner, direction), (temperature,), block)[0]
+
+
+def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list[Answers]:
+    """`answer` at several temperatures."""
+    parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in temperatures]
     for rows in _blocks(len(search.queries), len(search.candidates), block):
-        s, right = search.queries[rows] @ search.candidates.T, search.right[rows]
-        z = s / temperature
-        log_total = _log_mass(z)
-        mass = np.exp(z - log_total[:, None])
-        by_item = mass if search.starts is None else np.add.reduceat(mass, search.starts, axis=1)
+        s, own, right = search.queries[rows] @ search.candidates.T, _own(search, rows), search.right[rows]
+        each = np.arange(len(right))
+        top = s.max(axis=1)
         first = search.item[s.argmax(axis=1)]
-        mine = search.item[None, :] == right[:, None]
-        log_own = _log_mass(np.where(mine, z, -np.inf))
-        safe = np.where(by_item > 0, by_item, 1.0)
-        best_own, hardest = np.where(mine, s, -np.inf).max(axis=1), np.where(mine, -np.inf, s).max(axis=1)
+        mine = s[own.row, own.column]
+        others = s.copy()
+        others[own.row, own.column] = -np.inf
+        hardest = others.max(axis=1)
         # A right answer that ties with a wrong one is no answer, as in the recalls.
-        correct = (first == right) & (best_own > hardest)
-        confidence = by_item[np.arange(len(right)), first]
-        parts.append((confidence, correct, -(safe * np.log(safe)).sum(axis=1), log_own - log_total, hardest))
-    confidence, correct, entropy, log_true, hardest = (np.concatenate(column) for column in zip(*parts, strict=True))
-    if not np.isfinite(hardest).all():  # a single item has no rival
-        hardest = np.full_like(hardest, np.nan)
-    return Answers(confidence, correct, entropy, log_true, hardest, search.items)
+        correct = (first == right) & (np.maximum.reduceat(mine, own.starts) > hardest)
+        s -= top[:, None]
+        mine = mine - top[own.row]
+        mass = others  # its buffer, which is not needed any more
+        for k, temperature in enumerate(temperatures):
+            np.exp(np.divide(s, temperature, out=mass), out=mass)
+            mass /= (total := mass.sum(axis=1))[:, None]
+            by_item = mass if search.starts is None else np.add.reduceat(mass, search.starts[:-1], axis=1)
+            safe = np.where(by_item > 0, by_item, 1.0)
+            log_true = _log_mass_of_groups(mine / temperature, own.starts) - np.log(total)
+            entropy = -np.einsum("ij,ij->i", safe, np.log(safe))
+            parts[k].append((by_item[each, first], correct, entropy, log_true, hardest))
+    found = []
+    for part in parts:
+        confidence, correct, entropy, log_true, hardest = (np.concatenate(column) for column in zip(*part, strict=True))
+        if not np.isfinite(hardest).all():  # a single item has no rival
+            hardest = np.full_like(hardest, np.nan)
+        found.append(Answers(confidence, correct, entropy, log_true, hardest, search.items))
+    return found
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 10) -> list[dict[str, float]]:

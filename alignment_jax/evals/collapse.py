@@ -1,59 +1,116 @@
-"""Whether embeddings still tell items apart: their variance and effective rank, and a line when they have collapsed."""
+"""Whether the embeddings of different items still differ: variance, participation ratio, effective rank."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from alignment_jax.core.types import Array
 from alignment_jax.evals.retrieval import Embedded
 
 # Far below what any trained model has, and above what rounding leaves of equal rows.
 LEAST_VARIANCE = 1e-4
-LEAST_RANK = 1.5
-_MOST_ROWS = 4096
+# A line gives 1. Two directions with singular values 1 and 0.16, which have an effective rank of 1.5, give 1.05.
+LEAST_PARTICIPATION = 1.05
+_MOST_ROWS = 1024
+_MOST_ROWS_DECOMPOSED = 4096
 
 
-def spread(embedded: Embedded) -> dict[str, float]:
-    """Variance and effective rank of both sides.
+@jax.jit
+def participation(rows: Array) -> tuple[jax.Array, jax.Array]:
+    """Variance and participation ratio of the rows: how many directions share the variance, without a decomposition.
 
-    variance: mean squared distance to the mean embedding; of rows of length one it is in [0, 1], 0 where all are equal.
-    effective_rank: exp of the entropy of the normalised singular values of the centred rows, between 1 (a line) and the
-    number of dimensions; 0 where all rows are equal. Of more than 4096 items, that many evenly spaced ones are taken.
+    variance = tr C,  participation ratio = (tr C)^2 / ||C||_F^2,  C the covariance of the rows
+
+    Args:
+      rows: [n, d]. Of more than 1024 rows, that many evenly spaced ones are taken for the ratio.
+
+    Returns:
+      float32 scalars: variance in [0, 1] for rows of length one, 0 where all rows are equal; the ratio between 1 (a
+      line) and min(n - 1, d), 0 where all rows are equal.
+
+    >>> variance, ratio = participation(jnp.eye(3))
+    >>> round(float(variance), 3), round(float(ratio), 3)
+    (0.667, 2.0)
+
+    Source: participation ratio of the covariance's eigenvalues: Gao et al., "A theory of multineuronal dimensionality,
+    dynamics and measurement" (2017).
+    """
+    rows = jnp.asarray(rows, jnp.float32)
+    centred = rows - rows.mean(axis=0)
+    # Rounding leaves equal rows about one unit in the last place away from their mean.
+    equal = jnp.max(jnp.ptp(rows, axis=0)) == 0
+    variance = jnp.where(equal, 0.0, jnp.sum(jnp.square(centred)) / len(rows))
+    some = rows[:: -(-len(rows) // _MOST_ROWS)]
+    some = some - some.mean(axis=0)
+    total = jnp.sum(jnp.square(some))
+    # Scaled to trace 1 first: the squares of small variances underflow.
+    some = some * jax.lax.rsqrt(jnp.maximum(total, jnp.finfo(jnp.float32).tiny))
+    # The smaller of the two products has the same eigenvalues.
+    product = some.T @ some if some.shape[0] >= some.shape[1] else some @ some.T
+    ratio = 1.0 / jnp.maximum(jnp.sum(jnp.square(product)), jnp.finfo(jnp.float32).tiny)
+    return variance, jnp.where(equal | (total == 0), 0.0, ratio)
+
+
+def variability(embedded: Embedded) -> dict[str, float]:
+    """`participation` of both sides, as logged at every evaluation of a run.
 
     >>> rows = np.eye(3, dtype=np.float32)
-    >>> {name: round(value, 3) for name, value in spread(Embedded(rows, rows[:1], np.zeros(1, int))).items()}
-    {'variance_a': 0.667, 'effective_rank_a': 2.0, 'variance_b': 0.0, 'effective_rank_b': 0.0}
-
-    Source: effective rank: Roy and Vetterli, "The effective rank: a measure of effective dimensionality" (2007).
+    >>> {name: round(value, 3) for name, value in variability(Embedded(rows, rows[:1], np.zeros(1, int))).items()}
+    {'variance_a': 0.667, 'participation_a': 2.0, 'variance_b': 0.0, 'participation_b': 0.0}
     """
-    found = {}
+    found: dict[str, float] = {}
     for side, rows in (("a", embedded.a), ("b", embedded.b)):
-        step = -(-len(rows) // _MOST_ROWS)
-        centred = np.asarray(rows[::step], np.float64)
-        centred = centred - centred.mean(axis=0)
-        # The smaller of the two products has the same eigenvalues.
-        product = centred.T @ centred if centred.shape[0] >= centred.shape[1] else centred @ centred.T
-        total = float(np.trace(product))
-        found[f"variance_{side}"] = total / len(centred)
-        found[f"effective_rank_{side}"] = _effective_rank(product) if total > 0 else 0.0
+        variance, ratio = participation(rows)
+        found |= {f"variance_{side}": float(variance), f"participation_{side}": float(ratio)}
     return found
+
+
+def effective_rank(rows: Array) -> float:
+    """exp of the entropy of the normalised singular values of the centred rows.
+
+    Args:
+      rows: [n, d]. Of more than 4096 rows, that many evenly spaced ones are taken.
+
+    Returns:
+      Between 1 (a line) and the number of dimensions; 0 where all rows are equal. It decomposes a matrix: for the end
+      of a run, not for every evaluation.
+
+    >>> round(effective_rank(np.eye(3)), 3), effective_rank(np.ones((2, 3)))
+    (2.0, 0.0)
+
+    Source: Roy and Vetterli, "The effective rank: a measure of effective dimensionality" (2007).
+    """
+    rows = np.asarray(rows)
+    centred = np.asarray(rows[:: -(-len(rows) // _MOST_ROWS_DECOMPOSED)], np.float64)
+    centred = centred - centred.mean(axis=0)
+    product = centred.T @ centred if centred.shape[0] >= centred.shape[1] else centred @ centred.T
+    if np.trace(product) <= 0:
+        return 0.0
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(product), 0.0, None))
+    # What rounding makes of a zero would count as directions of its own.
+    values = values[values > values.max() * 1e-6]
+    share = values / values.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def collapsed_sides(found: Mapping[str, float]) -> tuple[str, ...]:
     """The sides whose items all look alike to the model.
 
     Args:
-      found: variance_a, effective_rank_a and so on, as `spread` gives them.
+      found: variance_a, participation_a and so on, as `variability` gives them.
 
-    >>> collapsed_sides({"variance_a": 0.4, "effective_rank_a": 9.0, "variance_b": 1e-9, "effective_rank_b": 1.0})
+    >>> collapsed_sides({"variance_a": 0.4, "participation_a": 9.0, "variance_b": 1e-9, "participation_b": 1.0})
     ('b',)
     """
     return tuple(
         side
         for side in ("a", "b")
         if found.get(f"variance_{side}", 1.0) < LEAST_VARIANCE
-        or found.get(f"effective_rank_{side}", np.inf) < LEAST_RANK
+        or found.get(f"participation_{side}", np.inf) < LEAST_PARTICIPATION
     )
 
 
@@ -64,14 +121,14 @@ def collapse_warning(found: Mapping[str, float], *, names: Sequence[str] = ("a",
       found: as for `collapsed_sides`.
       names: what the modalities are called.
 
-    >>> found = {"variance_a": 0.4, "effective_rank_a": 9.0, "variance_b": 1e-9, "effective_rank_b": 1.0}
+    >>> found = {"variance_a": 0.4, "participation_a": 9.0, "variance_b": 1e-9, "participation_b": 1.0}
     >>> collapse_warning(found, names=("image", "text"))
-    'the embeddings of text have collapsed (variance 1e-09, effective rank 1.0): ...'
+    'the embeddings of text have collapsed (variance 1e-09, participation ratio 1.0): ...'
     """
     called = dict(zip("ab", names, strict=False))
     sides = [
-        f"{called[side]} have collapsed (variance {found[f'variance_{side}']:.2g}, effective rank "
-        f"{found[f'effective_rank_{side}']:.1f})"
+        f"{called[side]} have collapsed (variance {found[f'variance_{side}']:.2g}, participation ratio "
+        f"{found[f'participation_{side}']:.1f})"
         for side in collapsed_sides(found)
     ]
     if not sides:
@@ -80,11 +137,3 @@ def collapse_warning(found: Mapping[str, float], *, names: Sequence[str] = ("a",
         f"the embeddings of {' and of '.join(sides)}: all items look alike to the model; lower "
         "optimizer.learning_rate, raise temperature.min, or check that the input differs from item to item"
     )
-
-
-def _effective_rank(product: np.ndarray) -> float:
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(product), 0.0, None))
-    # What rounding makes of a zero would count as directions of its own.
-    values = values[values > values.max() * 1e-6]
-    share = values / values.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))

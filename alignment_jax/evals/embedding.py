@@ -26,13 +26,13 @@ def embed_items(encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray
 
 
 def mean_direction(views: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean of several embeddings of the same items, brought back to length one: float32 [n, d].
+    """Mean of several embeddings of the same items, brought back to length one: float32 [..., n, d].
 
     Args:
-      views: arrays [n, d] with rows of length one, at least one of them.
+      views: arrays [..., n, d] with rows of length one, at least one of them.
 
     >>> mean_direction([np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])])
     array([[0.707..., 0.707...]], dtype=float32)
     """
     total = np.sum([np.asarray(view, np.float64) for view in views], axis=0)
-    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    return (total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-12)).astype(np.float32)

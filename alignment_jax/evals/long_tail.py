@@ -74,7 +74,7 @@ def long_tail(
     sizes = np.asarray(sizes_b, np.float64)
     if sizes.shape != owner.shape:
         raise ValueError(f"sizes_b must have shape {owner.shape}, one for each b-item, got {sizes.shape}")
-    rank_a, rank_b = (np.asarray(x) for x in metrics.retrieval_ranks(embedded.a, embedded.b, owner))
+    rank_a, rank_b = embedded.ranks
     counts = np.bincount(owner, minlength=len(rank_a))
     sizes_a = np.bincount(owner, weights=sizes, minlength=len(rank_a)) / np.maximum(counts, 1)
     bucket_b, borders = size_buckets(sizes, train_sizes)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from alignment_jax import metrics
@@ -18,6 +20,12 @@ class Embedded:
     b: np.ndarray
     b_to_a: np.ndarray
 
+    @functools.cached_property
+    def ranks(self) -> tuple[np.ndarray, np.ndarray]:
+        """`metrics.retrieval_ranks` of the split, computed once for all that is made of them."""
+        rank_ab, rank_ba = jax.device_get(metrics.retrieval_ranks(self.a, self.b, self.b_to_a))
+        return rank_ab, rank_ba
+
 
 def recall(embedded: Embedded, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
     """`metrics.retrieval_recall` of a split, as plain floats in %.
@@ -26,8 +34,18 @@ def recall(embedded: Embedded, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, f
     >>> recall(Embedded(eye, eye, np.arange(3)), ks=(1,))
     {'a2b_R@1': 100.0, 'b2a_R@1': 100.0, 'rsum': 200.0}
     """
-    found = metrics.retrieval_recall(embedded.a, embedded.b, embedded.b_to_a, ks=tuple(ks))
-    return {name: float(value) for name, value in found.items()}
+    return recall_of_ranks(*embedded.ranks, ks=ks)
+
+
+def recall_of_ranks(rank_ab: np.ndarray, rank_ba: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+    """The same from `metrics.retrieval_ranks`.
+
+    >>> recall_of_ranks(np.array([0, 1]), np.array([0, 3]), ks=(1,))
+    {'a2b_R@1': 50.0, 'b2a_R@1': 50.0, 'rsum': 100.0}
+    """
+    found = {f"a2b_{key}": float(value) for key, value in metrics.recall_at(rank_ab, ks=ks).items()}
+    found |= {f"b2a_{key}": float(value) for key, value in metrics.recall_at(rank_ba, ks=ks).items()}
+    return {**found, "rsum": sum(found.values())}
 
 
 def multi_instance(embedded: Embedded, candidates: np.ndarray, relevancy: np.ndarray) -> dict[str, float]:

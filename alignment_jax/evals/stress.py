@@ -22,13 +22,13 @@ class Noise:
       kind: its name, as "latent_noise".
       side: "a" or "b".
       strengths: growing, without 0.
-      embed: (strength, seed) -> embeddings of that side under the noise.
+      embed: (strength, seed) -> embeddings of that side under the noise, [k, d].
     """
 
     kind: str
     side: str
     strengths: tuple[float, ...]
-    embed: Callable[[float, int], np.ndarray]
+    embed: Callable[[float, int], Any]
 
 
 def stress(
@@ -59,19 +59,46 @@ def stress(
 
     Source: the stress test of VALS (Pillai 2025): noise in captions or images at growing strength.
     """
+
+    def alone(noise: Noise) -> Noise:
+        return dataclasses.replace(noise, embed=lambda strength, seed: [noise.embed(strength, seed)])
+
+    return stress_of_models([embedded], map(alone, noises), seed=seed, repeats=repeats, measure=measure)[0]
+
+
+def stress_of_models(
+    embedded: Sequence[Embedded],
+    noises: Iterable[Noise],
+    *,
+    seed: int = 0,
+    repeats: int = 1,
+    measure: Callable[[Embedded], Mapping[str, float]] = recall,
+) -> list[list[dict[str, Any]]]:
+    """`stress` for several models of one split, which see the same noise.
+
+    Args:
+      embedded: of every model, without noise.
+      noises: as for `stress`, but `embed` gives a sequence: the embeddings of every model.
+      seed, repeats, measure: as for `stress`.
+
+    Returns:
+      The rows of every model.
+    """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
-    rows = [{"kind": CLEAN, "side": "", "strength": 0.0, "metrics": dict(measure(embedded))}]
+    rows = [[{"kind": CLEAN, "side": "", "strength": 0.0, "metrics": dict(measure(one))}] for one in embedded]
     for noise in noises:
         if noise.side not in ("a", "b"):
             raise ValueError(f"side must be 'a' or 'b', got {noise.side!r}")
         for strength in noise.strengths:
-            draws = []
+            draws: list[list[Mapping[str, float]]] = [[] for _ in embedded]
             for repeat in range(repeats):
-                disturbed = {noise.side: noise.embed(strength, seed + repeat)}
-                draws.append(measure(dataclasses.replace(embedded, **disturbed)))
-            mean = {key: float(np.mean([metrics[key] for metrics in draws])) for key in draws[0]}
-            rows.append({"kind": noise.kind, "side": noise.side, "strength": float(strength), "metrics": mean})
+                disturbed = noise.embed(strength, seed + repeat)
+                for found, one, side in zip(draws, embedded, disturbed, strict=True):
+                    found.append(measure(dataclasses.replace(one, **{noise.side: side})))
+            for own, found in zip(rows, draws, strict=True):
+                mean = {key: float(np.mean([metrics[key] for metrics in found])) for key in found[0]}
+                own.append({"kind": noise.kind, "side": noise.side, "strength": float(strength), "metrics": mean})
     return rows
 
 

@@ -1,4 +1,8 @@
-"""Evaluating a model on a split: embeddings of both sides, or logits of every head, each compiled once."""
+"""Evaluating a model on a split: embeddings of both sides, or logits of every head, each compiled once.
+
+Runs that differ in nothing but their seed are evaluated together: their variables are stacked, leaves [seeds, ...], and
+one compiled program embeds or ranks for all of them.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +25,49 @@ class Evaluator:
     def __init__(self, model: Model):
         if model.encode_a is None or model.encode_b is None:
             raise ValueError("model: it has no encode_a and encode_b; a classifier makes no embeddings")
-        self._encode = {"a": jax.jit(model.encode_a), "b": jax.jit(model.encode_b)}
+        encode = {"a": model.encode_a, "b": model.encode_b}
+        self._encode = {side: jax.jit(one) for side, one in encode.items()}
+        self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
-        a, b = self.side("a", variables, split.items_a()), self.side("b", variables, split.items_b())
+        own = jax.tree.map(_local, variables)
+        a, b = self.side("a", own, split.items_a()), self.side("b", own, split.items_b())
         if split.views_a:
-            a = evals.mean_direction([a, *(self.side("a", variables, items()) for items in split.views_a)])
+            a = evals.mean_direction([a, *(self.side("a", own, items()) for items in split.views_a)])
         return evals.Embedded(a=a, b=b, b_to_a=split.b_to_a)
 
     def side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Embeddings [k, d] of the items of side "a" or "b", from padded batches (items, where)."""
         own, encode = jax.tree.map(_local, variables), self._encode[side]
         found = evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
-        if not np.isfinite(found).all():
-            # A step can overflow parameters while its own loss and gradient are still finite.
-            raise RunError(
-                f"an embedding of side {side} is not finite: the parameters have overflowed; training stopped and "
-                "the last good checkpoint is kept. Lower optimizer.learning_rate, in another --workdir"
-            )
-        return found
+        return _finite(found, side)
+
+    def of_seeds(self, variables: PyTree, split: EvaluationSplit) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings (a [seeds, n, d], b [seeds, m, d]) for stacked variables, in one pass over the items."""
+        views = [self.side_of_seeds("a", variables, items()) for items in (split.items_a, *split.views_a)]
+        a = evals.mean_direction(views) if split.views_a else views[0]
+        return a, self.side_of_seeds("b", variables, split.items_b())
+
+    def side_of_seeds(
+        self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> np.ndarray:
+        """`side` for every seed of stacked variables: [seeds, k, d]."""
+        encode = self._encode_seeds[side]
+        parts = [
+            np.asarray(encode(variables["params"], variables["model_state"], items), np.float32)[:, where]
+            for items, where in batches
+        ]
+        return _finite(np.concatenate(parts, axis=1), side)
+
+
+def _finite(found: np.ndarray, side: str) -> np.ndarray:
+    if not np.isfinite(found).all():
+        # A step can overflow parameters while its own loss and gradient are still finite.
+        raise RunError(
+            f"an embedding of side {side} is not finite: the parameters have overflowed; training stopped and "
+            "the last good checkpoint is kept. Lower optimizer.learning_rate, in another --workdir"
+        )
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,23 +93,56 @@ class Classifier:
 
 
 class Retrieval:
-    """(variables, split) -> recalls both ways, and multi-instance retrieval where the split has graded relevancy."""
+    """(variables, split) -> recalls both ways, and multi-instance retrieval where the split has graded relevancy.
+
+    Attributes:
+      embed: the model's `Evaluator`.
+    """
 
     def __init__(self, model: Model):
-        self._embed = Evaluator(model)
+        self.embed = Evaluator(model)
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
-        return _retrieved(self._embed(variables, split), split)
+        return self.measure(self.embed(variables, split), split)
 
-    def watched(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
-        """The same, and how far apart the embeddings still are: what a run logs of itself on the way."""
-        embedded = self._embed(variables, split)
-        return _retrieved(embedded, split) | evals.spread(embedded)
+    def measure(self, embedded: evals.Embedded, split: EvaluationSplit) -> dict[str, float]:
+        """The same for a split that is already embedded."""
+        graded = {} if split.relevancy is None else evals.multi_instance(embedded, *split.relevancy())
+        return {**evals.recall(embedded), **graded}
+
+    def watched(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> dict[str, float]:
+        """The metrics and the variability of the embeddings: what a run logs of itself.
+
+        Args:
+          variables, split: as above.
+          last: the last evaluation of the run, which also has the effective rank.
+        """
+        return self._watched(self.embed(variables, split), split, last)
+
+    def watched_seeds(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> list[dict[str, float]]:
+        """`watched` for every seed of stacked variables."""
+        a, b = self.embed.of_seeds(variables, split)
+        if split.relevancy is None and not last:
+            return evals.watch_seeds(a, b, split.b_to_a)
+        each = [evals.Embedded(a=one, b=other, b_to_a=split.b_to_a) for one, other in zip(a, b, strict=True)]
+        return [self._watched(embedded, split, last) for embedded in each]
+
+    def _watched(self, embedded: evals.Embedded, split: EvaluationSplit, last: bool) -> dict[str, float]:
+        found = self.measure(embedded, split) | evals.variability(embedded)
+        if last:
+            found |= {f"effective_rank_{side}": evals.effective_rank(getattr(embedded, side)) for side in ("a", "b")}
+        return found
 
 
-def _retrieved(embedded: evals.Embedded, split: EvaluationSplit) -> dict[str, float]:
-    graded = {} if split.relevancy is None else evals.multi_instance(embedded, *split.relevancy())
-    return {**evals.recall(embedded), **graded}
+def evaluator_of(evaluate: Callable[..., dict[str, float]]) -> Evaluator:
+    """The `Evaluator` within an evaluation of retrieval.
+
+    Raises:
+      ValueError: it evaluates something else.
+    """
+    if not isinstance(evaluate, Retrieval):
+        raise ValueError("evaluate: it is no evaluation of retrieval; a classifier makes no embeddings")
+    return evaluate.embed
 
 
 def retrieval(model: Model) -> Retrieval:

@@ -92,7 +92,9 @@ class Experiment:
       these items (see `resident`).
     as_they_are: (rows [steps, width]) -> batches of these samples, not augmented, for fresh scores.
     evaluate: (variables, split of `evaluations`) -> metrics, what kind of metrics being the task's own business.
-    watch: the same with what else of val belongs in the log; None for nothing more.
+    watch: (variables, split, last) -> the same with what else of val belongs in the log, `last` being the end of the
+      training; None for nothing more.
+    watch_seeds: `watch` for the stacked variables of several seeds, a result for each; None where that cannot be.
     config: what is written to config.json and must be the same to resume.
     messages: lines for the log of a run that begins, such as what was chosen while it was built.
     names: what the modalities are called where a person reads.
@@ -115,6 +117,11 @@ class Experiment:
     halves: bool = False
     tables: Mapping[str, np.ndarray] | None = None
     as_they_are: Callable[[np.ndarray], Iterator[Batch]] | None = None
-    watch: Callable[[PyTree, Any], dict[str, float]] | None = None
+    watch: Callable[[PyTree, Any, bool], dict[str, float]] | None = None
+    watch_seeds: Callable[[PyTree, Any, bool], list[dict[str, float]]] | None = None
     messages: tuple[str, ...] = ()
     names: tuple[str, ...] = ("a", "b")
+
+    def watched(self, variables: PyTree, split: Any, last: bool) -> dict[str, float]:
+        """What an evaluation during the training gives for the log."""
+        return self.evaluate(variables, split) if self.watch is None else self.watch(variables, split, last)

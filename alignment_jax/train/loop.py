@@ -295,9 +295,9 @@ class _Run:
 
     def _evaluate(self, name: str) -> dict[str, float]:
         experiment, variables = self.experiment, evaluation_variables(self.state)
-        evaluate = experiment.watch or experiment.evaluate
+        last = self.position.step >= experiment.plan.total_steps
         with self.progress.pause():
-            found = processes.from_primary(lambda: evaluate(variables, experiment.evaluations[name]))
+            found = processes.from_primary(lambda: experiment.watched(variables, experiment.evaluations[name], last))
         values = {f"{name}/{key}": value for key, value in found.items()}
         results = {key: value for key, value in report.as_percent(found).items() if _is_result(key)}
         shown = report.metrics_line(results, experiment.names)
@@ -385,7 +385,7 @@ class _Run:
 
 def _is_result(key: str) -> bool:
     """Whether a value of an evaluation says how good the model is, rather than how it is doing."""
-    return not key.startswith(("variance_", "effective_rank_"))
+    return not key.startswith(("variance_", "participation_", "effective_rank_"))
 
 
 def _on_host(tree: PyTree) -> PyTree:

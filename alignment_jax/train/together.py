@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -106,9 +106,11 @@ class _Together:
         )
         self.run = jax.jit(jax.vmap(loop_of(step), in_axes=(0, None, 0, None)), donate_argnums=0)
         self.tables = jax.device_put(dict(first.tables or {}), first.devices[0])
-        self.state: TrainState = jax.tree.map(lambda *x: jnp.stack(x), *map(initial_state, self.experiments))
+        self.state: TrainState = _stack(map(initial_state, self.experiments))
         self.step = self.epochs = self.pairs = 0
-        self.best: list[tuple[int, float, Any]] = [(-1, -math.inf, None)] * len(self.experiments)
+        self.best_step = np.full(len(self.experiments), -1)
+        self.best_value = np.full(len(self.experiments), -math.inf)
+        self.best_variables: PyTree = None
         self.history: list[list[dict[str, float]]] = [[] for _ in self.experiments]
 
     def train(self) -> list[Outcome]:
@@ -119,12 +121,15 @@ class _Together:
         while self.step < self.first.plan.total_steps:
             self._epoch(epoch)
             epoch += 1
+        jax.block_until_ready(self.state)
         seconds = (time.monotonic() - started) / len(self.experiments)
-        outcomes = []
-        for k, (best_step, _, variables) in enumerate(self.best):
-            variables = self._variables(k) if variables is None else variables
-            outcomes.append(Outcome(variables, self.history[k], best_step, self.step, self.pairs, seconds))
-        return outcomes
+        last = evaluation_variables(self.state)
+        if self.best_variables is not None:
+            last = _chosen(self.best_step >= 0, self.best_variables, last)
+        return [
+            Outcome(_of_seed(last, k), self.history[k], int(self.best_step[k]), self.step, self.pairs, seconds)
+            for k in range(len(self.experiments))
+        ]
 
     def _epoch(self, epoch: int) -> None:
         plan = self.first.plan
@@ -152,31 +157,43 @@ class _Together:
         log_due = log_due and bool(metrics)
         metrics = jax.device_get(metrics)
         self._check_finite(metrics)
+        judged = self._judged() if evaluate_due and "val" in self.first.evaluations else None
         for k, experiment in enumerate(self.experiments):
             row: dict[str, float] = {}
             if log_due:
                 row |= {f"train/{name}": float(value[k]) for name, value in metrics.items()}
                 row |= {"train/learning_rate": experiment.learning_rate(step - 1), "train/share_shown": 1.0}
-            if evaluate_due and "val" in experiment.evaluations:
-                row |= self._judged(k, experiment)
+            if judged is not None:
+                row |= judged[k]
             if row:
                 self.history[k].append({"step": step, "epoch": epochs, **row})
 
-    def _judged(self, k: int, experiment: Experiment) -> dict[str, float]:
-        """Metrics on val of one seed; its variables are kept when they are the best so far."""
-        variables, metric = self._variables(k), self.first.plan.metric
-        evaluate = self.first.watch or self.first.evaluate
-        found = evaluate(variables, experiment.evaluations["val"])
-        values = {f"val/{name}": value for name, value in found.items()}
-        if metric not in values:
-            known = ", ".join(sorted(values))
+    def _judged(self) -> list[dict[str, float]]:
+        """Metrics on val of every seed; variables that are the best so far of their seed are kept."""
+        variables, metric = evaluation_variables(self.state), self.first.plan.metric
+        values = [
+            {f"val/{name}": value for name, value in found.items()}
+            for found in self._evaluate(variables, last=self.step >= self.first.plan.total_steps)
+        ]
+        if metric not in values[0]:
+            known = ", ".join(sorted(values[0]))
             raise RunError(f"eval.metric is {metric!r}, which the evaluation does not give; it gives {known}")
-        if values[metric] > self.best[k][1]:
-            self.best[k] = (self.step, values[metric], variables)
+        scores = np.array([found[metric] for found in values])
+        better = scores > self.best_value
+        if better.any():
+            # The training step reuses the buffers of the state.
+            kept = jax.tree.map(jnp.copy, variables)
+            self.best_variables = kept if better.all() else _chosen(better, kept, self.best_variables)
+            self.best_step = np.where(better, self.step, self.best_step)
+            self.best_value = np.where(better, scores, self.best_value)
         return values
 
-    def _variables(self, k: int) -> PyTree:
-        return evaluation_variables(jax.tree.map(lambda x: x[k], self.state))
+    def _evaluate(self, variables: PyTree, *, last: bool) -> list[dict[str, float]]:
+        experiment = self.first
+        split = experiment.evaluations["val"]
+        if experiment.watch_seeds is not None:
+            return experiment.watch_seeds(variables, split, last)
+        return [experiment.watched(_of_seed(variables, k), split, last) for k in range(len(self.experiments))]
 
     def _check_finite(self, metrics: dict[str, np.ndarray]) -> None:
         bad = np.asarray(self.state.bad_step)
@@ -186,6 +203,20 @@ class _Together:
                 f"seed {self.experiments[k].seed}, step {int(bad[k]) + 1}: {', '.join(wrong) or 'loss or gradient'} is "
                 "not finite; training stopped. Lower optimizer.learning_rate, raise temperature.min or check the input"
             )
+
+
+def _stack(trees: Iterable[PyTree]) -> PyTree:
+    """One tree with leaves [seeds, ...]."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+def _of_seed(tree: PyTree, k: int) -> PyTree:
+    return jax.tree.map(lambda x: x[k], tree)
+
+
+def _chosen(of_first: np.ndarray, first: PyTree, second: PyTree) -> PyTree:
+    """Leaves [seeds, ...] of the first tree for the seeds where `of_first` is true, of the second elsewhere."""
+    return jax.tree.map(lambda x, y: jnp.where(jnp.reshape(of_first, (-1,) + (1,) * (x.ndim - 1)), x, y), first, second)
 
 
 def _stacked(chunk: Sequence[Sequence[Batch]]) -> dict[str, np.ndarray]:

@@ -9,10 +9,18 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax import evals
-from alignment_jax.config.analysis import FULL, QUICK, analyse, kept_embeddings, noises_of, softmax_temperature
-from alignment_jax.config.build import build
+from alignment_jax.config.analysis import (
+    FULL,
+    QUICK,
+    analyse,
+    analyse_models,
+    kept_embeddings,
+    noises_of,
+    softmax_temperature,
+)
+from alignment_jax.config.build import build, with_seed
+from alignment_jax.config.models import Models
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.train.evaluation import Evaluator
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 
@@ -30,12 +38,12 @@ def frozen(embeddings, method="baseline", **changes):
 @pytest.fixture(scope="module")
 def untrained(embeddings):
     built = build(frozen(embeddings))
-    return built, evaluation_variables(initial_state(built.experiment)), Evaluator(built.experiment.model)
+    return built, evaluation_variables(initial_state(built.experiment))
 
 
 def test_everything_that_suits_frozen_latents(untrained):
-    built, variables, evaluator = untrained
-    found = analyse(built, variables, evaluator=evaluator)
+    built, variables = untrained
+    found = analyse(built, variables)
     assert found == json.loads(json.dumps(found))
     assert found["calibration"]["temperature"] == pytest.approx(0.07)
     assert 0 <= found["calibration"]["fitted"]["ece"] <= 1
@@ -45,16 +53,32 @@ def test_everything_that_suits_frozen_latents(untrained):
     assert rows[0]["metrics"] == clean
     assert [(row["kind"], row["side"]) for row in rows[1:]] == [("latent_noise", side) for side in "aaabbb"]
     assert set(found["retained"]) == {"latent_noise, a", "latent_noise, b"}
-    again = analyse(built, variables, evaluator=evaluator)
+    again = analyse(built, variables)
     assert again == found
-    other = analyse(built, variables, evaluator=evaluator, seed=1)
+    other = analyse(built, variables, seed=1)
     assert other["stress"][0] == rows[0]
     assert other["stress"][1:] != rows[1:]
 
 
+def test_models_of_several_seeds_are_judged_as_each_alone(untrained):
+    built, first = untrained
+    second = evaluation_variables(initial_state(with_seed(built, 1).experiment))
+    models = Models(built, [first, second])
+    both = analyse_models(models)
+    assert models.metrics("test") == [
+        built.experiment.evaluate(v, built.experiment.evaluations["test"]) for v in (first, second)
+    ]
+    for found, variables in zip(both, (first, second), strict=True):
+        alone = analyse(built, variables)
+        assert found["long_tail"] == alone["long_tail"]
+        assert found["stress"] == alone["stress"]
+        assert found["calibration"]["a2b_nll"] == pytest.approx(alone["calibration"]["a2b_nll"], rel=1e-5)
+    assert both[0]["stress"] != both[1]["stress"]
+
+
 def test_without_stress_and_with_an_unknown_one(untrained):
-    built, variables, evaluator = untrained
-    assert "stress" not in analyse(built, variables, stress="none", evaluator=evaluator)
+    built, variables = untrained
+    assert "stress" not in analyse(built, variables, stress="none")
     with pytest.raises(ConfigError, match="gentle"):
         analyse(built, variables, stress="gentle")
 
@@ -66,31 +90,32 @@ def test_every_view_is_disturbed_where_an_item_is_the_mean_over_them(embeddings,
     arrays["image_flip"] = np.random.default_rng(5).permutation(arrays["image"])
     np.savez(tmp_path / "views.npz", **arrays)
     built = build(frozen(tmp_path / "views.npz", **{"eval.views": "mean"}))
-    variables, evaluator = evaluation_variables(initial_state(built.experiment)), Evaluator(built.experiment.model)
-    clean = evaluator(variables, built.experiment.evaluations["test"])
-    (noise, _) = noises_of(built, variables, evaluator, split="test", strengths={"latent_noise": (1e-6,)})
-    np.testing.assert_allclose(noise.embed(1e-6, 0), clean.a, atol=1e-4)
-    first = evaluator.side("a", variables, built.experiment.evaluations["test"].items_a())
+    variables = evaluation_variables(initial_state(built.experiment))
+    models = Models(built, [variables])
+    (clean,) = models.embedded("test")
+    (noise, _) = noises_of(models, split="test", strengths={"latent_noise": (1e-6,)})
+    np.testing.assert_allclose(noise.embed(1e-6, 0)[0], clean.a, atol=1e-4)
+    first = built.evaluator.side("a", variables, built.experiment.evaluations["test"].items_a())
     assert np.abs(first - clean.a).max() > 0.01
 
 
 def test_noise_leaves_the_other_side_alone(untrained):
     """Noise on latents, done by hand, is what the stress test does."""
-    built, variables, evaluator = untrained
+    built, variables = untrained
     test, train = built.splits["test"], built.splits["train"]
-    clean = evaluator(variables, built.experiment.evaluations["test"])
+    clean = built.evaluator(variables, built.experiment.evaluations["test"])
     scale = float(np.std(train.a.read(np.arange(len(train))), dtype=np.float64))
     noisy = evals.latent_noise(test.a.read(np.arange(len(test))), 1.0, 0, scale=scale)
-    a = evaluator.side("a", variables, [(noisy, np.ones(len(noisy), bool))])
+    a = built.evaluator.side("a", variables, [(noisy, np.ones(len(noisy), bool))])
     expected = evals.recall(dataclasses.replace(clean, a=a))
-    rows = analyse(built, variables, evaluator=evaluator)["stress"]
+    rows = analyse(built, variables)["stress"]
     row = next(row for row in rows if (row["side"], row["strength"]) == ("a", 1.0))
     assert row["metrics"] == pytest.approx(expected)
 
 
 def test_what_maps_and_galleries_need(untrained):
-    built, variables, evaluator = untrained
-    found = kept_embeddings(built, variables, evaluator=evaluator, perplexities=(5, 500), pairs=8, depth=3)
+    built, variables = untrained
+    found = kept_embeddings(Models(built, [variables]), perplexities=(5, 500), pairs=8, depth=3)
     assert found["top"].shape == (20, 3)
     assert found["map_5_a"].shape == found["map_5_before_b"].shape == (8, 2)
     assert "map_500_a" not in found

@@ -214,9 +214,9 @@ def test_the_log_calls_the_modalities_by_their_names_and_the_files_do_not(tmp_pa
 
 def test_a_collapse_is_said_once_and_again_after_it_got_better(tmp_path, data_file):
     experiment = build(make_config(data_file, **{"train.duration": "8 steps", "eval.interval": "1 steps"})).experiment
-    well = {"rsum": 1.0, "variance_a": 0.5, "effective_rank_a": 5.0, "variance_b": 0.5, "effective_rank_b": 5.0}
+    well = {"rsum": 1.0, "variance_a": 0.5, "participation_a": 5.0, "variance_b": 0.5, "participation_b": 5.0}
     a_lost = {**well, "variance_a": 1e-9}
-    both_lost = {**a_lost, "effective_rank_b": 1.0}
+    both_lost = {**a_lost, "participation_b": 1.0}
     values = iter([a_lost, a_lost, both_lost, both_lost, a_lost, well, well, a_lost])
     changed = dataclasses.replace(experiment, evaluate=lambda *_: next(values), watch=None)
     fit(changed, tmp_path, quiet=True)

@@ -47,7 +47,10 @@ def test_collapsed_embeddings_are_measured_and_named(tmp_path, pairs):
     fit(build(small(tmp_path / "same.npz")).experiment, tmp_path / "w", quiet=True, tensorboard=False)
     last = rows_of(tmp_path / "w")[-1]
     assert last["val/variance_b"] < 1e-6 < 0.1 < last["val/variance_a"]
+    assert last["val/participation_b"] < 1.05 < last["val/participation_a"]
+    # The entropy form decomposes a matrix: only the last evaluation has it.
     assert last["val/effective_rank_b"] < 1.5 < last["val/effective_rank_a"]
+    assert sum("val/effective_rank_a" in row for row in rows_of(tmp_path / "w")) == 1
     assert all(np.isfinite(value) for row in rows_of(tmp_path / "w") for value in row.values())
     log = (tmp_path / "w" / "log.txt").read_text()
     assert log.count("the embeddings of text have collapsed") == 1
