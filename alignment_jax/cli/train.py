@@ -15,12 +15,12 @@ from alignment_jax.cli import common, run_report
 from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import EXIT_PREEMPTED
 from alignment_jax.config.build import Built, build
+from alignment_jax.config.models import Models
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.trained import DATA, LABELS, SIGNATURE, TOKENIZER, changed_splits, signature
 from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
-from alignment_jax.train.evaluation import Evaluator
 from alignment_jax.train.loop import Finished, fit
 from alignment_jax.train.workdir import check_same_config, locked
 
@@ -108,15 +108,16 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> No
 def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:
     """Evaluates the best checkpoint, writes results.json and the report, and prints the table."""
     experiment, task = built.experiment, task_of(config)
+    models = Models(built, [finished.variables]) if task.aligns else None
     results, chance = {}, {}
     for name, split in experiment.evaluations.items():
-        results[name] = experiment.evaluate(finished.variables, split)
+        (results[name],) = models.metrics(name) if models else [experiment.evaluate(finished.variables, split)]
         chance[name] = task.chance(built.splits[name])
     report.write_json_atomic(folder / "results.json", results)
     shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
-    if shown is not None and task.aligns and config.report.gallery > 0:
-        embedded = Evaluator(experiment.model)(finished.variables, experiment.evaluations[shown])
+    if shown is not None and models is not None and config.report.gallery > 0:
+        (embedded,) = models.embedded(shown)
         gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
     position = finished.position
     facts = {

@@ -7,15 +7,18 @@ order of the samples; and another test set of the same kind would hold other ite
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 RESAMPLES = 10_000
 _LEVEL = 0.95
-_CHUNK = 1 << 24  # numbers of one block of resampled counts
+_CHUNK = 1 << 21  # numbers of one block of resampled counts
+_MOST_KEPT = 128 << 20  # bytes of resampled counts that are kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,15 +197,38 @@ def _resampled_differences(
     """The difference of every seed for each draw of test items: [resamples, seeds]."""
     count = baseline[0].count.astype(np.float64)
     difference = np.stack([m.value - b.value for b, m in zip(baseline, method, strict=True)]).astype(np.float64)
-    n = count.shape[1]
+    seeds, parts, n = difference.shape
+    # One product for everything that is summed over the drawn items.
+    columns = np.concatenate([count, difference.reshape(seeds * parts, n)]).T
     found = []
-    for start in range(0, resamples, step := max(1, _CHUNK // n)):
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start)).astype(np.float64)
-        # [draws, parts] and [draws, seeds, parts]
-        queries = drawn @ count.T
-        totals = np.einsum("bi,spi->bsp", drawn, difference, optimize=True)
+    for drawn in _item_draws(rng, n, resamples):
+        sums = drawn.astype(np.float64) @ columns
+        queries, totals = sums[:, :parts], sums[:, parts:].reshape(-1, seeds, parts)
         found.append(np.sum(totals / np.maximum(queries, 1.0)[:, None], axis=-1))
     return np.concatenate(found)
+
+
+def _item_draws(rng: np.random.Generator, n: int, resamples: int) -> Iterable[np.ndarray]:
+    """How often each of n items is drawn: blocks [k, n] of whole numbers, `resamples` rows in all.
+
+    Every method of a comparison resamples the same items from the same random state: small draws are kept.
+    """
+    if 2 * n * resamples > _MOST_KEPT:
+        return _draw_items(rng, n, resamples)
+    return _kept_draws(json.dumps(rng.bit_generator.state, sort_keys=True), n, resamples)
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_draws(state: str, n: int, resamples: int) -> list[np.ndarray]:
+    rng = np.random.default_rng()
+    rng.bit_generator.state = json.loads(state)
+    return list(_draw_items(rng, n, resamples))
+
+
+def _draw_items(rng: np.random.Generator, n: int, resamples: int) -> Iterator[np.ndarray]:
+    step = max(1, _CHUNK // n)
+    for start in range(0, resamples, step):
+        yield rng.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start)).astype(np.uint16)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

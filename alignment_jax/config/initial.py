@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from alignment_jax import baselines, data, evals, models
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.train.experiment import Model
 
 STARTS = ("random", "cca")
@@ -102,10 +101,16 @@ def _fit(
     val_a, val_b = _latents(config, held_out.a), _latents(config, held_out.b)[0]
     views = val_a if config.eval.views == "mean" else val_a[:1]
 
+    def embedded(project: baselines.Projection, z: np.ndarray) -> np.ndarray:
+        # Of one width for every number of dimensions: the ranks are compiled once, and for the run's own width.
+        found = np.zeros((len(z), max(most, config.model.dim)), np.float32)
+        matrix = np.asarray(project.matrix)
+        found[:, : matrix.shape[1]] = (z - np.asarray(project.mean)) @ matrix
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
     def score(project_a: baselines.Projection, project_b: baselines.Projection) -> float:
-        a = evals.mean_direction([np.asarray(l2_normalize(project_a(view))) for view in views])
-        embedded = evals.Embedded(a, np.asarray(l2_normalize(project_b(val_b))), held_out.b_to_a)
-        return evals.recall(embedded)["rsum"]
+        a = evals.mean_direction([embedded(project_a, view) for view in views])
+        return evals.recall(evals.Embedded(a, embedded(project_b, val_b), held_out.b_to_a))["rsum"]
 
     a, b, choice = baselines.tune_cca(
         za, zb, score, b_to_a=some.b_to_a, shrinkages=shrinkages, dims=dims, powers=powers

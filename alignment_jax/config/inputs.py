@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.types import Batch
 from alignment_jax.train.experiment import EvaluationSplit
 
+_MOST_NUMBERS = 1 << 26  # of an evaluation split that stays on the device: 256 MiB of float32
 EVALUATION_VIEWS = ("first", "mean")
 
 
@@ -183,4 +184,20 @@ def evaluation_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) 
         b_to_a=split.b_to_a,
         relevancy=None if split.relevancy is None else split.relevancy.resolve,
         views_a=tuple(items(view, inputs.evaluate["a"]) for view in further),
+        latents=_latents((split.a, *further), split.b),
     )
+
+
+def _latents(views_a: Sequence[data.Column], b: data.Column) -> Callable[[], tuple[np.ndarray, np.ndarray]] | None:
+    """Reads both sides as whole arrays; None where they are no latents in memory, or too many for a device."""
+    columns = (*views_a, b)
+    if not all(isinstance(one, data.ArrayColumn) and one.kind == "embedding" and not one.mapped for one in columns):
+        return None
+    if sum(len(one) * one.read(np.zeros(1, np.int64))[0].size for one in columns) > _MOST_NUMBERS:
+        return None
+
+    def read() -> tuple[np.ndarray, np.ndarray]:
+        rows = np.arange(len(views_a[0]))
+        return np.stack([view.read(rows) for view in views_a]), b.read(np.arange(len(b)))
+
+    return read

@@ -12,8 +12,8 @@ from alignment_jax.evals.collapse import collapse_warning, collapsed_sides, effe
 from alignment_jax.evals.embedding import embed_items, mean_direction
 from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
 from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
+from alignment_jax.evals.measure import measure, watched_values
 from alignment_jax.evals.retrieval import Embedded, Sampled, multi_instance, recall, sample_retrievals
-from alignment_jax.evals.seeds import watch_seeds
 from alignment_jax.evals.stress import Noise, latent_noise, retained, stress, stress_of_models
 from alignment_jax.evals.zero_shot import chance_zero_shot, class_embeddings, zero_shot
 
@@ -41,6 +41,7 @@ __all__ = [
     "latent_noise",
     "long_tail",
     "mean_direction",
+    "measure",
     "modality_gap",
     "multi_instance",
     "participation",
@@ -51,6 +52,6 @@ __all__ = [
     "stress",
     "stress_of_models",
     "variability",
-    "watch_seeds",
+    "watched_values",
     "zero_shot",
 ]

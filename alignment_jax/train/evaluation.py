@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax import evals
 from alignment_jax.core.errors import RunError
-from alignment_jax.core.types import Batch, PyTree
+from alignment_jax.core.normalize import l2_normalize
+from alignment_jax.core.types import Array, Batch, PyTree
 from alignment_jax.train.classification import batch_inputs
 from alignment_jax.train.experiment import EvaluationSplit, Model
 
@@ -27,6 +30,8 @@ class Evaluator:
             raise ValueError("model: it has no encode_a and encode_b; a classifier makes no embeddings")
         encode = {"a": model.encode_a, "b": model.encode_b}
         self._encode = {side: jax.jit(one) for side, one in encode.items()}
+        self._measure = jax.jit(lambda *arguments: _measure_seeds(model, *arguments))
+        self._on_device: dict[int, tuple[EvaluationSplit, tuple[Any, ...]]] = {}
         self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
@@ -48,6 +53,23 @@ class Evaluator:
         a = evals.mean_direction(views) if split.views_a else views[0]
         return a, self.side_of_seeds("b", variables, split.items_b())
 
+    def measure(self, variables: PyTree, split: EvaluationSplit) -> list[dict[str, float]]:
+        """`evals.watched_values` for every seed of stacked variables, in one compiled program over latents.
+
+        Args:
+          variables: leaves [seeds, ...].
+          split: with `latents`, which stay on the device from the first call on.
+        """
+        assert split.latents is not None
+        if id(split) not in self._on_device:
+            arrays = (*split.latents(), np.asarray(split.b_to_a, np.int32))
+            self._on_device[id(split)] = split, jax.device_put(arrays, jax.local_devices()[0])
+        measured = self._measure(variables["params"], variables["model_state"], *self._on_device[id(split)][1])
+        for side, finite in measured["finite"].items():
+            if not np.all(finite):
+                raise _overflow(side)
+        return evals.watched_values(measured)
+
     def side_of_seeds(
         self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]
     ) -> np.ndarray:
@@ -60,14 +82,32 @@ class Evaluator:
         return _finite(np.concatenate(parts, axis=1), side)
 
 
+def _measure_seeds(model: Model, params: PyTree, model_state: PyTree, views_a: Array, b: Array, b_to_a: Array):
+    """`evals.measure` of every seed: leaves of params and model_state [seeds, ...], views_a [views, n, d], b [m, d]."""
+    encode_a, encode_b = model.encode_a, model.encode_b
+    assert encode_a is not None
+    assert encode_b is not None
+
+    def one(variables: tuple[PyTree, PyTree]):
+        views = jnp.stack([encode_a(*variables, view).astype(jnp.float32) for view in views_a])
+        a = views[0] if len(views) == 1 else l2_normalize(jnp.sum(views, axis=0))
+        return evals.measure(a, encode_b(*variables, b).astype(jnp.float32), b_to_a)
+
+    return jax.lax.map(one, (params, model_state))
+
+
 def _finite(found: np.ndarray, side: str) -> np.ndarray:
     if not np.isfinite(found).all():
-        # A step can overflow parameters while its own loss and gradient are still finite.
-        raise RunError(
-            f"an embedding of side {side} is not finite: the parameters have overflowed; training stopped and "
-            "the last good checkpoint is kept. Lower optimizer.learning_rate, in another --workdir"
-        )
+        raise _overflow(side)
     return found
+
+
+def _overflow(side: str) -> RunError:
+    # A step can overflow parameters while its own loss and gradient are still finite.
+    return RunError(
+        f"an embedding of side {side} is not finite: the parameters have overflowed; training stopped and "
+        "the last good checkpoint is kept. Lower optimizer.learning_rate, in another --workdir"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +157,15 @@ class Retrieval:
           variables, split: as above.
           last: the last evaluation of the run, which also has the effective rank.
         """
+        if _measured_on_device(split, last):
+            return self.embed.measure(jax.tree.map(lambda x: _local(x)[None], variables), split)[0]
         return self._watched(self.embed(variables, split), split, last)
 
     def watched_seeds(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> list[dict[str, float]]:
         """`watched` for every seed of stacked variables."""
+        if _measured_on_device(split, last):
+            return self.embed.measure(variables, split)
         a, b = self.embed.of_seeds(variables, split)
-        if split.relevancy is None and not last:
-            return evals.watch_seeds(a, b, split.b_to_a)
         each = [evals.Embedded(a=one, b=other, b_to_a=split.b_to_a) for one, other in zip(a, b, strict=True)]
         return [self._watched(embedded, split, last) for embedded in each]
 
@@ -132,6 +174,10 @@ class Retrieval:
         if last:
             found |= {f"effective_rank_{side}": evals.effective_rank(getattr(embedded, side)) for side in ("a", "b")}
         return found
+
+
+def _measured_on_device(split: EvaluationSplit, last: bool) -> bool:
+    return split.latents is not None and split.relevancy is None and not last
 
 
 def evaluator_of(evaluate: Callable[..., dict[str, float]]) -> Evaluator:
