@@ -14,8 +14,10 @@ import numpy as np
 def pure_functions(module: nn.Module) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`init` and `apply` of a module, as `train.experiment.Model` describes them."""
 
+    compiled = jax.jit(module.init)  # once for all seeds
+
     def init(key: jax.Array, *inputs: np.ndarray):
-        variables = dict(jax.jit(module.init)(key, *(jnp.asarray(x) for x in inputs)))
+        variables = dict(compiled(key, *(jnp.asarray(x) for x in inputs)))
         return variables.pop("params"), variables
 
     def apply(params, model_state, *inputs, train, rows, where, key):

@@ -106,7 +106,9 @@ class _Together:
         )
         self.run = jax.jit(jax.vmap(loop_of(step), in_axes=(0, None, 0, None)), donate_argnums=0)
         self.tables = jax.device_put(dict(first.tables or {}), first.devices[0])
-        self.state: TrainState = _stack(map(initial_state, self.experiments))
+        # On the device from the start: arrays that are not bound to one would compile the step a second time.
+        stacked = _stack(map(initial_state, self.experiments))
+        self.state: TrainState = jax.device_put(stacked, first.devices[0])
         self.step = self.epochs = self.pairs = 0
         self.best_step = np.full(len(self.experiments), -1)
         self.best_value = np.full(len(self.experiments), -math.inf)
