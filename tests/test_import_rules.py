@@ -42,6 +42,7 @@ RULES = {
     "train/workdir": ({"core"}, set()),
     "train/mirror": ({"core"}, set()),
     "train/processes": ({"core"}, {"jax", "numpy"}),
+    "train/messages": ({"core"}, {"jax", "numpy"}),
     "train/preemption": ({"core"}, {"jax"}),
     "train/checkpoint": ({"core"}, {"jax", "numpy", "orbax"}),
     "train/loop": ({"core", "evals", "report", "sampling", "data"}, {"jax", "numpy"}),

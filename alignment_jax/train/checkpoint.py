@@ -192,7 +192,7 @@ class Checkpoints:
         answer = processes.from_primary(look)
         if answer["problem"]:
             return answer["problem"], None
-        arrays = processes.arrays_from_primary(found[0] if found else _blank(target))
+        arrays = found[0] if found else _blank(target)
         return "", Restored(step=step, state=_placed(arrays, target), loop=answer["loop"])
 
     def _read(self, kind: str, step: int, target: PyTree) -> tuple[str, dict[str, Any], PyTree]:
@@ -273,7 +273,7 @@ def _blank(target: PyTree) -> PyTree:
 
 
 def _placed(arrays: PyTree, target: PyTree) -> PyTree:
-    """Arrays of the host where the target wants them."""
+    """Process 0's arrays where the target wants them, on every process."""
 
     def typed(array: np.ndarray, leaf: jax.ShapeDtypeStruct) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(array), impl=_key_impl(leaf)) if _is_key(leaf) else array

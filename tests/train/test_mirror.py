@@ -284,6 +284,13 @@ def test_process_0_begins_when_the_others_have_fetched(bucket, tmp_path, monkeyp
         calls = []
         monkeypatch.setattr(common.processes, "is_primary", lambda primary=primary: primary)
         monkeypatch.setattr(common.processes, "wait_for_all", calls.append)
+
+        def from_primary(compute, calls=calls, primary=primary):
+            if primary:
+                compute()
+            calls.append("heard process 0")
+
+        monkeypatch.setattr(common.processes, "from_primary", from_primary)
         monkeypatch.setattr(Mirror, "fetch", lambda self, calls=calls: calls.append("fetch"))
         with common.kept_workdir(values):
             waits = [call for call in calls if call != "fetch"]
