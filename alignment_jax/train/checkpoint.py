@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator
@@ -54,9 +53,6 @@ class Checkpoints:
         self._message = message
         # Two of the best: the newest may be from after the state that a killed run is resumed from.
         self._keep = {LAST: max(1, keep), BEST: 2}
-        # Orbax reports every step of its work, and prints what it then raises with its traceback: a user's terminal is
-        # for the training's own lines, and for the one that says what went wrong.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._managers: dict[str, ocp.CheckpointManager] = {}
         self._on_primary(lambda: self._managers.update({kind: self._open(kind) for kind in (LAST, BEST)}))
 
