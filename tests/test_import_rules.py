@@ -43,6 +43,7 @@ RULES = {
     "train/mirror": ({"core"}, set()),
     "train/processes": ({"core"}, {"jax", "numpy"}),
     "train/messages": ({"core"}, {"jax", "numpy"}),
+    "train/ordered": (set(), set()),
     "train/preemption": ({"core"}, {"jax"}),
     "train/checkpoint": ({"core"}, {"jax", "numpy", "orbax"}),
     "train/loop": ({"core", "evals", "report", "sampling", "data"}, {"jax", "numpy"}),
