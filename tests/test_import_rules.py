@@ -44,6 +44,7 @@ RULES = {
     "train/processes": ({"core"}, {"jax", "numpy"}),
     "train/messages": ({"core"}, {"jax", "numpy"}),
     "train/ordered": (set(), set()),
+    "train/snapshot": (set(), set()),
     "train/preemption": ({"core"}, {"jax"}),
     "train/checkpoint": ({"core"}, {"jax", "numpy", "orbax"}),
     "train/loop": ({"core", "evals", "report", "sampling", "data"}, {"jax", "numpy"}),

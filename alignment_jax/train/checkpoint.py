@@ -353,7 +353,7 @@ def _checksum(leaf: Any) -> str:
     leaf = _own_copy(leaf) if isinstance(leaf, jax.Array) else leaf
     array = np.ascontiguousarray(leaf)
     header = f"{array.dtype.str}{array.shape}".encode()
-    return f"{zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(header)):08x}"
+    return f"{zlib.crc32(array.reshape(-1).view(np.uint8).data, zlib.crc32(header)):08x}"
 
 
 def abstract(state: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
