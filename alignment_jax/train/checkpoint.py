@@ -81,10 +81,10 @@ class Checkpoints:
         )
         with self._refusals("opened"):
             (self._folder / kind).mkdir(parents=True, exist_ok=True)
-            self._clear_removed(kind)
             return ocp.CheckpointManager(self._folder / kind, options=options)
 
     def _clear_removed(self, kind: str) -> None:
+        """Not when a folder is opened: whoever only reads may do that beside a training."""
         shutil.rmtree(self._folder / kind / REMOVED, ignore_errors=True)
 
     def save(self, step: int, state: PyTree, loop: dict[str, Any], *, kind: str = LAST) -> None:

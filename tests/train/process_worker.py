@@ -18,6 +18,7 @@ from alignment_jax.cli import common
 from alignment_jax.cli.main import _leave
 from alignment_jax.config import build as build_module
 from alignment_jax.config.build import build
+from alignment_jax.config.inputs import tokenizer_for
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
 from alignment_jax.train import processes
 from alignment_jax.train.checkpoint import checksums
@@ -54,6 +55,7 @@ def talk(devices, folder):
     few_programs_for_messages_of_any_length()
     state_is_process_0s(devices)
     what_is_computed_of_the_data_is_process_0s(folder / "made")
+    tokenizer_is_process_0s()
     with pytest.raises(RunError, match="process 1 has another data set than process 0"):
         build(latents(folder / "others", other=number == 1))  # the same names, other numbers
     processes.check_same("seed", "same")
@@ -142,8 +144,7 @@ def what_is_computed_of_the_data_is_process_0s(folder):
 
         return fitted
 
-    patch = pytest.MonkeyPatch()
-    with patch.context() as here:
+    with pytest.MonkeyPatch.context() as here:
         here.setattr(baselines, "fit_cca", off(baselines.fit_cca))
         std, clustered = np.std, data.cluster_sizes
         here.setattr(np, "std", lambda *arguments, **options: std(*arguments, **options) * scale)
@@ -156,6 +157,19 @@ def what_is_computed_of_the_data_is_process_0s(folder):
     computed = checksums({"params": params, "scales": seen["scales"], "stat": built.splits["train"].stat})
     assert seen["sizes"][0] < seen["sizes"][1]
     processes.check_same("start, scale or cluster size", json.dumps([computed, seen["sizes"]], sort_keys=True))
+
+
+def tokenizer_is_process_0s():
+    """Where only process 0 has what an earlier part of the run saved, and the library learns something else."""
+    number = jax.process_index()
+    captions = data.TextColumn(("a dog", "a cat", "a dog and a cat") * 4)
+    train = data.PairSplit(captions, captions, np.arange(12), ids=np.arange(12).astype(str))
+    learn = data.train_tokenizer
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(data, "train_tokenizer", lambda texts, **o: learn([f"{t} {number}" * 9 for t in texts], **o))
+        found = tokenizer_for(configs.default(), train, None)
+    processes.check_same("tokenizer", found.to_text())
+    assert found.decode(found.encode(["a dog"], 8)) == ["a dog"]
 
 
 def scaled(sizes, scale):
