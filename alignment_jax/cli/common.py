@@ -52,9 +52,13 @@ def kept_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
         return
     folder = local_folder(given)
     mirror = Mirror(given, folder)
-    if processes.is_primary() and mirror.fetch():
-        mirror.push()  # this machine may have saved what it could not upload before it was stopped
-    processes.wait_for_all("workdir")
+
+    def begin() -> dict[str, Any]:
+        if mirror.fetch():
+            mirror.push()  # this machine may have saved what it could not upload before it was stopped
+        return {}
+
+    processes.from_primary(begin)
     if not processes.is_primary():
         mirror.fetch()
     processes.wait_for_all("workdir fetched")  # others on this machine must not set aside what process 0 begins

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from alignment_jax.cli.commands import COMMANDS
+from alignment_jax.cli.quiet import without_orbax
 from alignment_jax.config.files import find_config, shipped
 from alignment_jax.core.errors import AlignmentError, ConfigError, UserError
 
@@ -99,7 +100,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(f"{PROGRAM} {name}: {COMMANDS[name].summary}\n\n{values.get_help()}")
         return 0
     parse(name, values, rest)
-    return command.run(values)
+    with without_orbax():
+        return command.run(values)
 
 
 def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import flags
@@ -50,17 +52,19 @@ def run(values: flags.FlagValues) -> int:
 
 def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
     resuming = check_same_config(folder, config.to_dict())
+    processes.check_same("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     built = build(config, tokenizer_file=folder / TOKENIZER if resuming else None)
-    processes.check_same("configuration", json.dumps(built.experiment.config, sort_keys=True, default=str))
-    processes.check_same("training set", "\n".join(map(str, built.splits["train"].ids)))
-    if not processes.is_primary():
-        return _train(built, config, folder, quiet=True)
-    with locked(folder):
-        # Another process may have been first while we were building.
-        resuming = check_same_config(folder, config.to_dict())
-        _write_identity(built, folder, resuming=resuming)
-        return _train(built, config, folder, quiet=bool(values["quiet"].value))
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> dict[str, Any]:
+            stack.enter_context(locked(folder))
+            # Another process may have been first while we were building.
+            _write_identity(built, folder, resuming=check_same_config(folder, config.to_dict()))
+            return {}
+
+        processes.from_primary(begin)
+        return _train(built, config, folder, quiet=bool(values["quiet"].value) or not processes.is_primary())
 
 
 def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
@@ -72,9 +76,7 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
     finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
     if finished.preempted:
         return EXIT_PREEMPTED
-    if primary:
-        _finish(built, config, folder, finished)
-    processes.wait_for_all("report")
+    processes.from_primary(lambda: _finish(built, config, folder, finished))
     return 0
 
 
@@ -105,7 +107,7 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> No
     report.write_json_atomic(folder / "config.json", experiment.config)
 
 
-def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:
+def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> dict[str, Any]:
     """Evaluates the best checkpoint, writes results.json and the report, and prints the table."""
     experiment, task = built.experiment, task_of(config)
     models = Models(built, [finished.variables]) if task.aligns else None
@@ -133,6 +135,7 @@ def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Fi
     }
     run_report.keep(folder, facts, gallery)
     print(run_report.write(folder))
+    return {}
 
 
 def count_parameters(params: PyTree) -> int:

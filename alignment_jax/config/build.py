@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,6 +38,7 @@ from alignment_jax.config.resident import resident_tables
 from alignment_jax.config.samplers import build_sampler, epoch_lengths, order_is_lost, with_scores
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.train import processes
 from alignment_jax.train.evaluation import Evaluator, evaluator_of
 from alignment_jax.train.experiment import Experiment, Model, Plan
 from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
@@ -46,6 +48,8 @@ from alignment_jax.train.step import AXIS
 
 # A split with fewer samples than this is not evaluated without a word.
 FEW = 10
+# Rows of a mapped array, evenly spaced, by which processes find out that they have other data.
+PROBED = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +101,8 @@ def build(
     """
     check_limits(config)
     source = load_source(config) if source is None else source
+    if processes.several():  # before anything is computed of it
+        processes.check_same("data set", json.dumps(data.fingerprints(source.splits, probe=PROBED)))
     train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
     check_kinds(config, train)
     if classifies(config):
@@ -134,7 +140,10 @@ def build(
         )
 
     latents = train.a.kind == "embedding"
-    scales = (_scale(train.a), _scale(train.b)) if latents and config.perturb.relative else (None, None)
+    scales: tuple[jax.Array | None, jax.Array | None] = (None, None)
+    if latents and config.perturb.relative:
+        found = processes.from_primary(lambda: {"a": _scale(train.a), "b": _scale(train.b)})
+        scales = (jnp.float32(found["a"]), jnp.float32(found["b"]))
     objective: Objective
     if classifies(config):
         objective = build_classification(config)
@@ -319,7 +328,7 @@ def _batch_size(config: ConfigDict, n: int) -> int:
     return min(config.input.batch_size, n)
 
 
-def _scale(column: data.Column) -> jax.Array:
+def _scale(column: data.Column) -> float:
     """Standard deviation of all numbers of a column of latents: the unit of relative noise.
 
     A mapped column is not read as a whole: some ten thousand rows, evenly spaced, say it to a thousandth.
@@ -327,4 +336,4 @@ def _scale(column: data.Column) -> jax.Array:
     rows = np.arange(len(column))
     if isinstance(column, data.ArrayColumn) and column.mapped:
         rows = rows[:: max(1, len(rows) // 16384)]
-    return jnp.float32(np.std(column.read(rows), dtype=np.float64))
+    return float(np.std(column.read(rows), dtype=np.float64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.memo import remember
+from alignment_jax.train import processes
 
 Sizes = tuple[data.PairSplit, tuple[float, float]]
 # Training with MM-TS, and the analysis of every method and seed, ask for the clusters of the same texts.
@@ -27,7 +29,14 @@ def with_cluster_sizes(config: ConfigDict, train: data.PairSplit) -> Sizes:
         raise ConfigError(f"clusters.source is {section.source!r}; it must be one of {', '.join(SOURCES)}")
     if section.count < 0:
         raise ConfigError(f"clusters.count must be at least 0 (0: chosen from the data), got {section.count}")
-    return SOURCES[section.source](section, config.data_seed, train)
+
+    def sizes() -> dict[str, Any]:
+        split, limits = SOURCES[section.source](section, config.data_seed, train)
+        return {"stat": split.stat, "stat_b": split.stat_b, "limits": limits}
+
+    found = processes.from_primary(sizes)  # K-Means may end elsewhere on another processor
+    smallest, largest = found.pop("limits")
+    return train.replace(**found), (smallest, largest)
 
 
 def evaluation_sizes(config: ConfigDict, train: data.PairSplit, split: data.PairSplit) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from alignment_jax import baselines, data, evals, models
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.train import processes
 from alignment_jax.train.experiment import Model
 
 STARTS = ("random", "cca")
@@ -50,21 +51,27 @@ def with_start(
     if name == "random":
         return model, ()
     _check_linear(config)
-    project_a, project_b, choice = _fit(config, train, val)
-    # Embeddings of length about one before they are normalised: what a learning rate means does not depend on CCA's own
-    # units.
-    solutions = {
-        side: _scaled(config, project, column)
-        for side, project, column in (("a", project_a, train.a), ("b", project_b, train.b))
-    }
+    # LAPACK gives other bits on another processor, and what is best on val may then be another setting.
+    found = processes.from_primary(lambda: _solved(config, train, val, names))
 
     def init(key: jax.Array, *inputs: Any):
         params, model_state = model.init(key, *inputs)
-        for side, (matrix, bias) in solutions.items():
-            params = models.start_from(params, side, matrix, bias)
+        for side in ("a", "b"):
+            params = models.start_from(params, side, *found[side])
         return params, model_state
 
-    return dataclasses.replace(model, init=init), (_message(*choice, names),)
+    return dataclasses.replace(model, init=init), (found["message"],)
+
+
+def _solved(
+    config: ConfigDict, train: data.PairSplit, val: data.PairSplit | None, names: Sequence[str]
+) -> dict[str, Any]:
+    """(matrix, bias) of "a" and "b", and the "message" about what was chosen."""
+    project_a, project_b, choice = _fit(config, train, val)
+    # Embeddings of length about one before they are normalised: what a learning rate means does not depend on CCA's own
+    # units.
+    a, b = (_scaled(config, project, column) for project, column in ((project_a, train.a), (project_b, train.b)))
+    return {"a": a, "b": b, "message": _message(*choice, names)}
 
 
 def _check_linear(config: ConfigDict) -> None:

@@ -14,6 +14,7 @@ from alignment_jax import data
 from alignment_jax.config.readers import sides
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.types import Batch
+from alignment_jax.train import processes
 from alignment_jax.train.experiment import EvaluationSplit
 
 _MOST_NUMBERS = 1 << 26  # of an evaluation split that stays on the device: 256 MiB of float32
@@ -118,10 +119,17 @@ def tokenizer_for(config: ConfigDict, train: data.PairSplit, saved: pathlib.Path
     texts = [column for column in sides(train).values() if column.kind == "text"]
     if not texts:
         return None
-    if saved is not None and saved.is_file():
-        return data.Tokenizer.load(saved)
-    captions = [text for column in texts for text in column.read(np.arange(len(column)))]
-    return data.train_tokenizer(captions, vocab_size=config.input.vocab_size)
+
+    def found() -> data.Tokenizer:
+        if saved is not None and saved.is_file():
+            return data.Tokenizer.load(saved)
+        captions = [text for column in texts for text in column.read(np.arange(len(column)))]
+        return data.train_tokenizer(captions, vocab_size=config.input.vocab_size)
+
+    if not processes.several():
+        return found()
+    # Another process may have another version of the library, or no access to what was saved.
+    return data.Tokenizer.from_text(processes.from_primary(lambda: {"text": found().to_text()})["text"])
 
 
 def training_batches(

@@ -75,7 +75,11 @@ class Tokenizer:
 
     def save(self, path: str | pathlib.Path) -> None:
         """Writes one JSON file, the format of the tokenizers library."""
-        pathlib.Path(path).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
+        pathlib.Path(path).write_text(self.to_text(), encoding="utf-8")
+
+    def to_text(self) -> str:
+        """What `save` writes."""
+        return self._inner.to_str(pretty=True)
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> Tokenizer:
@@ -84,11 +88,22 @@ class Tokenizer:
         Raises:
           DataError: there is no such file or it does not hold such a tokenizer.
         """
-        path = pathlib.Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = pathlib.Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: not a saved tokenizer ({' '.join(str(error).split())})") from error
+        return cls.from_text(text, path=path)
+
+    @classmethod
+    def from_text(cls, text: str, *, path: str | pathlib.Path = "text") -> Tokenizer:
+        """A tokenizer of what `to_text` gives; `path` is what an error names.
+
+        Raises:
+          DataError: it is not such a text.
+        """
+        try:
             vocabulary = json.loads(text)["model"]["vocab"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not a saved tokenizer ({' '.join(str(error).split())})") from error
         if not isinstance(vocabulary, dict) or [vocabulary.get(token) for token in _SPECIAL] != [PAD, UNK, BOS, EOS]:
             raise DataError(f"{path}: a tokenizer of another program; ids 0 to 3 must be {', '.join(_SPECIAL)}")

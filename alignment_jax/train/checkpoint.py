@@ -11,10 +11,11 @@ it found. So a workdir need not be shared, and no process waits for the file sys
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import json
-import logging
 import pathlib
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,8 +28,10 @@ import orbax.checkpoint as ocp
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
+from alignment_jax.train.ordered import Ordered
 
 LAST, BEST = "last", "best"
+REMOVED = ".removed"  # where checkpoints are put that are about to be deleted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +57,8 @@ class Checkpoints:
         self._message = message
         # Two of the best: the newest may be from after the state that a killed run is resumed from.
         self._keep = {LAST: max(1, keep), BEST: 2}
-        # Orbax reports every step of its work, and prints what it then raises with its traceback: a user's terminal is
-        # for the training's own lines, and for the one that says what went wrong.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._writing = Ordered(most=2)  # a best and a last of one evaluation wait for no disk
         self._on_primary(lambda: self._managers.update({kind: self._open(kind) for kind in (LAST, BEST)}))
 
     def _on_primary(self, do: Callable[[], object]) -> None:
@@ -74,17 +75,24 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self._keep[kind],
             create=False,
+            # Renamed before it is deleted: whoever copies a checkpoint meanwhile finds it whole or not at all.
+            todelete_subdir=REMOVED,
             multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes=alone),
         )
         with self._refusals("opened"):
             (self._folder / kind).mkdir(parents=True, exist_ok=True)
             return ocp.CheckpointManager(self._folder / kind, options=options)
 
+    def _clear_removed(self, kind: str) -> None:
+        """Not when a folder is opened: whoever only reads may do that beside a training."""
+        shutil.rmtree(self._folder / kind / REMOVED, ignore_errors=True)
+
     def save(self, step: int, state: PyTree, loop: dict[str, Any], *, kind: str = LAST) -> None:
         """Starts to save; returns as soon as the arrays are copied. A step that is already there stays as it is.
 
-        What was started before is finished first. The loop saves the best model before the state that calls it the
-        best, so a kill between the two cannot leave a state whose best model is missing.
+        Checkpoints are written in the background, one after the other: each begins when the one before is on disk, and
+        none follows one that failed. The loop saves the best model before the state that calls it the best, so a kill
+        between the two cannot leave a state whose best model is missing. With two under way, a third one waits.
 
         Args:
           step: names the checkpoint.
@@ -93,27 +101,34 @@ class Checkpoints:
           kind: "last" or "best".
 
         Raises:
-          RunError: the disk refuses (full, read-only); earlier checkpoints are intact.
+          RunError: the disk refused (full, read-only) this one or one that was started before; earlier checkpoints are
+            intact.
         """
 
         def start() -> None:
-            self._wait()
-            arrays = _on_host(state)
-            record = _record(loop, checksums(arrays), _described(state))
-            items = {"state": ocp.args.StandardSave(arrays), "loop": ocp.args.JsonSave(record)}
-            with self._refusals(f"of step {step} written"):
-                self._managers[kind].save(step, args=ocp.args.Composite(**items))
+            self._writing.make_room()
+            arrays, described, position = _on_host(state), _described(state), copy.deepcopy(loop)
+            self._writing.add(lambda: self._write(kind, step, arrays, described, position))
 
         self._on_primary(start)
 
-    def wait(self) -> None:
-        """Returns when everything that was started is on disk."""
-        self._on_primary(self._wait)
+    def _write(self, kind: str, step: int, arrays: PyTree, described: dict[str, str], position: dict[str, Any]) -> None:
+        """Returns when the checkpoint is on disk."""
+        record = _record(position, checksums(arrays), described)
+        items = {"state": ocp.args.StandardSave(arrays), "loop": ocp.args.JsonSave(record)}
+        manager = self._managers[kind]
+        with self._refusals(f"written at step {step}"):
+            manager.save(step, args=ocp.args.Composite(**items))
+            manager.wait_until_finished()
+        self._clear_removed(kind)
 
-    def _wait(self) -> None:
-        for manager in self._managers.values():
-            with self._refusals("written"):
-                manager.wait_until_finished()
+    def wait(self) -> None:
+        """Returns when everything that was started is on disk.
+
+        Raises:
+          RunError: the disk refused it; earlier checkpoints are intact.
+        """
+        self._on_primary(self._writing.wait)
 
     @contextlib.contextmanager
     def _refusals(self, what: str) -> Iterator[None]:
@@ -127,25 +142,29 @@ class Checkpoints:
 
     def close(self) -> None:
         """Ends this process's part, also where the others are gone."""
-        self._wait()
-        for manager in self._managers.values():
-            with self._refusals("finished"):
-                manager.close()
+        try:
+            self._writing.wait()
+        finally:
+            self._writing.close()
+            for manager in self._managers.values():
+                with self._refusals("finished"):
+                    manager.close()
 
     def steps(self, kind: str = LAST) -> list[int]:
         """The steps that are there, oldest first."""
         return processes.from_primary(lambda: {"steps": self._steps(kind)})["steps"]
 
     def _steps(self, kind: str) -> list[int]:
+        self._writing.wait()
         return sorted(self._managers[kind].all_steps())
 
     def forget_after(self, step: int, *, kind: str) -> None:
         """Removes what was saved after `step`, by a run that is resumed from there and will save it again."""
 
         def forget() -> None:
-            self._wait()
             for later in [found for found in self._steps(kind) if found > step]:
                 self._managers[kind].delete(later)
+            self._clear_removed(kind)
 
         self._on_primary(forget)
 
@@ -192,7 +211,7 @@ class Checkpoints:
         answer = processes.from_primary(look)
         if answer["problem"]:
             return answer["problem"], None
-        arrays = processes.arrays_from_primary(found[0] if found else _blank(target))
+        arrays = found[0] if found else _blank(target)
         return "", Restored(step=step, state=_placed(arrays, target), loop=answer["loop"])
 
     def _read(self, kind: str, step: int, target: PyTree) -> tuple[str, dict[str, Any], PyTree]:
@@ -221,6 +240,7 @@ class Checkpoints:
         """Renames the folder of a damaged step, so that nothing reads it and a person still can; if it is there."""
 
         def move() -> None:
+            self._writing.wait()
             self._managers[kind].close()
             source = self._folder / kind / str(step)
             if source.exists():
@@ -273,7 +293,7 @@ def _blank(target: PyTree) -> PyTree:
 
 
 def _placed(arrays: PyTree, target: PyTree) -> PyTree:
-    """Arrays of the host where the target wants them."""
+    """Process 0's arrays where the target wants them, on every process."""
 
     def typed(array: np.ndarray, leaf: jax.ShapeDtypeStruct) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(array), impl=_key_impl(leaf)) if _is_key(leaf) else array
@@ -333,7 +353,7 @@ def _checksum(leaf: Any) -> str:
     leaf = _own_copy(leaf) if isinstance(leaf, jax.Array) else leaf
     array = np.ascontiguousarray(leaf)
     header = f"{array.dtype.str}{array.shape}".encode()
-    return f"{zlib.crc32(array.tobytes(), zlib.crc32(header)):08x}"
+    return f"{zlib.crc32(array.reshape(-1).view(np.uint8).data, zlib.crc32(header)):08x}"
 
 
 def abstract(state: PyTree, sharding: jax.sharding.Sharding) -> PyTree:

@@ -243,9 +243,10 @@ class _Run:
                 scores = sampler.settle(_on_host(state["running"]), _on_host(state["seen"]))
             else:
                 scores = sampler.collect(self._scorer(self.state, self._every_sample()))
-            scores = processes.place_own(scores, self.placement.replicated)
+            scores = processes.place_same(scores, self.placement.replicated)
             self.state = dataclasses.replace(self.state, method_state={**state, "scores": scores})
-        order = sampler.order(_on_host(self.state.method_state["scores"]), epoch)
+        known = _on_host(self.state.method_state["scores"])
+        order = processes.from_primary(lambda: {"order": sampler.order(known, epoch)})["order"]
         self._share_shown = len(order) / sampler.size
         return order
 

@@ -4,6 +4,9 @@ A checkpoint has many files and an object store has no transactions. So the file
 lists every file of a complete state with its size, goes last, in one write. A reader believes the list and nothing
 else: a half-uploaded checkpoint does not exist for it.
 
+What is uploaded is a snapshot of the local folder (see `snapshot`): however slow the upload is and however fast
+checkpoints come and go, it ends with a complete state.
+
 Every run has a random name of its own, in its folder and in the list: a folder left by one run is never taken for, or
 copied over, another run at the same URL.
 """
@@ -24,11 +27,11 @@ from typing import Any, NamedTuple
 
 from alignment_jax.core.errors import AlignmentError, RunError, UserError
 from alignment_jax.core.optional import require
+from alignment_jax.train.snapshot import finished_files, is_checkpoint, take
 from alignment_jax.train.workdir import locked
 
 LIST = "MIRROR.json"
 RUN_ID = "RUN_ID"
-_UNFINISHED = ("orbax-checkpoint-tmp", ".new", ".tmp", ".lock")
 INTERVAL_SECONDS = 5.0
 
 
@@ -92,7 +95,7 @@ class Mirror:
         if listed is None:
             self._set_aside(message)
             return False
-        local = self._complete()
+        local = finished_files(self.folder)
         if local and not self._is_run(listed):
             self._set_aside(message)
         elif local and _newest_step(local) >= _newest_step(listed.files):
@@ -110,7 +113,7 @@ class Mirror:
                 with self._as_run_error("read"):
                     self._files.get_file(self._remote(name), str(target))
                 # Logs grow after they were listed; a file of a checkpoint never changes.
-                if target.stat().st_size < size or (_is_checkpoint(name) and target.stat().st_size != size):
+                if target.stat().st_size < size or (is_checkpoint(name) and target.stat().st_size != size):
                     raise RunError(
                         f"{self.url}/{name} is not as {LIST} says: {target.stat().st_size} bytes, not {size}"
                     )
@@ -126,12 +129,12 @@ class Mirror:
         return True
 
     def push(self) -> bool:
-        """Copies what has changed; False when a file vanished meanwhile, and the next push will do.
+        """Copies what has changed; False when no moment was found to copy, and the next push will do.
 
         Raises:
           RunError: the URL cannot be written, or holds another run; nothing that was complete there is lost.
         """
-        if not self._complete():
+        if not finished_files(self.folder):
             return True
         if self._run() is None:
             self._write_run(self.folder, uuid.uuid4().hex)
@@ -142,49 +145,57 @@ class Mirror:
                 self._was_listed = False
         elif not self._is_run(before):
             raise RunError(f"workdir {self.url} holds another run than {self.folder}; choose another --workdir")
-        complete = self._complete()
-        # What a state depends on goes first.
-        order = sorted(complete, key=lambda name: (not _is_checkpoint(name), name))
-        for name in order:
-            if not self._send(name):
+        with self._snapshot() as snapshot:
+            if snapshot is None:
                 return False
+            # What a state depends on goes first.
+            order = sorted(finished_files(snapshot), key=lambda name: (not is_checkpoint(name), name))
+            for name in order:
+                self._send(snapshot / name, name)
         sizes = {name: self._sent[name][0] for name in order}
         after = Listed(self._run(), sizes)
         if after != before:
             with self._as_run_error("written"):
                 text = json.dumps({"run": after.run, "files": after.files}, indent=1)
                 self._files.pipe_file(self._remote(LIST), text.encode())
-                for name in (before.files.keys() if before else set()) - sizes.keys():
+                for name in ((before.files.keys() if before else set()) | self._sent.keys()) - sizes.keys():
                     with contextlib.suppress(FileNotFoundError):
                         self._files.rm_file(self._remote(name))
             self._sent = {name: self._sent[name] for name in order}
         self._was_listed = True
         return True
 
-    def _send(self, name: str) -> bool:
-        """Copies one file if it has changed; False when it is gone from the local folder."""
-        path = self.folder / name
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[pathlib.Path | None]:
+        """A private folder beside the local one with what is to be uploaded; None when it changed all too fast."""
+        prefix = f"{self.folder.name}.push-"
+        for left in self.folder.parent.glob(f"{prefix}*/.lock"):  # by a process that was killed
+            with contextlib.suppress(UserError), locked(left.parent):
+                shutil.rmtree(left.parent, ignore_errors=True)
+        place = pathlib.Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=prefix))
         try:
-            stat = path.stat()
-        except FileNotFoundError:
-            return False
-        mark = (stat.st_size, stat.st_mtime_ns)
-        if self._sent.get(name) == mark:
-            return True
-        try:
-            with self._as_run_error("written"):
-                self._files.makedirs(self._remote(name).rpartition("/")[0], exist_ok=True)
-                self._files.put_file(str(path), self._remote(name))
-        except RunError:
-            # A bucket that does not exist raises the same error as a local file that has been deleted.
-            if not path.exists():
-                return False
-            raise
-        self._sent[name] = mark
-        return True
+            with locked(place):
+                files = place / "files"
+                files.mkdir()
+                yield files if take(self.folder, files, sent=self._is_sent) else None
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _is_sent(self, name: str, stat: os.stat_result) -> bool:
+        return self._sent.get(name) == (stat.st_size, stat.st_mtime_ns)
+
+    def _send(self, path: pathlib.Path, name: str) -> None:
+        """Copies one file if it has changed."""
+        stat = path.stat()
+        if self._is_sent(name, stat):
+            return
+        with self._as_run_error("written"):
+            self._files.makedirs(self._remote(name).rpartition("/")[0], exist_ok=True)
+            self._files.put_file(str(path), self._remote(name))
+        self._sent[name] = (stat.st_size, stat.st_mtime_ns)
 
     def _set_aside(self, message: Callable[[str], None]) -> None:
-        if not self._complete():
+        if not finished_files(self.folder):
             return
         with locked(self.folder):  # a training may be at work there that has not uploaded anything yet
             number = 1
@@ -245,17 +256,6 @@ class Mirror:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{self.url}/{LIST} is not a list of files ({error}); choose another --workdir") from error
 
-    def _complete(self) -> dict[str, int]:
-        """Every finished file of the local folder, with its size; the training deletes and renames meanwhile."""
-        found = {}
-        for place, folders, files in os.walk(self.folder):
-            folders[:] = [name for name in folders if _finished(name)]
-            for name in filter(_finished, files):
-                path = pathlib.Path(place, name)
-                with contextlib.suppress(FileNotFoundError):
-                    found[path.relative_to(self.folder).as_posix()] = path.stat().st_size
-        return found
-
 
 @contextlib.contextmanager
 def mirrored(mirror: Mirror, *, message: Callable[[str], None] = print) -> Iterator[None]:
@@ -301,9 +301,8 @@ def mirrored(mirror: Mirror, *, message: Callable[[str], None] = print) -> Itera
 def _push_last(mirror: Mirror) -> None:
     stays = f"what is not there stays in {mirror.folder}"
     try:
-        # Nobody trains any more: what vanishes now is the end of something, not the rule.
-        if not any(mirror.push() for _ in range(5)):
-            raise RunError(f"workdir {mirror.url} is not complete: files vanish while they are copied")
+        if not mirror.push():
+            raise RunError(f"workdir {mirror.url} is not complete: checkpoints vanish while they are copied")
     except RunError as error:
         raise RunError(f"{error}; {stays}") from error
     except Exception as error:
@@ -313,14 +312,6 @@ def _push_last(mirror: Mirror) -> None:
 def _line(error: Exception) -> str:
     """An error of somebody else's in one short line; some of them have no text."""
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _finished(name: str) -> bool:
-    return not any(mark in name for mark in _UNFINISHED)
-
-
-def _is_checkpoint(name: str) -> bool:
-    return name.startswith("checkpoints/")
 
 
 def _newest_step(names: Any) -> int:

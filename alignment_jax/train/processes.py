@@ -1,16 +1,15 @@
 """Several processes that train as one: whose rows are whose, what all must agree on, and when to give up on the others.
 
 Every process runs the same loop over the same steps and holds the same state. It reads only the rows of its own
-devices. What could come out differently on another machine, the metrics that choose the best step, is computed by
-process 0 and sent to the others; files are written by process 0 alone. Alone, a process passes through all of this
-unchanged.
+devices. What could come out differently on another machine (the initial state, what is fitted to the data, the metrics
+that choose the best step) is computed by process 0 and sent to the others; files are written by process 0 alone. Alone,
+a process passes through all of this unchanged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import re
 import signal
@@ -22,8 +21,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from alignment_jax.core.errors import RunError
+from alignment_jax.core.errors import AlignmentError, RunError
 from alignment_jax.core.types import PyTree
+from alignment_jax.train import messages
 
 _LOST = (
     "this process has lost the others: one of them has ended or cannot be reached. See what that one said; "
@@ -67,40 +67,62 @@ def place_own(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
 
 
 def place_same(tree: PyTree, sharding: PyTree) -> PyTree:
-    """What every process holds alike, as global arrays; `sharding` is one for all of them or a tree of them."""
-    if several():  # a computation of all, because nothing copies random keys to another host's devices
-        return jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
-    return jax.device_put(tree, sharding)
+    """What every process is to hold alike, as global arrays: process 0's values, to the bit.
+
+    Two machines may compute the same thing to other bits (another processor, another LAPACK), and a state that differs
+    between processes is noticed by nobody. So process 0's is sent and nothing has to be compared.
+
+    Args:
+      tree: arrays and random keys, of the same shapes and types on every process; what they hold counts on process 0
+        alone.
+      sharding: one for all of them or a tree of them.
+    """
+    if not several():
+        return jax.device_put(tree, sharding)
+    keys = [jax.random.key_impl(x) if _is_key(x) else None for x in jax.tree.leaves(tree)]
+    numbers = jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
+    leaves, structure = jax.tree.flatten(arrays_from_primary(numbers))
+
+    def typed(leaves: list[jax.Array]) -> PyTree:
+        found = [
+            x if impl is None else jax.random.wrap_key_data(x, impl=impl) for x, impl in zip(leaves, keys, strict=True)
+        ]
+        return jax.tree.unflatten(structure, found)
+
+    # A computation of all, because nothing copies random keys to another host's devices.
+    return jax.jit(typed, out_shardings=sharding)(leaves)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def from_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `compute` gives on process 0, on every process; the others wait without computing.
 
     Args:
-      compute: () -> plain JSON values; floats arrive with all their bits.
+      compute: () -> plain JSON values, and NumPy arrays anywhere among them. Floats and arrays arrive with all their
+        bits.
 
     Raises:
-      RunError: on every process, when `compute` raised it on process 0.
+      AlignmentError: on every process, of its class, the error of this package that `compute` raised on process 0.
     """
     if not several():
         return compute()
-    message: dict[str, Any] = {}
+    message, failed = b"", None
     if is_primary():
         try:
-            message = {"value": compute()}
-        except RunError as error:
-            message = {"error": str(error)}
-    message = _broadcast(message)
-    if "error" in message:
-        raise RunError(message["error"])
-    return message["value"]
-
-
-def _broadcast(message: dict[str, Any]) -> dict[str, Any]:
-    sent = np.frombuffer(json.dumps(message).encode(), np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(sent.size)))
-    sent = sent if is_primary() else np.zeros(size, np.uint8)
-    return json.loads(multihost_utils.broadcast_one_to_all(sent).tobytes())
+            message = messages.packed({"value": compute()})
+        except AlignmentError as error:
+            failed = error
+            classes = [kind.__name__ for kind in type(error).__mro__]
+            message = messages.packed({"error": str(error), "classes": classes})
+    found = messages.unpacked(messages.sent(message))
+    if failed is not None:
+        raise failed
+    if "error" in found:
+        raise messages.class_of(found["classes"])(found["error"])
+    return found["value"]
 
 
 def arrays_from_primary(tree: PyTree) -> PyTree:
@@ -112,10 +134,9 @@ def arrays_from_primary(tree: PyTree) -> PyTree:
     if not several():
         return tree
     leaves, structure = jax.tree.flatten(tree)
-    # As bytes: what adds zeros to numbers, as a broadcast does, turns -0.0 into 0.0.
-    sent = [np.frombuffer(np.ascontiguousarray(leaf).tobytes(), np.uint8) for leaf in leaves]
-    found = multihost_utils.broadcast_one_to_all(np.concatenate(sent) if sent else np.zeros(0, np.uint8))
-    parts = np.split(np.asarray(found), np.cumsum([part.size for part in sent])[:-1]) if sent else []
+    own = [messages.bytes_of(leaf) for leaf in leaves]
+    found = messages.exchanged(np.concatenate(own) if own else np.zeros(0, np.uint8))
+    parts = np.split(found, np.cumsum([part.size for part in own])[:-1]) if own else []
     copies = [
         np.frombuffer(part.tobytes(), leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
     ]
@@ -154,6 +175,8 @@ def losing_others() -> Iterator[None]:
     """
     try:
         yield
+    except AlignmentError:  # some are ValueErrors as well
+        raise
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         # What a broken connection raises depends on where JAX notices it; its status comes first in any case.

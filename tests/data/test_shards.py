@@ -60,6 +60,18 @@ def test_a_folder_holds_what_one_file_holds(tmp_path):
         assert captions == split.extra_b["caption"].tolist()
 
 
+def test_a_few_rows_of_a_folder_show_that_it_holds_other_numbers(tmp_path):
+    """Opening a folder must not read all of it, and other latents under the same names are another data set."""
+    arrays = mock.embedding_arrays()
+    folders = [write(tmp_path / "one", arrays=arrays), write(tmp_path / "same", arrays=arrays)]
+    folders.append(write(tmp_path / "other", arrays={**arrays, "image": arrays["image"] + 1}))
+    splits = [data.load(folder).splits for folder in folders]
+    for probe, differs in ((0, False), (2, True)):
+        one, same, other = (data.fingerprints(found, probe=probe) for found in splits)
+        assert one == same
+        assert (one != other) == differs
+
+
 def test_batches_are_the_same(tmp_path):
     whole, folder = both(tmp_path)
     rows = data.padded_rows(np.array([3, 0, 2]), 2)

@@ -1,5 +1,6 @@
 """The site builds without a warning, and every public name is on a page of the API reference."""
 
+import ast
 import importlib
 import pathlib
 import re
@@ -24,6 +25,15 @@ def test_every_public_name_has_a_docstring_and_a_page(room):
         found = getattr(module, name)
         if callable(found) and getattr(found, "__module__", "").startswith("alignment_jax"):
             assert found.__doc__, f"{room}.{name} has no docstring"
+
+
+def test_no_package_is_described_as_unfinished():
+    """The first line of a package is what its API page and `help()` show."""
+    package = pathlib.Path(aj.__file__).parent
+    for path in sorted(package.rglob("__init__.py")):
+        described = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert described, path
+        assert not re.search(r"being built|todo|tbd|placeholder|coming soon", described, re.I), path
 
 
 def test_every_page_is_in_the_table_of_contents():

@@ -1,6 +1,9 @@
 """One process of several, with nothing of a training but what processes say to each other."""
 
+import dataclasses
+import json
 import os
+import pathlib
 import sys
 import time
 
@@ -9,13 +12,21 @@ import numpy as np
 import pytest
 from absl import flags
 
+from alignment_jax import baselines, data
+from alignment_jax import config as configs
 from alignment_jax.cli import common
 from alignment_jax.cli.main import _leave
-from alignment_jax.core.errors import RunError
+from alignment_jax.config import build as build_module
+from alignment_jax.config.build import build
+from alignment_jax.config.inputs import tokenizer_for
+from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
 from alignment_jax.train import processes
+from alignment_jax.train.checkpoint import checksums
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
-def talk(devices):
+def talk(devices, folder):
     number = jax.process_index()
     columns = processes.own_columns(devices, 12).tolist()
     expected = [4 * number, 4 * number + 1, 4 * number + 2, 4 * number + 3]
@@ -32,11 +43,21 @@ def talk(devices):
 
     with pytest.raises(RunError, match=r"^an embedding is not finite$"):  # on every process
         processes.from_primary(fail)
+    for kind in (DataError, ConfigError, MissingPackageError, UserError, AlignmentError):
+        with pytest.raises(AlignmentError, match=r"^COCO: row 3 is empty$") as raised, processes.losing_others():
+            processes.from_primary(failing(kind("COCO: row 3 is empty")))
+        assert type(raised.value) is kind
     bits = np.array([-0.0, np.nan, 1e-45], np.float32)
     sent = {"bits": bits, "flag": np.array(True)}
     got = processes.arrays_from_primary(sent if number == 0 else {"bits": 0 * bits, "flag": np.array(False)})
     assert got["bits"].tobytes() == bits.tobytes()
     assert got["flag"].item() is True
+    few_programs_for_messages_of_any_length()
+    state_is_process_0s(devices)
+    what_is_computed_of_the_data_is_process_0s(folder / "made")
+    tokenizer_is_process_0s()
+    with pytest.raises(RunError, match="process 1 has another data set than process 0"):
+        build(latents(folder / "others", other=number == 1))  # the same names, other numbers
     processes.check_same("seed", "same")
     with pytest.raises(RunError, match="process 2 has another seed"):
         processes.check_same("seed", str(number == 2))
@@ -49,8 +70,116 @@ def talk(devices):
     processes.wait_for_all("end")
 
 
+def failing(error):
+    def compute():
+        raise error
+
+    return compute
+
+
+def few_programs_for_messages_of_any_length():
+    """Every evaluation and every save sends one, seldom two of the same length."""
+    array = np.arange(5000, dtype=np.int64)
+    for size in (0, 1, 500, 900, 1008, 1009, 1500, 2000, 2100, 3000, 5000):
+        sent = {"text": "x" * size, "order": array[:size], "bits": [np.float32(-0.0)]}
+        got = processes.from_primary(lambda sent=sent: sent)
+        assert got["text"] == sent["text"]
+        assert got["order"].dtype == np.int64
+        assert got["order"].tolist() == array[:size].tolist()
+        assert got["bits"][0].tobytes() == np.float32(-0.0).tobytes()
+    for power in range(10, 15):
+        processes.from_primary(lambda power=power: {"text": "x" * 2**power})
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, seconds, **more: compiled.append(name) if name == COMPILED else None
+    )
+    for size in range(0, 2**14, 500):
+        processes.from_primary(lambda size=size: {"text": "x" * size})
+    assert compiled == []
+    jax.jit(lambda x: x + 12345)(np.zeros(3))
+    assert compiled != []  # so compilations are counted
+
+
+def state_is_process_0s(devices):
+    number = jax.process_index()
+    mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    own = {"w": np.float32([-0.0, number]), "step": jax.numpy.int32(number), "key": jax.random.key(number), "none": ()}
+    placed = processes.place_same(own, replicated)
+    assert {leaf.sharding for leaf in jax.tree.leaves(placed)} == {replicated}
+    held = [placed["w"], placed["step"], jax.random.key_data(placed["key"])]
+    expected = [np.float32([-0.0, 0]), np.int32(0), jax.random.key_data(jax.random.key(0))]
+    for found, wanted in zip(held, expected, strict=True):
+        for shard in found.addressable_shards:
+            assert np.asarray(shard.data).tobytes() == np.asarray(wanted).tobytes()
+
+
+def latents(folder, *, other=False):
+    """A small set of latents in a file of this process: the same in all of them, or with other numbers."""
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{jax.process_index()}.npz"
+    rng = np.random.default_rng(0)
+    image, text = (rng.normal(size=(40, d)).astype(np.float32) + other for d in (6, 5))
+    np.savez(file, image=image, text=text, split=np.array((["train"] * 6 + ["val", "test"]) * 5))
+    config = configs.default()
+    config.data = f"embeddings:{file}"
+    config.model.dim = 4
+    config.model.final_norm = False
+    config.init.name, config.init.shrinkage, config.init.dim, config.init.power = "cca", "0.5", "4", "0.5"
+    config.perturb.sigma, config.perturb.relative = 0.1, True
+    config.weighting.signal, config.clusters.source = "variance", "kmeans"
+    config.temperature.schedule = "mm_ts"
+    return config
+
+
+def what_is_computed_of_the_data_is_process_0s(folder):
+    """The closed form, K-Means and standard deviations come out otherwise on the machine of another process."""
+    number = jax.process_index()
+    scale = 1.0 + number
+
+    def off(fit):
+        def fitted(*arguments, **options):
+            a, b = fit(*arguments, **options)
+            return tuple(dataclasses.replace(found, matrix=found.matrix * scale + number) for found in (a, b))
+
+        return fitted
+
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(baselines, "fit_cca", off(baselines.fit_cca))
+        std, clustered = np.std, data.cluster_sizes
+        here.setattr(np, "std", lambda *arguments, **options: std(*arguments, **options) * scale)
+        here.setattr(data, "cluster_sizes", lambda *a, **o: scaled(clustered(*a, **o), scale))
+        seen = {}
+        facts = build_module.Facts
+        here.setattr(build_module, "Facts", lambda *a, **o: seen.update(o) or facts(*a, **o))
+        built = build(latents(folder))
+    params = built.experiment.model.init(jax.random.key(0), *built.experiment.first_batch)[0]
+    computed = checksums({"params": params, "scales": seen["scales"], "stat": built.splits["train"].stat})
+    assert seen["sizes"][0] < seen["sizes"][1]
+    processes.check_same("start, scale or cluster size", json.dumps([computed, seen["sizes"]], sort_keys=True))
+
+
+def tokenizer_is_process_0s():
+    """Where only process 0 has what an earlier part of the run saved, and the library learns something else."""
+    number = jax.process_index()
+    captions = data.TextColumn(("a dog", "a cat", "a dog and a cat") * 4)
+    train = data.PairSplit(captions, captions, np.arange(12), ids=np.arange(12).astype(str))
+    learn = data.train_tokenizer
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(data, "train_tokenizer", lambda texts, **o: learn([f"{t} {number}" * 9 for t in texts], **o))
+        found = tokenizer_for(configs.default(), train, None)
+    processes.check_same("tokenizer", found.to_text())
+    assert found.decode(found.encode(["a dog"], 8)) == ["a dog"]
+
+
+def scaled(sizes, scale):
+    changed = {name: getattr(sizes, name) * scale for name in ("size", "min_size", "max_size")}
+    return dataclasses.replace(sizes, **changed)
+
+
 def main(arguments):
     mode, *rest = arguments
+    mode, _, folder = mode.partition("=")
     values = flags.FlagValues()
     common.define_processes(values)
     values(["worker", *rest])
@@ -58,7 +187,7 @@ def main(arguments):
     print("joined", flush=True)
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if mode == "talk":
-        talk(devices)
+        talk(devices, pathlib.Path(folder))
     while mode == "meet":  # until somebody is gone
         with processes.losing_others():
             processes.wait_for_all("step")

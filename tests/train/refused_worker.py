@@ -13,6 +13,7 @@ import sys
 
 import jax.numpy as jnp
 
+from alignment_jax.cli.quiet import without_orbax
 from alignment_jax.core.errors import RunError
 from alignment_jax.train.checkpoint import Checkpoints
 
@@ -52,4 +53,5 @@ def main(disk, trouble):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), sys.argv[2])
+    with without_orbax():  # as the command line does it
+        main(pathlib.Path(sys.argv[1]), sys.argv[2])

@@ -1,12 +1,18 @@
+import os
 import pathlib
+import queue
 import re
 import shutil
 import subprocess
 import sys
+import threading
+import tracemalloc
+import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import refused_worker
 from jax.sharding import SingleDeviceSharding
@@ -54,6 +60,88 @@ def test_best_and_last_are_apart(tmp_path, target):
     checkpoints.wait()
     assert checkpoints.restore(target, kind=BEST).step == 1
     assert checkpoints.restore(target).step == 2
+
+
+class Disk:
+    """A disk that is as slow as a test wants: each write waits until it is let go, or fails."""
+
+    def __init__(self, monkeypatch, *, fails=()):
+        self.begun, self.go = queue.Queue(), threading.Semaphore(0)
+        save = ocp.CheckpointManager.save
+
+        def slow(manager, step, **options):
+            self.begun.put((manager.directory.name, step))
+            assert self.go.acquire(timeout=60)
+            if (manager.directory.name, step) in fails:
+                raise OSError(28, "No space left on device")
+            return save(manager, step, **options)
+
+        monkeypatch.setattr(ocp.CheckpointManager, "save", slow)
+
+
+def test_an_improving_evaluation_does_not_wait_for_the_disk_and_best_comes_before_last(tmp_path, target, monkeypatch):
+    checkpoints, disk = Checkpoints(tmp_path), Disk(monkeypatch)
+    state, loop = state_of(1), {"best": 1}
+    checkpoints.save(1, state, {}, kind=BEST)
+    checkpoints.save(1, state, loop)  # returns although nothing has been written
+    jax.tree.map(lambda x: x.delete(), state)  # as a donated step does
+    loop["best"] = 2
+    assert disk.begun.get(timeout=60) == ("best", 1)
+    assert not (tmp_path / "best" / "1").exists()
+    assert disk.begun.empty()
+    disk.go.release()
+    assert disk.begun.get(timeout=60) == ("last", 1)
+    assert (tmp_path / "best" / "1").is_dir()
+    # A third one waits for the first of the two under way, so that copies of the state do not pile up.
+    waiting = threading.Thread(target=lambda: [checkpoints.save(step, state_of(step), {}) for step in (2, 3)])
+    waiting.start()
+    disk.go.release(1)
+    assert disk.begun.get(timeout=60) == ("last", 2)
+    disk.go.release(2)
+    waiting.join()
+    checkpoints.wait()
+    assert disk.begun.get(timeout=60) == ("last", 3)
+    assert checkpoints.steps() == [2, 3]
+    problem, restored = checkpoints.read(1, target, kind=BEST)
+    assert not problem
+    assert checksums(restored.state) == checksums(state_of(1))
+
+
+def test_no_state_follows_a_best_model_that_was_refused(tmp_path, monkeypatch):
+    checkpoints, disk = Checkpoints(tmp_path), Disk(monkeypatch, fails=[("best", 2)])
+    disk.go.release(1)
+    checkpoints.save(1, state_of(1), {})
+    checkpoints.wait()
+    checkpoints.save(2, state_of(2), {}, kind=BEST)
+    checkpoints.save(2, state_of(2), {"best": 2})
+    disk.go.release(100)
+    with pytest.raises(RunError, match=r"written at step 2 in .*No space left on device.*earlier ones are intact"):
+        checkpoints.wait()
+    assert checkpoints.steps() == [1]
+    checkpoints.save(3, state_of(3), {})  # once raised, it is over
+    assert checkpoints.steps() == [1, 3]
+    checkpoints.close()
+
+
+def test_a_checkpoint_keeps_its_name_until_it_is_removed_as_a_whole(tmp_path, monkeypatch):
+    """Whoever copies one while it is deleted finds all of its files or none."""
+    checkpoints = saved(tmp_path, [1, 2])
+    whole = {path.relative_to(tmp_path / "last" / "1").as_posix() for path in files_of(tmp_path, 1)}
+    found = []
+    for name in ("unlink", "remove", "rmdir"):
+        call = getattr(os, name)
+
+        def watched(*arguments, call=call, **options):
+            if (tmp_path / "last" / "1").exists():
+                found.append(len(files_of(tmp_path, 1)))
+            return call(*arguments, **options)
+
+        monkeypatch.setattr(os, name, watched)
+    checkpoints.save(3, state_of(3), {})
+    checkpoints.wait()
+    assert checkpoints.steps() == [2, 3]
+    assert set(found) <= {len(whole)}
+    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == ["2", "3"]
 
 
 def test_nothing_saved_is_none(tmp_path, target):
@@ -206,6 +294,34 @@ def test_a_disk_in_trouble_keeps_what_it_has_and_is_used_again(trouble, disk):
             subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 
     is_refused_and_used_again(disk, trouble, mend)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.float32(3.5),
+        np.zeros((0, 3), np.int32),
+        np.array([[True, False]]),
+        np.arange(6, dtype=np.float64).reshape(2, 3).T,
+        np.arange(4).astype(jnp.bfloat16),
+        np.arange(4).astype(jnp.float8_e4m3fn),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_checksums_are_those_of_older_checkpoints(array):
+    """Of the bytes in C order, after type and shape; a number counts as an array of one."""
+    whole = np.ascontiguousarray(array)
+    crc = zlib.crc32(whole.tobytes(), zlib.crc32(f"{whole.dtype.str}{whole.shape}".encode()))
+    assert checksums({"x": array}) == {"['x']": f"{crc:08x}"}
+
+
+def test_checksums_copy_nothing():
+    array = np.zeros(1 << 20, np.float32)
+    tracemalloc.start()
+    checksums({"x": array})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < array.nbytes // 8
 
 
 def test_checksums_see_value_shape_and_type():

@@ -2,13 +2,20 @@
 
 import itertools
 import json
+import math
+import os
 import shutil
+import threading
 import time
 
+import jax
+import jax.numpy as jnp
 import pytest
+from jax.sharding import SingleDeviceSharding
 
 from alignment_jax.core.errors import RunError, UserError
 from alignment_jax.train import mirror as mirrors
+from alignment_jax.train.checkpoint import BEST, Checkpoints, abstract, checksums
 from alignment_jax.train.mirror import Mirror
 from alignment_jax.train.workdir import locked
 
@@ -284,6 +291,13 @@ def test_process_0_begins_when_the_others_have_fetched(bucket, tmp_path, monkeyp
         calls = []
         monkeypatch.setattr(common.processes, "is_primary", lambda primary=primary: primary)
         monkeypatch.setattr(common.processes, "wait_for_all", calls.append)
+
+        def from_primary(compute, calls=calls, primary=primary):
+            if primary:
+                compute()
+            calls.append("heard process 0")
+
+        monkeypatch.setattr(common.processes, "from_primary", from_primary)
         monkeypatch.setattr(Mirror, "fetch", lambda self, calls=calls: calls.append("fetch"))
         with common.kept_workdir(values):
             waits = [call for call in calls if call != "fetch"]
@@ -359,21 +373,121 @@ def test_a_bucket_that_does_not_exist_is_noticed(call, bucket, tmp_path, monkeyp
     assert str(here) in said[-1]
 
 
-def test_a_local_file_that_vanishes_while_it_is_sent_is_no_error(bucket, tmp_path, monkeypatch):
+def test_what_vanishes_while_it_is_sent_arrives_all_the_same(bucket, tmp_path, monkeypatch):
     here = tmp_path / "here"
     save(here, 10, text="x")
     mirror = Mirror("memory://bucket/run", here)
     put = mirror._files.put_file
 
     def vanish(local, remote):
-        if (here / "metrics.jsonl").exists():
-            (here / "metrics.jsonl").unlink()
+        if here.exists():
+            shutil.rmtree(here)
         put(local, remote)
 
+    before = read(here)
     monkeypatch.setattr(mirror._files, "put_file", vanish)
-    (here / "checkpoints").rename(here / "a")  # the log's turn comes after the others
-    assert not mirror.push()
     assert mirror.push()
+    assert Mirror("memory://bucket/run", tmp_path / "there").fetch()
+    assert {**before, "RUN_ID": ""} == {**read(tmp_path / "there"), "RUN_ID": ""}
+
+
+def without_links(*arguments, **options):
+    raise OSError(1, "Operation not permitted")
+
+
+class SlowUploads:
+    """The first files take until the training has saved once more; later uploads end as when a machine is lost."""
+
+    def __init__(self, mirror, monkeypatch):
+        self.saved, self.lost, self.cut_in, self.slow = threading.Condition(), False, math.inf, 0
+        self.number, self.put = 0, mirror._files.put_file
+        monkeypatch.setattr(mirror._files, "put_file", self.upload)
+
+    def upload(self, local, remote):
+        self.cut_in -= 1
+        if self.cut_in < 0:
+            raise KeyboardInterrupt
+        self.slow -= 1
+        with self.saved:
+            begun = self.number if self.slow >= 0 else -1
+            assert self.saved.wait_for(lambda: self.number > begun or self.lost, timeout=60)
+        self.put(local, remote)
+
+    def has_saved(self):
+        with self.saved:
+            self.number += 1
+            self.saved.notify_all()
+
+
+@pytest.mark.parametrize("links", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_uploads_slower_than_checkpoints_end_with_a_state_that_restores(links, bucket, tmp_path, monkeypatch):
+    """Of checkpoints that live for two saves, while an upload takes more of them; then the machine is lost."""
+    if not links:
+        monkeypatch.setattr(os, "link", without_links)
+    here = tmp_path / "here"
+    mirror = Mirror("memory://bucket/run", here)
+    slow = SlowUploads(mirror, monkeypatch)
+    stop = threading.Event()
+
+    def state(step):
+        return {"w": jnp.full((16, 4), step, jnp.float32)}
+
+    def train():
+        checkpoints = Checkpoints(here / "checkpoints")
+        for step in itertools.count(1):
+            if stop.is_set():
+                return checkpoints.close()
+            with open(here / "metrics.jsonl", "a") as log:
+                log.write(json.dumps({"step": step}) + "\n")
+            checkpoints.save(step, state(step), {}, kind=BEST)
+            checkpoints.save(step, state(step), {"best_step": step})
+            checkpoints.wait()
+            slow.has_saved()
+
+    here.mkdir()
+    training = threading.Thread(target=train)
+    training.start()
+    try:
+        wait_until(lambda: slow.number >= 1)
+        slow.slow = 3  # two would do to delete what was newest
+        assert mirror.push()
+        first = json.loads(bucket.cat_file("/bucket/run/MIRROR.json"))["files"]
+        slow.slow = 3
+        assert mirror.push()
+        slow.slow = slow.cut_in = 3
+        with pytest.raises(KeyboardInterrupt):
+            mirror.push()
+    finally:
+        stop.set()
+        slow.lost = True
+        training.join()
+    listed = json.loads(bucket.cat_file("/bucket/run/MIRROR.json"))["files"]
+    assert first.keys() != listed.keys()
+    assert {name: bucket.size(f"/bucket/run/{name}") for name in listed} == listed
+    there = tmp_path / "there"
+    assert Mirror("memory://bucket/run", there).fetch()
+    target = abstract(state(0), SingleDeviceSharding(jax.devices()[0]))
+    checkpoints = Checkpoints(there / "checkpoints")
+    restored = checkpoints.restore(target)
+    step = restored.step
+    assert step > 1
+    assert checksums(restored.state) == checksums(state(step))
+    assert restored.loop == {"best_step": step}
+    assert checkpoints.read(step, target, kind=BEST)[0] == ""
+    assert step in [json.loads(line)["step"] for line in (there / "metrics.jsonl").read_text().splitlines()]
+    assert not list(tmp_path.glob("here.push-*"))
+
+
+def test_what_a_killed_upload_left_is_cleared_and_what_another_uses_is_not(bucket, tmp_path):
+    save(tmp_path / "here", 10, text="x")
+    left, used = tmp_path / "here.push-1", tmp_path / "here.push-2"
+    for folder in (left, used):
+        (folder / "files").mkdir(parents=True)
+        (folder / ".lock").touch()
+    with locked(used):
+        assert Mirror("memory://bucket/run", tmp_path / "here").push()
+        assert not left.exists()
+        assert used.exists()
 
 
 def test_a_file_system_without_credentials_is_one_line(tmp_path, monkeypatch):
@@ -406,7 +520,7 @@ def test_training_goes_on_on_a_new_machine(bucket, tmp_path, monkeypatch, embedd
     def stop_once(self):
         nonlocal stopped
         found = push(self)
-        if not stopped and any("checkpoints/last/" in name for name in self._complete()):
+        if not stopped and any("checkpoints/last/" in name for name in mirrors.finished_files(self.folder)):
             stopped = True
             import os
             import signal

@@ -12,7 +12,7 @@ WORKER = pathlib.Path(__file__).parent / "process_worker.py"
 
 @pytest.mark.slow
 def test_processes_agree_and_share(tmp_path):
-    with Processes([WORKER, "talk"], tmp_path, count=3, devices=2) as run:
+    with Processes([WORKER, f"talk={tmp_path}"], tmp_path, count=3, devices=2) as run:
         statuses = run.wait()
         assert statuses == [0, 0, 0], "\n".join(log.read_text() for log in run.logs)
         assert [run.last_line(i) for i in range(3)] == ["good"] * 3

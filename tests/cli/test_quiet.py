@@ -1,0 +1,61 @@
+"""What orbax logs stays out of the command line's terminal; a program that uses the library keeps its own logging."""
+
+import logging
+import pathlib
+
+import orbax.checkpoint
+import pytest
+
+from alignment_jax.cli import main as cli
+from alignment_jax.cli.quiet import without_orbax
+from alignment_jax.train.checkpoint import Checkpoints
+
+ORBAX = str(pathlib.Path(orbax.checkpoint.__file__).parent / "checkpoint_manager.py")
+
+
+def logs(logger, pathname):
+    logger.handle(logger.makeRecord(logger.name, logging.ERROR, pathname, 1, "message of %s", (pathname,), None))
+
+
+@pytest.fixture
+def absl(caplog):
+    logger = logging.getLogger("absl")
+    before = (logger.level, logger.disabled, list(logger.filters), list(logger.handlers))
+    yield logger
+    assert (logger.level, logger.disabled, list(logger.filters), list(logger.handlers)) == before
+
+
+def test_only_orbax_is_silenced_and_only_for_a_while(absl, caplog):
+    with without_orbax():
+        logs(absl, ORBAX)
+        logs(absl, "/site-packages/grain/python.py")
+    assert [record.pathname for record in caplog.records] == ["/site-packages/grain/python.py"]
+    with pytest.raises(KeyError), without_orbax():
+        raise KeyError
+    logs(absl, ORBAX)
+    assert caplog.records[-1].pathname == ORBAX
+
+
+def test_a_program_that_saves_checkpoints_keeps_its_logging(tmp_path, absl, caplog):
+    level = absl.level
+    absl.setLevel(logging.INFO)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.close()
+    found = [record for record in caplog.records if "orbax" in record.pathname]
+    absl.setLevel(level)
+    assert found
+
+
+def test_a_command_runs_without_orbax_in_its_terminal(absl, caplog, monkeypatch):
+    class Command:
+        def define(self, values, arguments):
+            pass
+
+        def run(self, values):
+            logs(absl, ORBAX)
+            return 0
+
+    entry = next(iter(cli.COMMANDS))
+    monkeypatch.setattr(type(cli.COMMANDS[entry]), "load", lambda self: Command())
+    assert cli.main([entry]) == 0
+    assert caplog.records == []
