@@ -25,6 +25,8 @@ from alignment_jax.compare.same import same_trainings, same_under, with_settings
 from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
+from alignment_jax.config.limits import check_limits
+from alignment_jax.config.names import check_names
 from alignment_jax.config.recipes import parts_of
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.titles import data_name
@@ -78,6 +80,9 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
       training.Preempted: stopped by SIGTERM; the same command goes on.
     """
     _check(wanted)
+    for name in wanted.methods:
+        check_names(wanted.config_of(name))
+        check_limits(wanted.config_of(name))
     about = _about(wanted)
     about = _merged(records.check_same_comparison(folder, about), about)
     source = load_source(wanted.base)

@@ -55,8 +55,12 @@ def test_a_lost_record_of_what_the_model_reads_is_written_anew(run, capsys):
 def test_a_mistake_is_corrected_in_the_same_workdir(run, tmp_path, capsys):
     _, _, command = run
     command = [word if word != str(tmp_path / "run") else str(tmp_path / "second") for word in command]
-    assert main([*command, "--config.eval.metric=val/rsumm"]) == 1
-    assert "val/rsumm" in capsys.readouterr().err
+    assert main([*command, "--config.eval.metric=val/rsumm"]) == 2
+    assert "did you mean 'val/rsum'" in capsys.readouterr().err
+    assert not (tmp_path / "second").exists()
+    far = ["--config.optimizer.name=sgd", "--config.optimizer.warmup=0 steps", "--config.optimizer.clip=0.0"]
+    assert main([*command, *far, "--config.optimizer.learning_rate=1e38"]) == 1
+    assert "is not finite" in capsys.readouterr().err
     assert main(command) == 0
     assert main([*command, "--config.optimizer.learning_rate=0.5"]) == 2
     assert "another configuration" in capsys.readouterr().err
