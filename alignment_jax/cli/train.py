@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import flags
@@ -15,8 +16,18 @@ from alignment_jax.cli import common, run_report
 from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import EXIT_PREEMPTED
 from alignment_jax.config.build import Built, build
+from alignment_jax.config.methods import learned_scalars
 from alignment_jax.config.tasks import task_of
-from alignment_jax.config.trained import DATA, LABELS, SIGNATURE, TOKENIZER, changed_splits, signature
+from alignment_jax.config.trained import (
+    DATA,
+    HINTS,
+    LABELS,
+    LEARNED,
+    SIGNATURE,
+    TOKENIZER,
+    changed_splits,
+    signature,
+)
 from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
@@ -94,10 +105,11 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> No
     if built.inputs.tokenizer is not None:
         built.inputs.tokenizer.save(folder / TOKENIZER)
     experiment = built.experiment
-    reads = signature(built.splits["train"], experiment.first_batch)
+    config = ConfigDict(experiment.config)
+    reads: dict[str, Any] = signature(built.splits["train"], experiment.first_batch)
     if built.source.label_names is not None:
         reads[LABELS] = list(built.source.label_names)
-    reads[DATA] = fingerprints
+    reads |= {DATA: fingerprints, HINTS: dict(built.source.hints), LEARNED: learned_scalars(config)}
     report.write_json_atomic(folder / SIGNATURE, reads)
     environment = folder / "environment.json"
     if not (resuming and environment.is_file()):  # of the moment the run began, also in its report

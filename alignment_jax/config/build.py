@@ -30,7 +30,7 @@ from alignment_jax.config.inputs import (
     training_batches,
 )
 from alignment_jax.config.limits import check_limits
-from alignment_jax.config.methods import Facts, build_objective, learns_temperature, loss_of, needs_cluster_sizes
+from alignment_jax.config.methods import Facts, build_objective, learned_scalars, needs_cluster_sizes
 from alignment_jax.config.modules import pure_functions
 from alignment_jax.config.names import check_names
 from alignment_jax.config.readers import check_kinds, sides, with_vocabulary
@@ -259,8 +259,23 @@ def _drops(config: ConfigDict, steps_per_epoch: int, batch_size: int, total_step
     return [at // max(1, config.optimizer.accumulate) for at in drops]
 
 
-def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, several: bool = False) -> Model:
-    """The model as pure functions: towers with the temperature of `config.temperature`, or a classifier."""
+def build_model(
+    config: ConfigDict,
+    *,
+    tokenizer: Any = None,
+    classes: int = 0,
+    several: bool = False,
+    learned: Mapping[str, bool] | None = None,
+) -> Model:
+    """The model as pure functions: towers with the temperature of `config.temperature`, or a classifier.
+
+    Args:
+      config: the whole configuration.
+      tokenizer: of a model that reads texts.
+      classes: of a classifier.
+      several: whether batches are split over devices.
+      learned: see `learned_scalars`; None for what the configured loss says.
+    """
     if classifies(config):
         return build_classifier(config, classes=classes, tokenizer=tokenizer, several=several)
     options = config.model.to_dict()
@@ -270,8 +285,7 @@ def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, 
         "temperature": config.temperature.init,
         "temperature_min": low,
         "temperature_max": high,
-        "learned_temperature": learns_temperature(config),
-        "learned_bias": loss_of(config).bias,
+        **(learned_scalars(config) if learned is None else learned),
     }
     options = with_vocabulary(options, tokenizer, config.input.max_length)
     module = models.build(name, axis_name=AXIS if several else None, **options)

@@ -114,6 +114,11 @@ def learns_temperature(config: ConfigDict) -> bool:
     return used and bool(config.temperature.learned)
 
 
+def learned_scalars(config: ConfigDict) -> dict[str, bool]:
+    """What the model learns beside its towers, as its own options; see `models.LogitScale`."""
+    return {"learned_temperature": learns_temperature(config), "learned_bias": loss_of(config).bias}
+
+
 def needs_cluster_sizes(config: ConfigDict) -> bool:
     """Whether any schedule asks for the size of a sample's cluster."""
     return "mm_ts" in (config.temperature.schedule, config.margin.schedule)
