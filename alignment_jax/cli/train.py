@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from alignment_jax.cli import common, run_report
 from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import EXIT_PREEMPTED
 from alignment_jax.config.build import Built, build
+from alignment_jax.config.checked import check_source_files
 from alignment_jax.config.methods import learned_scalars
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.trained import (
@@ -33,7 +35,7 @@ from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.evaluation import Evaluator
 from alignment_jax.train.loop import Finished, fit
-from alignment_jax.train.workdir import check_same_config, locked
+from alignment_jax.train.workdir import check_same_config, has_checkpoints, locked
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -60,18 +62,24 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
-    resuming = check_same_config(folder, config.to_dict())
+    resuming = _goes_on(folder, config)
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     built = build(config, tokenizer_file=folder / TOKENIZER if resuming else None)
+    if not resuming:
+        check_source_files(config, built.source, quiet=bool(values["quiet"].value))
     processes.check_same("configuration", json.dumps(built.experiment.config, sort_keys=True, default=str))
     processes.check_same("training set", "\n".join(map(str, built.splits["train"].ids)))
     if not processes.is_primary():
         return _train(built, config, folder, quiet=True)
     with locked(folder):
         # Another process may have been first while we were building.
-        resuming = check_same_config(folder, config.to_dict())
-        _write_identity(built, folder, resuming=resuming)
+        built = _write_identity(built, folder, resuming=_goes_on(folder, config))
         return _train(built, config, folder, quiet=bool(values["quiet"].value))
+
+
+def _goes_on(folder: pathlib.Path, config: ConfigDict) -> bool:
+    """Whether the folder holds a run of this configuration that has something to go on from."""
+    return check_same_config(folder, config.to_dict()) and has_checkpoints(folder)
 
 
 def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
@@ -89,19 +97,26 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
     return 0
 
 
-def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> None:
+def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> Built:
     """What belongs to the run from its first moment on; config.json last, because it marks the folder as a run's.
 
+    Returns:
+      The same run, with a note where the data changed in what it does not train on.
+
     Raises:
-      DataError: the data is not what the run began with. Nothing is touched.
+      DataError: train or val is not what the run began with. Nothing is touched.
     """
     fingerprints = data.fingerprints(built.source.splits)
-    if resuming and (changed := changed_splits(folder, fingerprints)):
-        # What was learned from an item must not be asked about it later.
+    changed = changed_splits(folder, fingerprints) if resuming else []
+    if {"train", "val"} & set(changed):
+        # The steps would be other ones, and the best of two val splits cannot be compared.
         raise DataError(
             f"{built.source.spec}: {', '.join(changed)} changed since the run in {folder} began; restore the data to "
             "resume, or choose another --workdir to train on what it is now"
         )
+    if changed:
+        line = f"{', '.join(changed)} changed since this run began; nothing was trained on it, and it is used as it is"
+        built = dataclasses.replace(built, notes=(*built.notes, line))
     if built.inputs.tokenizer is not None:
         built.inputs.tokenizer.save(folder / TOKENIZER)
     experiment = built.experiment
@@ -115,26 +130,38 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> No
     if not (resuming and environment.is_file()):  # of the moment the run began, also in its report
         report.write_json_atomic(environment, report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
+    return built
 
 
 def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:
-    """Evaluates the best checkpoint, writes results.json and the report, and prints the table."""
+    """Evaluates the best checkpoint, writes results.json and the report, and prints the table.
+
+    Raises:
+      DataError: a split cannot be read any more. Everything that can be said without it has been written.
+    """
     experiment, task = built.experiment, task_of(config)
-    results, chance = {}, {}
+    results, chance, unread = {}, {}, dict[str, DataError]()
     for name, split in experiment.evaluations.items():
-        results[name] = experiment.evaluate(finished.variables, split)
+        try:
+            results[name] = experiment.evaluate(finished.variables, split)
+        except DataError as error:
+            unread[name] = error
+            continue
         chance[name] = task.chance(built.splits[name])
     report.write_json_atomic(folder / "results.json", results)
     shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
     if shown is not None and task.aligns and config.report.gallery > 0:
         embedded = Evaluator(experiment.model)(finished.variables, experiment.evaluations[shown])
-        gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
+        try:
+            gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
+        except DataError as error:
+            unread[shown] = error
     position = finished.position
     facts = {
         "title": config.name,
         "results": results,
-        "notes": built.notes,
+        "notes": (*built.notes, *(f"{name} could not be read: {error}" for name, error in unread.items())),
         "chance": chance,
         "best_step": position.best_step if position.best_step >= 0 else None,
         "best_metric": config.eval.metric,
@@ -144,6 +171,11 @@ def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Fi
     }
     run_report.keep(folder, facts, gallery)
     print(run_report.write(folder))
+    for name, cause in unread.items():
+        raise DataError(
+            f"training is complete, but {name} could not be read: {cause}; mend the file or leave it out with "
+            "--config.input.on_bad_sample=skip, and repeat the command to evaluate"
+        ) from cause
 
 
 def count_parameters(params: PyTree) -> int:

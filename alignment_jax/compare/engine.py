@@ -25,6 +25,7 @@ from alignment_jax.compare.same import same_trainings, same_under, with_settings
 from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
+from alignment_jax.config.checked import check_source_files
 from alignment_jax.config.limits import check_limits
 from alignment_jax.config.names import check_names
 from alignment_jax.config.recipes import parts_of
@@ -86,6 +87,7 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
     about = _about(wanted)
     about = _merged(records.check_same_comparison(folder, about), about)
     source = load_source(wanted.base)
+    check_source_files(wanted.base, source, quiet=quiet)
     about["data"] = records.check_same_data(folder, data.fingerprints(source.splits))
     if "test" not in source.splits:
         raise DataError(f"{wanted.base.data}: it has no split 'test', and a comparison is judged on test")

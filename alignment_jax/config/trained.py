@@ -30,6 +30,7 @@ from alignment_jax.train.workdir import changed_names, read_config
 
 TOKENIZER, SIGNATURE = "tokenizer.json", "inputs.json"
 DATA = "data"  # in the signature: a digest of each split as the run found it (data.fingerprints)
+TRAIN = "train"
 LABELS = "label_names"  # in the signature of a classifier: its classes in the order of its outputs
 HINTS = "hints"  # in the signature: how the data set may be augmented, which decides the size images are decoded at
 LEARNED = "learned"  # in the signature: see `methods.learned_scalars`; the loss itself may be a program's own
@@ -162,21 +163,31 @@ def signature(split: data.PairSplit, sample: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def open_source(workdir: Folder, spec: str | None) -> tuple[ConfigDict, data.PairSource]:
+def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> tuple[ConfigDict, data.PairSource]:
     """The configuration of a workdir and a data set to use its model on.
 
     The run's own data set keeps the splits of the run, also where those were cut by hash. Another one is used as it
     is: without split information it is the single split "all".
 
+    Args:
+      workdir: of the run.
+      spec: of the data; None for the run's own.
+      split: the one that is asked for; None for all of them.
+
     Raises:
       UserError: the workdir holds no run.
+      DataError: the run's own data has changed so that the split may hold what the run learned from: both train and
+        the split are not what they were.
     """
     workdir = _folder(workdir)
     config = _config_of(workdir)
     names = _read_signature(workdir).get(LABELS) if classifies(config) else None
     if spec is None or spec == config.data:
         source = load_source(config)
-        if changed := changed_splits(workdir, data.fingerprints(source.splits)):
+        changed = changed_splits(workdir, data.fingerprints(source.splits))
+        # What is as it was, was held out. What has changed beside a train that is as it was has not been learned from.
+        asked = [split] if split is not None else changed
+        if TRAIN in changed and any(name != TRAIN and name in changed for name in asked):
             raise DataError(
                 f"{config.data}: {', '.join(changed)} changed since the run in {workdir} was trained, and may hold "
                 "what it learned from; restore the data, or name a copy of it with --data to use what it is now"
