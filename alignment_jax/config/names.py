@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Iterable
 from typing import Any
@@ -123,6 +124,11 @@ def _check_model(config: ConfigDict) -> None:
     tokenizer: Any = types.SimpleNamespace(vocab_size=max(1, config.input.vocab_size))
     options = with_vocabulary(config.model.to_dict(), tokenizer, config.input.max_length)
     name = options.pop("name")
+    for side in ENCODER_OPTIONS:
+        if isinstance(encoder := options.get(side), dict):
+            # What another encoder's attributes are is said better once the data has said which encoders can read it.
+            own = {field.name for field in dataclasses.fields(ENCODERS[encoder["name"]][0])}
+            options[side] = {key: value for key, value in encoder.items() if key in own | {"name"}}
     try:
         models.build(name, **(options | ({"classes": 2} if classifies(config) else {})))
     except ConfigError as error:
