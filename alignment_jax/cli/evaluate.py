@@ -27,7 +27,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 def run(values: flags.FlagValues) -> int:
     folder = common.workdir(values)
-    config, source = open_source(folder, values["data"].value)
+    config, source = open_source(folder, values["data"].value, str(values["split"].value))
     trained = load_trained(folder, config, source)  # before anything is said: data that it cannot read is one line
     name, split = choose_split(source, str(values["split"].value))
     for line in (*source.notes, *source.problems):

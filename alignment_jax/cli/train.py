@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
@@ -17,14 +18,25 @@ from alignment_jax.cli import common, run_report
 from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import EXIT_PREEMPTED
 from alignment_jax.config.build import Built, build
+from alignment_jax.config.checked import check_source_files
+from alignment_jax.config.methods import learned_scalars
 from alignment_jax.config.models import Models
 from alignment_jax.config.tasks import task_of
-from alignment_jax.config.trained import DATA, LABELS, SIGNATURE, TOKENIZER, changed_splits, signature
+from alignment_jax.config.trained import (
+    DATA,
+    HINTS,
+    LABELS,
+    LEARNED,
+    SIGNATURE,
+    TOKENIZER,
+    changed_splits,
+    signature,
+)
 from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.loop import Finished, fit
-from alignment_jax.train.workdir import check_same_config, locked
+from alignment_jax.train.workdir import check_same_config, has_checkpoints, locked
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -51,20 +63,29 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
-    resuming = check_same_config(folder, config.to_dict())
+    resuming = _goes_on(folder, config)
     processes.check_same("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     built = build(config, tokenizer_file=folder / TOKENIZER if resuming else None)
+    if not resuming:
+        check_source_files(config, built.source, quiet=bool(values["quiet"].value))
     with contextlib.ExitStack() as stack:
+        notes: list[str] = []
 
         def begin() -> dict[str, Any]:
             stack.enter_context(locked(folder))
             # Another process may have been first while we were building.
-            _write_identity(built, folder, resuming=check_same_config(folder, config.to_dict()))
+            notes.extend(_write_identity(built, folder, resuming=_goes_on(folder, config)))
             return {}
 
         processes.from_primary(begin)
+        built = dataclasses.replace(built, notes=(*built.notes, *notes))
         return _train(built, config, folder, quiet=bool(values["quiet"].value) or not processes.is_primary())
+
+
+def _goes_on(folder: pathlib.Path, config: ConfigDict) -> bool:
+    """Whether the folder holds a run of this configuration that has something to go on from."""
+    return check_same_config(folder, config.to_dict()) and has_checkpoints(folder)
 
 
 def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
@@ -80,52 +101,70 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
     return 0
 
 
-def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> None:
+def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> list[str]:
     """What belongs to the run from its first moment on; config.json last, because it marks the folder as a run's.
 
+    Returns:
+      A note where the data changed in what the run does not train on.
+
     Raises:
-      DataError: the data is not what the run began with. Nothing is touched.
+      DataError: train or val is not what the run began with. Nothing is touched.
     """
     fingerprints = data.fingerprints(built.source.splits)
-    if resuming and (changed := changed_splits(folder, fingerprints)):
-        # What was learned from an item must not be asked about it later.
+    changed = changed_splits(folder, fingerprints) if resuming else []
+    if {"train", "val"} & set(changed):
+        # The steps would be other ones, and the best of two val splits cannot be compared.
         raise DataError(
             f"{built.source.spec}: {', '.join(changed)} changed since the run in {folder} began; restore the data to "
             "resume, or choose another --workdir to train on what it is now"
         )
+    notes = [f"{', '.join(changed)} changed since this run began; nothing was trained on it, and it is used as it is"]
     if built.inputs.tokenizer is not None:
         built.inputs.tokenizer.save(folder / TOKENIZER)
     experiment = built.experiment
-    reads = signature(built.splits["train"], experiment.first_batch)
+    config = ConfigDict(experiment.config)
+    reads: dict[str, Any] = signature(built.splits["train"], experiment.first_batch)
     if built.source.label_names is not None:
         reads[LABELS] = list(built.source.label_names)
-    reads[DATA] = fingerprints
+    reads |= {DATA: fingerprints, HINTS: dict(built.source.hints), LEARNED: learned_scalars(config)}
     report.write_json_atomic(folder / SIGNATURE, reads)
     environment = folder / "environment.json"
     if not (resuming and environment.is_file()):  # of the moment the run began, also in its report
         report.write_json_atomic(environment, report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
+    return notes if changed else []
 
 
 def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> dict[str, Any]:
-    """Evaluates the best checkpoint, writes results.json and the report, and prints the table."""
+    """Evaluates the best checkpoint, writes results.json and the report, and prints the table.
+
+    Raises:
+      DataError: a split cannot be read any more. Everything that can be said without it has been written.
+    """
     experiment, task = built.experiment, task_of(config)
     models = Models(built, [finished.variables]) if task.aligns else None
-    results, chance = {}, {}
+    results, chance, unread = {}, {}, dict[str, DataError]()
     for name, split in experiment.evaluations.items():
-        (results[name],) = models.metrics(name) if models else [experiment.evaluate(finished.variables, split)]
+        try:
+            (results[name],) = models.metrics(name) if models else [experiment.evaluate(finished.variables, split)]
+        except DataError as error:
+            unread[name] = error
+            continue
         chance[name] = task.chance(built.splits[name])
     report.write_json_atomic(folder / "results.json", results)
     shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
     if shown is not None and models is not None and config.report.gallery > 0:
         (embedded,) = models.embedded(shown)
-        gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
+        try:
+            gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
+        except DataError as error:
+            unread[shown] = error
     position = finished.position
     facts = {
         "title": config.name,
         "results": results,
-        "notes": built.notes,
+        "notes": (*built.notes, *(f"{name} could not be read: {error}" for name, error in unread.items())),
         "chance": chance,
         "best_step": position.best_step if position.best_step >= 0 else None,
         "best_metric": config.eval.metric,
@@ -135,6 +174,11 @@ def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Fi
     }
     run_report.keep(folder, facts, gallery)
     print(run_report.write(folder))
+    for name, cause in unread.items():
+        raise DataError(
+            f"training is complete, but {name} could not be read: {cause}; mend the file or leave it out with "
+            "--config.input.on_bad_sample=skip, and repeat the command to evaluate"
+        ) from cause
     return {}
 
 

@@ -25,6 +25,9 @@ from alignment_jax.compare.same import same_trainings, same_under, with_settings
 from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.build import Built, build, load_source
+from alignment_jax.config.checked import check_source_files
+from alignment_jax.config.limits import check_limits
+from alignment_jax.config.names import check_names
 from alignment_jax.config.recipes import parts_of
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.titles import data_name
@@ -79,7 +82,12 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
       training.Preempted: stopped by SIGTERM; the same command goes on.
     """
     _check(wanted)
+    for name in wanted.methods:
+        check_names(wanted.config_of(name))
+        check_limits(wanted.config_of(name))
+    records.check_same_comparison(folder, _about(wanted))  # before all files of a large data set are checked
     source = load_source(wanted.base)
+    check_source_files(wanted.base, source, quiet=quiet)
     checked: Checked = {}
     _plan(folder, wanted, source, checked)  # a mistake is found before anything is written
     with locked(folder):

@@ -16,6 +16,7 @@ from alignment_jax import data, evals, metrics, schedules
 from alignment_jax.config.build import Built
 from alignment_jax.config.clusters import evaluation_sizes
 from alignment_jax.config.inputs import evaluation_split
+from alignment_jax.config.methods import loss_of
 from alignment_jax.config.models import Models
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError
@@ -141,7 +142,7 @@ def softmax_temperature(config: ConfigDict, params: PyTree, train_sizes: np.ndar
       None for a loss that has none (max-margin).
     """
     section = config.temperature
-    if config.loss.name == "max_margin":
+    if loss_of(config).strength != "temperature":
         return None
     if section.schedule == "cosine":
         return 0.5 * (section.min_shift + section.max_shift)

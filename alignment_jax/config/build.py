@@ -31,12 +31,13 @@ from alignment_jax.config.inputs import (
     training_batches,
 )
 from alignment_jax.config.limits import check_limits
-from alignment_jax.config.methods import Facts, build_objective, learns_temperature, needs_cluster_sizes
+from alignment_jax.config.methods import Facts, build_objective, learned_scalars, needs_cluster_sizes
 from alignment_jax.config.modules import pure_functions
+from alignment_jax.config.names import check_names
 from alignment_jax.config.readers import check_kinds, sides, with_vocabulary
 from alignment_jax.config.resident import resident_tables
 from alignment_jax.config.samplers import build_sampler, epoch_lengths, order_is_lost, with_scores
-from alignment_jax.config.tasks import task_of
+from alignment_jax.config.tasks import check_metric, task_of
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train import processes
 from alignment_jax.train.evaluation import Evaluator, evaluator_of
@@ -99,10 +100,12 @@ def build(
     Raises:
       ConfigError, DataError: one line that names the setting, or the file and row.
     """
+    check_names(config)
     check_limits(config)
     source = load_source(config) if source is None else source
     if processes.several():  # before anything is computed of it
         processes.check_same("data set", json.dumps(data.fingerprints(source.splits, probe=PROBED)))
+    check_metric(config, source.splits)
     train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
     check_kinds(config, train)
     if classifies(config):
@@ -123,7 +126,7 @@ def build(
     batch_size = _batch_size(config, len(train))
     # Intervals count in epochs of the whole set; what is counted from the start, in the epochs that are shown.
     steps_per_epoch = max(1, len(train) // batch_size)
-    sampler = build_sampler(config, len(train), classifies=classifies(config))
+    sampler = build_sampler(config, len(train))
     of_epochs = epoch_lengths(sampler, batch_size=batch_size, halves=config.perturb.fusemix > 0)
     total_steps = parse_duration(config.train.duration, name="train.duration").steps(
         steps_per_epoch=steps_per_epoch, batch_size=batch_size, of_epochs=of_epochs
@@ -228,7 +231,7 @@ def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit], total_st
     if config.input.batch_size > n:
         yield f"input.batch_size is {config.input.batch_size}, but train has {n} samples: a batch holds all of them"
     if order_is_lost(config, n):
-        yield "sampling.name=probabilistic changes nothing: one batch holds all of train, whatever the order"
+        yield f"sampling.name={config.sampling.name} changes nothing: one batch holds all of train, whatever the order"
     accumulate = config.optimizer.accumulate
     if unused := total_steps % accumulate:
         whole = total_steps - unused
@@ -276,8 +279,23 @@ def _drops(config: ConfigDict, steps_per_epoch: int, batch_size: int, total_step
     return [at // max(1, config.optimizer.accumulate) for at in drops]
 
 
-def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, several: bool = False) -> Model:
-    """The model as pure functions: towers with the temperature of `config.temperature`, or a classifier."""
+def build_model(
+    config: ConfigDict,
+    *,
+    tokenizer: Any = None,
+    classes: int = 0,
+    several: bool = False,
+    learned: Mapping[str, bool] | None = None,
+) -> Model:
+    """The model as pure functions: towers with the temperature of `config.temperature`, or a classifier.
+
+    Args:
+      config: the whole configuration.
+      tokenizer: of a model that reads texts.
+      classes: of a classifier.
+      several: whether batches are split over devices.
+      learned: see `learned_scalars`; None for what the configured loss says.
+    """
     if classifies(config):
         return build_classifier(config, classes=classes, tokenizer=tokenizer, several=several)
     options = config.model.to_dict()
@@ -287,8 +305,7 @@ def build_model(config: ConfigDict, *, tokenizer: Any = None, classes: int = 0, 
         "temperature": config.temperature.init,
         "temperature_min": low,
         "temperature_max": high,
-        "learned_temperature": learns_temperature(config),
-        "learned_bias": config.loss.name == "sigmoid",
+        **(learned_scalars(config) if learned is None else learned),
     }
     options = with_vocabulary(options, tokenizer, config.input.max_length)
     module = models.build(name, axis_name=AXIS if several else None, **options)

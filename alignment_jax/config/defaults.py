@@ -109,7 +109,7 @@ def default() -> ConfigDict:
     # mismatched: share of them, up to 0.5, whose partners are exchanged on purpose, to see what wrong pairs do.
     # cache_mib: memory for decoded images. resident: "on" keeps frozen latents on the device, "auto" does where
     # they fit in cache_mib, "off" sends every batch there. on_bad_sample: "error" stops at the first unusable
-    # sample, "skip" leaves it out.
+    # sample, "skip" leaves it out; it may be changed while a run goes on.
     config.input = ConfigDict(
         {
             "fraction": 1.0,

@@ -43,12 +43,9 @@ def with_start(
       names: what the modalities are called.
 
     Raises:
-      ConfigError: an unknown name, a number out of range, or a model or data without a linear solution.
+      ConfigError: a number out of range, or a model or data without a linear solution.
     """
-    name = config.init.name
-    if name not in STARTS:
-        raise ConfigError(f"init.name is {name!r}; it must be one of {', '.join(STARTS)}")
-    if name == "random":
+    if config.init.name == "random":
         return model, ()
     _check_linear(config)
     # LAPACK gives other bits on another processor, and what is best on val may then be another setting.
@@ -74,6 +71,13 @@ def _solved(
     return {"a": a, "b": b, "message": _message(*choice, names)}
 
 
+def check_choices(section: ConfigDict) -> None:
+    """Raises ConfigError for text in `init` that is neither "auto" nor a number."""
+    _shrinkages(section.shrinkage)
+    _dims(section.dim, 1)
+    _powers(section.power)
+
+
 def _check_linear(config: ConfigDict) -> None:
     section = config.model
     if section.name != "adapters":
@@ -97,7 +101,7 @@ def _fit(
     za, zb = _latents(config, some.a), _latents(config, some.b)[0]
     most = min(config.model.dim, za.shape[-1], zb.shape[-1])
     shrinkages, dims = _shrinkages(section.shrinkage), _dims(section.dim, most)
-    powers = POWERS if section.power == AUTO else (_number("init.power", section.power),)
+    powers = _powers(section.power)
     if len(shrinkages) == len(dims) == len(powers) == 1:
         (shrinkage,), (dim,), (power,) = shrinkages, dims, powers
         a, b = baselines.fit_cca(za, zb, b_to_a=some.b_to_a, shrinkage=shrinkage, dim=dim, power=power)
@@ -170,6 +174,10 @@ def _dims(text: str, most: int) -> tuple[int, ...]:
             raise ConfigError(f"init.dim is {text!r}; it must be 'auto' or a whole number of at least 1")
         return (min(int(number), most),)
     return (*(2**k for k in range(5, 20) if 2**k < most), most)
+
+
+def _powers(text: str) -> tuple[float, ...]:
+    return POWERS if text == AUTO else (_number("init.power", text),)
 
 
 def _number(name: str, text: str) -> float:

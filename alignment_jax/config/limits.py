@@ -8,7 +8,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.similarity import Form
 from alignment_jax.train.workdir import flat
 
 INF = math.inf
@@ -60,7 +59,6 @@ def check_limits(config: ConfigDict) -> None:
             f"temperature.init must be from temperature.min (above 0) to temperature.max, got min={low}, init={start}, "
             f"max={high}"
         )
-    Form.parse(settings["loss.similarity"])
     if settings["smoothing.schedule"] == "constant" and settings["smoothing.end"] not in (
         0,
         settings["smoothing.start"],

@@ -4,23 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from alignment_jax import schedules, weighting
-from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.core.types import Array
 from alignment_jax.train import objective
 from alignment_jax.train.perturbation import latent_perturbation
 
-# loss -> (per-pair loss, the section whose value is the anchor's strength)
-LOSSES: dict[str, tuple[Callable[[str], objective.PairLoss], str]] = {
-    "infonce": (objective.infonce_loss, "temperature"),
-    "max_margin": (objective.max_margin_loss, "margin"),
-    "sigmoid": (objective.sigmoid_loss, "temperature"),
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss as `loss.name` calls it, with everything that the rest of a run depends on.
+
+    pair_loss: (`loss.similarity`) -> the loss of each pair.
+    strength: the section whose value the loss gets as its strength, "temperature" or "margin"; None for a loss that
+      uses neither. Only a loss with a temperature trains that of the model and is calibrated at it.
+    per_anchor: the strength may change with the step and with the anchor, so the section's `schedule` applies.
+    smoothing: it has targets to smooth.
+    statistics: it gives the statistics of both directions, which `weighting` weighs.
+    bias: it reads the model's learned bias.
+    """
+
+    pair_loss: Callable[[str], objective.PairLoss]
+    strength: Literal["temperature", "margin"] | None
+    per_anchor: bool = True
+    smoothing: bool = False
+    statistics: bool = False
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strength not in ("temperature", "margin", None):
+            raise ValueError(f"strength must be 'temperature', 'margin' or None, got {self.strength!r}")
+
+
+LOSSES: dict[str, Loss] = {
+    "infonce": Loss(objective.infonce_loss, "temperature", smoothing=True, statistics=True),
+    "max_margin": Loss(objective.max_margin_loss, "margin", statistics=True),
+    "sigmoid": Loss(objective.sigmoid_loss, "temperature", per_anchor=False, bias=True),
 }
 SMOOTHINGS: dict[str, Callable[[float, float, int], Callable[..., jax.Array]]] = {
     "constant": lambda start, end, steps: schedules.constant(start),
@@ -45,25 +70,24 @@ def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
     """The contrastive objective with every method that the configuration turns on.
 
     Raises:
-      ConfigError: an unknown name, a value out of range, or a method that this data cannot serve.
+      ConfigError: a value out of range, or a method that this data cannot serve.
     """
-    if config.loss.name not in LOSSES:
-        raise ConfigError(f"loss.name is {config.loss.name!r}; it must be one of {', '.join(sorted(LOSSES))}")
-    make_loss, section = LOSSES[config.loss.name]
-    if config.loss.name == "sigmoid" and config.temperature.schedule != "none":
+    loss = loss_of(config)
+    if loss.strength is not None and not loss.per_anchor and config[loss.strength].schedule != "none":
         raise ConfigError(
-            f"temperature.schedule={config.temperature.schedule} is a temperature per anchor, but loss.name=sigmoid "
-            "has one scale for all pairs; use infonce"
+            f"{loss.strength}.schedule={config[loss.strength].schedule} is a {loss.strength} per anchor, but "
+            f"loss.name={config.loss.name} has one for all pairs; "
+            f"use {_with(lambda other: other.strength == loss.strength and other.per_anchor)}"
         )
     temperature = _strength(config.temperature, "temperature", facts, objective.model_temperature)
     margin = config.margin.value
-    if section == "margin" and margin < 0:
+    if loss.strength == "margin" and margin < 0:
         raise ConfigError(f"margin.value must be at least 0, got {margin}")
     strength = temperature
-    if section == "margin":
+    if loss.strength == "margin":
         strength = _strength(config.margin, "margin", facts, lambda step, stat, outputs: jnp.float32(margin))
     return objective.Contrastive(
-        pair_loss=make_loss(config.loss.similarity),
+        pair_loss=loss.pair_loss(config.loss.similarity),
         strength=strength,
         temperature=temperature,
         smoothing=_smoothing(config, facts),
@@ -73,10 +97,26 @@ def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
     )
 
 
+def loss_of(config: ConfigDict) -> Loss:
+    """The registered loss of a configuration.
+
+    Raises:
+      ConfigError: there is none of this name.
+    """
+    if config.loss.name not in LOSSES:
+        raise ConfigError(f"loss.name is {config.loss.name!r}{suggest(config.loss.name, LOSSES)}")
+    return LOSSES[config.loss.name]
+
+
 def learns_temperature(config: ConfigDict) -> bool:
     """Whether the model's own temperature is in use at all, and trained."""
-    used = config.loss.name != "max_margin" and config.temperature.schedule == "none"
+    used = loss_of(config).strength == "temperature" and config.temperature.schedule == "none"
     return used and bool(config.temperature.learned)
+
+
+def learned_scalars(config: ConfigDict) -> dict[str, bool]:
+    """What the model learns beside its towers, as its own options; see `models.LogitScale`."""
+    return {"learned_temperature": learns_temperature(config), "learned_bias": loss_of(config).bias}
 
 
 def needs_cluster_sizes(config: ConfigDict) -> bool:
@@ -85,9 +125,6 @@ def needs_cluster_sizes(config: ConfigDict) -> bool:
 
 
 def _strength(section: ConfigDict, name: str, facts: Facts, fixed: objective.PerAnchor) -> objective.PerAnchor:
-    if section.schedule not in STRENGTH_SCHEDULES:
-        known = ", ".join(STRENGTH_SCHEDULES)
-        raise ConfigError(f"{name}.schedule is {section.schedule!r}; it must be one of {known}")
     if section.schedule == "none":
         return fixed
     period = facts.steps(section.period, f"{name}.period")
@@ -116,15 +153,13 @@ def _strength(section: ConfigDict, name: str, facts: Facts, fixed: objective.Per
 
 def _smoothing(config: ConfigDict, facts: Facts) -> Callable[[jax.Array], Array]:
     section = config.smoothing
-    if section.schedule not in SMOOTHINGS:
-        known = ", ".join(sorted(SMOOTHINGS))
-        raise ConfigError(f"smoothing.schedule is {section.schedule!r}; it must be one of {known}")
     for name in ("start", "end"):
         if not 0.0 <= section[name] < 1.0:
             raise ConfigError(f"smoothing.{name} must be in [0, 1), got {section[name]}")
-    if config.loss.name != "infonce" and (section.start or section.end):
+    if not loss_of(config).smoothing and (section.start or section.end):
         raise ConfigError(
-            f"smoothing needs the targets of a softmax: loss.name={config.loss.name} has none, use infonce"
+            f"smoothing needs the targets of a softmax: loss.name={config.loss.name} has none, "
+            f"use {_with(lambda other: other.smoothing)}"
         )
     return SMOOTHINGS[section.schedule](section.start, section.end, facts.total_steps)
 
@@ -153,6 +188,14 @@ def _weighting(config: ConfigDict, facts: Facts):
     )
     if section.signal == "fixed":
         return None
-    if config.loss.name == "sigmoid":
-        raise ConfigError("weighting weighs the two directions of a loss; loss.name=sigmoid has only one, use infonce")
+    if not loss_of(config).statistics:
+        raise ConfigError(
+            f"weighting weighs the two directions of a loss; loss.name={config.loss.name} does not give their "
+            f"statistics, use {_with(lambda other: other.statistics)}"
+        )
     return pair
+
+
+def _with(has: Callable[[Loss], bool]) -> str:
+    """The names of the losses that have a property, for messages."""
+    return " or ".join(name for name, loss in LOSSES.items() if has(loss)) or "another loss"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from alignment_jax.config.classification import classifies
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.objective import Objective
 from alignment_jax.train.samplers import Sampler
@@ -28,29 +29,23 @@ ALIGNMENT: Choices = {
 }
 
 
-def build_sampler(config: ConfigDict, size: int, *, classifies: bool) -> Sampler:
+def criteria_of(config: ConfigDict) -> Choices:
+    """What a sample can be scored by, in the task of a configuration."""
+    return CLASSIFICATION if classifies(config) else ALIGNMENT
+
+
+def build_sampler(config: ConfigDict, size: int) -> Sampler:
     """The sampler of a training set of `size` samples.
 
     Raises:
-      ConfigError: an unknown name, a number out of range, or a criterion that this task does not have.
+      ConfigError: a number out of range, or what contradicts another setting.
     """
     section = config.sampling
     criteria: dict[str, str] = {}
-    for criterion, choices in (CLASSIFICATION if classifies else ALIGNMENT).items():
-        choice = section[criterion]
-        if choice not in choices:
-            task = "classification" if classifies else "alignment"
-            raise ConfigError(
-                f"sampling.{criterion} is {choice!r}; for {task} it must be one of {', '.join(sorted(choices))}"
-            )
-        if key := choices[choice]:
+    for criterion, choices in criteria_of(config).items():
+        if key := choices[section[criterion]]:
             criteria[criterion] = key
-    if section.name != "shuffle" and section.scores == "recycled" and config.perturb.fusemix > 0:
-        raise ConfigError(
-            "sampling.scores=recycled needs the losses of samples, but perturb.fusemix trains on mixtures of them; "
-            "use sampling.scores=fresh"
-        )
-    return Sampler(
+    sampler = Sampler(
         size=size,
         seed=config.seed,
         method=section.name,
@@ -62,10 +57,16 @@ def build_sampler(config: ConfigDict, size: int, *, classifies: bool) -> Sampler
         criteria=criteria,
         scores=section.scores,
     )
+    if sampler.recycles and config.perturb.fusemix > 0:
+        raise ConfigError(
+            "sampling.scores=recycled needs the losses of samples, but perturb.fusemix trains on mixtures of them; "
+            "use sampling.scores=fresh"
+        )
+    return sampler
 
 
 def order_is_lost(config: ConfigDict, size: int) -> bool:
-    """Whether the configured order changes nothing: every epoch is one batch of all samples, and any order is the same.
+    """Whether an order by scores changes nothing: every epoch is one batch of all samples, and any order is the same.
 
     Captions, views and augmentations belong to a sample, noise and dropout to a row of the batch: another order gives
     a sample other noise of the same law. FuseMix mixes the first half of a batch with the second, so there the order
@@ -75,9 +76,10 @@ def order_is_lost(config: ConfigDict, size: int) -> bool:
       config: the whole configuration.
       size: samples in the training set.
     """
-    section = config.sampling
-    permutes = section.name == "probabilistic" and not section.replacement
-    return permutes and config.input.batch_size >= size and not config.perturb.fusemix
+    if config.input.batch_size < size or config.perturb.fusemix:
+        return False
+    sampler = build_sampler(config, size)
+    return sampler.scored and sampler.permutes
 
 
 def with_scores(config: ConfigDict, objective: Objective, sampler: Sampler) -> Objective:
@@ -94,7 +96,7 @@ def with_scores(config: ConfigDict, objective: Objective, sampler: Sampler) -> O
 
 
 def epoch_lengths(sampler: Sampler, *, batch_size: int, halves: bool) -> Callable[[float], float]:
-    """(epochs) -> steps that the first so many epochs take; a curriculum's early epochs are shorter.
+    """(epochs) -> steps that the first so many epochs take; an order may show less in some of them.
 
     >>> of_epochs = epoch_lengths(Sampler(size=100, seed=0), batch_size=30, halves=False)
     >>> of_epochs(2), of_epochs(2.5)
@@ -108,8 +110,11 @@ def epoch_lengths(sampler: Sampler, *, batch_size: int, halves: bool) -> Callabl
         return max(1, shown // width)
 
     def of_epochs(epochs: float) -> float:
-        # A curriculum may begin with epoch 1 (recycled scores); when it has grown, all epochs are alike.
-        growing = min(int(epochs), sampler.epochs + 1)
-        return float(sum(length(epoch) for epoch in range(growing)) + (epochs - growing) * length(growing))
+        whole, repeats = int(epochs), sampler.repeats
+        first, period = (whole, 1) if repeats is None else repeats
+        begun = sum(length(epoch) for epoch in range(min(whole, first)))
+        times, rest = divmod(max(0, whole - first), period)
+        cycle = [length(epoch) for epoch in range(first, first + period)] if whole > first else []
+        return float(begun + times * sum(cycle) + sum(cycle[:rest]) + (epochs - whole) * length(whole))
 
     return of_epochs

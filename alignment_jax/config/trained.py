@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,17 +30,32 @@ from alignment_jax.train.workdir import changed_names, read_config
 
 TOKENIZER, SIGNATURE = "tokenizer.json", "inputs.json"
 DATA = "data"  # in the signature: a digest of each split as the run found it (data.fingerprints)
+TRAIN = "train"
 LABELS = "label_names"  # in the signature of a classifier: its classes in the order of its outputs
+HINTS = "hints"  # in the signature: how the data set may be augmented, which decides the size images are decoded at
+LEARNED = "learned"  # in the signature: see `methods.learned_scalars`; the loss itself may be a program's own
+Folder = str | os.PathLike[str]
+# kind of an item -> the type of the array that the model takes
+_DTYPES = {"text": np.int32, "image": np.uint8}
 
 
-def open_run(workdir: pathlib.Path) -> Trained:
-    """The best model of a finished run, with its own data set: for notebooks and programs.
+def open_run(workdir: Folder) -> Trained:
+    """The best model of a finished run, for notebooks and programs; the data that it was trained on is not needed.
+
+    Args:
+      workdir: of the run, absolute or relative.
 
     Raises:
       UserError, RunError: the workdir holds no run, or no usable checkpoint.
+
+    Example:
+      `open_run("runs/mine").embed(alignment_jax.data.load("pairs:others.csv").splits["all"]).a`
     """
-    config, source = open_source(workdir, None)
-    return load_trained(workdir, config, source)
+    folder = _folder(workdir)
+    config, reads = _config_of(folder), _read_signature(folder)
+    # Runs of earlier versions kept no hints.
+    hints = reads[HINTS] if HINTS in reads else load_source(config).hints
+    return _restored(folder, config, reads, hints)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +67,41 @@ class Trained:
     inputs: Inputs
     variables: PyTree
     model: Model
+    reads: Mapping[str, Any]
+
+    def check_reads(self, split: data.PairSplit, *, where: str, names: Sequence[str] = ("a", "b", "c")) -> None:
+        """Refuses items of another kind or size than the model was trained on.
+
+        Args:
+          split: any split with at least one item of each side.
+          where: what the data is called in the message.
+          names: what its modalities are called.
+
+        Raises:
+          DataError: the line names both.
+        """
+        if (split.c is not None) != ("c" in self.reads):
+            raise DataError(f"{where}: it has not as many modalities as the model was trained on")
+        called = dict(zip("abc", names, strict=False))
+        for side, column in sides(split).items():
+            if column.kind != (wanted := self.reads[side]["kind"]):
+                hint = (
+                    "; make latents of it with alignment-jax extract and the run's encoders"
+                    if wanted == "embedding"
+                    else ""
+                )
+                raise DataError(
+                    f"{where}: {called[side]} holds {column.kind} items, but the model was trained on {wanted} "
+                    f"items{hint}"
+                )
+        # Two items are enough to see shapes, and a whole split of images is not prepared for them.
+        some = self.inputs.prepared(split.subset(np.arange(min(2, len(split.a)))))
+        for side, found in signature(split, self.inputs.first_batch(some)).items():
+            if found["shape"] != self.reads[side]["shape"]:
+                raise DataError(
+                    f"{where}: an item of {called[side]} has shape {found['shape']}, but the model was trained on "
+                    f"{self.reads[side]['shape']}; use the encoder that made the training data"
+                )
 
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
@@ -64,6 +115,7 @@ class Trained:
         """
         if not task_of(self.config).aligns:
             raise UserError(f"a run of model {self.config.model.name} classifies: it has no embeddings of both sides")
+        self.check_reads(split, where="the split to embed")
         prepared = self.inputs.prepared(split)
         return self._evaluator(self.variables, evaluation_split(self.config, prepared, self.inputs))
 
@@ -97,6 +149,7 @@ class Trained:
 
     def evaluate(self, split: data.PairSplit) -> dict[str, float]:
         """The metrics of the run's task on a split."""
+        self.check_reads(split, where="the split to evaluate")
         task = task_of(self.config)
         prepared = task.split(self.config, self.inputs.prepared(split), self.inputs)
         return task.evaluation(self.config, self.model)(self.variables, prepared)
@@ -110,23 +163,31 @@ def signature(split: data.PairSplit, sample: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def open_source(workdir: pathlib.Path, spec: str | None) -> tuple[ConfigDict, data.PairSource]:
+def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> tuple[ConfigDict, data.PairSource]:
     """The configuration of a workdir and a data set to use its model on.
 
     The run's own data set keeps the splits of the run, also where those were cut by hash. Another one is used as it
     is: without split information it is the single split "all".
 
+    Args:
+      workdir: of the run.
+      spec: of the data; None for the run's own.
+      split: the one that is asked for; None for all of them.
+
     Raises:
       UserError: the workdir holds no run.
+      DataError: the run's own data has changed so that the split may hold what the run learned from: both train and
+        the split are not what they were.
     """
-    found = read_config(workdir)
-    if found is None:
-        raise UserError(f"{workdir} holds no run (no config.json); give the --workdir of a finished training")
-    config = ConfigDict(found)
+    workdir = _folder(workdir)
+    config = _config_of(workdir)
     names = _read_signature(workdir).get(LABELS) if classifies(config) else None
     if spec is None or spec == config.data:
         source = load_source(config)
-        if changed := changed_splits(workdir, data.fingerprints(source.splits)):
+        changed = changed_splits(workdir, data.fingerprints(source.splits))
+        # What is as it was, was held out. What has changed beside a train that is as it was has not been learned from.
+        asked = [split] if split is not None else changed
+        if TRAIN in changed and any(name != TRAIN and name in changed for name in asked):
             raise DataError(
                 f"{config.data}: {', '.join(changed)} changed since the run in {workdir} was trained, and may hold "
                 "what it learned from; restore the data, or name a copy of it with --data to use what it is now"
@@ -134,6 +195,18 @@ def open_source(workdir: pathlib.Path, spec: str | None) -> tuple[ConfigDict, da
     else:
         source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
     return config, source if names is None else data.with_label_names(source, names)
+
+
+def _folder(workdir: Folder) -> pathlib.Path:
+    """The absolute folder: checkpoints are not found by a relative one."""
+    return pathlib.Path(workdir).expanduser().absolute()
+
+
+def _config_of(folder: pathlib.Path) -> ConfigDict:
+    found = read_config(folder)
+    if found is None:
+        raise UserError(f"{folder} holds no run (no config.json); give the --workdir of a finished training")
+    return ConfigDict(found)
 
 
 def changed_splits(workdir: pathlib.Path, found: Mapping[str, str]) -> list[str]:
@@ -145,59 +218,48 @@ def changed_splits(workdir: pathlib.Path, found: Mapping[str, str]) -> list[str]
     return [] if kept is None else changed_names(kept, found)
 
 
-def load_trained(workdir: pathlib.Path, config: ConfigDict, source: data.PairSource) -> Trained:
+def load_trained(workdir: Folder, config: ConfigDict, source: data.PairSource) -> Trained:
     """The model of a workdir, ready for the items of `source`.
 
     Raises:
       DataError: the source's items are not of the kind or the size that the model was trained on.
       RunError: there is no usable checkpoint.
     """
+    folder = _folder(workdir)
+    trained = _restored(folder, config, _read_signature(folder), source.hints)
     split = next(iter(source.splits.values()))
-    kinds = {side: column.kind for side, column in sides(split).items()}
-    tokenizer_file = workdir / TOKENIZER
+    trained.check_reads(split, where=source.spec, names=source.modalities)
+    return trained
+
+
+def _restored(folder: pathlib.Path, config: ConfigDict, reads: Mapping[str, Any], hints: Mapping[str, Any]) -> Trained:
+    """The best checkpoint of a run, from its folder alone."""
+    kinds = {side: reads[side]["kind"] for side in "abc" if side in reads}
+    tokenizer_file = folder / TOKENIZER
     tokenizer = data.Tokenizer.load(tokenizer_file) if tokenizer_file.is_file() else None
-    expected = _read_signature(workdir)
-    if (split.c is not None) != ("c" in expected):
-        raise DataError(f"{source.spec}: it has not as many modalities as the model was trained on")
-    called = dict(zip("abc", source.modalities, strict=False))
-    for side, kind in kinds.items():
-        if kind != (wanted := expected[side]["kind"]):
-            hint = (
-                "; make latents of it with alignment-jax extract and the run's encoders"
-                if wanted == "embedding"
-                else ""
-            )
-            raise DataError(
-                f"{source.spec}: {called[side]} holds {kind} items, but the model was trained on {wanted} items{hint}"
-            )
-    inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
-    # Two items are enough to see shapes, and a whole split of images is not prepared for them.
-    sample = inputs.first_batch(inputs.prepared(split.subset(np.arange(min(2, len(split.a))))))
-    for side, found in signature(split, sample).items():
-        if found["shape"] != expected[side]["shape"]:
-            raise DataError(
-                f"{source.spec}: an item of {called[side]} has shape {found['shape']}, but the model was trained on "
-                f"{expected[side]['shape']}; use the encoder that made the training data"
-            )
-    model = build_model(config, tokenizer=tokenizer, classes=len(expected.get(LABELS, ())))
+    inputs = build_inputs(config, kinds, hints=hints, tokenizer=tokenizer)
+    model = build_model(config, tokenizer=tokenizer, classes=len(reads.get(LABELS, ())), learned=reads.get(LEARNED))
+    sample = (
+        jax.ShapeDtypeStruct((2, *reads[side]["shape"]), _DTYPES.get(kind, np.float32)) for side, kind in kinds.items()
+    )
     params, model_state = jax.eval_shape(model.init, jax.random.key(0), *sample)
     target = checkpoint.abstract(
         {"params": params, "model_state": model_state}, SingleDeviceSharding(jax.local_devices()[0])
     )
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+    checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
     try:
         steps = checkpoints.steps(checkpoint.BEST)
         if not steps:
-            raise RunError(f"{workdir} has no checkpoint yet; run the train command again to go on with it")
+            raise RunError(f"{folder} has no checkpoint yet; run the train command again to go on with it")
         problem, restored = checkpoints.read(steps[-1], target, kind=checkpoint.BEST)
     finally:
         checkpoints.close()
     if restored is None:
         raise RunError(
-            f"checkpoint {workdir / 'checkpoints' / checkpoint.BEST / str(steps[-1])} is damaged ({problem}); run the "
+            f"checkpoint {folder / 'checkpoints' / checkpoint.BEST / str(steps[-1])} is damaged ({problem}); run the "
             "train command again: it puts the model of its last step in this one's place"
         )
-    return Trained(config, restored.step, inputs, restored.state, model)
+    return Trained(config, restored.step, inputs, restored.state, model, reads)
 
 
 def _read_signature(workdir: pathlib.Path) -> dict[str, Any]:

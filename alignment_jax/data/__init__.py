@@ -1,6 +1,7 @@
 """Pairs of two modalities: from a SPEC string to splits, and from an order of samples to batches of arrays."""
 
 from alignment_jax.data.audio import AudioColumn, log_mel
+from alignment_jax.data.checking import check_files
 from alignment_jax.data.classes import few_samples, with_label_names
 from alignment_jax.data.clusters import (
     ClusterSizes,
@@ -59,6 +60,7 @@ __all__ = [
     "assigned_sizes",
     "caption_features",
     "caption_texts",
+    "check_files",
     "class_counts",
     "class_histogram",
     "cluster_histogram",

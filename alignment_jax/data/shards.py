@@ -123,7 +123,16 @@ class StoredTextColumn:
     def read(self, indices: np.ndarray) -> list[str]:
         rows = self._rows(np.asarray(indices)).tolist()
         shards = (np.searchsorted(self.starts, rows, side="right") - 1).tolist()
-        return [_text(self.parts[k][row - self.starts[k]]) for k, row in zip(shards, rows, strict=True)]
+        try:
+            return [_text(self.parts[k][row - self.starts[k]]) for k, row in zip(shards, rows, strict=True)]
+        except UnicodeDecodeError:
+            for index, (k, row) in enumerate(zip(shards, rows, strict=True)):
+                try:
+                    _text(self.parts[k][row - self.starts[k]])
+                except UnicodeDecodeError as error:
+                    where = self.describe(int(np.asarray(indices)[index]))
+                    raise DataError(f"{where}: bytes that are not UTF-8") from error
+            raise
 
     def take(self, indices: np.ndarray) -> StoredTextColumn:
         return dataclasses.replace(self, rows=self._rows(np.asarray(indices, np.int64)))

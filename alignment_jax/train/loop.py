@@ -116,7 +116,7 @@ def fit(
 
     Args:
       experiment: the run.
-      workdir: absolute path; gets metrics.jsonl, log.txt, tensorboard/ and checkpoints/.
+      workdir: gets metrics.jsonl, log.txt, tensorboard/ and checkpoints/.
       quiet: show no progress (it is in log.txt all the same).
       tensorboard: write event files too.
       placement: of the same experiment with another seed, see `placement_of`; None for one of its own.
@@ -124,6 +124,7 @@ def fit(
     Raises:
       RunError: a loss or gradient is not finite, or checkpoints cannot be written or read.
     """
+    workdir = workdir.absolute()  # orbax finds nothing by a relative path
     plan = experiment.plan
     primary = processes.is_primary()
     with processes.losing_others(), contextlib.ExitStack() as stack:

@@ -40,13 +40,19 @@ class Order:
 
     order: (settings, epoch, since, similarity [n] or None, difficulty [n] or None) -> int64 samples of the epoch, in
       order. `since`: epochs since there have been scores, what a schedule counts; `epoch` makes random draws differ.
-    shown: (settings, since) -> how many samples that is, known before anything is scored.
+    shown: (settings, since) -> how many samples that is, known before anything is scored; None for all of them.
+    repeats: settings -> (first, period): from `since = first` on, `shown` repeats itself every `period` epochs, (f, 1)
+      where it is constant from f on. A duration in epochs is then counted at once; with None, epoch by epoch.
     scored: whether the order depends on scores at all.
+    permutes: settings -> whether every epoch shows every sample once, so that it changes nothing where one batch holds
+      them all.
     """
 
     order: Callable[[Settings, int, int, Scores, Scores], np.ndarray]
-    shown: Callable[[Settings, int], int] = lambda settings, since: settings.size
+    shown: Callable[[Settings, int], int] | None = None
+    repeats: Callable[[Settings], tuple[int, int]] | None = None
     scored: bool = True
+    permutes: Callable[[Settings], bool] = lambda settings: False
 
 
 def _shuffle(settings: Settings, epoch: int, since: int, similarity: Scores, difficulty: Scores) -> np.ndarray:
@@ -76,12 +82,12 @@ def _curriculum(reverse: bool) -> Order:
     def shown(settings: Settings, since: int) -> int:
         return sampling.pacing(since, n=settings.size, start=settings.start, epochs=settings.epochs)
 
-    return Order(order, shown)
+    return Order(order, shown, repeats=lambda settings: (settings.epochs, 1))
 
 
 ORDERS: dict[str, Order] = {
-    "shuffle": Order(_shuffle, scored=False),
+    "shuffle": Order(_shuffle, scored=False, permutes=lambda settings: True),
     "curriculum": _curriculum(reverse=False),
     "anti_curriculum": _curriculum(reverse=True),
-    "probabilistic": Order(_probabilistic),
+    "probabilistic": Order(_probabilistic, permutes=lambda settings: not settings.replacement),
 }

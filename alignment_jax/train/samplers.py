@@ -97,7 +97,24 @@ class Sampler:
 
     def shown(self, epoch: int) -> int:
         """How many samples this epoch shows; known before training, so that a duration in epochs is one in steps."""
-        return self.size if epoch < self._first else ORDERS[self.method].shown(self, epoch - self._first)
+        shown = ORDERS[self.method].shown
+        return self.size if shown is None or epoch < self._first else shown(self, epoch - self._first)
+
+    @property
+    def repeats(self) -> tuple[int, int] | None:
+        """(first, period): from epoch `first` on, `shown` repeats itself every `period` epochs; None if unknown."""
+        order = ORDERS[self.method]
+        if order.shown is None:
+            return 0, 1
+        if order.repeats is None:
+            return None
+        first, period = order.repeats(self)
+        return first + self._first, period
+
+    @property
+    def permutes(self) -> bool:
+        """Whether every epoch shows every sample exactly once."""
+        return ORDERS[self.method].permutes(self)
 
     def due(self, epoch: int) -> bool:
         """Whether new scores are taken before this epoch."""

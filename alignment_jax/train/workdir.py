@@ -11,6 +11,9 @@ from typing import Any
 
 from alignment_jax.core.errors import ConfigError, UserError
 
+# Settings that may change while a run goes on.
+_DECIDES_NOTHING = ("name", "input.on_bad_sample")
+
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
@@ -80,7 +83,8 @@ def changed_names(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
 def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
     """Whether the workdir already holds a run of this very configuration; False when it holds none.
 
-    What it is called decides nothing. A run that ended before its first checkpoint, as one with a mistake in a setting
+    What it is called decides nothing, nor what is done with bad samples: whether the data is the same is asked of the
+    data. A run that ended before its first checkpoint, as one with a mistake in a setting
     does, has nothing to lose: the corrected command may take its place.
 
     Raises:
@@ -91,8 +95,8 @@ def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
         return False
     # Through JSON, so that tuples and lists compare alike.
     wanted = json.loads(json.dumps(dict(config)))
-    changed = differences({**found, "name": ""}, {**wanted, "name": ""})
-    if changed and not any((workdir / "checkpoints").glob("*/*")):
+    changed = [line for line in differences(found, wanted) if line.partition(": ")[0] not in _DECIDES_NOTHING]
+    if changed and not has_checkpoints(workdir):
         return False
     if changed:
         shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
@@ -101,6 +105,11 @@ def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
             "or repeat the command that made it to resume"
         )
     return True
+
+
+def has_checkpoints(workdir: pathlib.Path) -> bool:
+    """Whether a run in this folder has anything to lose."""
+    return any((workdir / "checkpoints").glob("*/*"))
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:

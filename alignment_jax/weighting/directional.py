@@ -21,7 +21,8 @@ _SIGNALS: dict[str, Callable[[DirectionStatistics], tuple[Array, Array]]] = {
     "entropy": lambda statistics: statistics.entropy,
     "spread": lambda statistics: statistics.spread,
 }
-_MODES = ("proportional", "inverse")
+SIGNALS = ("fixed", *_SIGNALS)
+MODES = ("proportional", "inverse")
 
 
 @jax.tree_util.register_dataclass
@@ -79,13 +80,12 @@ def directional(
     >>> round(float(w_ab), 4), round(float(w_ba), 4)  # 1.5 and 0.5, had the floor not been 0.6
     (1.4, 0.6)
     """
-    if signal != "fixed" and signal not in _SIGNALS:
-        raise ConfigError(f"signal must be one of {['fixed', *_SIGNALS]}, got {signal!r}")
-    if mode not in _MODES:
-        raise ConfigError(f"mode must be one of {list(_MODES)}, got {mode!r}")
-    for name, value in (("strength", strength), ("floor", floor)):
-        if not 0.0 <= value <= 1.0:
-            raise ConfigError(f"{name} must be in [0, 1], got {value}")
+    for name, value, known in (("signal", signal, SIGNALS), ("mode", mode, MODES)):
+        if value not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    for name, number in (("strength", strength), ("floor", floor)):
+        if not 0.0 <= number <= 1.0:
+            raise ConfigError(f"{name} must be in [0, 1], got {number}")
     if warmup_steps < 0:
         raise ConfigError(f"warmup_steps must not be negative, got {warmup_steps}")
     start, follow = ema(decay)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from cli_runs import FAST, write_embeddings
 
@@ -36,6 +37,42 @@ def test_other_data_under_the_same_name_is_refused_and_nothing_is_touched(run, c
     assert main(["evaluate", "--workdir", str(workdir), "--data", f"embeddings:{path}", "--split", "test"]) == 0
 
 
+def change(path, *splits):
+    """Other texts in these splits; without one, the data as it was."""
+    write_embeddings(path)
+    with np.load(path) as found:
+        arrays = dict(found)
+    chosen = np.isin(arrays["split"][arrays["text_to_image"]], splits)
+    arrays["text"][chosen] += 1
+    np.savez(path, **arrays)
+
+
+def test_what_was_held_out_can_be_evaluated_whatever_else_has_changed(run, capsys):
+    path, workdir, _ = run
+    evaluate = ["evaluate", "--workdir", str(workdir)]
+    change(path, "train", "val")
+    assert main(evaluate) == 0  # test is what it was
+    assert main([*evaluate, "--split", "val"]) == 2
+    change(path, "train", "test")
+    assert main(evaluate) == 2  # they may have changed places
+    assert "test, train changed since the run" in capsys.readouterr().err
+    assert main([*evaluate, "--split", "val"]) == 0
+    change(path, "test")
+    assert main(evaluate) == 0  # nothing was learned from it
+    change(path)
+    assert main(evaluate) == 0
+
+
+@pytest.mark.parametrize(("changed", "status"), [("train", 2), ("val", 2), ("test", 0)])
+def test_a_run_goes_on_where_what_it_trains_and_chooses_on_is_the_same(changed, status, run, capsys):
+    path, workdir, command = run
+    change(path, changed)
+    assert main(command) == status
+    shown = capsys.readouterr()
+    assert f"{changed} changed since th" in shown.out + shown.err
+    assert ("test changed since this run began" in (workdir / "report.html").read_text()) == (status == 0)
+
+
 def test_a_resumed_run_keeps_the_environment_that_it_began_in(run):
     _, workdir, command = run
     (workdir / "environment.json").write_text(json.dumps({"jax": "of then"}))
@@ -55,8 +92,12 @@ def test_a_lost_record_of_what_the_model_reads_is_written_anew(run, capsys):
 def test_a_mistake_is_corrected_in_the_same_workdir(run, tmp_path, capsys):
     _, _, command = run
     command = [word if word != str(tmp_path / "run") else str(tmp_path / "second") for word in command]
-    assert main([*command, "--config.eval.metric=val/rsumm"]) == 1
-    assert "val/rsumm" in capsys.readouterr().err
+    assert main([*command, "--config.eval.metric=val/rsumm"]) == 2
+    assert "did you mean 'val/rsum'" in capsys.readouterr().err
+    assert not (tmp_path / "second").exists()
+    far = ["--config.optimizer.name=sgd", "--config.optimizer.warmup=0 steps", "--config.optimizer.clip=0.0"]
+    assert main([*command, *far, "--config.optimizer.learning_rate=1e38"]) == 1
+    assert "is not finite" in capsys.readouterr().err
     assert main(command) == 0
     assert main([*command, "--config.optimizer.learning_rate=0.5"]) == 2
     assert "another configuration" in capsys.readouterr().err

@@ -343,6 +343,18 @@ def test_texts_of_ones_own_are_embedded(raw_run):
     np.testing.assert_allclose(trained.embed_texts(texts), trained.embed(split).b[:5], atol=1e-5)
 
 
+def test_a_run_opened_without_its_data_decodes_images_alike(raw_run):
+    """Hints of the data set decide the size of decoded images, so they are kept with the run."""
+    from alignment_jax.config.trained import load_trained, open_run
+
+    workdir, _ = raw_run
+    config, source = open_source(workdir, None)
+    assert json.loads((workdir / "inputs.json").read_text())["hints"] == dict(source.hints) != {}
+    ways = (open_run(workdir), load_trained(workdir, config, source))
+    sizes = [trained.inputs.prepare(source.splits["test"].a).shorter_side for trained in ways]
+    assert sizes[0] == sizes[1] is not None
+
+
 def test_latents_have_no_texts_to_embed(frozen_run):
     from alignment_jax.config.trained import open_run
     from alignment_jax.core.errors import UserError

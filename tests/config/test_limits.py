@@ -5,6 +5,7 @@ import pytest
 from alignment_jax import config as configs
 from alignment_jax.config.build import build
 from alignment_jax.config.limits import check_limits
+from alignment_jax.config.names import check_names
 from alignment_jax.core.errors import ConfigError
 
 WRONG = [
@@ -47,7 +48,7 @@ def test_a_form_is_one_of_those_there_are():
     config = configs.default()
     config.loss.similarity = "tild"
     with pytest.raises(ConfigError, match="tild"):
-        check_limits(config)
+        check_names(config)
 
 
 def test_an_end_that_a_constant_never_reaches_is_refused():

@@ -248,7 +248,7 @@ def test_running_averages(devices):
         ("classifier", {"weighting.signal": "variance"}, r"weighting\.signal"),
         ("classifier", {"perturb.sigma": 0.1}, "perturb"),
         ("classifier", {"input.fraction": 0.0}, "fraction"),
-        ("aligner", {"sampling.difficulty": "gradient"}, r"sampling\.difficulty is 'gradient'; for alignment"),
+        ("aligner", {"sampling.difficulty": "gradient"}, r"sampling\.difficulty is 'gradient'.*\(for alignment\)"),
         (
             "aligner",
             {"sampling.name": "probabilistic", "sampling.scores": "recycled", "perturb.fusemix": 1.0},

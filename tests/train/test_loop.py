@@ -260,8 +260,11 @@ def test_a_position_survives_json():
 
 
 def test_the_selected_metric_must_exist(tmp_path, data_file):
+    """Of an experiment made by hand; a configuration is refused before."""
+    experiment = build(make_config(data_file)).experiment
+    experiment = dataclasses.replace(experiment, plan=dataclasses.replace(experiment.plan, metric="val/loss"))
     with pytest.raises(RunError, match=r"eval\.metric is 'val/loss'.*val/rsum"):
-        run(make_config(data_file, **{"eval.metric": "val/loss"}), tmp_path)
+        fit(experiment, tmp_path, quiet=True)
 
 
 @pytest.mark.slow

@@ -1,0 +1,58 @@
+"""The files of a configuration's data set, checked before a run begins: with lines for the person who waits."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from ml_collections import ConfigDict
+
+from alignment_jax import data, report
+
+
+def check_source_files(config: ConfigDict, source: data.PairSource, *, quiet: bool = False) -> None:
+    """Decodes every file of all splits that has not been found whole before (see `data.check_files`).
+
+    Raises:
+      DataError: some cannot be read.
+    """
+    name = hashlib.sha256(f"{pathlib.Path.cwd()}\0{source.spec}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    data.check_files(
+        source,
+        threads=config.input.threads,
+        memory=pathlib.Path.home() / ".cache" / "alignment_jax" / "checked_files" / name,
+        progress=(lambda done, total: None) if quiet else shown_progress(),
+    )
+
+
+def shown_progress(
+    *, interval: float = 10.0, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+) -> Callable[[int, int], None]:
+    """(done, all) -> a line now and then; none for what takes no longer than an interval.
+
+    Args:
+      interval: seconds between two lines.
+      stream: where to show; None for the standard error stream.
+      clock: monotonic seconds; tests pass their own.
+
+    >>> import itertools
+    >>> show = shown_progress(stream=sys.stdout, clock=itertools.count(0, 6).__next__)
+    >>> for done in (1000, 2000, 3000):
+    ...     show(done, 4000)
+    checking files: 2000 of 4000; 12.0 s left
+    """
+    start = shown = clock()
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        now = clock()
+        if now - shown >= interval:
+            shown = now
+            left = report.format_seconds((now - start) * (total - done) / done)
+            print(f"checking files: {done} of {total}; {left} left", file=stream or sys.stderr, flush=True)
+
+    return show
