@@ -1,5 +1,6 @@
 """Memory and products of the compiled programs: compiled only, never run, so the numbers are exact and repeat."""
 
+import functools
 import itertools
 import re
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
-from products import products
+from products import contains, products, scan_bodies, waiting
 
 from alignment_jax import losses, weighting
 from alignment_jax.core.errors import ConfigError
@@ -89,16 +90,36 @@ def test_losses_and_statistics_share_their_sweep(function, similarity):
     assert products(together.jaxpr, 64 * 64 * 32) == 1
 
 
-def test_ring_sends_before_it_works():
-    """Both transfers of a step stand before its first product, and the product needs neither."""
+@pytest.mark.parametrize("name", LOSSES)
+def test_transfers_and_products_of_a_ring_step_do_not_wait_for_each_other(name):
+    """Neither needs a result of the other, so a compiler may run them side by side; whether it does is not shown."""
     z = jax.ShapeDtypeStruct((128, 32), jnp.float32)
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("i",))
-    run = jax.shard_map(
-        gradient("infonce", axis_name="i", similarity="ring"), mesh=mesh, in_specs=P("i"), out_specs=P("i")
-    )
-    text = str(jax.make_jaxpr(run)(z, z))
-    steps = [part for part in text.split("scan[") if "ppermute" in part.split("dot_general")[0]]
-    assert len(steps) >= 2  # forward and backward
+    run = jax.shard_map(gradient(name, axis_name="i", similarity="ring"), mesh=mesh, in_specs=P("i"), out_specs=P("i"))
+    steps = [step for step in scan_bodies(jax.make_jaxpr(run)(z, z).jaxpr) if contains(step, "ppermute")]
+    assert len(steps) >= (2 if name == "infonce" else 1)  # InfoNCE sweeps once more for its gradient
+    for step in steps:
+        assert waiting(step, "dot_general", "ppermute") == []
+        assert waiting(step, "ppermute", "dot_general") == []
+
+
+def test_a_step_that_waits_is_found():
+    """A product of what has just arrived, and a transfer of what has just been multiplied."""
+
+    def arrived(x, _):
+        return jax.lax.ppermute(x, "i", [(0, 1), (1, 0)]) @ x.T, None
+
+    def multiplied(x, _):
+        return jax.lax.ppermute(x @ x.T, "i", [(0, 1), (1, 0)]), None
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("i",))
+    found = []
+    for step in (arrived, multiplied):
+        run = functools.partial(lambda step, x: jax.lax.scan(step, x, length=2)[0], step)
+        run = jax.shard_map(run, mesh=mesh, in_specs=P("i"), out_specs=P("i"))
+        (body,) = scan_bodies(jax.make_jaxpr(run)(jax.ShapeDtypeStruct((16, 8), jnp.float32)).jaxpr)
+        found.append((waiting(body, "dot_general", "ppermute"), waiting(body, "ppermute", "dot_general")))
+    assert found == [(["dot_general"], []), ([], ["ppermute"])]
 
 
 def test_auto_chooses_by_size_and_axis():
