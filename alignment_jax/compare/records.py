@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignment_jax import report
-from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
+from alignment_jax.core.errors import ConfigError, DataError, UserError
 from alignment_jax.train.workdir import changed_names, differences
 
 COMPARISON, RUNS, TRIALS = "comparison.json", "runs.jsonl", "trials.jsonl"
