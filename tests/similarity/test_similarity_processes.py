@@ -52,7 +52,7 @@ def work(address, process, out):
     from jax.sharding import PartitionSpec as P
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, num_processes=2, process_id=process, initialization_timeout=60)
+    jax.distributed.initialize(address, num_processes=2, process_id=process, initialization_timeout=600)
     assert (jax.process_count(), jax.device_count(), jax.local_device_count()) == (2, 4, 2)
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("i",))
     half = slice(process * N // 2, (process + 1) * N // 2)
@@ -90,7 +90,7 @@ def test_two_processes_equal_one(tmp_path):
         address = f"127.0.0.1:{free_port()}"
         processes = [start(address, process, tmp_path / "found.npz") for process in (0, 1)]
         try:
-            said = [process.communicate(timeout=300)[0] for process in processes]
+            said = [process.communicate(timeout=900)[0] for process in processes]
         finally:
             for process in processes:
                 process.kill()
