@@ -32,6 +32,18 @@ def gamma(k):
     return k * U / (1 - k * U)
 
 
+def agreement(n, d, temperature=1.0):
+    """How far two forms of one loss, of n embeddings of length one, may be apart: relative to the largest entry of a
+    result, whose terms are of its size. Each form is off by the similarities' error over the temperature, the sum of n
+    terms, and a softmax."""
+    return 2 * (gamma(d) / temperature + gamma(n) + (EXP + OPS) * U)
+
+
+def on_grid(z):
+    """Rounded to multiples of 2^-11: their products are multiples of 2^-22, and every partial sum is a float32."""
+    return np.float32(np.round(z * 2048) / 2048)
+
+
 def logsumexp(x):
     top = x.max(1)
     return top + np.log(np.exp(x - top[:, None]).sum(1))
