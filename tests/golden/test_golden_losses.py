@@ -2,7 +2,7 @@
 
 Compared with the float64 arrays where they exist and with the float32 ones otherwise. Ours are float32, so a number may
 be off by a few roundings of the largest term that went into it, which is often larger than the number itself: a loss
-is a difference of logits, a gradient a difference of embeddings times scales. Tolerances are 16 roundings (2^-24
+is a difference of logits, a gradient a difference of embeddings times scales. Tolerances are 32 roundings (2^-24
 each) of that term. A rounded logit of size L moves the softmax by a relative 2^-24 L, so a gradient gets that factor.
 """
 
