@@ -25,7 +25,7 @@ from sections import write_section
 from alignment_jax import data
 from alignment_jax.config.build import build, load_source
 from alignment_jax.config.inputs import build_inputs
-from alignment_jax.report import table, to_markdown
+from alignment_jax.report import append_row, read_rows, table, to_markdown
 from alignment_jax.train.loop import fit
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -159,7 +159,7 @@ def seconds_an_epoch(argument: str, spec: str, source: data.PairSource, epochs: 
 
 def compare(spec: str, seeds: int, results: pathlib.Path) -> None:
     """Makes the runs that are missing, seed by seed, so that a part of them is already a comparison."""
-    known = {(row["condition"], row["method"], row["seed"]) for row in read(results)}
+    known = {(row["condition"], row["method"], row["seed"]) for row in read_rows(results)}
     for seed in range(seeds):
         for condition, condition_argument in CONDITIONS.items():
             for method, method_argument in METHODS.items():
@@ -168,8 +168,7 @@ def compare(spec: str, seeds: int, results: pathlib.Path) -> None:
                 argument = ",".join(filter(None, (method_argument, condition_argument)))
                 found = run(argument, spec, prepared_source(condition_argument, spec), seed)
                 row = {"condition": condition, "method": method, "seed": seed, "argument": argument, **found}
-                with open(results, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
+                append_row(results, row)
                 print(f"{condition}, {method}, seed {seed}: {found['accuracy']:.1f}", flush=True)
 
 
@@ -182,12 +181,6 @@ def measure_time(spec: str, results: pathlib.Path, rounds: int = 2) -> None:
             found[name].append(seconds_an_epoch(argument, spec, source))
             print(f"{name}: {found[name][-1]:.3f} CPU s an epoch", flush=True)
     results.with_suffix(".time.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
-
-
-def read(results: pathlib.Path) -> list[dict]:
-    if not results.is_file():
-        return []
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
 
 
 def spread(values: list[float]) -> str:
@@ -216,7 +209,7 @@ def difference(values: dict[int, float], to: dict[int, float]) -> str:
 
 def page(results: pathlib.Path) -> str:
     """The part of docs/results.md."""
-    rows = read(results)
+    rows = read_rows(results)
 
     def by_seed(condition: str, method: str, key: str = "accuracy") -> dict[int, float]:
         return {row["seed"]: row[key] for row in rows if (row["condition"], row["method"]) == (condition, method)}

@@ -80,7 +80,7 @@ class Prediction:
 
     @property
     def with_ring(self) -> float:
-        """The exchange hides behind the loss's own arithmetic as far as that lasts."""
+        """Supposes that the exchange runs beside the loss's own arithmetic as far as that lasts."""
         return max(self.loss, self.ring) + max(self.towers, self.gradients)
 
     @property
@@ -115,9 +115,9 @@ def predict(chip: Chip, work: Workload, chips: int) -> Prediction:
 
 
 def ring_hides_from(chip: Chip, width: int = 2) -> float:
-    """Rows a chip from which the ring's transfers hide behind its products, forward and backward alike.
+    """Rows a chip from which the ring's transfers take no longer than its products, forward and backward alike.
 
-    Forward a hop moves rows x dim x width bytes behind 2 rows² dim FLOPs; backward (width + 4) behind three times that.
+    Forward a hop moves rows x dim x width bytes beside 2 rows² dim FLOPs; backward (width + 4) beside three times that.
     """
     return max(width / 2, (width + 4) / 6) * chip.flops / chip.link
 
@@ -171,7 +171,7 @@ def text() -> str:
         parts.append(f"**{work.name}, batch {work.batch:,}**\n")
         parts.append(to_markdown(table(COLUMNS, rows_of(work, slices))) + "\n")
     limits = [[chip.name, f"{ring_hides_from(chip):,.0f}"] for chip in CHIPS]
-    parts.append("Rows a chip from which the ring's transfers hide behind its own arithmetic:\n")
+    parts.append("Rows a chip from which the ring's transfers take no longer than its own arithmetic:\n")
     parts.append(to_markdown(table(["chip", "rows, bfloat16"], limits)))
     return "\n".join(parts)
 

@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Quickstart: train, look, search
 #
-# Two small encoders learn to match pictures and captions, from nothing, on scenes that the package draws itself. Two
-# minutes on a CPU. Then you search the pictures with phrases of your own.
+# Two small encoders learn to match pictures and captions, from nothing, on scenes that the package draws itself. 2 to 5
+# minutes on two cores. Then you search the pictures with phrases of your own.
 
 # %%
 # On Colab: installs the package beside the JAX that is there, which is never replaced. Elsewhere: nothing to do.

@@ -19,6 +19,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import jax
 import pytest
 from cli_runs import embeddings, frozen_run, raw_run  # noqa: F401 - fixtures of the command line's tests
+from skip_report import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from alignment_jax import report
-from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
+from alignment_jax.core.errors import ConfigError, DataError, UserError
 from alignment_jax.train.workdir import changed_names, differences
 
 COMPARISON, RUNS, TRIALS = "comparison.json", "runs.jsonl", "trials.jsonl"
@@ -108,31 +107,12 @@ def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def append(path: pathlib.Path, record: Mapping[str, Any]) -> None:
-    """Adds one line, flushed to disk; what an interruption left of an earlier line is removed first.
+    """Adds one record, flushed to disk; what an interruption left of an earlier line is removed first.
 
     Raises:
       RunError: the file cannot be written.
     """
-    line = json.dumps(report.json_ready(record), ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        with open(path, "a+b") as file:
-            _cut_torn_line(file)
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror}; check the folder and the free space") from error
-
-
-def _cut_torn_line(file: Any) -> None:
-    size = file.seek(0, os.SEEK_END)
-    if not size:
-        return
-    file.seek(size - 1)
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.seek(0, os.SEEK_END)
+    report.append_row(path, record)
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -141,13 +121,4 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
     Raises:
       RunError: a whole line is not JSON; the message names it.
     """
-    if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8", errors="replace")
-    records = []
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
-        try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise RunError(f"{path}, line {number} is not JSON ({error}); remove the line to train it again") from error
-    return records
+    return report.read_rows(path)

@@ -18,6 +18,7 @@ from alignment_jax.report.files import (
 )
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
 from alignment_jax.report.html import best_row, write_report
+from alignment_jax.report.jsonl import append_row, read_rows
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics
@@ -41,6 +42,7 @@ __all__ = [
     "Spread",
     "Table",
     "TensorBoardLog",
+    "append_row",
     "as_percent",
     "best_row",
     "bullet_list",
@@ -67,6 +69,7 @@ __all__ = [
     "peak_host_memory",
     "picture",
     "read_metrics",
+    "read_rows",
     "same_as",
     "same_methods",
     "save_gallery",

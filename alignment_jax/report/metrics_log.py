@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import pathlib
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignment_jax.core.errors import RunError
-from alignment_jax.report.files import json_ready, write_bytes_atomic
+from alignment_jax.report.jsonl import encode_row, end_last_line, read_lines, read_rows, write_lines
 
 # A number that JSON cannot hold is written as null, and spelled out under this key of the same line.
 NON_FINITE = "non_finite"
@@ -42,44 +41,15 @@ def encode_line(row: Mapping[str, Any]) -> bytes:
         plain[key] = number
     if lost:
         plain[NON_FINITE] = lost
-    return (json.dumps(json_ready(plain), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+    return encode_row(plain)
 
 
-def _decode_line(line: bytes) -> dict[str, Any]:
-    """The row of one line; ValueError when it is no JSON object."""
-    row = json.loads(line.decode("utf-8"))
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
+def _restored(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its non-finite numbers in their places."""
     lost = row.pop(NON_FINITE, None)
     if isinstance(lost, dict):
         row.update({key: _SPELLING[word] for key, word in lost.items() if word in _SPELLING})
     return row
-
-
-def _read_lines(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """Every whole line with its row; a last line without its line end counts only if it is a whole object."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    found = []
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = _decode_line(line)
-        except (ValueError, RecursionError) as error:
-            # What follows the last line end was being written when the run died, and was never promised to anyone.
-            if number == len(lines):
-                break
-            raise RunError(
-                f"{path}, line {number}: not a JSON object ({line[:40]!r}); repair or delete that line"
-            ) from error
-        found.append((line + b"\n", row))
-    return found
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -98,7 +68,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     >>> read_metrics("no/such/metrics.jsonl")
     []
     """
-    return [row for _, row in _read_lines(pathlib.Path(path))]
+    return [_restored(row) for row in read_rows(path)]
 
 
 class MetricsLog:
@@ -151,21 +121,8 @@ class MetricsLog:
 
     def _open(self) -> io.FileIO:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._end_last_line()
+        end_last_line(self.path)
         return open(self.path, "ab", buffering=0)
-
-    def _end_last_line(self) -> None:
-        """Drops a half line or ends a whole one, so that the next row does not run into it."""
-        try:
-            with open(self.path, "rb") as file:
-                if file.seek(0, os.SEEK_END) == 0:
-                    return
-                file.seek(-1, os.SEEK_END)
-                ended = file.read(1) == b"\n"
-        except FileNotFoundError:
-            return
-        if not ended:
-            write_bytes_atomic(self.path, b"".join(line for line, _ in _read_lines(self.path)))
 
     def truncate_after(self, step: int) -> None:
         """Forgets what was measured after `step`, atomically: for a run that resumes from the checkpoint of that step.
@@ -178,7 +135,7 @@ class MetricsLog:
           RunError: a line other than the last is broken or has no step; nothing is changed then.
         """
         kept = []
-        lines = _read_lines(self.path)
+        lines = read_lines(self.path)
         for number, (line, row) in enumerate(lines, start=1):
             if not isinstance(row.get("step"), int | float):
                 raise RunError(f"{self.path}, row {number}: no number under 'step'; repair or delete that line")
@@ -186,7 +143,7 @@ class MetricsLog:
                 kept.append(line)
         self.close()
         if self.path.exists():
-            write_bytes_atomic(self.path, b"".join(kept))
+            write_lines(self.path, kept)
 
     def read(self) -> list[dict[str, Any]]:
         """All rows so far; see `read_metrics`."""

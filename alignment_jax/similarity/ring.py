@@ -69,7 +69,7 @@ def _sweep_ring(sweep, rows, columns, row_state, column_state, combine, axis_nam
 
     def step(carry: Tree, turn: jax.Array) -> tuple[Tree, None]:
         columns, travelled, row_state = carry
-        # Both transfers are issued before the work and neither is needed by it: the next block is for the next step,
+        # No transfer waits for the work of this step, nor the work for a transfer: the next block is for the next step,
         # and what the other devices found for this block is merged afterwards.
         coming, travelled = pass_on((columns, travelled))
         # Zeros as large as the embeddings are made anew in every step rather than kept for all of them.

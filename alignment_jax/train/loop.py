@@ -140,6 +140,7 @@ def fit(
             state, position = restored.state, Position.from_json(restored.loop)
         checkpoints.forget_after(position.step, kind=checkpoint.BEST)
 
+        stop = stack.enter_context(preemption())  # before the first line that says that the run is under way
         progress = stack.enter_context(
             report.Progress(
                 plan.total_steps,
@@ -157,7 +158,6 @@ def fit(
         # Without a checkpoint even a row of step 0 is written again.
         written = position.step if restored is not None else -1
         log = stack.enter_context(_Log(workdir, written, primary=primary, tensorboard=tensorboard))
-        stop = stack.enter_context(preemption())
         run = _Run(experiment, placement, checkpoints, progress, log, state, position, stop)
         run.ensure_best()
         run.train()

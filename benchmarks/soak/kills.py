@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
 import pathlib
 import random
 import shutil
@@ -24,6 +23,8 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
 from killed_runs import PHASES, Death, outcome, run
 from sections import write_section
 from small_runs import write_run
+
+from alignment_jax.report import append_row, read_rows
 
 # name -> (kind of run, further arguments)
 CONFIGURATIONS = {
@@ -76,8 +77,7 @@ def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str], results:
             found = outcome(arguments, workdir, log)
             different = [part for part in expected if found[part] != expected[part]]
             row = {"name": name, "seed": seed, "kills": dict(seen), "different": different}
-            with open(results, "a") as file:
-                file.write(json.dumps(row) + "\n")
+            append_row(results, row)
             runs, died, all_same = runs + 1, died + seen.total(), all_same and not different
             print(f"{name}: run {runs}, {dict(seen)}, {different or 'the same bits'}", flush=True)
             if not different:
@@ -87,7 +87,7 @@ def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str], results:
 
 def table(results: pathlib.Path) -> str:
     """All runs of the file, a line for each configuration."""
-    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    rows = read_rows(results)
     phases = (*PHASES, "SIGTERM")
     head = ["configuration", *(f"in {phase}" for phase in PHASES), "by SIGTERM", "runs", "ended with the same bits"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]

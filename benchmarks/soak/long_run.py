@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import gc
 import os
 import pathlib
 import sys
 import tempfile
 import time
+import tracemalloc
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
@@ -50,13 +52,18 @@ class Sample:
     threads: int
     compiled: int
     loops: int  # event loops of saves under way, of three files each, which `files` leaves out
+    held: float  # MiB allocated by Python and NumPy since the tracing began and still held
+    arrays: int  # arrays on devices
 
 
 class Watch:
-    """Counts compilations from the moment it is made, and takes samples."""
+    """Counts compilations from the moment it is made, and takes samples.
 
-    def __init__(self) -> None:
-        self.compiled = 0
+    With `trace_from` what Python and NumPy allocate after so many samples is counted, too; that slows what follows.
+    """
+
+    def __init__(self, trace_from: int | None = None) -> None:
+        self.compiled, self._trace_from = 0, trace_from
         self.samples: list[Sample] = []
         jax.monitoring.register_event_duration_secs_listener(self._heard)
 
@@ -72,10 +79,18 @@ class Watch:
         loops = links.count("anon_inode:[eventpoll]")
         count = len(links) - 3 * loops, len(os.listdir("/proc/self/task"))
         memory = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-        self.samples.append(Sample(step, memory, *count, self.compiled, loops))
+        if tracemalloc.is_tracing():
+            gc.collect()  # what only waits for its collection is not held
+        held = tracemalloc.get_traced_memory()[0] / 2**20
+        arrays = len(jax.live_arrays())
+        self.samples.append(Sample(step, memory, *count, self.compiled, loops, held, arrays))
+        if len(self.samples) == self._trace_from:
+            tracemalloc.start()
 
 
-def watched_run(kind: str, changes: dict, *, steps: int, looks: int, folder: pathlib.Path) -> tuple[list[Sample], int]:
+def watched_run(
+    kind: str, changes: dict, *, steps: int, looks: int, folder: pathlib.Path, trace_from: int | None = None
+) -> tuple[list[Sample], int]:
     """Trains for `steps` steps; the samples of `looks` evaluations, and how many steps an epoch has."""
     config = load_config(folder, kind)
     every = max(1, steps // looks)
@@ -87,7 +102,7 @@ def watched_run(kind: str, changes: dict, *, steps: int, looks: int, folder: pat
     )
     config.update_from_flattened_dict(changes)
     built = build(config)
-    watch, calls = Watch(), [0]
+    watch, calls = Watch(trace_from), [0]
 
     def watched(variables, split, last):
         found = built.experiment.watched(variables, split, last)
@@ -96,7 +111,10 @@ def watched_run(kind: str, changes: dict, *, steps: int, looks: int, folder: pat
         return found
 
     experiment = dataclasses.replace(built.experiment, watch=watched)
-    fit(experiment, folder / "run", quiet=True, tensorboard=True)
+    try:
+        fit(experiment, folder / "run", quiet=True, tensorboard=True)
+    finally:
+        tracemalloc.stop()
     return watch.samples, max(1, experiment.sampler.size // experiment.batch_size)
 
 

@@ -35,6 +35,20 @@ def test_a_page_with_a_search_counts_its_trial_runs(results, tmp_path):
     assert expected in results.text(results.PARTS[1], tmp_path)
 
 
+def test_settings_chosen_on_all_pairs_are_not_compared_on_fewer(results, tmp_path):
+    part = next(part for part in results.PARTS if part.name == "latents")
+    assert part.chosen_on_all == ("recipe",)
+    about = {"metric": "rsum", "baseline": "baseline", "modalities": ["image", "text"], "complete": True}
+    (tmp_path / "comparison.json").write_text(json.dumps({**about, "methods": ["baseline", "recipe"]}))
+    for number, (fraction, mismatched) in enumerate([(1.0, 0.0), (1.0, 0.2), (0.1, 0.0)]):
+        for method, rsum in (("baseline", 300.0 + number), ("recipe", 400.0 + number)):
+            run = {"method": method, "seed": 0, "test": {"rsum": rsum}, "cost": {"seconds": 2.0}}
+            records.append(tmp_path / "runs.jsonl", {**run, "fraction": fraction, "mismatched": mismatched})
+    text = results.text(part, tmp_path)
+    assert "| baseline | 300.0 | 301.0 | 302.0 |" in text
+    assert "| recipe | 400.0 | – | – |" in text
+
+
 def test_the_page_says_which_claims_are_over_seeds_alone(results):
     parts = {claim.path[1] for part in results.PARTS for claim in part.claims if claim.path[0] != "test"}
     assert parts == {"retained", "calibration", "long_tail", "balance"}

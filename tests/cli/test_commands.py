@@ -284,13 +284,13 @@ def test_a_failed_command_does_not_wait_for_threads_that_it_left_behind():
         "import sys, threading, time\n"
         "from alignment_jax.cli import main\n"
         "def failing(arguments):\n"
-        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "    threading.Thread(target=time.sleep, args=(10_000,)).start()\n"
         "    print('said before')\n"
         "    return 1\n"
         "main.main = failing\n"
         "main.console()\n"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=40)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
     assert (found.returncode, found.stdout) == (1, "said before\n")
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -59,9 +58,7 @@ def test_four_processes_one_killed_resumed_by_two_give_what_one_gives(tmp_path):
     with Processes(command, tmp_path, count=4) as run:
         run.wait_until(lambda: len(rows_of(workdir)) >= 5)
         run.send(2, signal.SIGKILL)
-        started = time.monotonic()
         statuses = run.wait()
-        assert time.monotonic() - started < 180  # seconds, unless the machine is very busy
         assert statuses == [1, 1, -signal.SIGKILL, 1], "\n".join(log.read_text() for log in run.logs)
         assert all("has lost the others" in run.last_line(i) for i in (0, 1, 3))
     assert len(rows_of(workdir)) < 25
@@ -84,9 +81,7 @@ def test_two_processes_stopped_by_sigterm_are_resumed_by_one(tmp_path):
     with Processes(command, tmp_path, count=2) as run:
         run.wait_until(lambda: len(rows_of(workdir)) >= 8)
         run.send(1, signal.SIGTERM)  # one hears of it, all save the same step
-        started = time.monotonic()
         assert run.wait() == [143, 143], "\n".join(log.read_text() for log in run.logs)
-        assert time.monotonic() - started < 30
     assert f"stopped by SIGTERM at step {rows_of(workdir)[-1]['step']}" in (workdir / "log.txt").read_text()
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     subprocess.run([sys.executable, *map(str, command)], env=environment, check=True, capture_output=True)

@@ -26,7 +26,8 @@ def test_killed_runs_end_with_the_same_bits(only, tmp_path):
 def test_nothing_grows_and_nothing_is_compiled_again(resident, tmp_path):
     from long_run import watched_run
 
-    samples, epoch = watched_run("alignment", {"input.resident": resident}, steps=400, looks=20, folder=tmp_path)
+    options = dict(steps=400, looks=20, folder=tmp_path, trace_from=5)
+    samples, epoch = watched_run("alignment", {"input.resident": resident}, **options)
     late = samples[5:]  # files of checkpoints and events are opened in the first evaluations
     assert samples[0].step >= epoch
     assert [sample.compiled for sample in late] == [late[0].compiled] * len(late)
@@ -34,7 +35,9 @@ def test_nothing_grows_and_nothing_is_compiled_again(resident, tmp_path):
     first, second = late[: len(late) // 2], late[len(late) // 2 :]
     assert min(sample.files for sample in second) <= min(sample.files for sample in first) + 2
     assert min(sample.loops for sample in second) <= min(sample.loops for sample in first) + 2
-    assert late[-1].memory - late[0].memory < 64
+    # What is allocated is counted, not resident memory, which the allocator and other programs have a say in.
+    assert min(sample.held for sample in second) <= min(sample.held for sample in first) + 2
+    assert min(sample.arrays for sample in second) <= min(sample.arrays for sample in first) + 2
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 Compared with the float64 arrays where they exist and with the float32 ones otherwise. Ours are float32, so a number may
 be off by a few roundings of the largest term that went into it, which is often larger than the number itself: a loss
-is a difference of logits, a gradient a difference of embeddings times scales. Tolerances are 16 roundings (2^-24
+is a difference of logits, a gradient a difference of embeddings times scales. Tolerances are 32 roundings (2^-24
 each) of that term. A rounded logit of size L moves the softmax by a relative 2^-24 L, so a gradient gets that factor.
 """
 
@@ -19,7 +19,8 @@ from alignment_jax.core import ConfigError
 pytestmark = pytest.mark.costly
 
 DATA = pathlib.Path(__file__).parent / "data"
-ROUNDINGS = 16 * 2.0**-24
+# A similarity is a sum of 8 products, in the softmax's numerator and in its sum; 16 for exp, log and what follows.
+ROUNDINGS = (2 * 8 + 16) * 2.0**-24
 infonce, max_margin, sigmoid, reduce = aj.losses.infonce, aj.losses.max_margin, aj.losses.sigmoid, aj.losses.reduce
 
 

@@ -46,7 +46,7 @@ class Browser:
         request = urllib.request.Request(f"{self._address}{path}", data, {"Content-Type": "application/json"})
         request.method = method
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=600) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{path}: {error.read().decode()[:500]}") from error
@@ -83,8 +83,8 @@ def browser(folder):
         driver = subprocess.Popen([browser_path("chromedriver"), f"--port={port}"], stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/status", timeout=5):
+        for _ in range(2000):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/status", timeout=60):
                 break
             time.sleep(0.05)
         options = {
@@ -100,4 +100,4 @@ def browser(folder):
             found.call("DELETE", "")
     finally:
         driver.terminate()
-        driver.wait(timeout=20)
+        driver.wait(timeout=600)

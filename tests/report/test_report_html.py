@@ -239,7 +239,7 @@ def test_a_browser_shows_it_on_a_phone_and_sorts_the_table(tmp_path):
         "--disable-component-update --disable-sync --allow-file-access-from-files --virtual-time-budget=5000 --dump-dom"
     )
     command = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "probe.html").as_uri()]
-    dump = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dump = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
     shown = re.search(r'<pre id="out">(.*?)</pre>', dump, re.DOTALL)
     assert shown, dump[-2000:]
     found = json.loads(html.unescape(shown[1]))

@@ -48,7 +48,7 @@ def run(tmp_path):
             **variables,
         }
         command = ["bash", str(script), *arguments]
-        found = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        found = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=900)
         calls = tmp_path / "calls"
         lines = calls.read_text().splitlines() if calls.exists() else []
         return found.returncode, found.stderr, [line.removeprefix("compute tpus tpu-vm ") for line in lines]

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from float_bounds import agreement, gamma
 from jax.sharding import PartitionSpec as P
 
 from alignment_jax import losses
@@ -12,6 +13,7 @@ from alignment_jax import losses
 pytestmark = pytest.mark.costly
 
 N, D = 32, 6
+AGREE = agreement(N, D, 0.05)  # the smallest temperature of the batch
 WRAPPERS = ("shard_map", "shard_map, no check", "pmap")
 WEIGHTS = (1.3, 0.7)
 
@@ -93,14 +95,14 @@ def on_devices(batch, similarity, wrapper, devices):
 def assert_equal_gradients(found, expected):
     (parts, gradients), (parts0, gradients0) = found, expected
     for name in parts0:
-        np.testing.assert_allclose(parts[name], parts0[name], rtol=1e-6, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(parts[name], parts0[name], rtol=AGREE, atol=AGREE, err_msg=name)
     # A temperature's derivative is the difference of two similarities times 1/τ²: the forms add up S in their own
-    # order, and its last bit alone is 2^-23 / τ² there, of terms that weigh 1 / n a row.
-    weight = 1.0 / 27
-    last_bit = {"own": 2**-23 * weight / 0.05**2, "shared": 2**-23 / 0.07**2}
+    # order, and its error alone is 2 γ(d) / τ² there, of terms that weigh 1 / n a row.
+    error, weight = 2 * gamma(D), 1.0 / 27
+    of_similarity = {"own": error * weight / 0.05**2, "shared": error / 0.07**2}
     for name, g, g0 in zip(("a", "b", "own", "shared"), gradients, gradients0, strict=True):
         # Relative to the largest entry: single ones may be small differences of large terms.
-        atol = max(1e-6 * np.max(np.abs(g0)), last_bit.get(name, 0.0))
+        atol = max(AGREE * np.max(np.abs(g0)), of_similarity.get(name, 0.0))
         np.testing.assert_allclose(g, g0, rtol=0, atol=atol, err_msg=name)
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from float_bounds import agreement
 from jax.sharding import PartitionSpec as P
 
 from alignment_jax import losses
@@ -15,6 +16,7 @@ from alignment_jax.core.errors import ConfigError
 pytestmark = pytest.mark.costly
 
 N, D = 40, 16  # in tiles of 16 the last one is padded
+AGREE = agreement(N, D, 0.05)  # the smallest temperature of the batch
 WEIGHTS = (1.3, 0.7)
 
 
@@ -37,7 +39,7 @@ def differentiate(a, b, temperature, where, *, similarity, axis_name=None):
     return *pair, *gradients
 
 
-def assert_equal(found, expected, share=1e-6):
+def assert_equal(found, expected, share=AGREE):
     for x, y in zip(found, expected, strict=True):
         y = np.asarray(y, np.float32)
         np.testing.assert_allclose(np.asarray(x, np.float32), y, rtol=0, atol=share * np.abs(y).max())

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from float_bounds import agreement
 
 N, D = 32, 6
 FORMS = ("ring:3", "gathered:3")
@@ -52,7 +53,7 @@ def work(address, process, out):
     from jax.sharding import PartitionSpec as P
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, num_processes=2, process_id=process, initialization_timeout=60)
+    jax.distributed.initialize(address, num_processes=2, process_id=process, initialization_timeout=600)
     assert (jax.process_count(), jax.device_count(), jax.local_device_count()) == (2, 4, 2)
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("i",))
     half = slice(process * N // 2, (process + 1) * N // 2)
@@ -90,7 +91,7 @@ def test_two_processes_equal_one(tmp_path):
         address = f"127.0.0.1:{free_port()}"
         processes = [start(address, process, tmp_path / "found.npz") for process in (0, 1)]
         try:
-            said = [process.communicate(timeout=300)[0] for process in processes]
+            said = [process.communicate(timeout=900)[0] for process in processes]
         finally:
             for process in processes:
                 process.kill()
@@ -102,7 +103,8 @@ def test_two_processes_equal_one(tmp_path):
         assert len(found.files) == len(FORMS) * len(expected)
         for name in found.files:
             x = expected[int(name.split()[-1])]
-            np.testing.assert_allclose(found[name], x, rtol=0, atol=2e-6 * np.abs(x).max(), err_msg=name)
+            atol = agreement(N, D, 0.05) * np.abs(x).max()
+            np.testing.assert_allclose(found[name], x, rtol=0, atol=atol, err_msg=name)
 
 
 if __name__ == "__main__":

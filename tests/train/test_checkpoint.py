@@ -266,7 +266,7 @@ def is_refused_and_used_again(folder, trouble, mend):
     """A process that cannot save says so in one line; what it had is intact, and once mended the next one goes on."""
     worker = pathlib.Path(__file__).parent / "refused_worker.py"
     command = [sys.executable, str(worker), str(folder), trouble]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert re.fullmatch(r"a checkpoint could not be .* the earlier ones are intact\. .*\n", found.stdout)
     assert found.stderr == ""
     mend()

@@ -2,7 +2,6 @@
 
 import pathlib
 import signal
-import time
 
 import pytest
 from several_processes import Processes
@@ -27,9 +26,7 @@ def test_when_a_process_dies_the_others_say_so_and_end(victim, mode, tmp_path):
         seen = "met" if mode == "meet" else "joined"
         run.wait_until(lambda: all(seen in log.read_text() for log in run.logs))
         run.send(victim, signal.SIGKILL)
-        started = time.monotonic()
-        statuses = run.wait()
-        assert time.monotonic() - started < 180  # seconds; the heartbeat alone takes 30
+        statuses = run.wait()  # raises where one still waits after a quarter of an hour; the heartbeat takes 30 s
         others = [i for i in range(3) if i != victim]
         assert [statuses[i] for i in others] == [1, 1], "\n".join(log.read_text() for log in run.logs)
         for i in others:
