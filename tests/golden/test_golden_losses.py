@@ -16,7 +16,7 @@ import pytest
 import alignment_jax as aj
 from alignment_jax.core import ConfigError
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 DATA = pathlib.Path(__file__).parent / "data"
 ROUNDINGS = 16 * 2.0**-24

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from alignment_jax import losses
 from alignment_jax.core.errors import ConfigError
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 N, D = 40, 16  # in tiles of 16 the last one is padded
 WEIGHTS = (1.3, 0.7)
