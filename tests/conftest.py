@@ -16,12 +16,18 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import compiler_level
 import jax
 import pytest
 from cli_runs import embeddings, frozen_run, raw_run  # noqa: F401 - fixtures of the command line's tests
 from skip_report import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config):
+    """For all that is collected: hooks of this file would leave the package's doctests out."""
+    config.pluginmanager.register(compiler_level)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook looks at -m

@@ -90,6 +90,7 @@ def run(text, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_every_command_runs(folder):
     assert len(COMMANDS) >= 6
     for command in COMMANDS:
@@ -98,6 +99,7 @@ def test_every_command_runs(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_code_runs_where_the_commands_have_run(folder):
     blocks = [text for language, text in BLOCKS if language == "python"]
     assert len(blocks) == 2

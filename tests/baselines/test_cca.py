@@ -6,6 +6,8 @@ import pytest
 import alignment_jax as aj
 from alignment_jax.core import ConfigError
 
+pytestmark = pytest.mark.optimized
+
 fit_cca = aj.baselines.fit_cca
 
 

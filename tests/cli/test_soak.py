@@ -10,7 +10,13 @@ SOAK = pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks" / "s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("only", ["alignment, every method, batches sent", "classification, BSS probabilistic"])
+@pytest.mark.parametrize(
+    "only",
+    [
+        pytest.param("alignment, every method, batches sent", marks=pytest.mark.optimized),
+        "classification, BSS probabilistic",
+    ],
+)
 def test_killed_runs_end_with_the_same_bits(only, tmp_path):
     """In processes of their own, so it shows too that the same seed gives the same bits in a new process."""
     page = tmp_path / "page.md"

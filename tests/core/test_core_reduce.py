@@ -16,6 +16,8 @@ from alignment_jax.core import (
 from alignment_jax.core.checks import check_pair, check_scalar_or_rows
 from alignment_jax.core.optional import require
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.mark.parametrize("devices", [1, 2, 8])
 def test_means_over_uneven_shards_are_the_mean_of_the_whole(devices):

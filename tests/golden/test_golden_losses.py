@@ -16,7 +16,7 @@ import pytest
 import alignment_jax as aj
 from alignment_jax.core import ConfigError
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 DATA = pathlib.Path(__file__).parent / "data"
 # A similarity is a sum of 8 products, in the softmax's numerator and in its sum; 16 for exp, log and what follows.

@@ -8,7 +8,7 @@ import pytest
 
 from alignment_jax import metrics
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 DATA = pathlib.Path(__file__).parent / "data"
 

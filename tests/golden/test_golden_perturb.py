@@ -12,6 +12,8 @@ import pytest
 
 from alignment_jax import perturb, schedules
 
+pytestmark = pytest.mark.optimized
+
 ROUNDINGS = 4 * 2.0**-24  # two products and a sum
 
 

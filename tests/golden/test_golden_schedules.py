@@ -10,6 +10,8 @@ import pytest
 from alignment_jax import schedules
 from alignment_jax.core import ConfigError
 
+pytestmark = pytest.mark.optimized
+
 DATA = pathlib.Path(__file__).parent / "data"
 ULP = 2.0**-24
 

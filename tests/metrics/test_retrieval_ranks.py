@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alignment_jax import metrics
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 
 def ranks_by_definition(s, owner):

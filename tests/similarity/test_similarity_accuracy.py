@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from alignment_jax import losses
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 FORMS = ("dense", "tiled:16", "tiled:64")
 N, D = 40, 16  # 40 rows in tiles of 16: the last one is padded

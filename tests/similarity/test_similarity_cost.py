@@ -16,7 +16,7 @@ from alignment_jax import losses, weighting
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.similarity.form import Form, choose
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 MIB = 2**20
 D = 512

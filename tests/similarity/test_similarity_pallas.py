@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from alignment_jax import losses
 from alignment_jax.core.errors import ConfigError
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 N, D = 40, 16  # in tiles of 16 the last one is padded
 AGREE = agreement(N, D, 0.05)  # the smallest temperature of the batch

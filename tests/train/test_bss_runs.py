@@ -98,7 +98,9 @@ RUNS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.optimized) if name == "curriculum, fresh" else name for name in RUNS]
+)
 def test_an_interrupted_run_ends_with_the_same_bits(name, tmp_path, request):
     make, changes = RUNS[name]
     source = request.getfixturevalue("features" if make is classifier else "pairs")

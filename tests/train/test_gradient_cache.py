@@ -43,6 +43,7 @@ def temporary_bytes(micro_batch):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_memory_follows_the_micro_batch():
     """The activations of 64 rows shrink to those of 8; gradients and updates of the parameters stay."""
     whole, cached = temporary_bytes(0), temporary_bytes(8)
@@ -50,6 +51,7 @@ def test_memory_follows_the_micro_batch():
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_devices_add_up_their_gradients_once_and_not_in_every_micro_batch():
     """With replication checks on, JAX would put a sum over devices into the loop's body."""
     lines = compiled(4, devices=2).as_text().splitlines()

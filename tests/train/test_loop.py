@@ -63,7 +63,7 @@ def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module", params=["on", "off"])
+@pytest.fixture(scope="module", params=[pytest.param("on", marks=pytest.mark.optimized), "off"])
 def resident(request):
     """Whether the training set lives on the device."""
     return request.param

@@ -13,6 +13,8 @@ from alignment_jax.config.build import build
 from alignment_jax.config.recipes import apply_methods
 from alignment_jax.train.loop import fit
 
+pytestmark = pytest.mark.optimized
+
 
 def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

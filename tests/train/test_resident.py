@@ -87,6 +87,7 @@ def test_the_training_is_that_of_the_loader(devices, tmp_path, data_file):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_how_steps_are_put_together_does_not_change_a_bit(data_file):
     experiment = build(make_config(data_file, **{"weighting.signal": "variance"})).experiment
     placement = Placement(
@@ -127,6 +128,7 @@ def test_a_bad_step_is_reported_with_its_own_metrics(resident, tmp_path, data_fi
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_half_width_tables_stay_half_width(data_file):
     """A compiler that widens the table before it picks rows would need its memory twice over, at every call."""
     experiment = build(make_config(data_file)).experiment

@@ -1,0 +1,55 @@
+"""How hard XLA works on the programs that the tests compile.
+
+Most tests ask what a program does, and most of their time was XLA's: they are compiled `quickly`, with little
+optimisation. Tests whose subject is what users run (rounding, memory, bits, whole commands) are marked `optimized` and
+leave XLA as it is.
+"""
+
+import os
+
+import jax
+import pytest
+from jax._src import compiler
+
+# LLVM without its costly passes, and XLA's older loop emitters, which compile several times faster than its fusions'.
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
+_AS_ASKED = os.environ.get("XLA_FLAGS", "")
+_get_compile_options = compiler.get_compile_options
+_quick = False
+
+
+def _options(*args, **kwargs):
+    options = _get_compile_options(*args, **kwargs)
+    if _quick:
+        # What one jax.jit asks for in compiler_options comes last and wins.
+        options.env_option_overrides = [*QUICK.items(), *options.env_option_overrides]
+    return options
+
+
+# JAX has options for one jax.jit and flags for a whole process, and nothing in between.
+compiler.get_compile_options = _options
+
+
+def compile_quickly(quick: bool) -> None:
+    """Chooses the level for what this process and processes that it starts compile from now on."""
+    global _quick
+    if quick != _quick:
+        jax.clear_caches()  # a program compiled at the other level would be found
+    _quick = quick
+    if quick:
+        flags = [f"--{name}={str(value).lower()}" for name, value in QUICK.items()]
+        os.environ["XLA_FLAGS"] = " ".join([*flags, _AS_ASKED]).strip()
+    elif _AS_ASKED:
+        os.environ["XLA_FLAGS"] = _AS_ASKED
+    else:
+        os.environ.pop("XLA_FLAGS", None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the test's fixtures, which compile too
+def pytest_runtest_setup(item):
+    """Sets the level that the test is marked for."""
+    compile_quickly(item.get_closest_marker("optimized") is None)
