@@ -10,6 +10,7 @@ FILES = [
     path for room in ("alignment_jax", "tests", "benchmarks", "examples", "colab", "configs", "docs")
     for path in sorted((REPOSITORY / room).rglob("*.py"))
 ]  # fmt: skip
+LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "chex", "numpy"}
 UNSTABLE = ("jax.core", "jax.experimental", "jax.extend", "jax.interpreters", "jax.lib")
 # What has no stable name, and is there in the oldest and in the newest jax that setup.cfg allows.
 ALLOWED = {
@@ -58,9 +59,8 @@ def unstable(source):
             # An attribute of an allowed module is allowed; so is the way to it.
             if not any(f"{name}.".startswith(f"{a}.") or f"{a}.".startswith(f"{name}.") for a in ALLOWED):
                 yield name
-        elif first in {"jax", "jaxlib", "flax", "optax", "orbax", "chex", "numpy"}:
-            if any(part.startswith("_") and not part.startswith("__") for part in parts):
-                yield name
+        elif first in LIBRARIES and any(part.startswith("_") and not part.startswith("__") for part in parts):
+            yield name
 
 
 def test_other_libraries_are_used_by_public_names():
