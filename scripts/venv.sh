@@ -1,8 +1,8 @@
 # Sourced by quickstart.sh, test.sh and scripts/docs.sh: `make_venv EXTRAS PURPOSE TIME` makes .venv with the extras and
 # leaves its Python in $python. PURPOSE and TIME tell what is installed for what, and how long that takes.
-# An existing .venv is used again as long as neither setup.cfg nor pyproject.toml has changed, and gets extras added. It is
-# made anew for another Python (PYTHON=python3.13) or other constraints (PIP_CONSTRAINT=$PWD/scripts/oldest.txt): nobody
-# should believe to have tested what is not in it.
+# An existing .venv is used again as long as neither setup.cfg nor pyproject.toml has changed, and gets extras added. For
+# another Python (PYTHON=python3.13) or other constraints (PIP_CONSTRAINT=$PWD/scripts/oldest.txt) it is made anew:
+# otherwise the tests would pass on versions that nobody asked for.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 

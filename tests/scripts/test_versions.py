@@ -65,7 +65,7 @@ def test_python_is_named_alike_everywhere(setup, pythons):
     assert re.findall(r"python(3\.\d+)", script.split("for candidate in")[1].split(";")[0]) == pythons[::-1]
     tools = tomllib.loads(text("pyproject.toml"))["tool"]
     assert tools["ruff"]["target-version"] == "py" + pythons[0].replace(".", "")
-    assert tools["mypy"]["python_version"] == pythons[0]
+    assert "python_version" not in tools["mypy"]  # each Python checks the types that its NumPy has
     for page in ("README.md", "docs/start.md"):
         assert f"Python {pythons[0]} to {pythons[-1]}" in text(page)
 
