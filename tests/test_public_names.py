@@ -1,7 +1,10 @@
 """Other libraries by their public names: a private or experimental one may be gone in the next version."""
 
 import ast
+import importlib
 import pathlib
+import types
+import warnings
 
 import pytest
 
@@ -83,3 +86,39 @@ def test_other_libraries_are_used_by_public_names():
 )
 def test_an_unstable_name_is_found(source, found):
     assert max(unstable(source), default=None) == found
+
+
+def resolve(name):
+    """Looks a dotted name up, as far as modules and classes go; raises where it is gone or deprecated."""
+    first, *rest = name.split(".")
+    found, path = importlib.import_module(first), first
+    for part in rest:
+        if not isinstance(found, types.ModuleType | type):
+            return
+        path = f"{path}.{part}"
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            found = importlib.import_module(path)  # a module that its package does not import
+
+
+def test_every_name_exists_and_is_not_deprecated():
+    """Also where no test comes by: kernels for a TPU, branches for several processes."""
+    used = {name for path in FILES for name in names(path.read_text(encoding="utf-8"))}
+    used = {name for name in used if name.partition(".")[0] in LIBRARIES}
+    assert {"jax.lax.pcast", "jax.experimental.pallas.tpu.CompilerParams"} <= used
+    problems = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        for name in sorted(used):
+            try:
+                resolve(name)
+            except (ImportError, AttributeError, DeprecationWarning) as error:
+                problems[name] = repr(error)
+    assert problems == {}
+
+
+@pytest.mark.parametrize("name", ["jax.no_such", "jax.lax.no_such", "jax.experimental.no_such", "numpy.float_"])
+def test_a_name_that_is_gone_is_found(name):
+    with pytest.raises((ImportError, AttributeError)):
+        resolve(name)
