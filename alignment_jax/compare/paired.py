@@ -142,7 +142,7 @@ def sign_flip(differences: Sequence[float] | np.ndarray, *, most: int = 12) -> f
     each = np.asarray(differences, np.float64)
     n = each.size
     if n <= most:
-        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+        signs: np.ndarray = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
     else:
         signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**most, n))
         signs[0] = 1.0  # the observed signs are one of the possible ones

@@ -4,6 +4,9 @@ Under `shard_map(check_vma=True)` JAX tracks which mesh axes a value varies over
 gradient must have exactly the type of what they stand for, so a replicated temperature or a constant zero has to be
 cast before it meets a sharded embedding. Under `check_vma=False`, `pmap` and `vmap` nothing is tracked and nothing
 happens here. The cast of a replicated value has a sum over the axis as its transpose, which is its gradient.
+
+JAX has renamed what it keeps of this before (`vma` became `manual_axis_type`), so that nothing else in the package
+reads it. A version that renames it again raises AttributeError here, where a default would make gradients wrong.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 
 Tree = TypeVar("Tree")
 
@@ -19,9 +23,13 @@ def varying_axes(*trees: object) -> frozenset[str]:
     """Mesh axes that some array in the trees varies over; empty where JAX does not track them."""
     axes: frozenset[str] = frozenset()
     for leaf in jax.tree.leaves(trees):
-        kind = getattr(jax.typeof(leaf), "manual_axis_type", None)
-        axes |= frozenset() if kind is None else kind.varying
+        axes |= jax.typeof(leaf).manual_axis_type.varying
     return axes
+
+
+def result_like(array: jax.Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """The float32 result of a kernel, of `shape`, that varies over the mesh axes that `array` varies over."""
+    return jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=jax.typeof(array).manual_axis_type)
 
 
 def vary_over(axes: frozenset[str], tree: Tree) -> Tree:

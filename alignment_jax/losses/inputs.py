@@ -27,7 +27,7 @@ def prepare(
         values[name] = jnp.asarray(value, jnp.float32)
     dtype = jnp.promote_types(za.dtype, zb.dtype)
     # Half-width inputs are multiplied as they are, with float32 sums; anything wider than float32 is not kept.
-    dtype = dtype if dtype in (jnp.bfloat16, jnp.float16) else jnp.float32
+    dtype = dtype if dtype in (jnp.bfloat16, jnp.float16) else jnp.dtype(jnp.float32)
     za, zb = za.astype(dtype), zb.astype(dtype)
     if where is not None:
         where = jnp.asarray(where)

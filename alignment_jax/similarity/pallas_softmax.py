@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from alignment_jax.core.varying import result_like
 from alignment_jax.similarity.dense import MASKED, matmul
 from alignment_jax.similarity.tiled import State, weighted_sum
 
@@ -35,6 +36,7 @@ def pallas_statistics(
     count = 3 if "tilt" in row_state.merged else 2
     (tiles, t), column_shape = rows["size"].shape, columns["size"].shape
     row_block = pl.BlockSpec((None, t, 1), lambda i, j: (i, 0, 0))
+    row_result, column_result = result_like(rows["z"], (tiles, t, 1)), result_like(columns["z"], column_shape)
     # The whole array is one block, in VMEM from the first tile to the last.
     whole = pl.BlockSpec(column_shape, lambda i, j: (0, 0))
     found = _call(
@@ -43,7 +45,7 @@ def pallas_statistics(
         columns,
         _ANCHOR,
         offset,
-        out_shape=[_like(rows, (tiles, t, 1))] * (count + 1) + [_like(columns, column_shape)] * count,
+        out_shape=[row_result] * (count + 1) + [column_result] * count,
         out_specs=[row_block] * (count + 1) + [whole] * count,
     )
     *row_found, positive = (x[..., 0] for x in found[: count + 1])
@@ -69,13 +71,8 @@ def pallas_gradient(
 def _gradient(rows: Values, columns: Values, offset: jax.Array | int) -> jax.Array:
     shape = rows["z"].shape
     block = pl.BlockSpec((None, *shape[1:]), lambda i, j: (i, 0, 0))
-    out = [_like(rows, shape)]
+    out = [result_like(rows["z"], shape)]
     return _call(_gradient_kernel, rows, columns, _WEIGHED, offset, out_shape=out, out_specs=[block])[0]
-
-
-def _like(constants: Values, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    kind = getattr(jax.typeof(constants["z"]), "manual_axis_type", None)
-    return jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=kind)
 
 
 def _call(kernel, rows: Values, columns: Values, names: tuple[str, ...], offset, **outputs) -> list[jax.Array]:

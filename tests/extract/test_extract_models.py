@@ -20,6 +20,8 @@ from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError
 
 pytestmark = pytest.mark.slow
+for package in ("torch", "transformers", "sentence_transformers"):
+    pytest.importorskip(package, reason=f"needs {package}, of the extra 'encoders'")
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
