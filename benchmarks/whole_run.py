@@ -5,7 +5,7 @@
 
 `train` and `compare` run on frozen latents of 300, 3,000 and 11,000 pairs with 1,000 val and 1,000 test items, and
 `train` on pixels. Every command runs twice: untouched, for its wall and CPU time, and with timers around its parts, for
-the shares. With `--beside` an earlier checkout of the project runs the same commands in turn, and a row gives the
+the shares; with `--once` only with timers. With `--beside` an earlier checkout of the project runs the same commands in turn, and a row gives the
 ratio. Nothing compiled is kept from one command to the next.
 
 Latents are drawn at random: their values decide the metrics, not the time. `--latents FILE.npz` takes real ones, an
@@ -261,13 +261,15 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="a case, as in compare-3000; may be repeated")
     parser.add_argument("--latents", type=pathlib.Path, help="an embeddings file to take the latents from")
     parser.add_argument("--seeds", type=int, default=5, help="of compare")
+    parser.add_argument("--once", action="store_true", help="only the runs with timers")
     parser.add_argument("--out", type=pathlib.Path, help="where the table goes; it is printed in any case")
     options = parser.parse_args()
     checkouts = [ROOT] + ([options.beside.resolve()] if options.beside else [])
     source = options.latents.resolve() if options.latents else None
+    of_what, where = ("command with timers", "the same") if options.once else ("untouched command", "another")
     lines = [
-        f"Seconds on {processor()}, compare with {METHODS} and {options.seeds} seeds. `wall` and `cpu`: the untouched",
-        "command from process start to exit. The parts: wall time of the main thread with timers, in another run.",
+        f"Seconds on {processor()}, compare with {METHODS} and {options.seeds} seeds. `wall` and `cpu`: the {of_what},",
+        f"from process start to exit. The parts: wall time of the main thread with timers, in {where} run.",
         "",
         f"| command | wall | cpu | {' | '.join(PARTS)} |",
         f"|---|{'---|' * (2 + len(PARTS))}",
@@ -278,7 +280,7 @@ def main() -> None:
             found = []
             for checkout in checkouts:
                 timed = run(checkout, command, folder, timers=True)
-                found.append({**timed, **run(checkout, command, folder, timers=False)})
+                found.append(timed if options.once else {**timed, **run(checkout, command, folder, timers=False)})
                 print(f"{case} in {checkout}: {found[-1]['wall']:.1f} s", file=sys.stderr, flush=True)
             lines += lines_of(case, found[0], found[1] if len(found) > 1 else None)
     text = "\n".join(lines) + "\n"
