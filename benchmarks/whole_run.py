@@ -5,8 +5,8 @@
 
 `train` and `compare` run on frozen latents of 300, 3,000 and 11,000 pairs with 1,000 val and 1,000 test items, and
 `train` on pixels. Every command runs twice: untouched, for its wall and CPU time, and with timers around its parts, for
-the shares; with `--once` only with timers. With `--beside` an earlier checkout of the project runs the same commands in turn, and a row gives the
-ratio. Nothing compiled is kept from one command to the next.
+the shares; with `--once` only with timers. With `--beside` an earlier checkout of the project runs the same commands in
+turn, and a row gives the ratio. Nothing compiled is kept from one command to the next.
 
 Latents are drawn at random: their values decide the metrics, not the time. `--latents FILE.npz` takes real ones, an
 embeddings file whose training split has at least as many items as a case.

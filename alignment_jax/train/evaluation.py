@@ -30,7 +30,7 @@ class Evaluator:
             raise ValueError("model: it has no encode_a and encode_b; a classifier makes no embeddings")
         encode = {"a": model.encode_a, "b": model.encode_b}
         self._encode = {side: jax.jit(one) for side, one in encode.items()}
-        self._measure = jax.jit(lambda *arguments: _measure_seeds(model, *arguments))
+        self._measure = jax.jit(_measure_seeds(model))
         self._on_device: dict[int, tuple[EvaluationSplit, tuple[Any, ...]]] = {}
         self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
 
@@ -82,18 +82,24 @@ class Evaluator:
         return _finite(np.concatenate(parts, axis=1), side)
 
 
-def _measure_seeds(model: Model, params: PyTree, model_state: PyTree, views_a: Array, b: Array, b_to_a: Array):
-    """`evals.measure` of every seed: leaves of params and model_state [seeds, ...], views_a [views, n, d], b [m, d]."""
+def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
+    """(params, model_state, views_a [views, n, d], b [m, d], b_to_a [m]) -> `evals.measure` of every seed.
+
+    Leaves of params, model_state and of the result are [seeds, ...].
+    """
     encode_a, encode_b = model.encode_a, model.encode_b
     assert encode_a is not None
     assert encode_b is not None
 
-    def one(variables: tuple[PyTree, PyTree]):
-        views = jnp.stack([encode_a(*variables, view).astype(jnp.float32) for view in views_a])
-        a = views[0] if len(views) == 1 else l2_normalize(jnp.sum(views, axis=0))
-        return evals.measure(a, encode_b(*variables, b).astype(jnp.float32), b_to_a)
+    def measure_seeds(params: PyTree, model_state: PyTree, views_a: Array, b: Array, b_to_a: Array):
+        def one(variables: tuple[PyTree, PyTree]):
+            views = jnp.stack([encode_a(*variables, view).astype(jnp.float32) for view in views_a])
+            a = views[0] if len(views) == 1 else l2_normalize(jnp.sum(views, axis=0))
+            return evals.measure(a, encode_b(*variables, b).astype(jnp.float32), b_to_a)
 
-    return jax.lax.map(one, (params, model_state))
+        return jax.lax.map(one, (params, model_state))
+
+    return measure_seeds
 
 
 def _finite(found: np.ndarray, side: str) -> np.ndarray:
