@@ -80,7 +80,7 @@ def unit(x):
 
 @pytest.mark.slow
 def test_our_parameter_tree_is_the_golden_one(golden, model):
-    ours = model.init(jax.random.key(0), golden["vis_embed"], golden["text_embed"])["params"]
+    ours = jax.jit(model.init)(jax.random.key(0), golden["vis_embed"], golden["text_embed"])["params"]
     assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, parameters(golden))
 
 

@@ -177,7 +177,7 @@ def test_zero_init_starts_blocks_as_the_identity():
     options = {"dim": 8, "final_norm": False, "zero_init": True}
     with_blocks = Adapters(blocks_a=2, blocks_b=0, **options)
     without = Adapters(blocks_a=0, blocks_b=0, **options)
-    variables = with_blocks.init(KEY, LATENTS_A, LATENTS_B)
+    variables = jax.jit(with_blocks.init)(KEY, LATENTS_A, LATENTS_B)
     linear = {"params": {**variables["params"], "a": {"project": variables["params"]["a"]["project"]}}}
     np.testing.assert_array_equal(
         with_blocks.apply(variables, LATENTS_A, method="encode_a"), without.apply(linear, LATENTS_A, method="encode_a")
@@ -196,7 +196,7 @@ def test_l2_input_norm_forgets_the_scale_of_a_latent():
 
 def test_fixed_temperature_and_learned_bias():
     model = Adapters(dim=4, blocks_a=0, blocks_b=0, temperature=0.1, learned_temperature=False, learned_bias=True)
-    variables = model.init(KEY, LATENTS_A, LATENTS_B)
+    variables = jax.jit(model.init)(KEY, LATENTS_A, LATENTS_B)
     assert set(variables["params"]["logit_scale"]) == {"bias"}
     outputs = model.apply(variables, LATENTS_A, LATENTS_B)
     np.testing.assert_allclose([outputs["temperature"], outputs["bias"]], [0.1, -10.0], rtol=1e-6)

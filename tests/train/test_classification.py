@@ -53,7 +53,7 @@ def batch_of(arrays, index, modalities):
 def test_measurements_are_those_of_the_sampling_room(arrays, modalities):
     model, weights = module(modalities), weights_of(modalities)
     inputs = [arrays[name] for name in "abc"[:modalities]]
-    outputs = model.apply(model.init(jax.random.key(0), *inputs), *inputs)
+    outputs = model.apply(jax.jit(model.init)(jax.random.key(0), *inputs), *inputs)
     found = measure(outputs, arrays["label"], weights=weights)
     logits, features = ([np.asarray(outputs[kind][name]) for name in weights] for kind in ("logits", "features"))
     factors = list(weights.values())
@@ -73,7 +73,7 @@ def test_measurements_are_those_of_the_sampling_room(arrays, modalities):
 def test_the_gradient_magnitude_is_that_of_the_heads_parameters(arrays, modalities, fusion):
     model, weights = module(modalities, fusion=fusion), weights_of(modalities)
     inputs = [arrays[name] for name in "abc"[:modalities]]
-    params = model.init(jax.random.key(0), *inputs)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), *inputs)["params"]
 
     def loss(heads, inputs, label):
         outputs = model.apply({"params": {**params, **heads}}, *(x[None] for x in inputs))
@@ -100,7 +100,7 @@ def train(arrays, devices, modalities=3):
     inputs = [arrays[name] for name in "abc"[:modalities]]
     objective, optimizer = Classification(weights=weights_of(modalities)), optax.sgd(0.1, momentum=0.9)
     state = create_state(
-        params=model.init(jax.random.key(0), *inputs)["params"],
+        params=jax.jit(model.init)(jax.random.key(0), *inputs)["params"],
         model_state={},
         optimizer=optimizer,
         method_state=objective.init(),
@@ -109,7 +109,11 @@ def train(arrays, devices, modalities=3):
     )
     axis = None if devices == 1 else AXIS
     step = make_step(objective, apply_of(model), optimizer, axis_name=axis)
-    run = jax.jit(step) if devices == 1 else shard_step(step, batch_mesh(jax.devices()[:devices]))
+    if devices == 1:
+        run = jax.jit(step)
+    else:
+        mesh = batch_mesh(jax.devices()[:devices])
+        run, state = shard_step(step, mesh), jax.device_put(state, jax.NamedSharding(mesh, jax.P()))
     for index in batch_rows(np.arange(N), batch_size=10, devices=devices):
         state, metrics, per_sample = run(state, batch_of(arrays, index, modalities))
     return state, metrics, per_sample
@@ -134,7 +138,7 @@ def test_several_devices_train_as_one(arrays, devices):
 def test_scoring_changes_nothing_and_drops_nothing(arrays):
     model = module(2, dropout=0.5)
     inputs = [arrays["a"], arrays["b"]]
-    params = model.init(jax.random.key(0), *inputs)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), *inputs)["params"]
     index = np.array([3, 5, -1, 7])
     found = Classification(weights=weights_of(2)).score(
         apply_of(model), params, {}, batch_of(arrays, index, 2), step=jnp.int32(0), axis_name=None
