@@ -5,6 +5,7 @@ optimisation. Tests whose subject is what users run (rounding, memory, bits, who
 leave XLA as it is.
 """
 
+import functools
 import os
 
 import jax
@@ -12,11 +13,29 @@ import pytest
 from jax._src import compiler
 
 # LLVM without its costly passes, and XLA's older loop emitters, which compile several times faster than its fusions'.
-QUICK = {
+_WANTED = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
 }
+
+
+@functools.cache
+def quick_options():
+    """Those of the options that the installed XLA has: some come and go with its versions."""
+
+    def is_known(name, value):
+        try:
+            jax.jit(lambda x: x).lower(0.0).compile(compiler_options={name: value})
+        except jax.errors.JaxRuntimeError as error:
+            if "No such compile option" in str(error):
+                return False
+            raise
+        return True
+
+    return {name: value for name, value in _WANTED.items() if is_known(name, value)}
+
+
 _AS_ASKED = os.environ.get("XLA_FLAGS", "")
 _get_compile_options = compiler.get_compile_options
 _quick = False
@@ -26,7 +45,7 @@ def _options(*args, **kwargs):
     options = _get_compile_options(*args, **kwargs)
     if _quick:
         # What one jax.jit asks for in compiler_options comes last and wins.
-        options.env_option_overrides = [*QUICK.items(), *options.env_option_overrides]
+        options.env_option_overrides = [*quick_options().items(), *options.env_option_overrides]
     return options
 
 
@@ -37,11 +56,12 @@ compiler.get_compile_options = _options
 def compile_quickly(quick: bool) -> None:
     """Chooses the level for what this process and processes that it starts compile from now on."""
     global _quick
+    options = quick_options() if quick else {}  # asks XLA at its own level, so before anything changes
     if quick != _quick:
         jax.clear_caches()  # a program compiled at the other level would be found
     _quick = quick
     if quick:
-        flags = [f"--{name}={str(value).lower()}" for name, value in QUICK.items()]
+        flags = [f"--{name}={str(value).lower()}" for name, value in options.items()]
         os.environ["XLA_FLAGS"] = " ".join([*flags, _AS_ASKED]).strip()
     elif _AS_ASKED:
         os.environ["XLA_FLAGS"] = _AS_ASKED

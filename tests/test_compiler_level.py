@@ -8,10 +8,10 @@ import compiler_level
 import jax
 import numpy as np
 import pytest
-from compiler_level import QUICK, compile_quickly
+from compiler_level import compile_quickly, quick_options
 from jax.experimental.compilation_cache import compilation_cache
 
-FLAGS = [f"--{name}=" for name in QUICK]
+FLAGS = [f"--{name}=" for name in quick_options()]
 
 
 @pytest.fixture
