@@ -246,6 +246,29 @@ def lines_of(name: str, here: dict[str, float], there: dict[str, float] | None) 
     return [row(f"{name}, earlier", there), row(name, here), f"| earlier / now | {' | '.join(ratios)} |"]
 
 
+def products_alone(pairs: int, runs: int, *, batch: int = 600, dim: int = 512, epochs: int = 150) -> str:
+    """How long NumPy takes for nothing but the matrix products of the steps of so many runs: what no step goes below."""
+    rng = np.random.default_rng(0)
+    n = min(batch, pairs)
+    x, w, z = (rng.normal(size=shape).astype(np.float32) for shape in ((n, WIDTH), (WIDTH, dim), (n, dim)))
+    s = z @ z.T
+    # Two sides forward, their gradients, the similarities, and those of both sides' embeddings.
+    products = 2 * [(x, w)] + 2 * [(x.T, z)] + [(z, z.T), (s, z), (s.T, z)]
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        for first, second in products:
+            first @ second
+        times.append(time.perf_counter() - began)
+    steps = max(1, pairs // n) * epochs * runs
+    flops = 2 * sum(first.shape[0] * first.shape[1] * second.shape[1] for first, second in products)
+    best = min(times)
+    return (
+        f"The matrix products of {steps} steps ({pairs} pairs, {runs} runs) alone, in NumPy: {steps * best:.0f} s, at "
+        f"{flops / best / 1e9:.0f} GFLOP/s."
+    )
+
+
 def processor() -> str:
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -283,6 +306,9 @@ def main() -> None:
                 found.append(timed if options.once else {**timed, **run(checkout, command, folder, timers=False)})
                 print(f"{case} in {checkout}: {found[-1]['wall']:.1f} s", file=sys.stderr, flush=True)
             lines += lines_of(case, found[0], found[1] if len(found) > 1 else None)
+    for pairs in (300, 3000, 11000):
+        if not options.only or f"compare-{pairs}" in options.only:
+            lines += ["", products_alone(pairs, 3 * options.seeds)]
     text = "\n".join(lines) + "\n"
     print(text)
     if options.out:
