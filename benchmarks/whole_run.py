@@ -247,7 +247,7 @@ def lines_of(name: str, here: dict[str, float], there: dict[str, float] | None) 
 
 
 def products_alone(pairs: int, runs: int, *, batch: int = 600, dim: int = 512, epochs: int = 150) -> str:
-    """How long NumPy takes for nothing but the matrix products of the steps of so many runs: what no step goes below."""
+    """How long NumPy takes for the matrix products of the steps of so many runs: what no step goes below."""
     rng = np.random.default_rng(0)
     n = min(batch, pairs)
     x, w, z = (rng.normal(size=shape).astype(np.float32) for shape in ((n, WIDTH), (WIDTH, dim), (n, dim)))
