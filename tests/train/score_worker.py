@@ -28,6 +28,7 @@ def three_modalities(file):
     config.data = f"features:{file}"
     encoder = {"name": "mlp", "widths": (8,), "dropout": 0.5}
     config.model = configs.fusion_classifier(dict(encoder), dict(encoder), dict(encoder))
+    config.eval.metric = "val/accuracy"
     config.sampling.similarity, config.sampling.difficulty = "feature", "gradient"
     return config
 
