@@ -118,7 +118,6 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> li
             f"{built.source.spec}: {', '.join(changed)} changed since the run in {folder} began; restore the data to "
             "resume, or choose another --workdir to train on what it is now"
         )
-    notes = [f"{', '.join(changed)} changed since this run began; nothing was trained on it, and it is used as it is"]
     if built.inputs.tokenizer is not None:
         built.inputs.tokenizer.save(folder / TOKENIZER)
     experiment = built.experiment
@@ -132,7 +131,9 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> li
     if not (resuming and environment.is_file()):  # of the moment the run began, also in its report
         report.write_json_atomic(environment, report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
-    return notes if changed else []
+    if not changed:
+        return []
+    return [f"{', '.join(changed)} changed since this run began; nothing was trained on it, and it is used as it is"]
 
 
 def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> dict[str, Any]:

@@ -82,26 +82,33 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
       training.Preempted: stopped by SIGTERM; the same command goes on.
     """
     _check(wanted)
-    for name in wanted.methods:
-        check_names(wanted.config_of(name))
-        check_limits(wanted.config_of(name))
-    records.check_same_comparison(folder, _about(wanted))  # before all files of a large data set are checked
+    for config in map(wanted.config_of, wanted.methods):
+        check_names(config)
+        check_limits(config)
+    about = _about(wanted)
+    records.check_same_comparison(folder, about)  # before all files of a large data set are checked
     source = load_source(wanted.base)
     check_source_files(wanted.base, source, quiet=quiet)
+    about["modalities"] = list(source.modalities)
+    fingerprints = data.fingerprints(source.splits)
     checked: Checked = {}
-    _plan(folder, wanted, source, checked)  # a mistake is found before anything is written
+
+    def plan_now() -> _Plan:
+        return _plan(folder, wanted, about, source, fingerprints, checked)
+
+    plan_now()  # a mistake is found before anything is written
     with locked(folder):
         # Another command may have finished, or added to the comparison, since then.
-        plan = _plan(folder, wanted, source, checked)
-        about = plan.about | {"environment": report.json_ready(environment), "complete": not plan.left}
-        report.write_json_atomic(folder / records.COMPARISON, about)
+        plan = plan_now()
+        record = plan.about | {"environment": report.json_ready(environment), "complete": not plan.left}
+        report.write_json_atomic(folder / records.COMPARISON, record)
         with _compiled_once(folder):
-            _Comparison(folder, about, plan.configs, source, plan.left, checked, quiet=quiet).run()
+            _Comparison(folder, record, plan.configs, source, plan.left, checked, quiet=quiet).run()
         # What a kill between a record and the removal of its checkpoints has left.
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-        about["complete"] = True
-        report.write_json_atomic(folder / records.COMPARISON, about)
-        return write_outputs(folder, about, source=source)
+        record["complete"] = True
+        report.write_json_atomic(folder / records.COMPARISON, record)
+        return write_outputs(folder, record, source=source)
 
 
 # What was built for a method to check its configuration; None where that was too large to keep.
@@ -117,23 +124,30 @@ class _Plan:
     left: list[Group]
 
 
-def _plan(folder: pathlib.Path, wanted: Wanted, source: data.PairSource, checked: Checked) -> _Plan:
+def _plan(
+    folder: pathlib.Path,
+    wanted: Wanted,
+    about: Mapping[str, Any],
+    source: data.PairSource,
+    fingerprints: Mapping[str, str],
+    checked: Checked,
+) -> _Plan:
     """What is left to do of everything that this command and those before it in the folder have asked for.
 
     Args:
       folder, wanted: as for `compare`.
+      about: what comparison.json would hold by this command alone.
       source: the data set of `wanted.base`.
+      fingerprints: of its splits.
       checked: gets what is built to check the configurations that are to be trained.
 
     Raises:
       ConfigError, DataError: one line. Nothing is written.
     """
-    about = _about(wanted)
     about = _merged(records.check_same_comparison(folder, about), about)
-    about["data"] = records.check_same_data(folder, data.fingerprints(source.splits))
+    about["data"] = records.check_same_data(folder, fingerprints)
     if "test" not in source.splits:
         raise DataError(f"{wanted.base.data}: it has no split 'test', and a comparison is judged on test")
-    about["modalities"] = list(source.modalities)
     cells = conditions(about["fractions"], about["mismatched"])
     done = records.read(folder / records.RUNS)
     configs = {name: wanted.config_of(name) for name in about["methods"]}
@@ -203,10 +217,10 @@ def _about(wanted: Wanted) -> dict[str, Any]:
     )
 
 
-def _merged(found: Mapping[str, Any] | None, about: dict[str, Any]) -> dict[str, Any]:
+def _merged(found: Mapping[str, Any] | None, about: Mapping[str, Any]) -> dict[str, Any]:
     """What is to be compared all in all: the folder's comparison with this command's additions."""
     if found is None:
-        return about
+        return dict(about)
     merged = {**about, "settings": {**found["settings"], **about["settings"]}}
     merged["methods"] = list(dict.fromkeys([*found["methods"], *about["methods"]]))
     for name in ("seeds", "fractions", "mismatched"):

@@ -35,10 +35,9 @@ class Evaluator:
         self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
-        own = jax.tree.map(_local, variables)
-        a, b = self.side("a", own, split.items_a()), self.side("b", own, split.items_b())
+        a, b = self.side("a", variables, split.items_a()), self.side("b", variables, split.items_b())
         if split.views_a:
-            a = evals.mean_direction([a, *(self.side("a", own, items()) for items in split.views_a)])
+            a = evals.mean_direction([a, *(self.side("a", variables, items()) for items in split.views_a)])
         return evals.Embedded(a=a, b=b, b_to_a=split.b_to_a)
 
     def side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
