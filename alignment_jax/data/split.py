@@ -112,6 +112,25 @@ class PairSplit:
         starts = np.concatenate([[0], np.cumsum(np.bincount(self.b_to_a, minlength=len(self.a)))])
         return order, starts
 
+    @functools.cached_property
+    def same_a(self) -> np.ndarray:
+        """int32 [N], equal exactly where a-items have equal content: the bytes of a file or vector, the letters of a text.
+
+        The numbers are 0, 1, ... in the order of first occurrence. Mapped arrays are not read for it: each of their rows
+        counts as an item of its own.
+
+        >>> from alignment_jax.data.columns import ArrayColumn, TextColumn
+        >>> column = TextColumn(("a dog", "a cat", "a dog"))
+        >>> PairSplit(ArrayColumn(np.eye(3)), column, np.arange(3), np.array(list("xyz"))).same_b
+        array([0, 1, 0], dtype=int32)
+        """
+        return _content_numbers(self.a)
+
+    @functools.cached_property
+    def same_b(self) -> np.ndarray:
+        """int32 [M], as `same_a` for b-items."""
+        return _content_numbers(self.b)
+
     def b_of_a(self, index: int) -> np.ndarray:
         """The b-items of one a-item, in the order of the data: int64 [>= 1]."""
         order, starts = self._by_a
@@ -260,6 +279,12 @@ def content_groups(*columns: Column) -> list[np.ndarray]:
         full = [(k, _identity(column, i, exact=True)) if count[k] > 1 else (k, None) for i, k in enumerate(keys)]
         groups.append(np.array([numbers.setdefault(key, len(numbers)) for key in full], np.int64))
     return groups
+
+
+def _content_numbers(column: Column) -> np.ndarray:
+    if getattr(column, "mapped", False):
+        return np.arange(len(column), dtype=np.int32)
+    return content_groups(column)[0].astype(np.int32)
 
 
 def _identity(column: Column, index: int, *, exact: bool) -> Hashable:
