@@ -114,10 +114,10 @@ class PairSplit:
 
     @functools.cached_property
     def same_a(self) -> np.ndarray:
-        """int32 [N], equal exactly where a-items have equal content: the bytes of a file or vector, the letters of a text.
+        """int32 [N], equal exactly where a-items have equal content: bytes of a file or vector, letters of a text.
 
-        The numbers are 0, 1, ... in the order of first occurrence. Mapped arrays are not read for it: each of their rows
-        counts as an item of its own.
+        The numbers are 0, 1, ... in the order of first occurrence. Mapped arrays are not read for it: each of their
+        rows counts as an item of its own.
 
         >>> from alignment_jax.data.columns import ArrayColumn, TextColumn
         >>> column = TextColumn(("a dog", "a cat", "a dog"))
