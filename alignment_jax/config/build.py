@@ -21,6 +21,7 @@ from alignment_jax.config.classification import (
     classifies,
 )
 from alignment_jax.config.clusters import with_cluster_sizes
+from alignment_jax.config.duplicates import content_numbers, duplicate_notes
 from alignment_jax.config.durations import parse_duration
 from alignment_jax.config.initial import with_start
 from alignment_jax.config.inputs import (
@@ -115,6 +116,7 @@ def build(
     train, sizes = train.replace(stat=None, stat_b=None), None  # a batch carries only what its methods read
     if needs_cluster_sizes(config):
         train, sizes = with_cluster_sizes(config, whole)
+    train = train.replace(**content_numbers(config, whole))
     tokenizer = tokenizer_for(config, train, tokenizer_file)
     kinds = {side: column.kind for side, column in sides(train).items()}
     inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
@@ -221,7 +223,13 @@ def build(
         messages=chosen,
         names=tuple(source.modalities),
     )
-    notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared, total_steps))
+    notes = (
+        *source.notes,
+        *source.problems,
+        *chosen,
+        *duplicate_notes(config, whole),
+        *_cautions(config, prepared, total_steps),
+    )
     return Built(experiment, splits, shown, inputs, source, notes)
 
 

@@ -136,7 +136,9 @@ def default() -> ConfigDict:
     config.init = ConfigDict({"name": "random", "shrinkage": "auto", "dim": "auto", "power": "1.0"})
 
     # similarity: how the n x n matrix is held (see losses.infonce); "auto" chooses from the size and the devices.
-    config.loss = ConfigDict({"name": "infonce", "similarity": "auto"})
+    # duplicates: what partners of equal content in one batch are, "mask" for no candidates, "positive" for right
+    # answers too, "negative" for wrong ones.
+    config.loss = ConfigDict({"name": "infonce", "similarity": "auto", "duplicates": "mask"})
     config.temperature = ConfigDict(
         {
             "init": 0.07,

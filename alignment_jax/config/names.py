@@ -22,6 +22,7 @@ from alignment_jax.config.samplers import criteria_of
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.data.collect import ON_BAD_SAMPLE
+from alignment_jax.losses.duplicates import DUPLICATES
 from alignment_jax.models.build import ENCODER_OPTIONS, MODELS
 from alignment_jax.models.encoders import ENCODERS
 from alignment_jax.similarity import Form
@@ -63,6 +64,7 @@ def known_names(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         "input.resident": CHOICES,
         "input.on_bad_sample": ON_BAD_SAMPLE,
         "loss.name": LOSSES,
+        "loss.duplicates": DUPLICATES,
         "temperature.schedule": STRENGTH_SCHEDULES,
         "margin.schedule": STRENGTH_SCHEDULES,
         "smoothing.schedule": SMOOTHINGS,
