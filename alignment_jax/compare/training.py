@@ -168,7 +168,7 @@ def _measured_alignments(
     for test, embedded, analysis, folder in zip(
         models.metrics("test"), models.embedded("test"), analyses, folders, strict=True
     ):
-        report.write_npz_atomic(folder / ITEMS, of_retrieval(*embedded.ranks, embedded.b_to_a))
+        report.write_npz_atomic(folder / ITEMS, of_retrieval(*embedded.ranks, embedded.owner))
         results.append({"test": test, "analysis": analysis, "items": folder / ITEMS})
     return results
 

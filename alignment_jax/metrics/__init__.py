@@ -4,8 +4,8 @@ Concrete arrays give Python floats; the same functions under `jax.jit` give trac
 `top_k_accuracy`, which takes concrete arrays alone.
 """
 
+from alignment_jax.core.items import DistinctItems, distinct_items
 from alignment_jax.metrics.classification import accuracy, macro_f1, mean_average_precision
-from alignment_jax.metrics.items import DistinctItems, distinct_items
 from alignment_jax.metrics.multi_instance import multi_instance
 from alignment_jax.metrics.ranks import retrieval_ranks
 from alignment_jax.metrics.retrieval import recall_at, retrieval_recall

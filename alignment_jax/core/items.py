@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.metrics._arrays import class_numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +22,18 @@ class DistinctItems:
     rows_b: np.ndarray
     pair_a: np.ndarray
     pair_b: np.ndarray
+
+    def belong(self, item_a: Array, item_b: Array) -> np.ndarray:
+        """bool, whether item_a[...] and item_b[...] (numbers of items, broadcast) are a pair.
+
+        >>> found = distinct_items(np.array([0, 1]), n_a=2)
+        >>> found.belong(np.array([0, 1]), 1).tolist()
+        [False, True]
+        """
+        known = self.pair_a * len(self.rows_b) + self.pair_b
+        asked = np.asarray(item_a, np.int64) * len(self.rows_b) + np.asarray(item_b, np.int64)
+        place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+        return known[place] == asked
 
 
 def distinct_items(a_of_b: Array, *, n_a: int, ids_a: Array | None = None, ids_b: Array | None = None) -> DistinctItems:
@@ -46,42 +55,23 @@ def distinct_items(a_of_b: Array, *, n_a: int, ids_a: Array | None = None, ids_b
     >>> found.rows_b.tolist(), list(zip(found.pair_a.tolist(), found.pair_b.tolist()))
     ([0, 2], [(0, 0), (1, 0), (2, 1)])
     """
-    owner = np.asarray(class_numbers("a_of_b", a_of_b, length=len(a_of_b), classes=n_a, of="b-row")).astype(np.int64)
-    rows_a, item_a = _numbered(content_ids("ids_a", ids_a, n_a))
-    rows_b, item_b = _numbered(content_ids("ids_b", ids_b, len(owner)))
-    pairs = np.unique(item_a[owner] * len(rows_b) + item_b)
+    owner = np.asarray(a_of_b)
+    if owner.ndim != 1 or not np.issubdtype(owner.dtype, np.integer):
+        raise ValueError(f"a_of_b must be integers [m], got shape {owner.shape} of {owner.dtype}")
+    if owner.size and not 0 <= owner.min() <= owner.max() < n_a:
+        raise ValueError(f"a_of_b must be in [0, {n_a}), got {owner.min()} to {owner.max()}")
+    rows_a, item_a = _numbered("ids_a", ids_a, n_a)
+    rows_b, item_b = _numbered("ids_b", ids_b, len(owner))
+    pairs = np.unique(item_a[owner.astype(np.int64)] * len(rows_b) + item_b)
     return DistinctItems(rows_a, rows_b, pairs // len(rows_b), pairs % len(rows_b))
 
 
-def content_ids(name: str, ids: Array | None, length: int) -> Array:
-    """Integers [length], equal where rows are the same item; the row numbers without `ids`."""
-    if ids is None:
-        return np.arange(length, dtype=np.int32)
-    dtype = getattr(ids, "dtype", None)
-    ids = ids if dtype is not None else np.asarray(ids)
-    if np.shape(ids) != (length,) or not jnp.issubdtype(ids.dtype, jnp.integer):
-        raise ValueError(
-            f"{name} must be {length} integers, one for each row, got shape {np.shape(ids)} of {ids.dtype}"
-        )
-    return ids
-
-
-def first_rows(ids: jax.Array) -> jax.Array:
-    """int32 [n], the first row with the same id as each row.
-
-    >>> first_rows(jnp.array([5, 2, 5, 2, 9])).tolist()
-    [0, 1, 0, 1, 4]
-    """
-    order = jnp.argsort(ids, stable=True)
-    placed = ids[order]
-    fresh = jnp.concatenate([jnp.ones(1, bool), placed[1:] != placed[:-1]])
-    group = jnp.cumsum(fresh, dtype=jnp.int32) - 1
-    start = jax.ops.segment_min(order.astype(jnp.int32), group, num_segments=len(ids), indices_are_sorted=True)
-    return jnp.zeros(len(ids), jnp.int32).at[order].set(start[group])
-
-
-def _numbered(ids: Array) -> tuple[np.ndarray, np.ndarray]:
+def _numbered(name: str, ids: Array | None, length: int) -> tuple[np.ndarray, np.ndarray]:
     """First row of every id, and the number of each row's id in the order of these rows."""
+    if ids is None:
+        return np.arange(length), np.arange(length)
+    if np.shape(ids) != (length,):
+        raise ValueError(f"{name} must be {length} integers, one for each row, got shape {np.shape(ids)}")
     _, first, inverse = np.unique(np.asarray(ids), return_index=True, return_inverse=True)
     order = np.argsort(first)
     number = np.empty(len(first), np.int64)
