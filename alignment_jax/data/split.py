@@ -273,6 +273,23 @@ def canonical_split(name: str) -> str | None:
     return next((split for split, known in spellings.items() if key in known), None)
 
 
+def read_split(name: str, *, where: str) -> str:
+    """`canonical_split` of what stands in a row.
+
+    Args:
+      name: the cell.
+      where: file and row, for the message.
+
+    Raises:
+      DataError: it is empty or names no split.
+    """
+    split = canonical_split(name)
+    if split is None:
+        what = f"unknown split {name!r}" if name else "no split, but other rows have one"
+        raise DataError(f"{where}: {what}; known: train, val, test")
+    return split
+
+
 def content_groups(*columns: Column) -> list[np.ndarray]:
     """For each column int64 [len]: two items of any of the columns share a number exactly when their content is equal.
 
