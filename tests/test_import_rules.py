@@ -82,6 +82,8 @@ OPTIONAL = {
     "kaldi_native_fbank",
     "scipy",
     "fsspec",
+    "pyarrow",
+    "openpyxl",
 }
 
 

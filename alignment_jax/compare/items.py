@@ -19,8 +19,9 @@ def of_retrieval(rank_ab: np.ndarray, rank_ba: np.ndarray, b_to_a: np.ndarray) -
     """The arrays that a retrieval run keeps: every query's rank of its right answer, and whose caption is whose.
 
     Args:
-      rank_ab, rank_ba: [n] and [m], zero-based, as `metrics.retrieval_ranks` gives them.
-      b_to_a: [m].
+      rank_ab, rank_ba: [n] and [m], zero-based, as `metrics.retrieval_ranks` gives them; negative where a row is no
+        query.
+      b_to_a: [m], the a-item that each b-item belongs to, the first of those with equal content.
     """
     return {name: np.asarray(x, np.int32) for name, x in zip(_ARRAYS, (rank_ab, rank_ba, b_to_a), strict=True)}
 
@@ -67,5 +68,7 @@ def _part(arrays: Arrays, way: str, k: int) -> tuple[np.ndarray, np.ndarray]:
         counts = rank >= 0  # an a-item without any b is no query
         return 100.0 * (counts & (rank < k)), counts.astype(np.float64)
     owner, n = arrays["b_to_a"], len(arrays["rank_ab"])
-    hits = np.bincount(owner, weights=np.asarray(arrays["rank_ba"]) < k, minlength=n)
-    return 100.0 * hits, np.bincount(owner, minlength=n).astype(np.float64)
+    rank = np.asarray(arrays["rank_ba"])
+    counts = rank >= 0  # a row that repeats an earlier one is no query
+    hits = np.bincount(owner, weights=counts & (rank < k), minlength=n)
+    return 100.0 * hits, np.bincount(owner, weights=counts, minlength=n)

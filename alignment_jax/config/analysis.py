@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alignment_jax import data, evals, metrics, schedules
+from alignment_jax import data, evals, schedules
 from alignment_jax.config.build import Built
 from alignment_jax.config.clusters import evaluation_sizes
 from alignment_jax.config.inputs import evaluation_split
@@ -129,8 +129,9 @@ def _calibration(
     own = softmax_temperature(config, variables["params"], train_sizes)
     temperatures = [] if own is None else [own]
     if val is not None:
-        temperatures.append(evals.fit_temperature(val.a, val.b, val.b_to_a))
-    found = evals.calibrations(embedded.a, embedded.b, embedded.b_to_a, temperatures=temperatures)
+        temperatures.append(evals.fit_temperature(val.a, val.b, val.b_to_a, ids_a=val.same_a, ids_b=val.same_b))
+    a, b, ids_a, ids_b = embedded.a, embedded.b, embedded.same_a, embedded.same_b
+    found = evals.calibrations(a, b, embedded.b_to_a, temperatures=temperatures, ids_a=ids_a, ids_b=ids_b)
     fitted = found.pop() if val is not None else None
     return {**(found[0] if found else {}), "fitted": fitted}
 
@@ -249,7 +250,8 @@ def kept_embeddings(
       depth: how many answers to each caption are kept.
 
     Returns:
-      `a` [n, d], `b` [m, d], `b_to_a`, `ids`, `captions`; `rank_ab` [n], `rank_ba` [m] (0 is first), `top` [m, depth];
+      `a` [n, d], `b` [m, d], `b_to_a`, `ids`, `captions`; `rank_ab` [n], `rank_ba` [m] (0 is first, negative for a row
+      that repeats an earlier one), `top` [m, depth] and `right`, bool [m, depth], whether it belongs to the caption;
       for each perplexity p `map_p_a`, `map_p_b` and `map_p_before_a`, `map_p_before_b` [pairs, 2].
     """
     built = models.built
@@ -259,16 +261,17 @@ def kept_embeddings(
     before = built.evaluator(initial, built.experiment.evaluations[split])
     raw = built.splits[split]
     rank_ab, rank_ba = after.ranks
-    _, top = metrics.top_k(after.b, after.a, k=min(depth, len(after.a)))
+    top, right = after.best_a(np.arange(len(after.b)), depth)
     found = {
         "a": after.a,
         "b": after.b,
-        "b_to_a": np.asarray(after.b_to_a, np.int32),
+        "b_to_a": np.asarray(after.owner, np.int32),
         "ids": np.asarray(raw.ids, np.str_),
         "captions": np.asarray([text[:_LONGEST_TEXT] for text in data.caption_texts(raw)], np.str_),
         "rank_ab": np.asarray(rank_ab, np.int32),
         "rank_ba": np.asarray(rank_ba, np.int32),
         "top": np.asarray(top, np.int32),
+        "right": right,
     }
     rows = np.unique(np.linspace(0, len(raw) - 1, min(pairs, len(raw))).astype(int))
     captions = raw.pick_b(rows)

@@ -228,14 +228,19 @@ def build(
         *source.problems,
         *chosen,
         *duplicate_notes(config, whole),
-        *_cautions(config, prepared, total_steps),
+        *_cautions(config, prepared, total_steps, source.modalities),
     )
     return Built(experiment, splits, shown, inputs, source, notes)
 
 
-def _cautions(config: ConfigDict, splits: Mapping[str, data.PairSplit], total_steps: int) -> Iterator[str]:
+def _cautions(
+    config: ConfigDict, splits: Mapping[str, data.PairSplit], total_steps: int, names: tuple[str, ...]
+) -> Iterator[str]:
     """What a person would want to know before the run, though nothing is wrong with it."""
     n = len(splits["train"])
+    if not classifies(config):
+        lines = (data.repeats_line(name, data.repeats(split), names) for name, split in splits.items())
+        yield from filter(None, lines)
     if config.input.batch_size > n:
         yield f"input.batch_size is {config.input.batch_size}, but train has {n} samples: a batch holds all of them"
     if order_is_lost(config, n):

@@ -121,7 +121,8 @@ def _fit(
 
     def score(project_a: baselines.Projection, project_b: baselines.Projection) -> float:
         a = evals.mean_direction([embedded(project_a, view) for view in views])
-        return evals.recall(evals.Embedded(a, embedded(project_b, val_b), held_out.b_to_a))["rsum"]
+        one = evals.Embedded(a, embedded(project_b, val_b), held_out.b_to_a, *held_out.repeats)
+        return evals.recall(one)["rsum"]
 
     a, b, choice = baselines.tune_cca(
         za, zb, score, b_to_a=some.b_to_a, shrinkages=shrinkages, dims=dims, powers=powers

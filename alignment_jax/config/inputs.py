@@ -31,7 +31,8 @@ class Inputs:
 
     def prepared(self, split: data.PairSplit) -> data.PairSplit:
         """The split as batches are made of it: images at the size at hand and kept in memory, texts as token ids."""
-        return split.replace(**{side: self.prepare(column) for side, column in sides(split).items()})
+        columns = {side: self.prepare(column) for side, column in sides(split).items()}
+        return split.replace(**columns, original=split.original or split)
 
     def first_batch(self, split: data.PairSplit) -> tuple[np.ndarray, ...]:
         """Up to two samples of each side of a prepared split, as the model sees them."""
@@ -183,6 +184,7 @@ def evaluation_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) 
         items_a=items(split.a, inputs.evaluate["a"]),
         items_b=items(split.b, inputs.evaluate["b"]),
         b_to_a=split.b_to_a,
+        same=split.repeats,
         relevancy=None if split.relevancy is None else split.relevancy.resolve,
         views_a=tuple(items(view, inputs.evaluate["a"]) for view in further),
         latents=_latents((split.a, *further), split.b),

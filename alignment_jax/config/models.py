@@ -11,6 +11,7 @@ import numpy as np
 from alignment_jax import evals
 from alignment_jax.config.build import Built
 from alignment_jax.core.types import PyTree
+from alignment_jax.train.evaluation import embedded_split
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
@@ -43,7 +44,7 @@ class Models:
                 found = [self._evaluator(self.variables[0], items)]
             else:
                 a, b = self._evaluator.of_seeds(self._stacked, items)
-                found = [evals.Embedded(a=x, b=y, b_to_a=items.b_to_a) for x, y in zip(a, b, strict=True)]
+                found = [embedded_split(items, x, y) for x, y in zip(a, b, strict=True)]
             self._embedded[split] = found
         return self._embedded[split]
 

@@ -27,6 +27,7 @@ from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
 from alignment_jax.data.prompts import Prompts, load_prompts
+from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.shard_writer import ShardWriter
 from alignment_jax.data.shards import ShardedArray, StoredTextColumn
 from alignment_jax.data.sources import SOURCES
@@ -83,6 +84,8 @@ __all__ = [
     "mismatch",
     "padded_rows",
     "problems",
+    "repeats",
+    "repeats_line",
     "save_embeddings",
     "small_images",
     "thumbnails",

@@ -17,6 +17,7 @@ from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.leakage import leaks, warning
+from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.split import Column, PairSource, PairSplit
 
 
@@ -28,8 +29,8 @@ def describe(source: PairSource) -> dict[str, Any]:
 
     Returns:
       `name`, `spec`, `has_splits`, `splits` (for each: `a`, `b` and `c` with kind, count and statistics, `b_per_a`,
-      `classes` or `clusters` with their tail, `repeated` items), `duplicates` (items that are also in
-      an earlier split, by side), `leakage` (which splits share them), `warnings`
+      `classes` or `clusters` with their tail, `repeated` items, and as `repeats` what they mean, a line or None),
+      `duplicates` (items that are also in an earlier split, by side), `leakage` (which splits share them), `warnings`
       (lines), `skipped`, `notes`.
 
     >>> from alignment_jax.data import load
@@ -41,7 +42,8 @@ def describe(source: PairSource) -> dict[str, Any]:
     splits = {}
     for name, split in source.splits.items():
         repeated = {side: of_side[1][name] for side, of_side in found.items()}
-        splits[name] = {**_split(split, source.label_names), "repeated": repeated}
+        line = None if split.label is not None else repeats_line(name, repeats(split), source.modalities)
+        splits[name] = {**_split(split, source.label_names), "repeated": repeated, "repeats": line}
     return {
         "name": source.name,
         "spec": source.spec,
@@ -89,8 +91,10 @@ def format_description(description: dict[str, Any]) -> str:
                 lines.append(f"  {kind} {_value({k: v for k, v in split[kind].items() if k != 'counts'})}")
         if isinstance(split.get("classes"), dict):
             lines.append(f"    {_ends(split['classes']['counts'])}")
+        if split["repeats"]:
+            lines.append(f"  {split['repeats']}")
         for side, count in split["repeated"].items():
-            if count:
+            if count and not split["repeats"]:
                 lines.append(f"  {side}-items that repeat another one of this split: {count}")
     for leak in description["leakage"]:
         if leak["side"] == "b":

@@ -54,21 +54,27 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
 def _meant(spec: str) -> str:
     """The end of a message about a file without its source in front; "" for what does not look like one."""
     suffix = pathlib.PurePath(spec).suffix
-    fits = [f"{name}:{spec}" for name, source in SOURCES.items() if suffix and f":FILE{suffix}" in source.usage]
+    fits = [
+        f"{name}:{spec}"
+        for name, source in SOURCES.items()
+        if suffix and (f":FILE{suffix}" in source.usage or suffix.lower() in source.suffixes)
+    ]
     return f": a file needs its source in front, did you mean {' or '.join(map(repr, fits))}?" if fits else ""
 
 
 def options_of(name: str) -> Mapping[str, Any]:
     """The options that a source takes in its SPEC, with their defaults; none for a name that is no source.
 
-    >>> sorted(options_of("epic")), sorted(options_of("pairs"))
-    (['count', 'features'], [])
+    >>> sorted(options_of("epic")), options_of("flickr")
+    (['count', 'features'], {})
     """
     return getattr(importlib.import_module(SOURCES[name].module), "OPTIONS", {}) if name in SOURCES else {}
 
 
 def path_and_options(argument: str, defaults: Mapping[str, Any], *, what: str) -> tuple[str, dict[str, Any]]:
     """`PATH[,key=value,...]`: the path, which may itself hold commas, and the options after it.
+
+    The path is "" where the first piece is an option, too.
 
     Args:
       argument: the SPEC after its colon.
@@ -82,6 +88,8 @@ def path_and_options(argument: str, defaults: Mapping[str, Any], *, what: str) -
     first = len(pieces)
     while first > 1 and _OPTION.match(pieces[first - 1]):
         first -= 1
+    if first == 1 and pieces[0].partition("=")[0].strip() in defaults and "=" in pieces[0]:
+        first = 0
     return ",".join(pieces[:first]), parse_options(",".join(pieces[first:]), defaults, what=what)
 
 
@@ -109,7 +117,8 @@ def parse_options(text: str, defaults: Mapping[str, Any], *, what: str) -> dict[
         if key not in defaults:
             raise ConfigError(f"{what}: unknown option {key!r}{suggest(key, defaults)}")
         if not equals or not value:
-            raise ConfigError(f"{what}: option {key!r} has no value; write {key}={defaults[key]}")
+            example = f"; write {key}={defaults[key]}" if defaults[key] != "" else ""
+            raise ConfigError(f"{what}: option {key!r} has no value{example}")
         if key in given:
             raise ConfigError(f"{what}: option {key!r} is given twice")
         given.add(key)

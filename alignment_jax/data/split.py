@@ -61,6 +61,8 @@ class PairSplit:
       c: column of N items, a third modality, or None; its item i belongs to a-item i.
       extra_a, extra_b: further arrays [N, ...] and [M, ...], or columns, that are kept in step with the items.
       relevancy: which b-items answer an a-item to what degree, where that is more than `b_to_a` says, or None.
+      original: the split before its columns were prepared for a model (texts cut to tokens, images reduced), whose
+        content says which items are equal; None where this is it.
     """
 
     a: Column
@@ -76,6 +78,7 @@ class PairSplit:
     extra_a: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
     extra_b: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
     relevancy: Relevancy | None = None
+    original: PairSplit | None = None
 
     def __post_init__(self) -> None:
         n, m = len(self.a), len(self.b)
@@ -129,12 +132,17 @@ class PairSplit:
         >>> PairSplit(ArrayColumn(np.eye(3)), column, np.arange(3), np.array(list("xyz"))).same_b
         array([0, 1, 0], dtype=int32)
         """
-        return _content_numbers(self.a)
+        return _content_numbers(self.a) if self.original is None else self.original.same_a
 
     @functools.cached_property
     def same_b(self) -> np.ndarray:
         """int32 [M], as `same_a` for b-items."""
-        return _content_numbers(self.b)
+        return _content_numbers(self.b) if self.original is None else self.original.same_b
+
+    @property
+    def repeats(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(`same_a`, `same_b`), None for a side whose items all differ."""
+        return tuple(same if same.max(initial=-1) + 1 < len(same) else None for same in (self.same_a, self.same_b))  # type: ignore[return-value]
 
     def b_of_a(self, index: int) -> np.ndarray:
         """The b-items of one a-item, in the order of the data: int64 [>= 1]."""
@@ -174,6 +182,7 @@ class PairSplit:
             extra_a={k: _rows_of(v, indices) for k, v in self.extra_a.items()},
             extra_b={k: _rows_of(v, kept_b) for k, v in self.extra_b.items()},
             relevancy=None if self.relevancy is None else self.relevancy.subset(indices, kept_b),
+            original=None if self.original is None else self.original.subset(indices, keep_b=keep_b),
         )
 
     def replace(self, **changes: Any) -> PairSplit:
@@ -269,6 +278,23 @@ def canonical_split(name: str) -> str | None:
     }
     key = name.strip().lower()
     return next((split for split, known in spellings.items() if key in known), None)
+
+
+def read_split(name: str, *, where: str) -> str:
+    """`canonical_split` of what stands in a row.
+
+    Args:
+      name: the cell.
+      where: file and row, for the message.
+
+    Raises:
+      DataError: it is empty or names no split.
+    """
+    split = canonical_split(name)
+    if split is None:
+        what = f"unknown split {name!r}" if name else "no split, but other rows have one"
+        raise DataError(f"{where}: {what}; known: train, val, test")
+    return split
 
 
 def content_groups(*columns: Column) -> list[np.ndarray]:

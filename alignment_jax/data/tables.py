@@ -1,77 +1,64 @@
-"""CSV manifests and the paths in them: strict, and every message names file and row."""
+"""Manifests: tables whose columns are found by name, strict, and every message names file and row."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import difflib
-import io
-import json
-import os
 import pathlib
-import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.delimited import Record, split_records
+from alignment_jax.data.folder import Folder
+from alignment_jax.data.records import RecordField
+from alignment_jax.data.roles import find_roles, is_known, near_miss
+from alignment_jax.data.table_files import Embedded, open_table
+from alignment_jax.data.text_files import read_json, read_lines, read_text
+
+__all__ = [
+    "Folder",
+    "Row",
+    "first_record",
+    "read_json",
+    "read_lines",
+    "read_manifest",
+    "read_rows",
+    "read_table",
+    "read_text",
+]
 
 
 class Row(NamedTuple):
-    """One record: `values` by column name; `where` names file, record and line for messages."""
+    """One record: `values` by role; `where` names file, record and line for messages.
+
+    `more`: the cells of further columns of a role that has several (caption_2, ...). `files`: for roles whose
+    cells hold files, these; among the values stands then a name that no other has.
+    """
 
     values: dict[str, str]
     where: str
+    more: Mapping[str, Sequence[str]] = types.MappingProxyType({})
+    files: Mapping[str, RecordField] = types.MappingProxyType({})
 
 
-def read_text(path: pathlib.Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+class Rows(NamedTuple):
+    """The rows of a manifest, the names of further columns, which are not read, and notes to show."""
 
-    Raises:
-      DataError: no such file, not readable, or not UTF-8.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return file.read()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def read_lines(path: pathlib.Path) -> list[str]:
-    """The lines of a UTF-8 text file, whatever their ends; at least one."""
-    return [line.rstrip() for line in io.StringIO(read_text(path), newline=None).read().split("\n")]
-
-
-def read_json(path: pathlib.Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-      DataError: it is missing or not JSON; the message says in which line.
-    """
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
-    except RecursionError as error:
-        raise DataError(f"{path}: nested too deeply to be a data set") from error
-    except ValueError as error:  # a number of thousands of digits
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not JSON that can be read ({' '.join(str(error).split())})") from error
+    rows: list[Row]
+    others: list[str]
+    notes: list[str]
 
 
 def read_table(
     path: pathlib.Path, *, required: Sequence[str], optional: Sequence[str] = (), bad: BadSamples
 ) -> tuple[list[Row], list[str]]:
-    """All rows of a CSV file with a header; commas and line breaks may stand in quoted fields.
+    """All rows of a table with a header, in any format that `open_table` reads.
 
     Args:
       path: the file.
-      required: columns that must be there.
+      required: columns that must be there, by their own names or those in `roles.ALIASES`.
       optional: columns that may be there.
       bad: told of rows that have more or fewer fields than the header; they are left out.
 
@@ -80,35 +67,59 @@ def read_table(
       of further columns, which are not read.
 
     Raises:
-      DataError: the file is empty, has only a header, lacks a column, or is not CSV.
+      DataError: the file is empty, has only a header, lacks a column, or is not a table.
+    """
+    found = read_manifest(path, required=required, optional=optional, bad=bad, named=None)
+    return found.rows, found.others
+
+
+def read_manifest(
+    path: pathlib.Path,
+    *,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    bad: BadSamples,
+    named: Mapping[str, str] | None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+) -> Rows:
+    """`read_table` for a source whose SPEC has options.
+
+    Args:
+      path, required, optional, bad: see `read_table`.
+      named: role -> name of its column, for those that the SPEC names; None if it has no such options.
+      encoding, sheet: see `open_table`.
     """
     known = (*required, *optional)
-    expected = ", ".join(required) + "".join(f"[, {name}]" for name in optional)
-    records = list(_records(path))
-    if not records:
+    table = open_table(path, known=lambda name: is_known(name, known, named or {}), encoding=encoding, sheet=sheet)
+    if not table.header:
+        expected = ", ".join(required) + "".join(f"[, {name}]" for name in optional)
         raise DataError(f"{path}: empty file; expected a header with the columns {expected}")
-    header = [name.strip() for name in records[0][0]]
-    found = " ".join(", ".join(header).split())[:200]  # whatever bytes stand there, it is one line
-    if any(name not in header for name in required):
-        raise DataError(f"{path}: expected the columns {expected}; found {found}")
-    if len(set(header)) != len(header):
-        raise DataError(f"{path}: a column occurs twice; found {found}")
-    others = [name for name in header if name not in known]
-    for name in others:
-        near = difflib.get_close_matches(name.lower(), [k for k in known if k not in header], n=1, cutoff=0.8)
-        if near:
-            raise DataError(f"{path}: unknown column {name!r}, did you mean {near[0]!r}? expected {expected}")
-    if len(records) == 1:
-        raise DataError(f"{path}: only a header, no rows")
-    places = [(name, header.index(name)) for name in known if name in header]
+    places, notes = find_roles(table.header, path, required=required, optional=optional, named=named)
+    used = [k for columns in places.values() for k in columns]
+    others = [name for k, name in enumerate(table.header) if k not in used and name]
+    if problem := near_miss(others, [role for role in known if role not in places], can_name=named is not None):
+        raise DataError(f"{path}: {problem} expected {', '.join(known)}")
     rows = []
-    for number, (fields, line) in enumerate(records[1:], start=1):
-        where = f"{path}, row {number} (line {line})"
-        if len(fields) != len(header):
-            bad.add(f"{where}: {len(fields)} fields, but the header has {len(header)}; quote fields that hold commas")
+    empty = True
+    for cells, where in table.rows(used):
+        empty = False
+        if cells is None:
+            bad.add(where)
             continue
-        rows.append(Row({name: fields[i].strip() for name, i in places}, where))
-    return rows, others
+        texts = [each.name if isinstance(each, Embedded) else each for each in cells]
+        values, more, files, begin = {}, {}, {}, 0
+        for role, columns in places.items():
+            values[role], *rest = texts[begin : begin + len(columns)]
+            if rest:
+                more[role] = rest
+            if isinstance(first := cells[begin], Embedded):
+                files[role] = first.item
+            begin += len(columns)
+        rows.append(Row(values, where, more, files))
+    if empty:
+        raise DataError(f"{path}: only a header, no rows")
+    return Rows(rows, others, notes)
 
 
 def read_rows(
@@ -143,102 +154,6 @@ def first_record(path: pathlib.Path, *, tabs: bool = False) -> list[str]:
     return [name.strip() for name in next(_records(path, tabs=tabs), ([], 0))[0]]
 
 
-def _records(path: pathlib.Path, *, tabs: bool = False) -> Iterator[tuple[list[str], int]]:
-    """Records that are not blank lines, each with the line it begins on."""
-    limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a caption may be longer than the module's 128 KiB
-    # Not str.splitlines, which also splits at characters that a caption may hold (U+2028, U+0085, ...).
-    text = io.StringIO(read_text(path), newline="")
-    reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(text, strict=True)
-    line = 1
-    try:
-        for fields in reader:
-            if fields:
-                yield fields, line
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}, line {line}: not valid CSV ({error})") from error
-    finally:
-        csv.field_size_limit(limit)
-
-
-class Folder:
-    """Finds the files that a manifest names, and refuses names that lead out of its folder.
-
-    >>> Folder(pathlib.Path("data")).find("../secret.png", where="pairs.csv, row 1")
-    Traceback (most recent call last):
-    ...
-    alignment_jax.core.errors.DataError: pairs.csv, row 1: '../secret.png' leads out of the folder data
-    """
-
-    def __init__(self, root: pathlib.Path):
-        self._root = root
-        self._real = pathlib.Path(os.path.realpath(root))
-        self._real_parents: dict[pathlib.Path, pathlib.Path] = {}
-
-    def find(self, name: str, *, where: str) -> pathlib.Path:
-        """The path of an existing file inside the folder.
-
-        Args:
-          name: as it stands in the manifest, relative to the folder (or absolute, but inside it).
-          where: file and row, for the message.
-
-        Raises:
-          DataError: the name is empty, leads out of the folder (by .., by an absolute path or by a link), or there is
-            no such file.
-        """
-        path = self._inside(name, where)
-        with self._unusable(name, where):
-            size = path.stat().st_size if path.is_file() else None
-        if size is None:
-            raise DataError(f"{where}: no such file: {path}")
-        if size == 0:
-            raise DataError(f"{where}: empty file: {path}")
-        return path
-
-    def find_folder(self, name: str, *, where: str) -> pathlib.Path:
-        """The path of an existing folder inside the folder; refuses what `find` refuses."""
-        path = self._inside(name, where)
-        with self._unusable(name, where):
-            there = path.is_dir()
-        if not there:
-            raise DataError(f"{where}: no such folder: {path}")
-        return path
-
-    def has(self, name: str) -> bool:
-        """Whether there is a file or a folder of this name; what leads out of the folder is not there."""
-        try:
-            inside = "\0" not in name and self._resolved(self._root / name).is_relative_to(self._real)
-            return inside and (self._root / name).exists()
-        except (OSError, ValueError):
-            return False
-
-    def _inside(self, name: str, where: str) -> pathlib.Path:
-        if not name or "\0" in name:
-            raise DataError(f"{where}: no file name" if not name else f"{where}: a NUL byte in the file name")
-        path = self._root / name
-        with self._unusable(name, where):
-            inside = self._resolved(path).is_relative_to(self._real)
-        if not inside:
-            direct = ".." in path.parts or pathlib.PurePath(name).is_absolute()
-            link = "" if direct else " by a symbolic link: copy what it leads to"
-            raise DataError(f"{where}: {name!r} leads out of the folder {self._root}{link}")
-        return path
-
-    @contextlib.contextmanager
-    def _unusable(self, name: str, where: str) -> Iterator[None]:
-        """Names that no file can have: too long for the system, or not to be written in its encoding."""
-        try:
-            yield
-        except (OSError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            reason = error.strerror if isinstance(error, OSError) else "it is no text that can name a file"
-            raise DataError(f"{where}: {name[:80]!r} cannot be read ({reason})") from error
-
-    def _resolved(self, path: pathlib.Path) -> pathlib.Path:
-        # Manifests name many files of few folders: resolve each folder once.
-        if path.name in ("", "..") or path.is_symlink():
-            return pathlib.Path(os.path.realpath(path))
-        if path.parent not in self._real_parents:
-            self._real_parents[path.parent] = pathlib.Path(os.path.realpath(path.parent))
-        return self._real_parents[path.parent] / path.name
+def _records(path: pathlib.Path, *, tabs: bool) -> Iterator[Record]:
+    settings: dict = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
+    return split_records(read_text(path), path, **settings)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from alignment_jax import metrics
 from alignment_jax.core.types import Array
 
 # Numbers of one block of the similarity matrix: 64 MiB in float64.
@@ -35,19 +36,30 @@ class Answers:
 
 
 def calibration(
-    za: Array, zb: Array, a_of_b: Array, *, temperature: float, bins: int = 10, block: int = _BLOCK
+    za: Array,
+    zb: Array,
+    a_of_b: Array,
+    *,
+    temperature: float,
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    bins: int = 10,
+    block: int = _BLOCK,
 ) -> dict[str, Any]:
     """Expected calibration error and entropy of the retrieval softmax, and the similarity of true and wrong pairs.
 
     p_i = softmax_j(S_ij / temperature), S = za zbT.  A query's answer is the item it ranks first, its confidence that
     item's probability. ECE = sum over bins of (share of the queries) * |mean confidence - share of right answers|.
-    An item with several captions has the sum of their probabilities, and its captions are no rivals of each other.
+    An item with several captions has the sum of their probabilities, and its captions are no rivals of each other; a
+    caption that several items share counts for the first of them, and for the query that it belongs to.
 
     Args:
       za: [n, d] embeddings, used as they are.
       zb: [m, d] embeddings, any number for each a-item.
       a_of_b: [m] integers, the a-item that each b-item belongs to.
       temperature: positive; the one that the model was trained with, or one of `fit_temperature`.
+      ids_a, ids_b: integers [n] and [m], equal where rows have the same content and are one item; None where every row
+        is an item of its own.
       bins: equally wide intervals of confidence.
       block: numbers of the similarity matrix that are in memory at a time.
 
@@ -71,11 +83,20 @@ def calibration(
     Source: Guo et al. (ICML 2017) for the ECE; Modest-Align (Liu et al. 2025) for the question. The paper gives no
     formula for retrieval; that a query's candidates are the whole split, as in recall, is our reading.
     """
-    return calibrations(za, zb, a_of_b, temperatures=(temperature,), bins=bins, block=block)[0]
+    found = calibrations(za, zb, a_of_b, temperatures=(temperature,), ids_a=ids_a, ids_b=ids_b, bins=bins, block=block)
+    return found[0]
 
 
 def calibrations(
-    za: Array, zb: Array, a_of_b: Array, *, temperatures: Sequence[float], bins: int = 10, block: int = _BLOCK
+    za: Array,
+    zb: Array,
+    a_of_b: Array,
+    *,
+    temperatures: Sequence[float],
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    bins: int = 10,
+    block: int = _BLOCK,
 ) -> list[dict[str, Any]]:
     """`calibration` at several temperatures: the similarities are made once for all of them.
 
@@ -83,13 +104,11 @@ def calibrations(
     >>> [round(found["ece"], 3) for found in calibrations(eye, eye, np.arange(2), temperatures=(0.5, 1.0))]
     [0.119, 0.269]
     """
-    a, b, owner = _checked(za, zb, a_of_b)
+    pairs = _pairs(za, zb, a_of_b, ids_a, ids_b)
     if bins < 1 or not all(temperature > 0 for temperature in temperatures):
         raise ValueError(f"temperature and bins must be positive, got {list(temperatures)} and {bins}")
-    true, wrong = pair_similarities(a, b, owner)
-    directions = {
-        direction: _answers(_search(a, b, owner, direction), temperatures, block) for direction in ("a2b", "b2a")
-    }
+    true, wrong = _pair_similarities(pairs)
+    directions = {direction: _answers(_search(pairs, direction), temperatures, block) for direction in ("a2b", "b2a")}
     results = []
     for k, temperature in enumerate(temperatures):
         found: dict[str, Any] = {"temperature": float(temperature)}
@@ -120,7 +139,15 @@ def calibrations(
 
 
 def fit_temperature(
-    za: Array, zb: Array, a_of_b: Array, *, grid: Sequence[float] = GRID, most: int = 1000, block: int = _BLOCK
+    za: Array,
+    zb: Array,
+    a_of_b: Array,
+    *,
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    grid: Sequence[float] = GRID,
+    most: int = 1000,
+    block: int = _BLOCK,
 ) -> float:
     """The temperature of `grid` under which the right items are most probable, both directions together.
 
@@ -128,7 +155,7 @@ def fit_temperature(
     fitted on val, is not for the want of a single number.
 
     Args:
-      za, zb, a_of_b: as in `calibration`.
+      za, zb, a_of_b, ids_a, ids_b: as in `calibration`.
       grid: growing temperatures to choose from.
       most: queries of each direction, evenly spread, that are looked at; candidates are all.
       block: numbers of the similarity matrix that are in memory at a time.
@@ -139,10 +166,10 @@ def fit_temperature(
 
     Source: temperature scaling, Guo et al. (ICML 2017), section 4.2.
     """
-    a, b, owner = _checked(za, zb, a_of_b)
+    pairs = _pairs(za, zb, a_of_b, ids_a, ids_b)
     # Half the time of float64; temperatures of the grid lie much further apart than it rounds.
-    a, b = a.astype(np.float32), b.astype(np.float32)
-    searches = [_search(a, b, owner, direction, most=most) for direction in ("a2b", "b2a")]
+    pairs = dataclasses.replace(pairs, za=pairs.za.astype(np.float32), zb=pairs.zb.astype(np.float32))
+    searches = [_search(pairs, direction, most=most) for direction in ("a2b", "b2a")]
 
     def best(temperatures: Sequence[float]) -> int:
         return int(np.sum([_nll(search, temperatures, block) for search in searches], axis=0).argmin())
@@ -154,35 +181,68 @@ def fit_temperature(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Search:
-    """Queries [q, d] of one direction, candidates [c, d], the item of each candidate, and each query's right item.
+class _Pairs:
+    """Embeddings of distinct items, za [n, d] and zb [m, d], and the pairs between them, ordered by `a`."""
 
-    starts: [items + 1] where the candidates of each item begin, and their number; None where every candidate is an item
-      of its own.
+    za: np.ndarray
+    zb: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+
+
+def _pairs(za: Array, zb: Array, a_of_b: Array, ids_a: Array | None, ids_b: Array | None) -> _Pairs:
+    a, b = np.asarray(za, np.float64), np.asarray(zb, np.float64)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
+        raise ValueError(f"za and zb must have shapes [n, d] and [m, d] with n, m >= 1, got {a.shape} and {b.shape}")
+    if np.shape(a_of_b) != (len(b),):
+        raise ValueError(f"a_of_b must be {len(b)} integers, got shape {np.shape(a_of_b)}")
+    items = metrics.distinct_items(a_of_b, n_a=len(a), ids_a=ids_a, ids_b=ids_b)
+    return _Pairs(a[items.rows_a], b[items.rows_b], items.pair_a, items.pair_b)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """Queries [q, d] of one direction, candidates [c, d], and the right candidates of every query.
+
+    own, own_starts: [k] columns of right candidates, query after query, and [q + 1] where each query's begin.
+    groups: [items] where the candidates of each item begin; None where every candidate is an item of its own.
+    group: [c] the item of each candidate.
     """
 
     queries: np.ndarray
     candidates: np.ndarray
-    item: np.ndarray
-    right: np.ndarray
-    starts: np.ndarray | None
-    items: int
+    own: np.ndarray
+    own_starts: np.ndarray
+    groups: np.ndarray | None
+    group: np.ndarray
+
+    @property
+    def items(self) -> int:
+        return len(self.candidates) if self.groups is None else len(self.groups)
 
 
-def _search(za: np.ndarray, zb: np.ndarray, owner: np.ndarray, direction: str, *, most: int | None = None) -> _Search:
+def _search(pairs: _Pairs, direction: str, *, most: int | None = None) -> _Search:
     if direction == "b2a":
-        queries, candidates, right = zb, za, owner
-        item, starts = np.arange(len(za)), None
+        order = np.argsort(pairs.b, kind="stable")
+        query, own, candidates, queries = pairs.b[order], pairs.a[order], pairs.za, pairs.zb
+        groups, group = None, np.arange(len(candidates))
     else:
-        order = np.argsort(owner, kind="stable")
-        present, first = np.unique(owner[order], return_index=True)
-        queries, candidates, right = za[present], zb[order], np.arange(len(present))
-        starts = np.append(first, len(owner))
-        item = np.repeat(right, np.diff(starts))
-    if most is not None and len(queries) > most:
-        chosen = np.linspace(0, len(queries) - 1, most).astype(int)
-        queries, right = queries[chosen], right[chosen]
-    return _Search(queries, candidates, item, right, starts, len(za) if starts is None else len(starts) - 1)
+        # Captions of one item stand together; one of several items stands with the first of them.
+        first = np.full(len(pairs.zb), len(pairs.za))
+        np.minimum.at(first, pairs.b, pairs.a)
+        order = np.argsort(first, kind="stable")
+        _, groups, group = np.unique(first[order], return_index=True, return_inverse=True)
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        query, own, candidates, queries = pairs.a, place[pairs.b], pairs.zb[order], pairs.za
+    asked, starts = np.unique(query, return_index=True)
+    if most is not None and len(asked) > most:
+        chosen = np.linspace(0, len(asked) - 1, most).astype(int)
+        counts = np.diff(np.append(starts, len(own)))[chosen]
+        begin = np.cumsum(counts) - counts
+        own = own[np.repeat(starts[chosen] - begin, counts) + np.arange(counts.sum())]
+        asked, starts = asked[chosen], begin
+    return _Search(queries[asked], candidates, own, np.append(starts, len(own)), groups, group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,14 +258,10 @@ class _Own:
 
 
 def _own(search: _Search, rows: slice) -> _Own:
-    right = search.right[rows]
-    if search.starts is None:
-        each = np.arange(len(right))
-        return _Own(each, right, each)
-    counts = np.diff(search.starts)[right]
-    starts = np.cumsum(counts) - counts
-    row = np.repeat(np.arange(len(right)), counts)
-    return _Own(row, np.arange(len(row)) - starts[row] + search.starts[right][row], starts)
+    begin, end, _ = rows.indices(len(search.queries))
+    starts = search.own_starts[begin : end + 1]
+    row = np.repeat(np.arange(end - begin), np.diff(starts))
+    return _Own(row, search.own[starts[0] : starts[-1]], starts[:-1] - starts[0])
 
 
 def _nll(search: _Search, temperatures: Sequence[float], block: int) -> np.ndarray:
@@ -229,46 +285,46 @@ def _log_mass_of_groups(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.log(np.add.reduceat(np.exp(z - np.repeat(top, counts)), starts)) + top
 
 
-def answer(
-    za: np.ndarray, zb: np.ndarray, owner: np.ndarray, direction: str, *, temperature: float, block: int = _BLOCK
-) -> Answers:
+def answer(za: Array, zb: Array, a_of_b: Array, direction: str, *, temperature: float, block: int = _BLOCK) -> Answers:
     """What every query of one direction is answered; a-items without any b-item ask nothing.
 
     Args:
-      za, zb: float64 [n, d], [m, d].
-      owner: int [m].
+      za, zb, a_of_b: as in `calibration`.
       direction: "a2b" or "b2a".
       temperature: positive.
       block: numbers of the similarity matrix that are in memory at a time.
     """
-    return _answers(_search(za, zb, owner, direction), (temperature,), block)[0]
+    return _answers(_search(_pairs(za, zb, a_of_b, None, None), direction), (temperature,), block)[0]
 
 
 def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list[Answers]:
-    """`answer` at several temperatures."""
+    """What every query of one direction is answered, at several temperatures."""
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in temperatures]
     for rows in _blocks(len(search.queries), len(search.candidates), block):
-        s, own, right = search.queries[rows] @ search.candidates.T, _own(search, rows), search.right[rows]
-        each = np.arange(len(right))
-        top = s.max(axis=1)
-        first = search.item[s.argmax(axis=1)]
+        s, own = search.queries[rows] @ search.candidates.T, _own(search, rows)
+        each = np.arange(len(s))
+        first, top = s.argmax(axis=1), s.max(axis=1)
         mine = s[own.row, own.column]
         others = s.copy()
         others[own.row, own.column] = -np.inf
-        hardest = others.max(axis=1)
+        hardest, first_is_own = others.max(axis=1), np.isneginf(others[each, first])
         # A right answer that ties with a wrong one is no answer, as in the recalls.
-        correct = (first == right) & (np.maximum.reduceat(mine, own.starts) > hardest)
+        correct = np.maximum.reduceat(mine, own.starts) > hardest
         s -= top[:, None]
         mine = mine - top[own.row]
         mass = others  # its buffer, which is not needed any more
         for k, temperature in enumerate(temperatures):
             np.exp(np.divide(s, temperature, out=mass), out=mass)
             mass /= (total := mass.sum(axis=1))[:, None]
-            by_item = mass if search.starts is None else np.add.reduceat(mass, search.starts[:-1], axis=1)
-            safe = np.where(by_item > 0, by_item, 1.0)
+            right = np.add.reduceat(mass[own.row, own.column], own.starts)
+            # The right candidates are one answer; the others are grouped by their item.
+            mass[own.row, own.column] = 0.0
+            by_item = mass if search.groups is None else np.add.reduceat(mass, search.groups, axis=1)
+            confidence = np.where(first_is_own, right, by_item[each, search.group[first]])
             log_true = _log_mass_of_groups(mine / temperature, own.starts) - np.log(total)
-            entropy = -np.einsum("ij,ij->i", safe, np.log(safe))
-            parts[k].append((by_item[each, first], correct, entropy, log_true, hardest))
+            safe, safe_right = np.where(by_item > 0, by_item, 1.0), np.where(right > 0, right, 1.0)
+            entropy = -np.einsum("ij,ij->i", safe, np.log(safe)) - safe_right * np.log(safe_right)
+            parts[k].append((confidence, correct, entropy, log_true, hardest))
     found = []
     for part in parts:
         confidence, correct, entropy, log_true, hardest = (np.concatenate(column) for column in zip(*part, strict=True))
@@ -316,29 +372,27 @@ def expected_calibration_error(table: Sequence[dict[str, float]]) -> float:
     return float(sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in table) / total)
 
 
-def pair_similarities(za: Array, zb: Array, a_of_b: Array) -> tuple[float, float]:
+def pair_similarities(
+    za: Array, zb: Array, a_of_b: Array, *, ids_a: Array | None = None, ids_b: Array | None = None
+) -> tuple[float, float]:
     """Mean similarity of the pairs that belong together, and of all others; NaN where there are none.
+
+    Args:
+      za, zb, a_of_b, ids_a, ids_b: as in `calibration`.
 
     >>> pair_similarities(np.eye(2), np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 1]))
     (0.75, 0.25)
     """
-    a, b, owner = _checked(za, zb, a_of_b)
-    true = float(np.einsum("jd,jd->", a[owner], b))
-    others = len(a) * len(b) - len(b)
+    return _pair_similarities(_pairs(za, zb, a_of_b, ids_a, ids_b))
+
+
+def _pair_similarities(pairs: _Pairs) -> tuple[float, float]:
+    a, b = pairs.za, pairs.zb
+    true = float(np.einsum("jd,jd->", a[pairs.a], b[pairs.b]))
+    others = len(a) * len(b) - len(pairs.a)
     # The sum of all similarities is a product of two sums: no matrix is needed.
     wrong = (float(a.sum(axis=0) @ b.sum(axis=0)) - true) / others if others else float("nan")
-    return true / len(b), wrong
-
-
-def _checked(za: Array, zb: Array, a_of_b: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    a, b, owner = np.asarray(za, np.float64), np.asarray(zb, np.float64), np.asarray(a_of_b)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
-        raise ValueError(f"za and zb must have shapes [n, d] and [m, d] with n, m >= 1, got {a.shape} and {b.shape}")
-    if owner.shape != (len(b),) or not np.issubdtype(owner.dtype, np.integer):
-        raise ValueError(f"a_of_b must be {len(b)} integers, got shape {owner.shape} of {owner.dtype}")
-    if owner.min() < 0 or owner.max() >= len(a):
-        raise ValueError(f"a_of_b must be in [0, {len(a)}), got {owner.min()} to {owner.max()}")
-    return a, b, owner.astype(np.int64)
+    return true / len(pairs.a), wrong
 
 
 def _blocks(queries: int, candidates: int, block: int) -> Iterator[slice]:

@@ -70,7 +70,7 @@ def long_tail(
     Source: the claim of MM-TS (Sheludzko et al., WACV 2026) that temperatures by cluster size serve long-tail data. The
     paper reports no recall by bucket; thirds of the training samples are our reading.
     """
-    owner = np.asarray(embedded.b_to_a)
+    owner = embedded.owner
     sizes = np.asarray(sizes_b, np.float64)
     if sizes.shape != owner.shape:
         raise ValueError(f"sizes_b must have shape {owner.shape}, one for each b-item, got {sizes.shape}")
@@ -81,7 +81,8 @@ def long_tail(
     bucket_a, _ = size_buckets(sizes_a, train_sizes)
     found: dict[str, Any] = {}
     for number, name in enumerate(BUCKETS):
-        asked_a, asked_b = rank_a[(bucket_a == number) & (counts > 0)], rank_b[bucket_b == number]
+        # Rows that are no query, or repeat one, have a negative rank.
+        asked_a, asked_b = rank_a[(bucket_a == number) & (rank_a >= 0)], rank_b[(bucket_b == number) & (rank_b >= 0)]
         of_a = {f"a2b_{key}": value for key, value in metrics.recall_at(asked_a, ks=ks).items()}
         of_b = {f"b2a_{key}": value for key, value in metrics.recall_at(asked_b, ks=ks).items()}
         scores = {**of_a, **of_b, "rsum": sum([*of_a.values(), *of_b.values()])}

@@ -13,19 +13,22 @@ from alignment_jax.evals.collapse import participation
 from alignment_jax.evals.retrieval import recall_of_ranks
 
 
-def measure(za: Array, zb: Array, b_to_a: Array) -> dict[str, Any]:
+def measure(
+    za: Array, zb: Array, b_to_a: Array, same_a: Array | None = None, same_b: Array | None = None
+) -> dict[str, Any]:
     """Ranks and variability of the embeddings of a split, and whether all of them are finite.
 
     Args:
       za: [n, d]. zb: [m, d].
       b_to_a: int [m], the a-item of every b-item.
+      same_a, same_b: int [n] and [m], equal where rows have the same content; None where all differ.
 
     Returns:
       Arrays for `watched_values`; those of several seeds are stacked, leaves [seeds, ...].
     """
     sides = {"a": za, "b": zb}
     return {
-        "ranks": metrics.retrieval_ranks(za, zb, b_to_a),
+        "ranks": metrics.retrieval_ranks(za, zb, b_to_a, ids_a=same_a, ids_b=same_b),
         "participation": {side: participation(z) for side, z in sides.items()},
         "finite": {side: jnp.isfinite(z).all() for side, z in sides.items()},
     }

@@ -14,17 +14,56 @@ from alignment_jax import metrics
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-    """Both sides of one split: `a` [n, d], `b` [m, d], and `b_to_a` [m], the a-item of every b-item."""
+    """Both sides of one split: `a` [n, d], `b` [m, d], and `b_to_a` [m], the a-item of every b-item.
+
+    `same_a` [n] and `same_b` [m] are equal where rows have the same content and so are one item; None where all differ.
+    """
 
     a: np.ndarray
     b: np.ndarray
     b_to_a: np.ndarray
+    same_a: np.ndarray | None = None
+    same_b: np.ndarray | None = None
 
     @functools.cached_property
     def ranks(self) -> tuple[np.ndarray, np.ndarray]:
         """`metrics.retrieval_ranks` of the split, computed once for all that is made of them."""
-        rank_ab, rank_ba = jax.device_get(metrics.retrieval_ranks(self.a, self.b, self.b_to_a))
+        found = metrics.retrieval_ranks(self.a, self.b, self.b_to_a, ids_a=self.same_a, ids_b=self.same_b)
+        rank_ab, rank_ba = jax.device_get(found)
         return rank_ab, rank_ba
+
+    @functools.cached_property
+    def items(self) -> metrics.DistinctItems:
+        """The distinct items and who belongs to whom."""
+        return metrics.distinct_items(self.b_to_a, n_a=len(self.a), ids_a=self.same_a, ids_b=self.same_b)
+
+    @functools.cached_property
+    def item_a(self) -> np.ndarray:
+        """int64 [n], the number of each a-row's item in `items`."""
+        return np.arange(len(self.a)) if self.same_a is None else _item_numbers(self.same_a, self.items.rows_a)
+
+    @functools.cached_property
+    def item_b(self) -> np.ndarray:
+        """int64 [m], the number of each b-row's item in `items`."""
+        return np.arange(len(self.b)) if self.same_b is None else _item_numbers(self.same_b, self.items.rows_b)
+
+    @functools.cached_property
+    def owner(self) -> np.ndarray:
+        """int64 [m], the a-row of every b-row, the first where several have the same content."""
+        return self.items.rows_a[self.item_a[self.b_to_a]]
+
+    def best_a(self, rows_b: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The a-rows [q, k] of the k items that are most similar to each of these b-rows, and which are right, bool."""
+        items = self.items
+        _, found = metrics.top_k(self.b[rows_b], self.a[items.rows_a], k=min(k, len(items.rows_a)))
+        top = np.asarray(found)
+        return items.rows_a[top], items.belong(top, self.item_b[rows_b][:, None])
+
+
+def _item_numbers(same: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The number of each row's item, whose first row is `rows[number]`."""
+    order = np.argsort(same[rows])
+    return order[np.searchsorted(same[rows], same, sorter=order)]
 
 
 def recall(embedded: Embedded, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
@@ -51,6 +90,8 @@ def recall_of_ranks(rank_ab: np.ndarray, rank_ba: np.ndarray, *, ks: Sequence[in
 def multi_instance(embedded: Embedded, candidates: np.ndarray, relevancy: np.ndarray) -> dict[str, float]:
     """`metrics.multi_instance` of a split, as plain floats (fractions).
 
+    Rows of equal content are one query and one candidate, as relevant as the most relevant of them.
+
     Args:
       embedded: n a-items and m b-items.
       candidates: int [k], the b-items that are asked with and for.
@@ -60,30 +101,55 @@ def multi_instance(embedded: Embedded, candidates: np.ndarray, relevancy: np.nda
     >>> multi_instance(Embedded(eye, eye, np.arange(3)), np.array([0, 2]), eye[:, [0, 2]])["mAP"]
     1.0
     """
-    similarity = embedded.a @ embedded.b[candidates].T
-    return {name: float(value) for name, value in metrics.multi_instance(similarity, relevancy).items()}
+    embedded_a, embedded_b, answers = embedded.a, embedded.b[candidates], np.asarray(relevancy)
+    if embedded.same_b is not None:
+        embedded_b, answers = _merged(embedded_b, answers.T, embedded.same_b[candidates])
+        answers = answers.T
+    if embedded.same_a is not None:
+        embedded_a, answers = _merged(embedded_a, answers, embedded.same_a)
+    found = metrics.multi_instance(embedded_a @ embedded_b.T, answers)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _merged(z: np.ndarray, relevancy: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of equal content as one: the first embedding, and of relevancy [rows, others] the largest."""
+    _, first, inverse = np.unique(same, return_index=True, return_inverse=True)
+    if len(first) == len(same):
+        return z, relevancy
+    merged = np.zeros((len(first), relevancy.shape[1]), relevancy.dtype)
+    np.maximum.at(merged, inverse.reshape(-1), relevancy)
+    return z[first], merged
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """Some queries from b with their best a-items: `queries` [q], `top` [q, k], `own` [q], all item numbers."""
+    """Some queries from b with their best a-items, all by row number.
+
+    queries: [q]. top: [q, k]. right: bool [q, k], whose caption it is. own: [q], the best-placed right item of those
+    shown, or the query's own where none is.
+    """
 
     queries: np.ndarray
     top: np.ndarray
+    right: np.ndarray
     own: np.ndarray
 
 
 def sample_retrievals(embedded: Embedded, *, count: int, k: int = 5, seed: int = 0) -> Sampled:
     """The k best a-items of `count` b-items drawn without replacement, each of another a-item while there are any.
 
+    Rows of equal content are drawn once and shown once.
+
     >>> eye = np.eye(3, dtype=np.float32)
     >>> sample_retrievals(Embedded(eye, eye, np.arange(3)), count=3, k=1).top.ravel().tolist()
     [0, 1, 2]
     """
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(embedded.b))
-    _, first = np.unique(embedded.b_to_a[order], return_index=True)
+    order = embedded.items.rows_b[rng.permutation(len(embedded.items.rows_b))]
+    _, first = np.unique(embedded.owner[order], return_index=True)
     distinct = np.concatenate([order[np.sort(first)], np.delete(order, first)])
     queries = np.sort(distinct[:count])
-    _, top = metrics.top_k(embedded.b[queries], embedded.a, k=min(k, len(embedded.a)))
-    return Sampled(queries=queries, top=np.asarray(top), own=embedded.b_to_a[queries])
+    top, right = embedded.best_a(queries, k)
+    shown = np.take_along_axis(top, right.argmax(axis=1)[:, None], axis=1)[:, 0]
+    own = np.where(right.any(axis=1), shown, embedded.owner[queries])
+    return Sampled(queries=queries, top=top, right=right, own=own)

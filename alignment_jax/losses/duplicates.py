@@ -34,6 +34,7 @@ def read_duplicates(
 
 
 def _checked(name: str, ids: Array, n: int) -> jax.Array:
+    ids = ids if isinstance(ids, jax.Array) else np.asarray(ids)
     if not jnp.issubdtype(jnp.result_type(ids), jnp.integer):
         raise ValueError(f"{name} must be integers, got {jnp.result_type(ids)}")
     if np.ndim(ids) not in (1, 2) or np.shape(ids)[0] != n:

@@ -4,6 +4,7 @@ Concrete arrays give Python floats; the same functions under `jax.jit` give trac
 `top_k_accuracy`, which takes concrete arrays alone.
 """
 
+from alignment_jax.core.items import DistinctItems, distinct_items
 from alignment_jax.metrics.classification import accuracy, macro_f1, mean_average_precision
 from alignment_jax.metrics.multi_instance import multi_instance
 from alignment_jax.metrics.ranks import retrieval_ranks
@@ -12,7 +13,9 @@ from alignment_jax.metrics.top_k import top_k
 from alignment_jax.metrics.top_k_accuracy import top_k_accuracy
 
 __all__ = [
+    "DistinctItems",
     "accuracy",
+    "distinct_items",
     "macro_f1",
     "mean_average_precision",
     "multi_instance",

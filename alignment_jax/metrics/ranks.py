@@ -11,27 +11,33 @@ from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.metrics._arrays import class_numbers, embeddings
 from alignment_jax.metrics._duplicates import row_classes
+from alignment_jax.metrics._items import content_ids, first_rows
 from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles
 
 
-def retrieval_ranks(za: Array, zb: Array, a_of_b: Array, *, tile: int = TILE) -> tuple[jax.Array, jax.Array]:
+def retrieval_ranks(
+    za: Array, zb: Array, a_of_b: Array, *, ids_a: Array | None = None, ids_b: Array | None = None, tile: int = TILE
+) -> tuple[jax.Array, jax.Array]:
     """Zero-based rank of the right answer of every query, both ways; ties count against the query.
 
     rank_ab[i] = number of b that are not i's own with S_ij >= max over own b of S_ij
-    rank_ba[j] = number of other a with S_ij >= S_{a_of_b[j] j},   S = za zbT
+    rank_ba[j] = number of a that are not j's own with S_ij >= max over own a of S_ij,   S = za zbT
 
-    An a-query is judged by its best-placed own b, and its other own b do not push that one down. Memory is linear in
-    the number of items; tiles of S exist one at a time.
+    A query is judged by its best-placed own item, and its other own items do not push that one down. Rows with equal
+    ids are one item: the first of them stands for all. Such an item owns what any of its rows owns, is one candidate,
+    and is one query. Memory is linear in the number of items; tiles of S exist one at a time.
 
     Args:
       za: [n, d] embeddings, used as they are; normalize first for cosine similarity.
       zb: [m, d] embeddings.
       a_of_b: [m] integers in [0, n), the a-item that each b-item belongs to, in any order.
+      ids_a: [n] integers, equal where a-rows have the same content; None where every row is an item of its own.
+      ids_b: [m] integers, the same for b-rows.
       tile: side of the square tiles, rounded up to a multiple of 64.
 
     Returns:
-      rank_ab int32 [n], -1 for an a-item without any b (it has no right answer, but stays a candidate for every b), and
-      rank_ba int32 [m].
+      rank_ab int32 [n] and rank_ba int32 [m]. -1 for a row that is no query: an a-item without any b (it has no right
+      answer, but stays a candidate for every b), and a row that repeats an earlier one.
 
     Raises:
       ValueError: shapes disagree, a_of_b is out of range, or an embedding is not finite. Under a JAX transformation
@@ -42,6 +48,9 @@ def retrieval_ranks(za: Array, zb: Array, a_of_b: Array, *, tile: int = TILE) ->
     >>> rank_ab, rank_ba = retrieval_ranks(za, zb, jnp.array([0, 0, 1]))
     >>> rank_ab.tolist(), rank_ba.tolist()
     ([0, 1], [0, 1, 1])
+    >>> rank_ab, rank_ba = retrieval_ranks(za, zb, jnp.array([0, 0, 1]), ids_b=jnp.array([4, 5, 4]))
+    >>> rank_ab.tolist(), rank_ba.tolist()
+    ([0, 1], [0, 1, -1])
 
     Bitwise equal embeddings always tie, wherever they stand and however the device rounds. Similarities are float32.
     """
@@ -49,37 +58,48 @@ def retrieval_ranks(za: Array, zb: Array, a_of_b: Array, *, tile: int = TILE) ->
     if za.shape[1] != zb.shape[1]:
         raise ValueError(f"za and zb must have the same width d, got {za.shape[1]} and {zb.shape[1]}")
     owner = class_numbers("a_of_b", a_of_b, length=zb.shape[0], classes=za.shape[0], of="row of zb")
-    return _ranks(za, zb, jnp.asarray(owner), fit_tile(tile, za.shape[0], zb.shape[0]))
+    ids = None
+    if ids_a is not None or ids_b is not None:
+        ids = (content_ids("ids_a", ids_a, za.shape[0]), content_ids("ids_b", ids_b, zb.shape[0]))
+    return _ranks(za, zb, jnp.asarray(owner), ids, fit_tile(tile, za.shape[0], zb.shape[0]))
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def _ranks(za: jax.Array, zb: jax.Array, owner: jax.Array, tile: int) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnums=4)
+def _ranks(
+    za: jax.Array, zb: jax.Array, owner: jax.Array, ids: tuple[jax.Array, jax.Array] | None, tile: int
+) -> tuple[jax.Array, jax.Array]:
     n, m = za.shape[0], zb.shape[0]
     class_a, class_b = row_classes(za, tile), row_classes(zb, tile)
     duplicates = (class_a.max() < n - 1) | (class_b.max() < m - 1)
+    row_a, row_b = jnp.arange(n, dtype=jnp.int32), jnp.arange(m, dtype=jnp.int32)
+    first_a, first_b = (row_a, row_b) if ids is None else (first_rows(ids[0]), first_rows(ids[1]))
+    # The pairs of items, numbered by their first rows; the same pair may occur several times.
+    pair_a, pair_b = first_a[owner], first_b
 
-    own = _own_similarities(za, zb, owner, tile)
-    best = jax.ops.segment_max(own, owner, num_segments=n)
-    candidates = jnp.where(own == best[owner], jnp.arange(m, dtype=jnp.int32), m)
-    best_b = jnp.minimum(jax.ops.segment_min(candidates, owner, num_segments=n), m - 1)
-
+    own = _pair_similarities(za, zb, pair_a, pair_b, tile)
+    best_a, class_of_best_b = _best(own, pair_a, class_b[pair_b], n)
+    best_b, class_of_best_a = _best(own, pair_b, class_a[pair_a], m)
     rows = {
         "z": za,
-        "own": best,
-        "own_class": class_b[best_b],
+        "own": best_a,
+        "own_class": class_of_best_b,
         "candidate_class": class_a,
-        "item": jnp.arange(n, dtype=jnp.int32),
+        "item": row_a,
+        "counts": first_a == row_a,
     }
     columns = {
         "z": zb,
-        "own": own,
-        "own_class": class_a[owner],
+        "own": best_b,
+        "own_class": class_of_best_a,
         "candidate_class": class_b,
-        "item": owner,
+        "item": row_b,
+        "owner": owner,
+        "counts": first_b == row_b,
     }
-    # Padding is item -1, which belongs to nobody and is no candidate.
-    rows = {key: stack_tiles(x, tile, fill=-1 if key == "item" else 0) for key, x in rows.items()}
-    columns = {key: stack_tiles(x, tile, fill=-1 if key == "item" else 0) for key, x in columns.items()}
+    # Padding is item -1, belongs to nobody and is no candidate.
+    numbers = ("item", "owner")
+    rows = {key: stack_tiles(x, tile, fill=-1 if key in numbers else 0) for key, x in rows.items()}
+    columns = {key: stack_tiles(x, tile, fill=-1 if key in numbers else 0) for key, x in columns.items()}
 
     axes = varying_axes(rows, columns)
 
@@ -88,10 +108,27 @@ def _ranks(za: jax.Array, zb: jax.Array, owner: jax.Array, tile: int) -> tuple[j
             column, count = column_and_count
             s = similarity_tile(row["z"], column["z"])
             first, last = row["item"][0], row["item"][-1]
-            owned_here = ((column["item"] >= first) & (column["item"] <= last)).any()
-            padded = (last < 0) | (column["item"][-1] < 0)
+            if ids is None:
+                owned_here = ((column["owner"] >= first) & (column["owner"] <= last)).any()
+
+                def related():
+                    return row["item"][:, None] == column["owner"]
+            else:
+                i, j = pair_a - first, pair_b - column["item"][0]
+                here = (i >= 0) & (i < tile) & (j >= 0) & (j < tile)
+                owned_here = here.any()
+
+                def related():
+                    empty = vary_over(axes, jnp.zeros((tile, tile), bool))
+                    return empty.at[jnp.where(here, i, tile), jnp.where(here, j, tile)].set(True, mode="drop")
+
+            partly = ~(row["counts"].all() & column["counts"].all())
+
+            def careful(s, row, column):
+                return _count_carefully(s, row, column, related())
+
             # Nearly all tiles hold no own pair, no padding and no duplicate: those are two comparisons and two sums.
-            ahead_a, ahead_b = jax.lax.cond(owned_here | padded | duplicates, _count_carefully, _count, s, row, column)
+            ahead_a, ahead_b = jax.lax.cond(owned_here | partly | duplicates, careful, _count, s, row, column)
             return count_a + ahead_a, count + ahead_b
 
         count_a = vary_over(axes, jnp.zeros_like(row["item"]))
@@ -100,19 +137,28 @@ def _ranks(za: jax.Array, zb: jax.Array, owner: jax.Array, tile: int) -> tuple[j
 
     count_b = vary_over(axes, jnp.zeros_like(columns["item"]))
     rank_ba, rank_ab = jax.lax.scan(each_row_tile, count_b, rows)
-    has_b = jnp.zeros(n, bool).at[owner].set(True)
-    return jnp.where(has_b, rank_ab.reshape(-1)[:n], -1), rank_ba.reshape(-1)[:m]
+    query_a = jnp.zeros(n, bool).at[pair_a].set(True)
+    rank_ab = jnp.where(query_a, rank_ab.reshape(-1)[:n], -1)
+    return rank_ab, jnp.where(first_b == row_b, rank_ba.reshape(-1)[:m], -1)
 
 
-def _own_similarities(za: jax.Array, zb: jax.Array, owner: jax.Array, tile: int) -> jax.Array:
-    """S_{owner[j] j} [m], read off the diagonal of whole tiles so that it rounds as its rivals do."""
+def _best(own: jax.Array, item: jax.Array, partner_class: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Largest similarity of every item to one of its own, and the class of the first partner that has it."""
+    best = jax.ops.segment_max(own, item, num_segments=count)
+    place = jnp.where(own == best[item], jnp.arange(len(own), dtype=jnp.int32), len(own))
+    first = jnp.minimum(jax.ops.segment_min(place, item, num_segments=count), len(own) - 1)
+    return best, partner_class[first]
 
-    def one_tile(operands):
-        own_a, b = operands
-        return jnp.diagonal(similarity_tile(za[own_a], b))
 
-    own = jax.lax.map(one_tile, (stack_tiles(owner, tile), stack_tiles(zb, tile)))
-    return own.reshape(-1)[: zb.shape[0]]
+def _pair_similarities(za: jax.Array, zb: jax.Array, pair_a: jax.Array, pair_b: jax.Array, tile: int) -> jax.Array:
+    """S of every pair [p], read off the diagonal of whole tiles so that it rounds as its rivals do."""
+
+    def one_tile(pairs):
+        own_a, own_b = pairs
+        return jnp.diagonal(similarity_tile(za[own_a], zb[own_b]))
+
+    own = jax.lax.map(one_tile, (stack_tiles(pair_a, tile), stack_tiles(pair_b, tile)))
+    return own.reshape(-1)[: len(pair_a)]
 
 
 def _count(s, row, column) -> tuple[jax.Array, jax.Array]:
@@ -121,13 +167,13 @@ def _count(s, row, column) -> tuple[jax.Array, jax.Array]:
     return _sums(~(s < row["own"][:, None]), ~(s < column["own"][None, :]))
 
 
-def _count_carefully(s, row, column) -> tuple[jax.Array, jax.Array]:
-    """The same without own pairs and padding, and with every duplicate of the right answer as a tie."""
-    rival = (row["item"][:, None] != column["item"]) & (row["item"][:, None] >= 0) & (column["item"] >= 0)
-    same_as_best = row["own_class"][:, None] == column["candidate_class"]
-    same_as_owner = row["candidate_class"][:, None] == column["own_class"]
-    ahead_a = rival & (~(s < row["own"][:, None]) | same_as_best)
-    ahead_b = rival & (~(s < column["own"][None, :]) | same_as_owner)
+def _count_carefully(s, row, column, related) -> tuple[jax.Array, jax.Array]:
+    """The same without own pairs, repeated rows and padding, and with every duplicate of the right answer as a tie."""
+    rival = ~related & row["counts"][:, None] & column["counts"]
+    same_as_best_b = row["own_class"][:, None] == column["candidate_class"]
+    same_as_best_a = row["candidate_class"][:, None] == column["own_class"]
+    ahead_a = rival & (~(s < row["own"][:, None]) | same_as_best_b)
+    ahead_b = rival & (~(s < column["own"][None, :]) | same_as_best_a)
     return _sums(ahead_a, ahead_b)
 
 

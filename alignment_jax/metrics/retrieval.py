@@ -16,7 +16,14 @@ from alignment_jax.metrics.ranks import retrieval_ranks
 
 
 def retrieval_recall(
-    za: Array, zb: Array, a_of_b: Array, *, ks: Sequence[int] = (1, 5, 10), tile: int = TILE
+    za: Array,
+    zb: Array,
+    a_of_b: Array,
+    *,
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    ks: Sequence[int] = (1, 5, 10),
+    tile: int = TILE,
 ) -> dict[str, Any]:
     """Recall at K both ways: the share of queries whose right answer is among the K most similar items.
 
@@ -26,12 +33,15 @@ def retrieval_recall(
       za: [n, d] embeddings (images, say), used as they are: similarity = za zbT.
       zb: [m, d] embeddings (captions), any number for each a-item.
       a_of_b: [m] integers, the a-item that each b-item belongs to.
+      ids_a: [n] integers, equal where a-rows have the same content: they are one item, one query and one candidate.
+        None where every row is an item of its own.
+      ids_b: [m] integers, the same for b-rows.
       ks: the K, positive and distinct.
       tile: side of the tiles of the similarity matrix, which is never in memory as a whole.
 
     Returns:
-      {"a2b_R@1": ..., ..., "b2a_R@1": ..., ..., "rsum": ...} in percent, floats. An a-query counts its best-placed
-      own b; ties count against the query; an a-item without any b is no query, only a candidate.
+      {"a2b_R@1": ..., ..., "b2a_R@1": ..., ..., "rsum": ...} in percent, floats. A query counts its best-placed
+      own item; ties between different items count against it; an a-item without any b is no query, only a candidate.
 
     Raises:
       ValueError: see `retrieval_ranks`; or ks is empty, not positive or has repetitions.
@@ -42,11 +52,18 @@ def retrieval_recall(
     >>> recall["a2b_R@1"], recall["a2b_R@2"], round(recall["b2a_R@1"], 1)
     (50.0, 100.0, 33.3)
 
+    Two a-items that share a caption (one text, stored twice) are both right answers to it:
+
+    >>> recall = retrieval_recall(za, jnp.ones((2, 2)), jnp.array([0, 1]), ids_b=jnp.array([7, 7]), ks=(1,))
+    >>> recall["a2b_R@1"], recall["b2a_R@1"]
+    (100.0, 100.0)
+
     Source: the Flickr30K and MSCOCO protocol as LAVIS evaluates it. There an unstable sort decides ties; here ties are
-    wrong answers, so that a collapsed model scores 0 and not chance.
+    wrong answers, so that a collapsed model scores 0 and not chance. That protocol counts equal captions of two images
+    as wrong answers to each other, which is what this does without ids.
     """
     cutoffs = _cutoffs(ks)
-    rank_ab, rank_ba = retrieval_ranks(za, zb, a_of_b, tile=tile)
+    rank_ab, rank_ba = retrieval_ranks(za, zb, a_of_b, ids_a=ids_a, ids_b=ids_b, tile=tile)
     out = {f"a2b_{key}": value for key, value in recall_at(rank_ab, ks=cutoffs).items()}
     out |= {f"b2a_{key}": value for key, value in recall_at(rank_ba, ks=cutoffs).items()}
     out["rsum"] = sum(out.values())

@@ -6,16 +6,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alignment_jax.core.items import distinct_items
 
-def chance_recall(a_of_b: np.ndarray, *, n_a: int | None = None, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+
+def chance_recall(
+    a_of_b: np.ndarray,
+    *,
+    n_a: int | None = None,
+    ids_a: np.ndarray | None = None,
+    ids_b: np.ndarray | None = None,
+    ks: Sequence[int] = (1, 5, 10),
+) -> dict[str, float]:
     """Expected recall of a random ranking, in percent.
 
-    A b-query finds its one a-item among the first k of N with probability k / N. An a-query with m own items among M
-    misses all of them with probability C(M - m, k) / C(M, k).
+    A query with r right answers among M candidates misses all of them with probability C(M - r, k) / C(M, k).
 
     Args:
-      a_of_b: int [M], the a-item that each b-item belongs to.
-      n_a: number of a-items N; None when every a-item has a b-item.
+      a_of_b: int [m], the a-item that each b-item belongs to.
+      n_a: number of a-items; None when every a-item has a b-item.
+      ids_a, ids_b: int [n_a] and [m], equal where rows have the same content and are one item; None where every row is
+        an item of its own.
       ks: depths of the recall.
 
     Returns:
@@ -30,14 +40,19 @@ def chance_recall(a_of_b: np.ndarray, *, n_a: int | None = None, ks: Sequence[in
     owners = np.asarray(a_of_b)
     if owners.ndim != 1 or owners.size == 0:
         raise ValueError(f"a_of_b must be a list of at least one index, got shape {owners.shape}")
-    total = owners.size
-    counts = np.bincount(owners, minlength=n_a or 0)
-    own, items = np.unique(counts[counts > 0], return_counts=True)
+    count = max(n_a or 0, int(owners.max()) + 1)
+    items = distinct_items(owners, n_a=count, ids_a=ids_a, ids_b=ids_b)
+    levels = _direction("a2b", items.pair_a, len(items.rows_b), ks)
+    levels |= _direction("b2a", items.pair_b, len(items.rows_a), ks)
+    return {**levels, "rsum": sum(levels.values())}
+
+
+def _direction(name: str, query_of_pair: np.ndarray, candidates: int, ks: Sequence[int]) -> dict[str, float]:
+    right = np.bincount(query_of_pair)
+    own, queries = np.unique(right[right > 0], return_counts=True)
     levels = {}
     for k in ks:
-        drawn = np.arange(min(k, total))
-        missed = np.prod(np.clip(total - own[:, None] - drawn, 0, None) / (total - drawn), axis=1)
-        levels[f"a2b_R@{k}"] = float(100 * np.average(1 - missed, weights=items))
-    for k in ks:
-        levels[f"b2a_R@{k}"] = 100 * min(k / counts.size, 1.0)
-    return {**levels, "rsum": sum(levels.values())}
+        drawn = np.arange(min(k, candidates))
+        missed = np.prod(np.clip(candidates - own[:, None] - drawn, 0, None) / (candidates - drawn), axis=1)
+        levels[f"{name}_R@{k}"] = float(100 * np.average(1 - missed, weights=queries))
+    return levels

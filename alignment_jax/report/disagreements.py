@@ -27,6 +27,7 @@ class Disagreements:
       top: the answers of each method to all captions, int [m, depth].
       ranks: int [m] each, the place of the own item, 0 is first.
       captions, ids, own: texts [m], names of the items [n], own item [m].
+      marks: of each method, bool [m, depth], whether its answers belong to the caption.
     """
 
     methods: tuple[str, str]
@@ -37,6 +38,7 @@ class Disagreements:
     captions: np.ndarray
     ids: np.ndarray
     own: np.ndarray
+    marks: tuple[np.ndarray, np.ndarray]
 
 
 def disagreements(
@@ -59,6 +61,7 @@ def disagreements(
         return None
     ranks = (np.asarray(first["rank_ba"]), np.asarray(second["rank_ba"]))
     right = (ranks[0] == 0, ranks[1] == 0)
+    asked = ranks[0] >= 0  # the others repeat an earlier caption
     own = np.asarray(first["b_to_a"])
     queries = []
     for mine, other in ((0, 1), (1, 0)):
@@ -69,7 +72,7 @@ def disagreements(
     if not sum(map(len, queries)):
         return None
     only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    both, none = int((right[0] & right[1]).sum()), int((~right[0] & ~right[1]).sum())
+    both, none = int((right[0] & right[1]).sum()), int((asked & ~right[0] & ~right[1]).sum())
     return Disagreements(
         methods,
         (both, only_first, only_second, none),
@@ -79,7 +82,13 @@ def disagreements(
         first["captions"],
         first["ids"],
         own,
+        (_marks(first, own), _marks(second, own)),
     )
+
+
+def _marks(found: Mapping[str, np.ndarray], own: np.ndarray) -> np.ndarray:
+    """Which answers are right; runs of earlier versions kept no such array, and had one right item a caption."""
+    return np.asarray(found["right"]) if "right" in found else np.asarray(found["top"]) == own[:, None]
 
 
 def disagreements_html(
@@ -129,17 +138,15 @@ def disagreements_html(
 def _query(found: Disagreements, gallery: Gallery, query: int) -> str:
     own = int(found.own[query])
     rows = []
-    for method, top, ranks in zip(found.methods, found.top, found.ranks, strict=True):
-        answers = [int(item) for item in top[query]]
+    for method, top, marks, ranks in zip(found.methods, found.top, found.marks, found.ranks, strict=True):
+        answers, right = [int(item) for item in top[query]], marks[query].tolist()
         rank = int(ranks[query]) + 1
         kind, mark = ("hit", "✓") if rank == 1 else ("miss", "✗")
         cells = [
-            gallery_item(
-                gallery, item, f"{place}. ✓" if item == own else f"{place}. ✗", "hit" if item == own else "miss"
-            )
-            for place, item in enumerate(answers, start=1)
+            gallery_item(gallery, item, f"{place}. ✓" if hit else f"{place}. ✗", "hit" if hit else "miss")
+            for place, (item, hit) in enumerate(zip(answers, right, strict=True), start=1)
         ]
-        if own not in answers:
+        if not any(right):
             cells.append(gallery_item(gallery, own, "wanted", "wanted"))
         rows.append(
             f'<h4>{escape(method)} <span class="verdict {kind}">{mark} right one at rank {rank}</span></h4>'

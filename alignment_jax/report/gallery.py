@@ -23,7 +23,8 @@ class Gallery:
       captions: q texts that were asked with.
       ids: N names of the items that were searched.
       top: int [q, k], numbers of the items ranked first, best first (k is 5 in a run's report).
-      own: int [q], the item each caption belongs to.
+      own: int [q], the item each caption belongs to; of several, one that is shown if any is.
+      right: bool [q, k], whether each item of `top` belongs to the caption; None where only `own` does.
       images: item number to pixels (uint8 [H, W, 3] or [H, W]) or to the bytes of a PNG or JPEG file; None for data
         without pixels. Items that are missing here are shown by their id.
       item_captions: item number to a text that describes it, shown where there is no image; None for none.
@@ -42,6 +43,7 @@ class Gallery:
     item_captions: Mapping[int, str] | None = None
     ranks: np.ndarray | None = None
     how: str = ""
+    right: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         queries = len(self.captions)
@@ -50,6 +52,8 @@ class Gallery:
             raise ValueError(f"gallery: top must be [{queries}, k] for {queries} captions, got shape {top.shape}")
         if own.shape != (queries,):
             raise ValueError(f"gallery: own must be [{queries}] for {queries} captions, got shape {own.shape}")
+        if self.right is not None and np.shape(self.right) != top.shape:
+            raise ValueError(f"gallery: right must be {list(top.shape)} or None, got shape {np.shape(self.right)}")
         if self.ranks is not None and np.shape(self.ranks) != (queries,):
             raise ValueError(f"gallery: ranks must be [{queries}] or None, got shape {np.shape(self.ranks)}")
         for name, numbers in (("top", top), ("own", own)):
@@ -59,8 +63,14 @@ class Gallery:
                 raise ValueError(f"gallery: {name} names an item outside 0..{len(self.ids) - 1}")
 
     def hits(self) -> np.ndarray:
-        """bool [q]: the caption's own item is among those shown."""
-        return (np.asarray(self.top) == np.asarray(self.own)[:, None]).any(axis=1)
+        """bool [q]: an item of the caption is among those shown."""
+        return np.asarray(self.marks().any(axis=1))
+
+    def marks(self) -> np.ndarray:
+        """bool [q, k]: whether each item that was found belongs to the caption."""
+        if self.right is not None:
+            return np.asarray(self.right, bool)
+        return np.asarray(self.top) == np.asarray(self.own)[:, None]
 
     def shown(self) -> list[int]:
         """The items a page needs pictures of, each once, in order of number."""
@@ -99,21 +109,20 @@ def gallery_html(gallery: Gallery, *, names: tuple[str, ...] = ("a", "b")) -> st
 def _query(gallery: Gallery, number: int) -> str:
     own = int(np.asarray(gallery.own)[number])
     top = [int(item) for item in np.asarray(gallery.top)[number]]
-    rank = top.index(own) + 1 if own in top else None
+    right = gallery.marks()[number].tolist()
+    rank = right.index(True) + 1 if any(right) else None
     if rank is None and gallery.ranks is not None:
         rank = int(np.asarray(gallery.ranks)[number])
-    if own in top:
+    if any(right):
         verdict = f'<span class="verdict hit">✓ hit at rank {rank}</span>'
     else:
         place = "" if rank is None else f", own item at rank {rank}"
         verdict = f'<span class="verdict miss">✗ miss{place}</span>'
     cells = [
-        gallery_item(
-            gallery, item, f"{place}. ✓ hit" if item == own else f"{place}. ✗", "hit" if item == own else "miss"
-        )
-        for place, item in enumerate(top, start=1)
+        gallery_item(gallery, item, f"{place}. ✓ hit" if hit else f"{place}. ✗", "hit" if hit else "miss")
+        for place, (item, hit) in enumerate(zip(top, right, strict=True), start=1)
     ]
-    if own not in top:
+    if not any(right):
         cells.append(gallery_item(gallery, own, "wanted", "wanted"))
     return (
         f'<article class="query"><h3><q>{escape(gallery.captions[number])}</q> {verdict}</h3>'
@@ -169,6 +178,8 @@ def save_gallery(path: str | os.PathLike[str], gallery: Gallery) -> None:
     }
     if gallery.ranks is not None:
         arrays["ranks"] = np.asarray(gallery.ranks, np.int64)
+    if gallery.right is not None:
+        arrays["right"] = np.asarray(gallery.right, bool)
     arrays |= {f"image_{item}": np.frombuffer(images[item], np.uint8) for item in shown if item in images}
     write_npz_atomic(path, arrays, compressed=True)
 
@@ -192,6 +203,7 @@ def load_gallery(path: str | os.PathLike[str]) -> Gallery:
             images=images or None,
             item_captions=texts or None,
             ranks=arrays.get("ranks"),
+            right=arrays.get("right"),
             how=_unpack(arrays["how"])[0],
         )
     except Exception as error:

@@ -22,6 +22,11 @@ from alignment_jax.train.classification import batch_inputs
 from alignment_jax.train.experiment import EvaluationSplit, Model
 
 
+def embedded_split(split: EvaluationSplit, a: np.ndarray, b: np.ndarray) -> evals.Embedded:
+    """A split with the embeddings of its items."""
+    return evals.Embedded(a, b, split.b_to_a, *split.same)
+
+
 class Evaluator:
     """Embeds splits with the parameters to evaluate, compiled once."""
 
@@ -38,7 +43,7 @@ class Evaluator:
         a, b = self.side("a", variables, split.items_a()), self.side("b", variables, split.items_b())
         if split.views_a:
             a = evals.mean_direction([a, *(self.side("a", variables, items()) for items in split.views_a)])
-        return evals.Embedded(a=a, b=b, b_to_a=split.b_to_a)
+        return embedded_split(split, a, b)
 
     def side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Embeddings [k, d] of the items of side "a" or "b", from padded batches (items, where)."""
@@ -61,7 +66,7 @@ class Evaluator:
         """
         assert split.latents is not None
         if id(split) not in self._on_device:
-            arrays = (*split.latents(), np.asarray(split.b_to_a, np.int32))
+            arrays = (*split.latents(), np.asarray(split.b_to_a, np.int32), split.same)
             self._on_device[id(split)] = split, jax.device_put(arrays, jax.local_devices()[0])
         measured = self._measure(variables["params"], variables["model_state"], *self._on_device[id(split)][1])
         for side, finite in measured["finite"].items():
@@ -82,7 +87,8 @@ class Evaluator:
 
 
 def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
-    """(params, model_state, views_a [views, n, d], b [m, d], b_to_a [m]) -> `evals.measure` of every seed.
+    """(params, model_state, views_a [views, n, d], b [m, d], b_to_a [m], same) -> `evals.measure` of every
+    seed, `same` being that of the split.
 
     Leaves of params, model_state and of the result are [seeds, ...].
     """
@@ -90,11 +96,11 @@ def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
     assert encode_a is not None
     assert encode_b is not None
 
-    def measure_seeds(params: PyTree, model_state: PyTree, views_a: Array, b: Array, b_to_a: Array):
+    def measure_seeds(params: PyTree, model_state: PyTree, views_a: Array, b: Array, b_to_a: Array, same: PyTree):
         def one(variables: tuple[PyTree, PyTree]):
             views = jnp.stack([encode_a(*variables, view).astype(jnp.float32) for view in views_a])
             a = views[0] if len(views) == 1 else l2_normalize(jnp.sum(views, axis=0))
-            return evals.measure(a, encode_b(*variables, b).astype(jnp.float32), b_to_a)
+            return evals.measure(a, encode_b(*variables, b).astype(jnp.float32), b_to_a, *same)
 
         return jax.lax.map(one, (params, model_state))
 
@@ -171,7 +177,7 @@ class Retrieval:
         if _measured_on_device(split, last):
             return self.embed.measure(variables, split)
         a, b = self.embed.of_seeds(variables, split)
-        each = [evals.Embedded(a=one, b=other, b_to_a=split.b_to_a) for one, other in zip(a, b, strict=True)]
+        each = [embedded_split(split, one, other) for one, other in zip(a, b, strict=True)]
         return [self._watched(embedded, split, last) for embedded in each]
 
     def _watched(self, embedded: evals.Embedded, split: EvaluationSplit, last: bool) -> dict[str, float]:

@@ -42,6 +42,7 @@ class EvaluationSplit:
     relevancy: () -> (candidates int64 [K], relevancy [N, K] in [0, 1]) where a query has several answers to some
       degree: the b-items to ask with and for; None where only its own are right.
     views_a: further views of all a-items; an item's embedding is then the mean over its views, of length one.
+    same: int [N] and [M], equal where items of a side have the same content; None for a side whose items all differ.
     latents: () -> (views of a [views, n, d_a], b [m, d_b]) where all items are arrays that the device can hold at once,
       None elsewhere. Of them only the views that count.
     """
@@ -52,6 +53,7 @@ class EvaluationSplit:
     relevancy: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     views_a: tuple[Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]], ...] = ()
     latents: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    same: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
 
 
 @dataclasses.dataclass(frozen=True)

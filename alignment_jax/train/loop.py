@@ -21,12 +21,13 @@ from alignment_jax.train import checkpoint, processes
 from alignment_jax.train.batching import batch_rows, scoring_rows
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.objective import Metrics
-from alignment_jax.train.preemption import preemption
+from alignment_jax.train.preemption import Request, preemption
 from alignment_jax.train.resident import Resident
 from alignment_jax.train.scored import Scored
 from alignment_jax.train.scoring import Scorer
 from alignment_jax.train.state import TrainState, create_state, evaluation_params
 from alignment_jax.train.step import Placement, make_step
+from alignment_jax.train.workdir import has_saved
 
 # Chunks whose numbers are kept until someone looks whether they are finite.
 _MOST_UNCHECKED = 256
@@ -60,13 +61,15 @@ class Finished:
     """How a run ended.
 
     variables: {"params", "model_state"} of the best step on val (of the last step where there is no val).
-    preempted: it was stopped by SIGTERM and saved; the same command goes on.
+    preempted: it was stopped by SIGTERM or Ctrl-C and saved; the same command goes on.
+    stopped_by: "SIGTERM", "Ctrl-C" or "".
     """
 
     position: Position
     variables: PyTree
     preempted: bool
     cost: dict[str, float]
+    stopped_by: str = ""
 
 
 def evaluation_variables(state: TrainState) -> PyTree:
@@ -123,6 +126,7 @@ def fit(
 
     Raises:
       RunError: a loss or gradient is not finite, or checkpoints cannot be written or read.
+      KeyboardInterrupt: Ctrl-C came when all steps were done; everything is saved.
     """
     workdir = workdir.absolute()  # orbax finds nothing by a relative path
     plan = experiment.plan
@@ -140,7 +144,10 @@ def fit(
             state, position = restored.state, Position.from_json(restored.loop)
         checkpoints.forget_after(position.step, kind=checkpoint.BEST)
 
-        stop = stack.enter_context(preemption())  # before the first line that says that the run is under way
+        # Not by the folder's managers, which belong to this thread.
+        stop = stack.enter_context(
+            preemption(lambda: has_saved(workdir))
+        )  # before the first line that says that the run is under way
         progress = stack.enter_context(
             report.Progress(
                 plan.total_steps,
@@ -163,8 +170,10 @@ def fit(
         run.train()
         checkpoints.wait()
         if run.preempted:
-            progress.message(f"stopped by SIGTERM at step {position.step}, saved; run the same command to go on")
-        return Finished(position, run.best_variables(), run.preempted, progress.totals())
+            progress.message(f"stopped by {stop.by} at step {position.step}, saved; run the same command to go on")
+        elif stop.by == "Ctrl-C":  # it came too late to stop the training, but what follows takes time, too
+            raise KeyboardInterrupt
+        return Finished(position, run.best_variables(), run.preempted, progress.totals(), stop.by)
 
 
 class _Run:
@@ -183,7 +192,7 @@ class _Run:
         self.log: _Log = log
         self.state: TrainState = state
         self.position: Position = position
-        self.stop: Callable[[int, int], bool] = stop
+        self.stop: Request = stop
         self.preempted = False
         self._unchecked: list[tuple[int, Metrics]] = []
         self._scorer = None

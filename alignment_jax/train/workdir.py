@@ -11,8 +11,8 @@ from typing import Any
 
 from alignment_jax.core.errors import ConfigError, UserError
 
-# Settings that may change while a run goes on.
-_DECIDES_NOTHING = ("name", "input.on_bad_sample")
+# Settings that may change while a run goes on. What the data is called is one: the data itself is asked what it is.
+_DECIDES_NOTHING = ("name", "data", "input.on_bad_sample")
 
 
 @contextlib.contextmanager
@@ -83,8 +83,8 @@ def changed_names(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
 def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
     """Whether the workdir already holds a run of this very configuration; False when it holds none.
 
-    What it is called decides nothing, nor what is done with bad samples: whether the data is the same is asked of the
-    data. A run that ended before its first checkpoint, as one with a mistake in a setting
+    What it is called decides nothing, nor what its data is called, nor what is done with bad samples: whether the data
+    is the same is asked of the data. A run that ended before its first checkpoint, as one with a mistake in a setting
     does, has nothing to lose: the corrected command may take its place.
 
     Raises:
@@ -110,6 +110,11 @@ def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
 def has_checkpoints(workdir: pathlib.Path) -> bool:
     """Whether a run in this folder has anything to lose."""
     return any((workdir / "checkpoints").glob("*/*"))
+
+
+def has_saved(workdir: pathlib.Path) -> bool:
+    """Whether a state is there, whole, that a run in this folder would go on from."""
+    return any(path.name.isdigit() for path in (workdir / "checkpoints" / "last").glob("*"))
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:

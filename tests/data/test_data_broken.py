@@ -67,14 +67,14 @@ GOOD = ["pictures/im0.png", "x", "train"]
 # what is wrong -> (how to make it, parts of the message)
 PAIRS = {
     "no file": (lambda folder: f"pairs:{folder / 'no.csv'}", ["no.csv", "no such file"]),
-    "a folder": (lambda folder: f"pairs:{folder}", ["cannot be read"]),
+    "a folder": (lambda folder: f"pairs:{folder}", ["it is a folder, name a file"]),
     "empty": (raw_csv(b""), ["pairs.csv", "empty file", "image, caption[, split]"]),
     "header only": (raw_csv(b"image,caption\r\n"), ["pairs.csv", "only a header"]),
     "not UTF-8": (raw_csv(b"image,caption\npictures/im0.png,caf\xe9\n"), ["pairs.csv", "UTF-8", "byte 34"]),
     "open quote": (raw_csv(b'image,caption\npictures/im0.png,"x\n'), ["pairs.csv", "line 2", "not valid CSV"]),
     "wrong columns": (
-        csv_with([GOOD], ("file", "text", "split")),
-        ["expected the columns image, caption", "file, text"],
+        csv_with([GOOD], ("icon", "words", "split")),
+        ["expected the columns image, caption", "found icon, words", ",image=COLUMN,caption=COLUMN"],
     ),
     "no header": (csv_with([GOOD, GOOD], None), ["expected the columns", "found pictures/im0.png, x, train"]),
     "misspelt": (csv_with([GOOD], ("image", "caption", "splits")), ["'splits'", "did you mean 'split'"]),
@@ -261,7 +261,7 @@ def test_the_first_problem_is_raised_with_a_count_of_the_others(tmp_path):
     spec = mock.pairs(tmp_path)
     for i in (1, 4, 6):
         (tmp_path / "pictures" / f"im{i}.png").unlink()
-    with pytest.raises(DataError, match=r"row 3 .*im1\.png \(and 2 more problems; .*on_bad_sample"):
+    with pytest.raises(DataError, match=r"row 3 .*im1\.png; .* \(and 2 more problems; .*on_bad_sample"):
         data.load(spec)
 
 

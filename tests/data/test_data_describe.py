@@ -70,7 +70,7 @@ def test_repeated_items_of_one_split_are_counted(tmp_path):
     shutil.copy(tmp_path / "pictures" / "im0.png", tmp_path / "pictures" / "im1.png")  # both in train
     description = data.describe(data.load(spec))
     assert description["splits"]["train"]["repeated"] == {"a": 1, "b": 0}
-    assert "a-items that repeat another one of this split: 1" in data.format_description(description)
+    assert "train: 1 of 4 image items repeat an earlier one; equal" in data.format_description(description)
     assert description["warnings"] == []
 
 

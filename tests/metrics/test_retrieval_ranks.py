@@ -12,16 +12,22 @@ from alignment_jax import metrics
 pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 
-def ranks_by_definition(s, owner):
-    """Counts straight from the definition, on a whole similarity matrix."""
+def ranks_by_definition(s, owner, ids_a=None, ids_b=None):
+    """Counts straight from the definition, on a whole similarity matrix; the first row of an id stands for its item."""
     n, m = s.shape
-    own = owner[None, :] == np.arange(n)[:, None]
-    rank_ab = np.full(n, -1)
-    for i in range(n):
-        if own[i].any():
-            rank_ab[i] = np.sum((s[i] >= s[i][own[i]].max()) & ~own[i])
-    rank_ba = np.array([np.sum((s[:, j] >= s[owner[j], j]) & ~own[:, j]) for j in range(m)])
-    return rank_ab, rank_ba
+    ids_a, ids_b = (np.arange(k) if ids is None else ids for k, ids in ((n, ids_a), (m, ids_b)))
+    own = np.zeros((n, m), bool)
+    for i, j in zip(owner, range(m), strict=True):
+        own |= (ids_a[:, None] == ids_a[i]) & (ids_b == ids_b[j])
+    first_a, first_b = (np.isin(np.arange(len(x)), np.unique(x, return_index=True)[1]) for x in (ids_a, ids_b))
+
+    def ranks(s, own, query, counts):
+        rank = np.full(len(s), -1)
+        for i in np.flatnonzero(query & own.any(axis=1)):
+            rank[i] = np.sum((s[i] >= s[i][own[i] & counts].max()) & ~own[i] & counts)
+        return rank
+
+    return ranks(s, own, first_a, first_b), ranks(s.T, own.T, first_b, first_a)
 
 
 def integer_case(seed, n, m, d, high):
@@ -46,6 +52,47 @@ def test_ranks_are_the_definition_with_every_kind_of_tie(seed, shape, d, high):
     np.testing.assert_array_equal(rank_ab, want_ab)
     np.testing.assert_array_equal(rank_ba, want_ba)
     assert rank_ab.dtype == rank_ba.dtype == jnp.int32
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.sampled_from([(1, 7), (12, 60), (70, 65), (64, 128)]), st.sampled_from([1, 20, 200]))
+def test_rows_with_equal_ids_are_one_item(seed, shape, kinds):
+    """Against the definition; traced ids, and the recall of the rows without their repetitions, are the same."""
+    za, zb, owner = integer_case(seed, *shape, 3, 3)
+    rng = np.random.default_rng(seed)
+    ids_a, ids_b = (rng.integers(0, kinds, size=k).astype(np.int32) for k in shape)
+    want = ranks_by_definition(za @ zb.T, owner, ids_a, ids_b)
+    found = metrics.retrieval_ranks(za, zb, owner, ids_a=ids_a, ids_b=ids_b, tile=64)
+    for got, expected in zip(found, want, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    items = metrics.distinct_items(owner, n_a=len(za), ids_a=ids_a, ids_b=ids_b)
+    np.testing.assert_array_equal(np.flatnonzero(np.asarray(found[1]) >= 0), items.rows_b)
+    s = za[items.rows_a] @ zb[items.rows_b].T
+    own = np.zeros(s.shape, bool)
+    own[items.pair_a, items.pair_b] = True
+    for got, q, mine, rows in ((found[0], s, own, items.rows_a), (found[1], s.T, own.T, items.rows_b)):
+        best = np.where(mine, q, -np.inf).max(axis=1, keepdims=True)
+        expected = np.where(mine.any(axis=1), np.sum(~mine & (q >= best), axis=1), -1)
+        np.testing.assert_array_equal(np.asarray(got)[rows], expected)
+
+
+def test_equal_content_is_a_right_answer():
+    """Vectors stored once a caption, and captions that several images share, score as if stored once."""
+    rng = np.random.default_rng(0)
+    image, ids = rng.normal(size=(20, 8)).astype(np.float32), np.repeat(np.arange(20), 3)
+    text = image[ids] + 0.3 * rng.normal(size=(60, 8)).astype(np.float32)
+    once = metrics.retrieval_recall(image, text, ids, ks=(1, 5))
+    assert 0 < once["b2a_R@1"] < 100
+    assert metrics.retrieval_recall(image[ids], text, np.arange(60), ids_a=ids, ks=(1, 5)) == once
+    assert metrics.retrieval_recall(image[ids], text, np.arange(60), ks=(1,))["b2a_R@1"] == 0.0
+    kinds = np.repeat(np.arange(4), 5)
+    z = np.eye(4, 8, dtype=np.float32)[kinds]
+    near = z + 0.1 * image
+    shared = jax.jit(lambda i: metrics.retrieval_recall(near, z, np.arange(20), ids_b=i, ks=(1,)))(kinds)
+    assert shared["rsum"] == 200.0
+    assert metrics.retrieval_recall(near, z, np.arange(20), ks=(1,))["a2b_R@1"] == 0.0
+    with pytest.raises(ValueError, match="ids_b must be 60 integers"):
+        metrics.retrieval_recall(image, text, ids, ids_b=np.arange(59))
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -162,9 +209,11 @@ def test_memory_is_linear_in_the_number_of_items():
 
     n, m, d = 100_000, 500_000, 64
     shapes = [jax.ShapeDtypeStruct(s, t) for s, t in (((n, d), "float32"), ((m, d), "float32"), ((m,), "int32"))]
-    memory = _ranks.lower(*shapes, 1024).compile().memory_analysis()
-    inputs = 4 * (n * d + m * d + m)
-    assert memory.temp_size_in_bytes < 2 * inputs + 64 * 2**20
+    ids = tuple(jax.ShapeDtypeStruct((k,), "int32") for k in (n, m))
+    for known, numbers in ((None, 0), (ids, n + m)):
+        memory = _ranks.lower(*shapes, known, 1024).compile().memory_analysis()
+        inputs = 4 * (n * d + m * d + m + numbers)
+        assert memory.temp_size_in_bytes < 2 * inputs + 64 * 2**20
 
 
 def test_recall_at_takes_any_subset_of_queries():
@@ -245,9 +294,11 @@ def test_duplicates_tie_even_where_a_matmul_rounds_by_position(monkeypatch):
     rng = np.random.default_rng(9)
     za = rng.normal(size=(100, 32)).astype(np.float32)
     za = np.concatenate([za, za, za])
-    rank_ab, rank_ba = ranks._ranks.__wrapped__(jnp.asarray(za), jnp.asarray(za), jnp.arange(300), 64)
+    rank_ab, rank_ba = ranks._ranks.__wrapped__(jnp.asarray(za), jnp.asarray(za), jnp.arange(300), None, 64)
     assert set(rank_ab.tolist()) == set(rank_ba.tolist()) == {2}
-    alone_ab, alone_ba = ranks._ranks.__wrapped__(jnp.asarray(za[:100]), jnp.asarray(za[:100]), jnp.arange(100), 64)
+    alone_ab, alone_ba = ranks._ranks.__wrapped__(
+        jnp.asarray(za[:100]), jnp.asarray(za[:100]), jnp.arange(100), None, 64
+    )
     assert set(alone_ab.tolist()) == set(alone_ba.tolist()) == {0}
 
 

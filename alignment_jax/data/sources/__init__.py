@@ -11,11 +11,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class SourceEntry:
-    """A source's module (imported when it is first used) and the form of its SPEC."""
+    """A source's module (imported when it is first used), the form of its SPEC, and endings of files that it takes."""
 
     module: str
     usage: str
     needs_argument: bool = True
+    suffixes: tuple[str, ...] = ()
 
 
 _HERE = "alignment_jax.data.sources."
@@ -24,7 +25,12 @@ SOURCES: dict[str, SourceEntry] = {
     "synthetic": SourceEntry(_HERE + "synthetic", "synthetic[:key=value,...]", needs_argument=False),
     "flickr": SourceEntry(_HERE + "flickr", "flickr:DIR"),
     "karpathy": SourceEntry(_HERE + "karpathy", "karpathy:DIR"),
-    "pairs": SourceEntry(_HERE + "pairs", "pairs:FILE.csv"),
+    "pairs": SourceEntry(
+        _HERE + "pairs",
+        "pairs:FILE[,image=COL][,caption=COL][,split=COL][,item=COL][,root=DIR][,encoding=NAME][,sheet=NAME], or "
+        "pairs:train=FILE,val=FILE[,test=FILE]",
+        suffixes=(".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx", ".gz"),
+    ),
     "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz, or embeddings:DIR of shards"),
     "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
     "labelled": SourceEntry(_HERE + "labelled", "labelled:FILE.csv"),

@@ -13,7 +13,7 @@ from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ImageColumn, ImageFile, TextColumn
 from alignment_jax.data.faults import faults
-from alignment_jax.data.split import PairSource, PairSplit, canonical_split, split_by_name
+from alignment_jax.data.split import PairSource, PairSplit, canonical_split, read_split, split_by_name
 from alignment_jax.data.tables import Folder
 
 
@@ -37,7 +37,7 @@ class _Image:
 def captioned_source(
     captions: Iterable[Caption],
     *,
-    root: pathlib.Path,
+    root: pathlib.Path | None = None,
     name: str,
     bad: BadSamples,
     notes: Iterable[str] = (),
@@ -47,7 +47,7 @@ def captioned_source(
 
     Args:
       captions: in the order of the manifest.
-      root: the folder that image names are relative to and must not leave.
+      root: the folder that image names are relative to and must not leave; not used with `find`.
       name: what to call the data set in messages.
       bad: collects what is wrong; with skipping, images are decoded once here.
       notes: lines for `PairSource.notes`.
@@ -56,14 +56,13 @@ def captioned_source(
     Raises:
       DataError: a bad sample that may not be skipped, or nothing usable is left.
     """
-    find = Folder(root).find if find is None else find
+    find = Folder(root or pathlib.Path()).find if find is None else find
     images: dict[str, _Image | None] = {}
     for image, text, split, where in captions:
         if image not in images:
             try:
-                path, known = find(image, where=where), None
-                if split is not None and (known := canonical_split(split)) is None:
-                    raise DataError(f"{where}: unknown split {split!r}; known: train, val, test")
+                path = find(image, where=where)
+                known = None if split is None else read_split(split, where=where)
                 images[image] = _Image(path, known, where, [])
             except DataError as error:
                 bad.add(str(error))
@@ -89,7 +88,7 @@ def captioned_source(
         column = dataclasses.replace(column.take(np.array(good, np.int64)), verified=True)
     problems = bad.settle()
     if not usable:
-        first = f"; first: {problems[0]}" if problems else ""
+        first = f"; the first problem of {len(problems)}: {problems[0]}" if problems else ""
         raise DataError(f"{name}: no usable image with a caption{first}")
 
     entries = list(usable.values())

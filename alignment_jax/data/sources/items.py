@@ -1,10 +1,10 @@
-"""Items of several images and several captions: what `pairs:FILE.csv` makes of a column `item`."""
+"""Items of several images and several captions: what `pairs:FILE` makes of a column `item`."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import TextColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
-from alignment_jax.data.split import PairSource, PairSplit, canonical_split, split_by_name
+from alignment_jax.data.split import PairSource, PairSplit, read_split, split_by_name
 from alignment_jax.data.tables import Folder, Row
 
 
@@ -26,13 +26,19 @@ class _Item:
 
 
 def item_source(
-    rows: Iterable[Row], *, root: pathlib.Path, name: str, bad: BadSamples, notes: Sequence[str] = ()
+    rows: Iterable[tuple[Row, Folder]],
+    captions_of: Callable[[Row], list[str]],
+    *,
+    name: str,
+    bad: BadSamples,
+    notes: Sequence[str] = (),
 ) -> PairSource:
     """Groups rows by their `item`: every image and every caption of its rows belongs to it, each once.
 
     Args:
-      rows: with `item`, `image` and `caption`, one of the last two possibly empty, and optionally `split`.
-      root: the folder that image names are relative to and must not leave.
+      rows: with `item`, `image` and `caption`, one of the last two possibly empty, and optionally `split`; each
+        with the folder that its image is relative to and must not leave.
+      captions_of: row -> its captions; an empty text is none.
       name: what to call the data set in messages.
       bad: collects what is wrong; with skipping, images are decoded once here.
       notes: of the source.
@@ -40,10 +46,10 @@ def item_source(
     Raises:
       DataError: a bad row that may not be skipped, an item without image or without caption, or nothing is left.
     """
-    folder, items = Folder(root), dict[str, _Item]()
-    for row in rows:
+    items = dict[str, _Item]()
+    for row, folder in rows:
         try:
-            _add(items, row, folder)
+            _add(items, row, folder, captions_of(row))
         except DataError as error:
             bad.add(str(error))
     for key, item in list(items.items()):
@@ -77,18 +83,18 @@ def _images(items: Iterable[_Item], *, verified: bool = False) -> FrameColumn:
     return FrameColumn.of([tuple(i.images) for i in listed], [i.where for i in listed], verified=verified)
 
 
-def _add(items: dict[str, _Item], row: Row, folder: Folder) -> None:
+def _add(items: dict[str, _Item], row: Row, folder: Folder, captions: Sequence[str]) -> None:
     key, named = row.values["item"], row.values.get("split")
-    split = None if named is None else canonical_split(named)
     if not key:
         raise DataError(f"{row.where}: no item")
-    if named is not None and split is None:
-        raise DataError(f"{row.where}: unknown split {named!r}; known: train, val, test")
+    split = None if named is None else read_split(named, where=row.where)
+    if "image" in row.files:
+        raise DataError(f"{row.where}: an image in the table itself; images of items are files, write their names")
     image = folder.find(row.values["image"], where=row.where) if row.values["image"] else None
     item = items.setdefault(key, _Item(split, row.where))
     if item.split != split:
         raise DataError(f"{row.where}: item {key!r} is in split {split!r} here, but in {item.split!r} at {item.where}")
     if image is not None:
         item.images.setdefault(image)
-    if row.values["caption"]:
-        item.captions.setdefault(row.values["caption"], row.where)
+    for caption in filter(None, captions):
+        item.captions.setdefault(caption, row.where)

@@ -1,0 +1,51 @@
+"""The captions in a cell: one, or a list as Python, JSON or NumPy writes it."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import tokenize
+
+MISSING_WORDS = ("nan", "none", "null", "<na>", "n/a")  # what programs write for a cell that was empty
+
+
+def split_captions(cell: str) -> list[str]:
+    """The captions of a cell; a text that is no list of texts is one caption as it stands.
+
+    >>> split_captions("['a dog', \\"it's brown\\"]"), split_captions('["a dog", "a cat"]'), split_captions("[a dog]")
+    (['a dog', "it's brown"], ['a dog', 'a cat'], ['[a dog]'])
+    """
+    if not cell.startswith("[") or not cell.endswith("]"):
+        return [cell]
+    try:
+        found = json.loads(cell)
+        texts = [each for each in found if each is not None]
+    except (ValueError, RecursionError):
+        texts = _python_list(cell)
+    if not all(isinstance(each, str) for each in texts) or (not texts and cell[1:-1].strip()):
+        return [cell]
+    return [each.strip() for each in texts]
+
+
+def looks_cut(cell: str) -> bool:
+    """Whether a text begins and ends as a list of texts does, but is none, as where a program cut a long cell.
+
+    >>> looks_cut("['a dog', 'a]"), looks_cut("[a dog]"), looks_cut("['a dog'")
+    (True, False, True)
+    """
+    return cell.startswith(("['", '["')) and split_captions(cell) == [cell]
+
+
+def _python_list(cell: str) -> list[str]:
+    """The texts in a list of Python, or of NumPy, which writes no commas; none where it is anything else."""
+    texts = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(cell).readline):
+            if token.type == tokenize.STRING:
+                texts.append(ast.literal_eval(token.string))
+            elif token.string.strip() not in ("[", "]", ",", "None", ""):
+                return []
+    except (tokenize.TokenError, SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+    return texts

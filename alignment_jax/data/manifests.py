@@ -1,0 +1,91 @@
+"""Sources whose SPEC is a table: `FILE,key=value,...`, or `train=FILE,val=FILE,test=FILE`."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.folder import Folder
+from alignment_jax.data.spec import path_and_options
+from alignment_jax.data.split import SPLITS
+from alignment_jax.data.tables import Row, read_manifest
+
+_FILE_OPTIONS = ("root", "encoding", "sheet")
+
+
+class Manifest(NamedTuple):
+    """What the tables of a SPEC hold.
+
+    Attributes:
+      rows: each with the folder that its names are relative to; "split" is among the values of all of them or of none.
+      places: of every such folder, relative to the one that holds them all.
+      name: the data set, for messages.
+      notes: of the source.
+    """
+
+    rows: list[tuple[Row, Folder]]
+    places: dict[Folder, pathlib.PurePath]
+    name: str
+    notes: list[str]
+
+
+def manifest_options(*roles: str) -> dict[str, str]:
+    """The options of a SPEC whose columns are `roles`, with their defaults; for `OPTIONS` of a source."""
+    return dict.fromkeys((*roles, *_FILE_OPTIONS, *SPLITS), "")
+
+
+def open_manifest(
+    argument: str, *, what: str, required: Sequence[str], optional: Sequence[str], bad: BadSamples
+) -> Manifest:
+    """Reads the table, or the tables of the splits, that a SPEC names.
+
+    Args:
+      argument: the SPEC after its colon.
+      what: the name of the source.
+      required, optional: the roles of its columns; "split" is one of them.
+      bad: told of rows that cannot be read.
+
+    Raises:
+      ConfigError: the options are malformed or contradict each other.
+      DataError: a table cannot be read, or there is no folder `root`.
+    """
+    first, options = path_and_options(argument, manifest_options(*required, *optional), what=what)
+    parts = {split: options[split] for split in SPLITS if options[split]}
+    if bool(first) == bool(parts):
+        raise ConfigError(
+            f"{what}:{argument}: name one file, as in {what}:captions.csv, or one for each split, as in "
+            f"{what}:train=train.csv,val=val.csv"
+        )
+    files = parts or {"": first}
+    root = pathlib.Path(os.path.expanduser(options["root"])) if options["root"] else None
+    if root is not None and not root.is_dir():
+        raise DataError(f"root={root}: no such folder")
+    folders: dict[str, Folder] = {}
+    rows: list[tuple[Row, Folder]] = []
+    others: list[str] = []
+    notes: list[str] = []
+    for split, name in files.items():
+        path = pathlib.Path(os.path.expanduser(name))
+        found = read_manifest(
+            path,
+            required=required,
+            optional=[role for role in optional if not (split and role == "split")],
+            bad=bad,
+            named={role: options[role] for role in (*required, *optional) if options[role]},
+            encoding=options["encoding"],
+            sheet=options["sheet"],
+        )
+        base = path.parent if root is None else root
+        folder = folders.setdefault(os.path.realpath(base), Folder(base, option="root"))
+        for row in found.rows:
+            rows.append((row._replace(values={**row.values, "split": split}) if split else row, folder))
+        notes += found.notes
+        if found.others:
+            others.append(f"{path}: columns that are not used: {', '.join(found.others)}")
+    common = os.path.commonpath(list(folders))
+    places = {folder: pathlib.PurePath(os.path.relpath(real, common)) for real, folder in folders.items()}
+    return Manifest(rows, places, argument if parts else first, [*notes, *others])

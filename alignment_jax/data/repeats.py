@@ -1,0 +1,80 @@
+"""How much of a split repeats itself, and what that would cost if equal items counted as wrong answers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from alignment_jax.data.split import PairSplit
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeats:
+    """Rows of a split whose content an earlier row has.
+
+    Attributes:
+      a, b: how many a-rows and b-rows repeat an earlier one.
+      of_a, of_b: how many rows there are.
+      most_a2b, most_b2a: the largest R@1 in % that any model could have if each row were an item of its own, and equal
+        rows therefore wrong answers that tie with the right one.
+    """
+
+    a: int
+    b: int
+    of_a: int
+    of_b: int
+    most_a2b: float
+    most_b2a: float
+
+
+def repeats(split: PairSplit) -> Repeats:
+    """Counts the rows of equal content of a split.
+
+    >>> from alignment_jax.data.columns import ArrayColumn, TextColumn
+    >>> texts = TextColumn(("a dog", "a dog", "a cat", "a cow"))
+    >>> repeats(PairSplit(ArrayColumn(np.eye(4)), texts, np.arange(4), np.array(list("wxyz"))))
+    Repeats(a=0, b=1, of_a=4, of_b=4, most_a2b=50.0, most_b2a=75.0)
+    """
+    same_a, same_b, owner = split.same_a, split.same_b, split.b_to_a
+    count_a = np.bincount(same_a)
+    # A text of one image only; then nothing ties with it.
+    first = np.full(int(same_b.max()) + 1, len(split), np.int64)
+    last = np.full(len(first), -1, np.int64)
+    np.minimum.at(first, same_b, owner)
+    np.maximum.at(last, same_b, owner)
+    owned_alone = (first == last)[same_b]
+    # Equal queries get one and the same ranking, so that at most one of their images is first.
+    asked = np.zeros(len(split), bool)
+    asked[owner[owned_alone]] = True
+    hits_a = len(np.unique(same_a[asked]))
+    # The images of a text, and how often each is asked for; one whose content another image has is never alone first.
+    pairs, times = np.unique(same_b.astype(np.int64) * len(split) + owner, return_counts=True)
+    times = np.where(count_a[same_a[pairs % len(split)]] == 1, times, 0)
+    best = np.zeros(len(first), np.int64)
+    np.maximum.at(best, pairs // len(split), times)
+    return Repeats(
+        a=len(same_a) - len(count_a),
+        b=len(same_b) - len(first),
+        of_a=len(same_a),
+        of_b=len(same_b),
+        most_a2b=100.0 * hits_a / len(same_a),
+        most_b2a=100.0 * float(best.sum()) / len(same_b),
+    )
+
+
+def repeats_line(name: str, found: Repeats, modalities: tuple[str, ...]) -> str | None:
+    """What a person should know of the repetitions of a split, in one line; None where there are none.
+
+    >>> repeats_line("test", Repeats(0, 30, 40, 40, 0.0, 10.0), ("image", "text"))
+    'test: 30 of 40 text items repeat an earlier one; equal items count as one. Counted as different ones, R@1 ...'
+    """
+    a, b = modalities[:2]
+    sides = ((found.a, found.of_a, a), (found.b, found.of_b, b))
+    counted = [f"{count} of {of} {what} items" for count, of, what in sides if count]
+    if not counted:
+        return None
+    return (
+        f"{name}: {' and '.join(counted)} repeat an earlier one; equal items count as one. Counted as different ones, "
+        f"R@1 could be at most {found.most_a2b:.1f} % ({a} to {b}) and {found.most_b2a:.1f} % ({b} to {a})."
+    )

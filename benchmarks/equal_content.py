@@ -1,0 +1,106 @@
+"""What equal captions do to a result: counted as different items or as one, masked in training or not.
+
+    python benchmarks/equal_content.py --data embeddings:v7w_mini/features.npz --seeds 3
+
+Trains each method with `loss.duplicates=negative` and with `mask`, and measures every model twice on test: once with
+each row an item of its own, once with equal content as one item. Prints a Markdown table; the table of
+docs/results.md is made with `--page`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import pathlib
+import tempfile
+
+import numpy as np
+from sections import write_section
+
+from alignment_jax import data, evals
+from alignment_jax.config.build import build
+from alignment_jax.report import chance_recall, table, to_markdown
+from alignment_jax.train.loop import evaluation_variables, fit, initial_state
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+METHODS = ("baseline", "vals", "cca", "recipe")
+HEAD = """## Equal captions
+
+Latents of photographs with short questions and answers as captions (Visual7W), 4,351 to learn from, 500 to choose on,
+1,000 to test on. {line} rsum on test, mean ± standard deviation over {seeds} seeds. "Rows" counts every row as an item
+of its own, as the usual protocol does; "items" counts equal captions as one. `negative` and `mask` are
+`loss.duplicates`; closed forms (cca, recipe) have no batches. Made by
+
+    python benchmarks/equal_content.py --data embeddings:v7w_mini/features.npz --seeds {seeds} --page
+
+"""
+
+
+def get_config(spec: str, method: str, duplicates: str, seed: int):
+    found = importlib.util.spec_from_file_location("flickr8k_frozen", ROOT / "configs" / "flickr8k_frozen.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    config = module.get_config(f"data={spec}" + ("" if method == "recipe" else f",method={method}"))
+    config.seed, config.loss.duplicates = seed, duplicates
+    return config
+
+
+def run(config) -> dict[str, float]:
+    """rsum on test with rows as items, and with equal content as one."""
+    built = build(config)
+    experiment = built.experiment
+    if experiment.plan.total_steps == 0:
+        variables = evaluation_variables(initial_state(experiment))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            variables = fit(experiment, pathlib.Path(folder), quiet=True, tensorboard=False).variables
+    found = built.evaluator(variables, experiment.evaluations["test"])
+    return {
+        "rows": evals.recall(evals.Embedded(found.a, found.b, found.b_to_a))["rsum"],
+        "items": evals.recall(found)["rsum"],
+    }
+
+
+def spread(values: list[float]) -> str:
+    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--page", action="store_true", help="writes the section of docs/results.md")
+    arguments = parser.parse_args()
+    source = data.load(arguments.data)
+    test = source.splits["test"]
+    rows = []
+    for method in arguments.methods.split(","):
+        closed = method in ("cca", "recipe")
+        cells = [method]
+        for duplicates in ("negative", "mask"):
+            if closed and duplicates == "mask":
+                cells += ["–", "–"]
+                continue
+            runs = [
+                run(get_config(arguments.data, method, duplicates, seed))
+                for seed in range(1 if closed else arguments.seeds)
+            ]
+            cells += [spread([one[name] for one in runs]) for name in ("rows", "items")]
+        rows.append(cells)
+        print(cells, flush=True)
+    chance = [
+        chance_recall(test.b_to_a, n_a=len(test))["rsum"],
+        chance_recall(test.b_to_a, n_a=len(test), ids_a=test.same_a, ids_b=test.same_b)["rsum"],
+    ]
+    rows.append(["chance", *(f"{value:.1f}" for value in chance), "–", "–"])
+    heads = ["method", "negative: rows", "negative: items", "mask: rows", "mask: items"]
+    line = (data.repeats_line("test", data.repeats(test), source.modalities) or "").removeprefix("test: ")
+    text = HEAD.format(line=line[:1].upper() + line[1:], seeds=arguments.seeds) + to_markdown(table(heads, rows))
+    print(text)
+    if arguments.page:
+        write_section("equal_content", text)
+
+
+if __name__ == "__main__":
+    main()

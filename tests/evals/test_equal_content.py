@@ -1,0 +1,109 @@
+"""Rows of equal content are one item, in everything that is measured of a split."""
+
+import numpy as np
+import pytest
+
+from alignment_jax import data, evals, report
+from alignment_jax.compare.items import items_for, of_retrieval
+
+
+def unit(z):
+    return (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
+
+
+def stored(copied):
+    """12 images of 1 to 4 captions each, stored once or once a caption."""
+    rng = np.random.default_rng(3)
+    owner = np.repeat(np.arange(12), rng.integers(1, 5, size=12))
+    image = unit(rng.normal(size=(12, 6)))
+    text = unit(image[owner] + 0.5 * rng.normal(size=(len(owner), 6)))
+    if not copied:
+        return evals.Embedded(image, text, owner)
+    return evals.Embedded(image[owner], text, np.arange(len(owner)), same_a=owner)
+
+
+def shared(n=24, kinds=4):
+    """Images of which every sixth has the same caption; the model is perfect."""
+    kind = np.arange(n) % kinds
+    rng = np.random.default_rng(0)
+    text = np.eye(kinds, 8, dtype=np.float32)[kind]
+    return evals.Embedded(unit(text + 0.1 * rng.normal(size=(n, 8))), text, np.arange(n), same_b=kind)
+
+
+def measured(embedded):
+    ids = {"ids_a": embedded.same_a, "ids_b": embedded.same_b}
+    calibration = evals.calibration(embedded.a, embedded.b, embedded.b_to_a, temperature=0.1, **ids)
+    sizes = np.arange(len(embedded.b))
+    tail = evals.long_tail(embedded, sizes, sizes)
+    kept = of_retrieval(*embedded.ranks, embedded.owner)
+    n_a = len(embedded.a)
+    relevancy = (embedded.owner[None, :] == np.arange(n_a)[:, None]) + 0.25 * (np.arange(len(embedded.b)) % 2)
+    if embedded.same_a is not None:
+        relevancy = relevancy[np.unique(embedded.same_a, return_index=True)[1]][embedded.same_a]
+    return {
+        "recall": evals.recall(embedded),
+        "calibration": {k: v for k, v in calibration.items() if k != "bins"},
+        "temperature": evals.fit_temperature(embedded.a, embedded.b, embedded.b_to_a, **ids),
+        "chance": report.chance_recall(embedded.b_to_a, n_a=n_a, **ids),
+        "items": {name: float(np.mean(items_for(name, kept).count.sum())) for name in ("a2b_R@1", "b2a_R@5", "rsum")},
+        "graded": evals.multi_instance(embedded, np.arange(len(embedded.b)), np.clip(relevancy, 0, 1)),
+        "tail": {f"{bucket}/{k}": v for bucket in evals.BUCKETS for k, v in tail[bucket].items() if k != "rsum" and v},
+    }
+
+
+def test_an_image_stored_once_a_caption_is_measured_as_if_stored_once():
+    once, copied = measured(stored(False)), measured(stored(True))
+    assert 0 < once["recall"]["b2a_R@1"] < 100
+    for name, of_once in once.items():
+        if isinstance(of_once, dict):
+            assert copied[name] == pytest.approx(of_once, rel=1e-5), name
+        else:
+            assert copied[name] == of_once
+
+
+def test_a_caption_of_several_images_is_right_for_all_of_them():
+    embedded = shared()
+    found = measured(embedded)
+    assert found["recall"]["rsum"] == 600.0
+    # 4 captions, one right for an image; 24 images, six right for a caption.
+    assert found["chance"]["a2b_R@1"] == found["chance"]["b2a_R@1"] == pytest.approx(25.0)
+    calibration = found["calibration"]
+    assert calibration["a2b_accuracy"] == calibration["b2a_accuracy"] == 1.0
+    assert calibration["similarity_true"] > 0.9
+    assert abs(calibration["similarity_wrong"]) < 0.2
+    s = embedded.b[:4].astype(float) @ embedded.a.T.astype(float) / 0.1
+    mass = np.exp(s) / np.exp(s).sum(axis=1, keepdims=True)
+    right = (mass * (np.arange(24) % 4 == np.arange(4)[:, None])).sum(axis=1)
+    assert calibration["b2a_nll"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
+    assert calibration["b2a_confidence"] == pytest.approx(right.mean(), rel=1e-5)
+    sampled = evals.sample_retrievals(embedded, count=10, k=5)
+    assert len(sampled.queries) == 4  # four texts, each asked once
+    assert sampled.right.all()
+    rows = np.asarray([*sampled.own, *sampled.top.ravel()])
+    assert (rows % 4 == np.repeat([*sampled.queries % 4, *np.repeat(sampled.queries % 4, 5)], 1)).all()
+
+
+def test_ties_between_different_items_still_count_against_the_query():
+    constant = np.ones((24, 8), np.float32)
+    collapsed = evals.Embedded(constant, constant, np.arange(24), same_b=np.arange(24) % 4)
+    assert evals.recall(collapsed, ks=(1,))["rsum"] == 0.0
+
+
+def test_what_a_perfect_model_could_reach_if_equal_rows_were_different():
+    embedded = shared()
+    split = data.PairSplit(
+        a=data.ArrayColumn(embedded.a),
+        b=data.TextColumn([f"kind {kind}" for kind in embedded.same_b]),
+        b_to_a=embedded.b_to_a,
+        ids=np.arange(24).astype(str),
+    )
+    np.testing.assert_array_equal(split.same_b, embedded.same_b)
+    assert split.repeats[0] is None
+    found = data.repeats(split)
+    assert (found.a, found.b) == (0, 20)
+    # Without identity by content: no caption is alone first, and of six equal questions one is answered.
+    plain = evals.recall(evals.Embedded(embedded.a, embedded.b, embedded.b_to_a), ks=(1,))
+    assert plain["a2b_R@1"] == found.most_a2b == 0.0
+    assert plain["b2a_R@1"] == pytest.approx(found.most_b2a) == pytest.approx(100 / 6)
+    half = split.subset(np.arange(0, 24, 2))
+    np.testing.assert_array_equal(half.replace(b=data.TextColumn(["cut"] * 12), original=half).same_b, half.same_b)
