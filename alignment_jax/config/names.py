@@ -18,6 +18,7 @@ from alignment_jax.config.inputs import EVALUATION_VIEWS
 from alignment_jax.config.methods import LOSSES, SMOOTHINGS, STRENGTH_SCHEDULES
 from alignment_jax.config.readers import with_vocabulary
 from alignment_jax.config.resident import CHOICES
+from alignment_jax.config.run_start import starting_run
 from alignment_jax.config.samplers import criteria_of
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError, suggest
@@ -60,7 +61,7 @@ def known_names(config: ConfigDict) -> dict[str, tuple[str, ...]]:
     tables: dict[str, Iterable[str]] = {
         "model.name": MODELS,
         **{f"model.{side}.name": ENCODERS for side in ENCODER_OPTIONS if config.model.get(side) is not None},
-        "init.name": STARTS,
+        "init.name": (*STARTS, "run:DIR") if starting_run(config) is None else (config.init.name,),
         "input.resident": CHOICES,
         "input.on_bad_sample": ON_BAD_SAMPLE,
         "loss.name": LOSSES,
