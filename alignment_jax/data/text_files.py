@@ -139,7 +139,8 @@ def parse_json(text: str, path: pathlib.Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+        place = f"{path}, line {error.lineno}, column {error.colno}"
+        raise DataError(f"{place}: not valid JSON from here on; mend it or write it again") from error
     except RecursionError as error:
         raise DataError(f"{path}: nested too deeply to be a data set") from error
     except ValueError as error:  # a number of thousands of digits

@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import pathlib
+import re
 import warnings
 
 import mock_data_sets as mock
@@ -70,6 +72,8 @@ GOOD = {
     "pandas.json": json.dumps({h: {str(i): row[k] for i, row in enumerate(ROWS)} for k, h in enumerate(HEADER)}),
     "columns.json": json.dumps({h: [row[k] for row in ROWS] for k, h in enumerate(HEADER)}),
     "split.json": json.dumps({"columns": HEADER, "index": [0, 1, 2, 3], "data": ROWS}),
+    "spaces.csv": separated([["Image Path", "caption"], *ROWS]),
+    "excel.csv": "sep=|\r\n" + separated(delimiter="|"),
     "backslash.csv": separated([HEADER, *([".\\" + n.replace("/", "\\"), t] for n, t in ROWS)]),
 }
 
@@ -252,6 +256,7 @@ REFUSED = {
     "ending.csv": (separated([HEADER, ["p/im0", "x"]]), ["p/im0.png is there", "needs its ending"]),
     "folder.csv": (separated([HEADER, ["im0.png", "x"]]), ["p/im0.png is there: add root=", "/p"]),
     "only.csv": (separated([["image"], NAMES[:1]]), ["expected the columns image, caption", "found image"]),
+    "headless.csv": (separated(ROWS), ["found p/im0.png", "looks like a row: write the names of the columns above it"]),
     "other.csv": (separated([["image", "Beschreibung"], *ROWS]), ["to name columns write ,caption=COLUMN"]),
     "unquoted.csv": ("image,caption\np/im0.png,a, b\n", ["row 1 (line 2)", "3 fields", "quote fields"]),
     "unquoted.ssv": ("image;caption\np/im0.png;a; b\n", ["3 fields", "quote fields that hold semicolons"]),
@@ -292,6 +297,20 @@ def test_a_folder_or_a_misspelt_file_gets_the_right_name(folder):
         data.load(f"pairs:{folder}")
     with pytest.raises(DataError, match=r"no such file, did you mean .*captions\.csv\?"):
         data.load(f"pairs:{folder}/caption.csv")
+
+
+def test_lines_are_counted_from_the_first(folder):
+    with pytest.raises(DataError, match=r"row 2 \(line 4\): no such file"):
+        loaded(folder, "x.csv", "sep=;\n" + separated([HEADER, ROWS[0], ["gone.png", "x"]], ";"))
+
+
+def test_the_page_lists_the_names_that_are_found():
+    from alignment_jax.data.roles import ALIASES
+
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "data" / "own_data.md").read_text(encoding="utf-8")
+    for role in ("image", "caption"):
+        listed = page.split(f"- {role}: ")[1].split("\n- ")[0].split("\n\n")[0]
+        assert re.findall("`([^`]+)`", listed) == list(ALIASES[role])
 
 
 def test_other_sources_read_the_same_tables(folder):
