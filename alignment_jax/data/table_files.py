@@ -154,7 +154,8 @@ def _json(text: str, path: pathlib.Path, *, lines: bool) -> Table:
     if lines:
         found = [_line(line, f"{path}, row {number} (line {number})") for number, line in _numbered(text)]
     else:
-        found = [(each, f"{path}, row {number}") for number, each in enumerate(_objects(content, path), start=1)]
+        objects = _objects(content, path, pairs=lambda: json.loads(text, object_pairs_hook=list))
+        found = [(each, f"{path}, row {number}") for number, each in enumerate(objects, start=1)]
     header = list(dict.fromkeys(str(key) for each, _ in found if isinstance(each, dict) for key in each))
     if found and not header:
         raise DataError(f"{path}: expected objects with the columns as keys, found {str(found[0][0])[:60]!r}")
@@ -181,8 +182,11 @@ def _line(line: str, where: str) -> tuple[Any, str]:
         return None, where
 
 
-def _objects(content: Any, path: pathlib.Path) -> list[Any]:
-    """The rows of a JSON value: a list of objects, columns by name, captions by file name, or one list in an object."""
+def _objects(content: Any, path: pathlib.Path, *, pairs: Callable[[], Any]) -> list[Any]:
+    """The rows of a JSON value: a list of objects, columns by name, captions by file name, or one list in an object.
+
+    `pairs` reads the value with its objects as lists of (key, value), where a key may occur twice.
+    """
     if isinstance(content, list):
         return content
     if not isinstance(content, dict):
@@ -203,7 +207,7 @@ def _objects(content: Any, path: pathlib.Path) -> list[Any]:
     if values and all(isinstance(each, str) or _texts(each) for each in values):
         named = {str(key).lower() for key in content}
         if not named & {"image", "file_name", "filepath", "caption", "text", "title"}:
-            return [{"image": name, "caption": texts} for name, texts in content.items()]
+            return [{"image": name, "caption": texts} for name, texts in pairs()]
         if all(isinstance(each, str) for each in values):
             return [content]
     if values and len(lists) == len(values) and len({len(each) for each in lists}) == 1:  # column -> cells

@@ -144,6 +144,7 @@ SEVERAL = {
     "numbered": ["image,caption_1,caption_2,Caption 3", "p/im0.png,a dog,,it's brown", "p/im1.png,,[sic],"],
     "one and numbered": ["image,text,text2", "p/im0.png,a dog,it's brown", "p/im1.png,[sic],"],
     "rows": ["image,caption", "p/im0.png,a dog", "p\\im0.png,it's brown", "p/im1.png,[sic]"],
+    "file names twice": ['{"p/im0.png": "a dog", "p/im0.png": ["it\'s brown"],', '"p/im1.png": "[sic]"}'],
     "plural": ["image,captions,caption_id", "p/im0.png,\"['a dog', 'it\\'s brown']\",4", "p/im1.png,[sic],5"],
 }
 
