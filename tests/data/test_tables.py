@@ -108,6 +108,30 @@ def test_parquet(folder):
         data.load(f"pairs:{folder / 'x.parquet'}")
 
 
+def test_images_in_a_parquet_file(folder):
+    arrow = pytest.importorskip("pyarrow", reason="needs pip install -e '.[tables]'")
+    from pyarrow import parquet
+
+    images = [{"bytes": (folder / name).read_bytes(), "path": "same.png"} for name in NAMES[:3]]
+    images += [{"bytes": None, "path": NAMES[3]}]
+    columns = {"image": images, "sentences": [[{"raw": text, "id": 1}] for text in TEXTS]}
+    for name in ("x", "y"):
+        parquet.write_table(arrow.table(columns), folder / f"{name}.parquet")
+    source = data.load(f"pairs:train={folder}/x.parquet", on_bad_sample="skip")
+    train = source.splits["train"]
+    assert train.ids.tolist() == ["x.parquet/1", "x.parquet/2", "x.parquet/3", NAMES[3]]
+    assert list(train.b.texts) == TEXTS
+    for number, pixels in enumerate(train.a.read(np.arange(4))):
+        np.testing.assert_array_equal(pixels, np.asarray(mock.picture(number)))
+    images[1]["bytes"] = b"no picture"
+    parquet.write_table(arrow.table({"image": images, "text": TEXTS}), folder / "x.parquet")
+    (problem,) = data.load(f"pairs:{folder}/x.parquet", on_bad_sample="skip").problems
+    assert "x.parquet, row 2: not a readable image" in problem
+    parquet.write_table(arrow.table({"image": NAMES, "text": [{"a": 1}] * 4}), folder / "x.parquet")
+    with pytest.raises(DataError, match="row 1: a cell holds an object, which is no text"):
+        data.load(f"pairs:{folder}/x.parquet")
+
+
 def test_a_workbook(folder):
     openpyxl = pytest.importorskip("openpyxl", reason="needs pip install -e '.[tables]'")
     book = openpyxl.Workbook()
