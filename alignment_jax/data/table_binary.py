@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from alignment_jax.core.errors import DataError
 from alignment_jax.core.optional import require
 from alignment_jax.data.table_cells import Cells, Table, cell, row_of
+from alignment_jax.data.text_files import most_unpacked
 
-_MOST_UNPACKED = 4 << 30  # bytes of a workbook
 _ANOTHER = "save it again, or as CSV UTF-8"
 
 
@@ -46,8 +46,8 @@ def read_workbook(path: pathlib.Path, sheet: str | None) -> Table:
         raise DataError(f"{path}: damaged or cut short (workbook); {_ANOTHER}") from error
     if "xl/workbook.xml" not in names:
         raise DataError(f"{path}: a zip archive and no Excel workbook; unpack it, or save it as CSV UTF-8")
-    if unpacked > _MOST_UNPACKED:
-        raise DataError(f"{path}: unpacks to {unpacked / 2**30:.0f} GiB; refused. Save the table as CSV UTF-8")
+    if unpacked > most_unpacked(path.stat().st_size):
+        raise DataError(f"{path}: unpacks to {unpacked / 2**30:.1f} GiB; refused. Save the table as CSV UTF-8")
     library = require("openpyxl", extra="tables", purpose="read Excel workbooks")
     try:
         with warnings.catch_warnings():  # of styles and the like, which a table does not need

@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import warnings
+import zipfile
 
 import mock_data_sets as mock
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from alignment_jax import data
 from alignment_jax.cli.main import main
+from alignment_jax.config.arguments import parse_arg
 from alignment_jax.core.errors import ConfigError, DataError
 
 NAMES = [f"p/im{i}.png" for i in range(4)]
@@ -327,6 +329,29 @@ def test_a_folder_or_a_misspelt_file_gets_the_right_name(folder):
 def test_lines_are_counted_from_the_first(folder):
     with pytest.raises(DataError, match=r"row 2 \(line 4\): no such file"):
         loaded(folder, "x.csv", "sep=;\n" + separated([HEADER, ROWS[0], ["gone.png", "x"]], ";"))
+
+
+def test_a_configuration_takes_all_of_the_spec():
+    spec = "pairs:train=a.csv,val=b.csv,image=Bild 1"
+    assert parse_arg(f"data={spec},runlocal").data == spec
+
+
+def test_what_unpacks_without_end_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("alignment_jax.data.text_files._FREE_SIZE", 1 << 16)
+    (folder / "x.csv.gz").write_bytes(gzip.compress(bytes(1 << 22)))
+    with zipfile.ZipFile(folder / "x.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", bytes(1 << 22))
+    for name in ("x.csv.gz", "x.xlsx"):
+        with pytest.raises(DataError, match=rf"{name}: unpacks to .*; refused"):
+            data.load(f"pairs:{folder / name}")
+
+
+def test_a_link_out_of_the_root_is_refused(folder):
+    (folder / "q").mkdir()
+    (folder / "q" / "a.png").symlink_to(folder / NAMES[0])
+    mock.write_csv(folder / "x.csv", [HEADER, ["a.png", "x"]])
+    with pytest.raises(DataError, match=r"leads out of the folder .* by a symbolic link"):
+        data.load(f"pairs:{folder}/x.csv,root={folder}/q")
 
 
 def test_the_page_lists_the_names_that_are_found():
