@@ -14,7 +14,8 @@ from alignment_jax.data.delimited import Record, split_records
 from alignment_jax.data.folder import Folder
 from alignment_jax.data.records import RecordField
 from alignment_jax.data.roles import find_roles, is_known, near_miss
-from alignment_jax.data.table_files import Embedded, open_table
+from alignment_jax.data.table_cells import Embedded
+from alignment_jax.data.table_files import open_table
 from alignment_jax.data.text_files import read_json, read_lines, read_text
 
 __all__ = [
