@@ -12,34 +12,24 @@ from alignment_jax.config.classification import classifies
 from alignment_jax.config.methods import loss_of
 
 
-def content_numbers(config: ConfigDict, split: data.PairSplit) -> dict[str, np.ndarray]:
-    """`id_a` and `id_b` of the training split (see `PairSplit`), where its batches are to carry them; else nothing.
+def content_numbers(config: ConfigDict, split: data.PairSplit) -> dict[str, np.ndarray | None]:
+    """`id_a` and `id_b` of the training split (see `PairSplit`), where its batches are to carry them.
 
-    A step in which no item can meet its equal is compiled without ids: every item is one of a kind, and no order shows
-    a sample twice.
+    A side whose items are all of a kind has none, and a step without any is compiled without ids. An order that draws
+    with replacement shows a sample beside itself.
     """
     if classifies(config) or config.loss.duplicates not in loss_of(config).duplicates:
         return {}
-    if not (config.sampling.replacement or _repeats(split)):
-        return {}
-    return {"id_a": split.same_a, "id_b": split.same_b}
+    of_a, of_b = split.repeats
+    return {"id_a": split.same_a if config.sampling.replacement else of_a, "id_b": of_b}
 
 
 def duplicate_notes(config: ConfigDict, split: data.PairSplit) -> Iterator[str]:
     """A line where items repeat and the loss takes them as negatives without having been asked to."""
     if classifies(config) or config.loss.duplicates == "negative" or loss_of(config).duplicates:
         return
-    if _repeats(split):
+    if any(side is not None for side in split.repeats):
         yield (
             f"items of train repeat, and loss.name={config.loss.name} takes equal partners in one batch as wrong "
             "answers; set loss.duplicates=negative if that is meant"
         )
-
-
-def _repeats(split: data.PairSplit) -> bool:
-    """Whether two items of one side have equal content."""
-    return any(_most(numbers) + 1 < len(numbers) for numbers in (split.same_a, split.same_b))
-
-
-def _most(numbers: np.ndarray) -> int:
-    return int(numbers.max(initial=-1))

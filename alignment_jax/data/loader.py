@@ -138,8 +138,10 @@ class TrainLoader:
             batch["stat"] = split.stat[index]
         if split.label is not None:
             batch["label"] = split.label[index]
-        if split.id_a is not None and split.id_b is not None:
-            batch["id_a"], batch["id_b"] = split.id_a[index], split.id_b[chosen_b]
+        if split.id_a is not None:
+            batch["id_a"] = split.id_a[index]
+        if split.id_b is not None:
+            batch["id_b"] = split.id_b[chosen_b]
         batch = {name: _padded(value, where) for name, value in batch.items()}
         batch["index"] = row.astype(np.int32)
         return {**batch, "where": where}
