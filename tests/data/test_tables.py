@@ -17,6 +17,8 @@ from alignment_jax import data
 from alignment_jax.cli.main import main
 from alignment_jax.config.arguments import parse_arg
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data import tables
+from alignment_jax.data.collect import BadSamples
 
 NAMES = [f"p/im{i}.png" for i in range(4)]
 TEXTS = ['a dog, "running"', "un carré à midi", "two cats; asleep", "a | b\tc".replace("\t", " ")]
@@ -324,6 +326,16 @@ def test_a_folder_or_a_misspelt_file_gets_the_right_name(folder):
         data.load(f"pairs:{folder}")
     with pytest.raises(DataError, match=r"no such file, did you mean .*captions\.csv\?"):
         data.load(f"pairs:{folder}/caption.csv")
+
+
+def test_the_header_and_the_space_around_values_of_any_table(folder):
+    (folder / "x.csv").write_bytes(separated([["image", "label"], ["a.png ", " b"], ["c", "d"]], ";").encode("utf-16"))
+    assert tables.first_record(folder / "x.csv") == ["image", "label"]
+    rows, _ = tables.read_table(folder / "x.csv", required=("label", "image"), bad=BadSamples("error"))
+    assert [(row.values, row.padded) for row in rows] == [
+        ({"label": "b", "image": "a.png"}, ("label", "image")),
+        ({"label": "d", "image": "c"}, ()),
+    ]
 
 
 def test_lines_are_counted_from_the_first(folder):
