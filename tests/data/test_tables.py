@@ -136,6 +136,24 @@ def test_images_in_a_parquet_file(folder):
         data.load(f"pairs:{folder}/x.parquet")
 
 
+def test_damaged_parquet_is_read_or_named(tmp_path):
+    arrow = pytest.importorskip("pyarrow", reason="needs pip install -e '.[tables]'")
+    from pyarrow import parquet
+
+    path = tmp_path / "x.parquet"
+    parquet.write_table(arrow.table({"image": NAMES, "caption": [[text] for text in TEXTS]}), path)
+    whole, messages = path.read_bytes(), []
+    for place in (*range(4, 40), *range(len(whole) - 40, len(whole))):  # a page's header, and the end of the file
+        for flipped in (1, 2, 128):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+            try:
+                tables.read_table(path, required=("image", "caption"), bad=BadSamples("skip"))
+            except DataError as error:
+                messages.append(str(error))
+    assert len(messages) > 20
+    assert all("x.parquet" in message for message in messages)
+
+
 def test_a_workbook(folder):
     openpyxl = pytest.importorskip("openpyxl", reason="needs pip install -e '.[tables]'")
     book = openpyxl.Workbook()
