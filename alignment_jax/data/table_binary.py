@@ -31,6 +31,8 @@ def read_parquet(path: pathlib.Path) -> Table:
                 columns = [file.read(columns=[name]).column(0).to_pylist() for name in names]
         except Exception as error:
             raise DataError(damaged) from error
+        if len(set(map(len, columns))) > 1:
+            raise DataError(damaged)
         for number, values in enumerate(zip(*columns, strict=True), start=1):
             yield row_of(values, f"{path}, row {number}", path, number)
 

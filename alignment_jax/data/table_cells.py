@@ -43,10 +43,10 @@ def cell(value: Any) -> str:
       ValueError: an object without such a text.
 
     >>> [cell(value) for value in (3, None, float("nan"), "a dog ", ["a", "b"])]
-    ['3', '', '', 'a dog', '["a", "b"]']
+    ['3', '', '', 'a dog ', '["a", "b"]']
     """
     if isinstance(value, str):
-        return value.strip()
+        return value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, dict):

@@ -55,7 +55,7 @@ def _delimited(text: str, path: pathlib.Path, known: Callable[[str], bool]) -> T
         for number, (fields, line) in enumerate(records[1:], start=1):
             where = f"{path}, row {number} (line {line})"
             if len(fields) == len(header):
-                yield [fields[k].strip() for k in places], where
+                yield [fields[k] for k in places], where
             else:
                 yield None, f"{where}: {ragged(fields, header, separator)}"
 

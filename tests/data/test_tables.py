@@ -17,6 +17,8 @@ from alignment_jax import data
 from alignment_jax.cli.main import main
 from alignment_jax.config.arguments import parse_arg
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data import tables
+from alignment_jax.data.collect import BadSamples
 
 NAMES = [f"p/im{i}.png" for i in range(4)]
 TEXTS = ['a dog, "running"', "un carré à midi", "two cats; asleep", "a | b\tc".replace("\t", " ")]
@@ -132,6 +134,24 @@ def test_images_in_a_parquet_file(folder):
     parquet.write_table(arrow.table({"image": NAMES, "text": [{"a": 1}] * 4}), folder / "x.parquet")
     with pytest.raises(DataError, match="row 1: a cell holds an object, which is no text"):
         data.load(f"pairs:{folder}/x.parquet")
+
+
+def test_damaged_parquet_is_read_or_named(tmp_path):
+    arrow = pytest.importorskip("pyarrow", reason="needs pip install -e '.[tables]'")
+    from pyarrow import parquet
+
+    path = tmp_path / "x.parquet"
+    parquet.write_table(arrow.table({"image": NAMES, "caption": [[text] for text in TEXTS]}), path)
+    whole, messages = path.read_bytes(), []
+    for place in (*range(4, 40), *range(len(whole) - 40, len(whole))):  # a page's header, and the end of the file
+        for flipped in (1, 2, 128):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+            try:
+                tables.read_table(path, required=("image", "caption"), bad=BadSamples("skip"))
+            except DataError as error:
+                messages.append(str(error))
+    assert len(messages) > 20
+    assert all("x.parquet" in message for message in messages)
 
 
 def test_a_workbook(folder):
@@ -324,6 +344,16 @@ def test_a_folder_or_a_misspelt_file_gets_the_right_name(folder):
         data.load(f"pairs:{folder}")
     with pytest.raises(DataError, match=r"no such file, did you mean .*captions\.csv\?"):
         data.load(f"pairs:{folder}/caption.csv")
+
+
+def test_the_header_and_the_space_around_values_of_any_table(folder):
+    (folder / "x.csv").write_bytes(separated([["image", "label"], ["a.png ", " b"], ["c", "d"]], ";").encode("utf-16"))
+    assert tables.first_record(folder / "x.csv") == ["image", "label"]
+    rows, _ = tables.read_table(folder / "x.csv", required=("label", "image"), bad=BadSamples("error"))
+    assert [(row.values, row.padded) for row in rows] == [
+        ({"label": "b", "image": "a.png"}, ("label", "image")),
+        ({"label": "d", "image": "c"}, ()),
+    ]
 
 
 def test_lines_are_counted_from_the_first(folder):
