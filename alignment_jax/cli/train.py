@@ -19,6 +19,7 @@ from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import EXIT_PREEMPTED
 from alignment_jax.config.build import Built, build
 from alignment_jax.config.checked import check_source_files
+from alignment_jax.config.from_data import as_begun
 from alignment_jax.config.methods import learned_scalars
 from alignment_jax.config.models import Models
 from alignment_jax.config.tasks import task_of
@@ -36,7 +37,7 @@ from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.loop import Finished, fit
-from alignment_jax.train.workdir import check_same_config, has_checkpoints, locked
+from alignment_jax.train.workdir import check_same_config, has_checkpoints, locked, read_config
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -63,6 +64,9 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
+    kept = read_config(folder)
+    if kept is not None and has_checkpoints(folder):
+        config = as_begun(config, kept)
     resuming = _goes_on(folder, config)
     processes.check_same("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.

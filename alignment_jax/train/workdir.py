@@ -13,6 +13,8 @@ from alignment_jax.core.errors import ConfigError, UserError
 
 # Settings that may change while a run goes on.
 _DECIDES_NOTHING = ("name", "input.on_bad_sample")
+# Settings that came later -> what was done before.
+_BEFORE = {"input.pixel_range": "auto:0,65536"}
 
 
 @contextlib.contextmanager
@@ -115,6 +117,8 @@ def has_checkpoints(workdir: pathlib.Path) -> bool:
 def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
     """The configuration of the run in a workdir, or None when there is none.
 
+    Settings that it is older than have the value of what was done before they were there.
+
     Raises:
       UserError: config.json is not JSON.
     """
@@ -122,6 +126,11 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); restore it or choose another --workdir") from error
+    for setting, value in _BEFORE.items() if isinstance(found, dict) else ():
+        section, _, name = setting.partition(".")
+        if isinstance(found.get(section), dict):
+            found[section].setdefault(name, value)
+    return found
