@@ -11,6 +11,7 @@ from absl import flags
 from alignment_jax import data, report
 from alignment_jax.config import default
 from alignment_jax.config.clusters import with_cluster_sizes
+from alignment_jax.config.from_data import lengths_of_texts
 from alignment_jax.core.errors import DataError, UserError, one_line
 
 _TEXT_LENGTH, _TEXTS = 240, 5
@@ -35,6 +36,7 @@ def run(values: flags.FlagValues) -> int:
     description = data.describe(source)
     if values["clusters"].value:
         _add_clusters(source, description)
+    description["notes"] += lengths_of_texts(source)
     print(data.format_description(description))
     if values["json"].value:
         report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), description)

@@ -23,6 +23,7 @@ from alignment_jax.config.classification import (
 from alignment_jax.config.clusters import with_cluster_sizes
 from alignment_jax.config.duplicates import content_numbers, duplicate_notes
 from alignment_jax.config.durations import parse_duration
+from alignment_jax.config.from_data import cut_line, cut_texts, with_decided_length, with_decided_range
 from alignment_jax.config.initial import with_start
 from alignment_jax.config.inputs import (
     Inputs,
@@ -113,6 +114,7 @@ def build(
     if processes.several():  # before anything is computed of it
         processes.check_same("data set", json.dumps(data.fingerprints(source.splits, probe=PROBED)))
     check_metric(config, source.splits)
+    config, source, pixel_notes = with_decided_range(config, source)
     train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
     check_kinds(config, train)
     if classifies(config):
@@ -124,9 +126,11 @@ def build(
         train, sizes = with_cluster_sizes(config, whole)
     train = train.replace(**content_numbers(config, whole))
     tokenizer = tokenizer_for(config, train, tokenizer_file or starting_tokenizer(config))
+    asked_length, config = config.input.max_length, with_decided_length(config, train, tokenizer)
     kinds = {side: column.kind for side, column in sides(train).items()}
     inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
     splits = {**source.splits, "train": train}
+    cut = {} if tokenizer is None else {n: cut_texts(s, tokenizer, config.input.max_length) for n, s in splits.items()}
     prepared = {name: inputs.prepared(split) for name, split in splits.items()}
     train = prepared["train"]
 
@@ -234,9 +238,12 @@ def build(
         messages=chosen,
         names=tuple(source.modalities),
     )
+    cut_note = cut_line(cut, config.input.max_length, setting=asked_length)
     notes = (
         *source.notes,
         *source.problems,
+        *pixel_notes,
+        *([] if cut_note is None else [cut_note]),
         *chosen,
         *duplicate_notes(config, whole),
         *_cautions(config, prepared, total_steps, source.modalities),

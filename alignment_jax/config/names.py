@@ -23,6 +23,7 @@ from alignment_jax.config.samplers import criteria_of
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.data.collect import ON_BAD_SAMPLE
+from alignment_jax.data.pixels import parse_pixel_range
 from alignment_jax.losses.duplicates import DUPLICATES
 from alignment_jax.models.build import ENCODER_OPTIONS, MODELS
 from alignment_jax.models.encoders import ENCODERS
@@ -109,6 +110,7 @@ def check_names(config: ConfigDict) -> None:
         prediction_heads(config)
     Form.parse(config.loss.similarity)
     check_choices(config.init)
+    parse_pixel_range(config.input.pixel_range)
     for setting in DURATIONS:
         parse_duration(settings[setting], name=setting)
     _check_model(config)
@@ -125,7 +127,7 @@ def _check_model(config: ConfigDict) -> None:
     """Raises ConfigError for what the model's own attributes call by an unknown name: only its parameters need data."""
     # Any vocabulary will do.
     tokenizer: Any = types.SimpleNamespace(vocab_size=max(1, config.input.vocab_size))
-    options = with_vocabulary(config.model.to_dict(), tokenizer, config.input.max_length)
+    options = with_vocabulary(config.model.to_dict(), tokenizer, max(1, config.input.max_length))
     name = options.pop("name")
     for side in ENCODER_OPTIONS:
         if isinstance(encoder := options.get(side), dict):

@@ -26,6 +26,7 @@ from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
+from alignment_jax.data.pixels import with_pixel_range
 from alignment_jax.data.prompts import Prompts, load_prompts
 from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.shard_writer import ShardWriter
@@ -93,5 +94,6 @@ __all__ = [
     "train_tokenizer",
     "vocabulary",
     "with_label_names",
+    "with_pixel_range",
     "with_splits",
 ]

@@ -159,6 +159,8 @@ class ImageColumn:
       shorter_side: if set, images whose shorter side is larger are reduced to it when they are decoded.
       cache: keeps decoded images, or None.
       verified: every file has been decoded once without an error.
+      pixel_range: the values of images of more than eight bits that become black and white, the same for the whole data
+        set (see `data.with_pixel_range`); None for those of each image alone.
     """
 
     items: Sequence[ImageFile | np.ndarray]
@@ -167,6 +169,7 @@ class ImageColumn:
     cache: ImageCache | None = None
     verified: bool = False
     kind: str = "image"
+    pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         # A tuple holds its arrays, so that `id` names an image for as long as the cache lives.
@@ -186,7 +189,12 @@ class ImageColumn:
         image = None if self.cache is None else self.cache.get(key)
         if image is None:
             if not isinstance(item, np.ndarray):
-                image = decode_image(item, shorter_side=self.shorter_side, where=self.describe(index))
+                image = decode_image(
+                    item,
+                    shorter_side=self.shorter_side,
+                    where=self.describe(index),
+                    pixel_range=self.pixel_range,
+                )
             elif self.shorter_side is not None and min(item.shape[:2]) > self.shorter_side:
                 image = shrink(item, self.shorter_side)
             else:

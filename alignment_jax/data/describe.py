@@ -17,6 +17,7 @@ from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.leakage import leaks, warning
+from alignment_jax.data.pixels import describe_pixels
 from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.split import Column, PairSource, PairSplit
 
@@ -39,11 +40,13 @@ def describe(source: PairSource) -> dict[str, Any]:
     {'min': 2, 'mean': 2.0, 'max': 2}
     """
     found = {side: leaks(source, side) for side in ("a", "b")}
-    splits = {}
+    splits, deep = {}, describe_pixels(source)
     for name, split in source.splits.items():
         repeated = {side: of_side[1][name] for side, of_side in found.items()}
         line = None if split.label is not None else repeats_line(name, repeats(split), source.modalities)
         splits[name] = {**_split(split, source.label_names), "repeated": repeated, "repeats": line}
+        for side, pixels in deep.get(name, {}).items():
+            splits[name][side] |= pixels
     return {
         "name": source.name,
         "spec": source.spec,

@@ -31,7 +31,11 @@ SOURCES: dict[str, SourceEntry] = {
         "pairs:train=FILE,val=FILE[,test=FILE]",
         suffixes=(".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx", ".gz"),
     ),
-    "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz, or embeddings:DIR of shards"),
+    "embeddings": SourceEntry(
+        _HERE + "embeddings",
+        "embeddings:FILE.npz[,image=NAME][,text=NAME], embeddings:image=FILE.npy,text=FILE.npy, or embeddings:DIR",
+        suffixes=(".npz", ".npy", ".safetensors"),
+    ),
     "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
     "labelled": SourceEntry(_HERE + "labelled", "labelled:FILE.csv"),
     "tfds": SourceEntry(_HERE + "tfds", "tfds:NAME[,data_dir=DIR][,split=S+T][,a=F][,b=F][,label=F][,id=F][,rate=F]"),
