@@ -92,8 +92,8 @@ def build_classifier(config: ConfigDict, *, classes: int, tokenizer: Any = None,
 
     init, apply = pure_functions(module)
 
-    def predict(params, model_state, *inputs):
-        outputs: Any = module.apply({"params": params, **model_state}, *inputs)
+    def predict(params, model_state, *inputs, **masks):
+        outputs: Any = module.apply({"params": params, **model_state}, *inputs, **masks)
         return outputs["logits"]
 
     return Model(init=init, apply=apply, predict=predict)

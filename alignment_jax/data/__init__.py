@@ -2,7 +2,7 @@
 
 from alignment_jax.data.audio import AudioColumn, log_mel
 from alignment_jax.data.checking import check_files
-from alignment_jax.data.classes import few_samples, with_label_names
+from alignment_jax.data.classes import class_notes, few_samples, with_label_names
 from alignment_jax.data.clusters import (
     ClusterSizes,
     assigned_sizes,
@@ -26,6 +26,7 @@ from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
+from alignment_jax.data.missing import complete_samples
 from alignment_jax.data.prompts import Prompts, load_prompts
 from alignment_jax.data.shard_writer import ShardWriter
 from alignment_jax.data.shards import ShardedArray, StoredTextColumn
@@ -63,9 +64,11 @@ __all__ = [
     "check_files",
     "class_counts",
     "class_histogram",
+    "class_notes",
     "cluster_histogram",
     "cluster_sizes",
     "cluster_sizes_in_blocks",
+    "complete_samples",
     "content_groups",
     "corrupt_captions",
     "corrupt_image",

@@ -18,10 +18,14 @@ from alignment_jax.data.collect import BadSamples
 
 
 class Row(NamedTuple):
-    """One record: `values` by column name; `where` names file, record and line for messages."""
+    """One record: `values` by column name; `where` names file, record and line for messages.
+
+    padded: columns whose cell had space around its value, which `values` leaves out.
+    """
 
     values: dict[str, str]
     where: str
+    padded: tuple[str, ...] = ()
 
 
 def read_text(path: pathlib.Path) -> str:
@@ -107,7 +111,8 @@ def read_table(
         if len(fields) != len(header):
             bad.add(f"{where}: {len(fields)} fields, but the header has {len(header)}; quote fields that hold commas")
             continue
-        rows.append(Row({name: fields[i].strip() for name, i in places}, where))
+        padded = tuple(name for name, i in places if fields[i] != fields[i].strip())
+        rows.append(Row({name: fields[i].strip() for name, i in places}, where, padded))
     return rows, others
 
 

@@ -27,6 +27,8 @@ SOURCES: dict[str, SourceEntry] = {
     "pairs": SourceEntry(_HERE + "pairs", "pairs:FILE.csv"),
     "embeddings": SourceEntry(_HERE + "embeddings", "embeddings:FILE.npz, or embeddings:DIR of shards"),
     "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
+    "samples": SourceEntry(_HERE + "samples_table", "samples:FILE.csv[,text=COLUMN][,label=COLUMN][,use=audio+text]"),
+    "posts": SourceEntry(_HERE + "samples_table", "posts:FILE.csv[,text=COLUMN][,label=COLUMN]"),
     "labelled": SourceEntry(_HERE + "labelled", "labelled:FILE.csv"),
     "tfds": SourceEntry(_HERE + "tfds", "tfds:NAME[,data_dir=DIR][,split=S+T][,a=F][,b=F][,label=F][,id=F][,rate=F]"),
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
