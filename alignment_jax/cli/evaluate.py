@@ -30,7 +30,7 @@ def run(values: flags.FlagValues) -> int:
     config, source = open_source(folder, values["data"].value, str(values["split"].value))
     trained = load_trained(folder, config, source)  # before anything is said: data that it cannot read is one line
     name, split = choose_split(source, str(values["split"].value))
-    for line in (*source.notes, *source.problems):
+    for line in (*source.notes, *source.problems, *data.missing_notes({name: split}, source.modalities)):
         print(line)
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())

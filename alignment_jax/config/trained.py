@@ -194,6 +194,8 @@ def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> 
             )
     else:
         source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+        if not classifies(config):
+            source = data.complete_samples(source, on_bad_sample=config.input.on_bad_sample)
     return config, source if names is None else data.with_label_names(source, names)
 
 

@@ -26,7 +26,7 @@ from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
-from alignment_jax.data.missing import complete_samples
+from alignment_jax.data.missing import complete_samples, missing_notes
 from alignment_jax.data.prompts import Prompts, load_prompts
 from alignment_jax.data.shard_writer import ShardWriter
 from alignment_jax.data.shards import ShardedArray, StoredTextColumn
@@ -84,6 +84,7 @@ __all__ = [
     "log_mel",
     "mean_by_item",
     "mismatch",
+    "missing_notes",
     "padded_rows",
     "problems",
     "save_embeddings",

@@ -60,7 +60,7 @@ def class_notes(source: PairSource) -> list[str]:
     if "train" not in count:
         return notes
     unlearned = []
-    for number in np.flatnonzero(count["train"] == 0):
+    for number in np.flatnonzero(count["train"] == 0).tolist():
         elsewhere = [f"{found[number]} in {name}" for name, found in count.items() if found[number]]
         unlearned += [f"{names[number]!r} ({', '.join(elsewhere)})"] if elsewhere else []
     if unlearned:
@@ -88,8 +88,8 @@ def with_label_names(source: PairSource, names: Sequence[str]) -> PairSource:
     unknown = [name for name in source.label_names if name not in names]
     if unknown:
         raise DataError(
-            f"{source.spec}: class {unknown[0]!r} is none that the model was trained on ({', '.join(names)}); remove its "
-            "rows, or give them one of these names"
+            f"{source.spec}: class {unknown[0]!r} is none that the model was trained on ({', '.join(names)}); "
+            "remove its rows, or give them one of these names"
         )
     number = np.array([names.index(name) for name in source.label_names], np.int32)
     splits = {name: split.replace(label=number[split.label]) for name, split in source.splits.items()}

@@ -18,6 +18,7 @@ from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.leakage import leaks, warning
+from alignment_jax.data.missing import missing_notes
 from alignment_jax.data.split import Column, PairSource, PairSplit
 
 
@@ -53,7 +54,7 @@ def describe(source: PairSource) -> dict[str, Any]:
         # Equal captions in two splits are common and harmless ("a dog runs"): they are counted, not warned of.
         "warnings": [warning(leak, source.modalities[0]) for leak in found["a"][0]],
         "skipped": len(source.problems),
-        "notes": [*source.notes, *class_notes(source)],
+        "notes": [*source.notes, *missing_notes(source.splits, source.modalities), *class_notes(source)],
     }
 
 
@@ -182,6 +183,8 @@ def _image_sizes(column: ImageColumn) -> tuple[np.ndarray, Counter[str]]:
     """Sizes [N, 2] and colour modes; only the header of a file is read, and what is no image is left to `problems`."""
     sizes, modes = [], Counter[str]()
     for item in column.items:
+        if item is None:
+            continue
         if isinstance(item, np.ndarray):
             sizes.append((item.shape[1], item.shape[0]))
             modes["RGB"] += 1

@@ -46,8 +46,8 @@ def complete_samples(source: PairSource, *, on_bad_sample: str = "error") -> Pai
     if on_bad_sample != "skip":
         where = {"a": split.a, "b": split.b, "c": split.c}[side].describe(first)  # type: ignore[union-attr]
         raise DataError(
-            f"{where}: no {modality} ({total} samples lack a modality); an alignment needs both sides of a pair: fill the "
-            "cells, or leave these rows out with on_bad_sample=skip"
+            f"{where}: no {modality} ({total} samples lack a modality); an alignment needs both sides of a pair: "
+            "fill the cells, or leave these rows out with on_bad_sample=skip"
         )
     splits = {
         name: dataclasses.replace(split.subset(np.flatnonzero(~lacking[name])), present={})

@@ -15,8 +15,8 @@ from alignment_jax import metrics
 class Classified:
     """Logits of every head over one split, head -> [n, c], and the right classes [n].
 
-    present: head -> bool [n], the samples that have its modality; a head without an entry serves all of them. The logits
-    of the others are zero.
+    present: head -> bool [n], the samples that have its modality; a head without an entry serves all of them. The
+    logits of the others are zero.
     """
 
     logits: Mapping[str, np.ndarray]

@@ -106,8 +106,9 @@ class FusionClassifier(nn.Module):
             What stands in place of a missing one changes nothing: neither outputs, nor batch statistics, nor gradients.
 
         Returns:
-          {"logits": {"a": [n, classes], .., "fused": ..}, "features": {"a": [n, width], .., "fused": ..}}, float32. Where
-          a modality is missing, its features and its logits are zero, so that a sum of heads is one of those there are.
+          {"logits": {"a": [n, classes], .., "fused": ..}, "features": {"a": [n, width], .., "fused": ..}}, float32.
+          Where a modality is missing, its features and its logits are zero, so that a sum of heads is one of those
+          there are.
 
         Raises:
           ValueError: as many inputs as encoders are needed.
@@ -118,7 +119,7 @@ class FusionClassifier(nn.Module):
         has = {name: None if present is None else present.get(name) for name in MODALITIES[: len(encoders)]}
         features: dict[str, jax.Array] = {}
         for name, encoder, x in zip(MODALITIES, encoders, inputs, strict=False):
-            real = where if has[name] is None else has[name] if where is None else where & has[name]
+            real = _both(where, has[name])
             h = encoder(zero_padded_rows(x, real), train=train, rows=rows, where=real)
             features[name] = zero_padded_rows(h.astype(jnp.float32), has[name])
         features[FUSED] = Fusion(self.fusion, name="fusion")(list(features.values()), list(has.values()))
@@ -127,6 +128,12 @@ class FusionClassifier(nn.Module):
             for name, h in features.items()
         }
         return {"logits": logits, "features": features}
+
+
+def _both(where: Array | None, has: Array | None) -> jax.Array | None:
+    """The rows that are in both masks; None is all."""
+    masks = [jnp.asarray(mask) for mask in (where, has) if mask is not None]
+    return None if not masks else masks[0] if len(masks) == 1 else masks[0] & masks[1]
 
 
 def predict(logits: Mapping[str, Array], heads: Iterable[str] | None = None) -> jax.Array:

@@ -57,8 +57,9 @@ def measure(
     sqrt(sum_h w_h^2 |softmax(logits_h) - onehot|^2 (1 + |features_h|^2)); prediction and feature similarity: cosine of
     the modalities' softmax outputs and of their features, mean over pairs of modalities.
 
-    Where a sample lacks a modality, its head and its pairs are left out of all of them. Loss and gradient are then scaled
-    to the weight of all heads, so that such a sample is not easier for having fewer; without a pair, similarities are 0.
+    Where a sample lacks a modality, its head and its pairs are left out of all of them. Loss and gradient are then
+    scaled to the weight of all heads, so that such a sample is not easier for having fewer; without a pair,
+    similarities are 0.
 
     Args:
       outputs: {"logits": {head: [n, c]}, "features": {head: [n, width]}}, the heads a, b[, c] and "fused".
@@ -131,7 +132,8 @@ def _share(weights: Mapping[str, float], has: Mapping[str, jax.Array]) -> Any:
 
 def _mean_cosine(parts: Mapping[str, jax.Array], has: Mapping[str, jax.Array]) -> jax.Array:
     units = {name: l2_normalize(part) for name, part in parts.items()}
-    total, count = 0.0, 0.0
+    total: Any = 0.0
+    count: Any = 0.0
     for one, other in itertools.combinations(units, 2):
         both = has.get(one, 1.0) * has.get(other, 1.0)
         total += both * jnp.sum(units[one] * units[other], axis=-1)

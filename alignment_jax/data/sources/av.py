@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import pathlib
 
+from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.sources.samples import Sample, labelled_source, table_notes
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Folder, Row, read_table
+from alignment_jax.data.tables import Folder, Row, first_record, read_table
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -31,6 +32,11 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     """
     path = pathlib.Path(argument)
     bad, silent = BadSamples(on_bad_sample), 0
+    header = first_record(path)
+    if "text" in header and "label" in header and not {"audio", "image"} <= set(header):
+        raise DataError(
+            f"{path}: av: reads the columns audio, image, label; found {', '.join(header)[:200]}: write samples:{path}"
+        )
     rows, others = read_table(path, required=("audio", "image", "label"), optional=("split",), bad=bad)
     notes = table_notes(path, rows, others)
     if "text" in others:

@@ -15,7 +15,6 @@ from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
-from alignment_jax.data.missing import missing_notes
 from alignment_jax.data.split import Column, PairSource, PairSplit, canonical_split, split_by_name
 from alignment_jax.data.tables import Row
 
@@ -111,7 +110,7 @@ def labelled_source(
         splits,
         has_splits,
         problems,
-        (*notes, *missing_notes(splits, modalities)),
+        tuple(notes),
         label_names=names,
         hints=dict(hints or {}),
         modalities=tuple(modalities),
@@ -123,9 +122,8 @@ def table_notes(path: pathlib.Path, rows: Sequence[Row], others: Sequence[str], 
     notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
     padded = [row for row in rows if label in row.padded]
     if padded:
-        notes.append(
-            f"{padded[0].where}: space around the label {padded[0].values[label]!r} is left out ({len(padded)} such rows)"
-        )
+        name = padded[0].values[label]
+        notes.append(f"{padded[0].where}: space around the label {name!r} is left out ({len(padded)} such rows)")
     return notes
 
 

@@ -93,7 +93,7 @@ def _modalities(path: pathlib.Path, header: list[str], columns: dict[str, str], 
     if len(chosen) < 2:
         there = f"only {chosen[0]}" if chosen else "none of them"
         raise DataError(
-            f"{path}: a classifier takes two or three of the columns {', '.join(MODALITIES)}, with label; found {there} in "
-            f"{' '.join(', '.join(header).split())[:200]}; another name is given as in {path.name},text=COLUMN"
+            f"{path}: a classifier takes two or three of the columns {', '.join(MODALITIES)}, with label; found "
+            f"{there} in {' '.join(', '.join(header).split())[:200]}; name others as in {path.name},text=COLUMN"
         )
     return tuple(name for name in MODALITIES if name in chosen)
