@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.split import PairSource, PairSplit
+from alignment_jax.data.split import NOTHING, Column, PairSource, PairSplit
 
 _NAMED = 5  # classes that a note names before it counts the others
 
@@ -33,7 +33,8 @@ def number_classes(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def class_notes(source: PairSource) -> list[str]:
-    """One line for all labels that differ only by case or space, and one for the classes that only val or test has.
+    """What to know of the classes: labels that differ only by case or space, classes that only val or test has, and a
+    modality that says the class outright.
 
     Args:
       source: a data set; one without labels has no notes.
@@ -44,7 +45,7 @@ def class_notes(source: PairSource) -> list[str]:
     """
     if source.label_names is None:
         return []
-    names, notes = source.label_names, []
+    names, notes = source.label_names, _telling(source)
     count = {
         name: np.bincount(split.label, minlength=len(names))
         for name, split in source.splits.items()
@@ -69,6 +70,27 @@ def class_notes(source: PairSource) -> list[str]:
             f"train has no sample of {', '.join(unlearned[:_NAMED])}{more}: a classifier cannot learn them, and their "
             "samples count as wrong; give train some of them, or remove them"
         )
+    return notes
+
+
+def _telling(source: PairSource) -> list[str]:
+    """One line for each modality that says the class outright: every class has one content, and no two the same."""
+    notes: list[str] = []
+    split = source.splits.get("train", next(iter(source.splits.values())))
+    if split.label is None:
+        return notes
+    for side, modality in zip("abc", source.modalities, strict=False):
+        column: Column | None = getattr(split, side)
+        # Of files, and of what stays on disk, every content would have to be read.
+        if column is None or column.kind not in ("text", "embedding") or getattr(column, "mapped", False):
+            continue
+        label = split.label[split.b_to_a] if side == "b" else split.label
+        there = split.present.get(side, np.ones(len(split), bool))
+        pairs = {(int(k), column.identity(i, exact=True)) for i, k in enumerate(label) if side == "b" or there[i]}
+        pairs = {pair for pair in pairs if pair[1] != NOTHING}
+        classes = {k for k, _ in pairs}
+        if 1 < len(classes) == len(pairs) == len({content for _, content in pairs}) <= len(column) // 2:
+            notes.append(f"each class has one {modality} of its own: a classifier can read its answer there")
     return notes
 
 

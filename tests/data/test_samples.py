@@ -196,3 +196,20 @@ def test_av_names_the_source_that_reads_a_text(tmp_path):
 
 def test_labels_make_the_text_of_labelled(tmp_path):
     assert data.load(mock.labelled(tmp_path)).from_label == ("b",)
+
+
+def test_a_text_that_says_the_class_is_named(tmp_path):
+    """Content decides, not the source: the text of a user's own, or latents that were made of class names."""
+    note = "each class has one text of its own: a classifier can read its answer there"
+
+    def told(number, row):
+        return {**row, "text": "" if number == 7 else f"it sounds {row['label']}"}
+
+    path = samples.table(tmp_path, ("image", "text", "label", "split"), changes=told)
+    assert data.class_notes(data.load(f"posts:{path}")) == [note]
+    assert data.class_notes(data.load(mock.labelled(tmp_path))) == [note]
+    assert data.class_notes(data.load(f"posts:{samples.posts(tmp_path)}")) == []
+    label = np.arange(12) % 3
+    np.savez(tmp_path / "f.npz", a=np.random.default_rng(0).normal(size=(12, 2)), b=np.eye(3)[label], label=label)
+    (of_vectors,) = data.class_notes(data.load(f"features:{tmp_path / 'f.npz'}"))
+    assert of_vectors.startswith("each class has one b of its own")
