@@ -184,7 +184,8 @@ def default() -> ConfigDict:
             "warmup": "0 steps",
         }
     )
-    # The order of the samples. name: "shuffle", "curriculum", "anti_curriculum", "probabilistic". similarity: "auto",
+    # The order of the samples. name: "shuffle", "class_balanced" (every class equally often, rare samples several
+    # times an epoch), "curriculum", "anti_curriculum", "probabilistic". similarity: "auto",
     # "prediction", "feature", "none"; difficulty: "loss", "gradient", "none" (alignment: feature and loss). scores:
     # "fresh" measures the whole set before an epoch, "recycled" takes what training measured, averaged with `decay`.
     # rescore_every: epochs, 0 for once at the start. start, epochs: growth of a curriculum.
@@ -203,9 +204,17 @@ def default() -> ConfigDict:
         }
     )
     # Of model.name=fusion_classifier. weight_*: of each head's cross-entropy; predict: the heads whose logits are
-    # summed for the prediction, "all" or as in "a+b".
+    # summed for the prediction, "all" or as in "a+b". class_weights: of the loss, "none", or "balanced" by the classes'
+    # frequencies in train (sampling.name=class_balanced shows them equally often instead).
     config.classification = ConfigDict(
-        {"weight_a": 1.0, "weight_b": 1.0, "weight_c": 1.0, "weight_fused": 1.0, "predict": "all"}
+        {
+            "weight_a": 1.0,
+            "weight_b": 1.0,
+            "weight_c": 1.0,
+            "weight_fused": 1.0,
+            "predict": "all",
+            "class_weights": "none",
+        }
     )
 
     # accumulate: batches to one update, each with a loss of its own. micro_batch: rows a device encodes at once, the

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax import evals, models
-from alignment_jax.config.classification import classifies, prediction_heads
+from alignment_jax.config.classification import CLASS_WEIGHTS, classifies, prediction_heads
 from alignment_jax.config.clusters import SOURCES
 from alignment_jax.config.durations import parse_duration
 from alignment_jax.config.initial import STARTS, check_choices
@@ -73,6 +73,7 @@ def known_names(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         "clusters.source": SOURCES,
         "weighting.signal": SIGNALS,
         "weighting.mode": MODES,
+        "classification.class_weights": CLASS_WEIGHTS,
         "sampling.name": ORDERS,
         "sampling.scores": SCORES,
         **{f"sampling.{criterion}": choices for criterion, choices in criteria_of(config).items()},

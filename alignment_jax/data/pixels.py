@@ -124,7 +124,7 @@ def pixel_values(columns: Sequence[ImageColumn], *, where: str = "the images") -
     Raises:
       DataError: some hold whole numbers and some floats, which have no common range.
     """
-    items = [item for column in columns for item in deep_items(tuple(column.items))]
+    items = [item for column in columns for item in deep_items(tuple(x for x in column.items if x is not None))]
     if not items:
         return None
     count = max(64, _SAMPLED // len(items))

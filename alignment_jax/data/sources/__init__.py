@@ -37,6 +37,8 @@ SOURCES: dict[str, SourceEntry] = {
         suffixes=(".npz", ".npy", ".safetensors"),
     ),
     "av": SourceEntry(_HERE + "av", "av:FILE.csv"),
+    "samples": SourceEntry(_HERE + "samples_table", "samples:FILE.csv[,text=COLUMN][,label=COLUMN][,use=audio+text]"),
+    "posts": SourceEntry(_HERE + "samples_table", "posts:FILE.csv[,text=COLUMN][,label=COLUMN]"),
     "labelled": SourceEntry(_HERE + "labelled", "labelled:FILE.csv"),
     "tfds": SourceEntry(_HERE + "tfds", "tfds:NAME[,data_dir=DIR][,split=S+T][,a=F][,b=F][,label=F][,id=F][,rate=F]"),
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
