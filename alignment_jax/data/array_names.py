@@ -23,6 +23,8 @@ GENERIC = {
 }
 VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
 MODALITIES = "modalities"
+# What a SPEC may name, `image=FILE` say; views and modalities (`audio=FILE`) besides.
+OPTIONS = dict.fromkeys((*GENERIC, *(name for name in GENERIC.values() if name not in GENERIC), MODALITIES), "")
 # What others call them, in small letters.
 _ALIASES = {
     "text_to_image": ("txt2img", "text2image", "txt_to_img", "caption_to_image", "image_index", "img_index"),
@@ -79,7 +81,7 @@ def role_of(name: str) -> str:
         own = dict.fromkeys(aliases, role) | own
     if name in own:
         return own[name]
-    raise ConfigError(f"embeddings: no array is called {name!r}{suggest(name, (*GENERIC, MODALITIES))}")
+    raise ConfigError(f"embeddings: unknown option {name!r}{suggest(name, tuple(OPTIONS))}")
 
 
 def named(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: str) -> Named:

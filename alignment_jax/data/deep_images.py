@@ -81,7 +81,7 @@ def read_deep(item: ImageFile | np.ndarray) -> np.ndarray | None:
 
 def deep_items(items: tuple[ImageFile | np.ndarray, ...]) -> list[ImageFile | np.ndarray]:
     """Those of more than eight bits, found by their headers; each file once."""
-    distinct = list({id(item) if isinstance(item, np.ndarray) else item: item for item in items}.values())
+    distinct = list({item if isinstance(item, pathlib.Path) else id(item): item for item in items}.values())
     # The records of a set are alike.
     if distinct and isinstance(distinct[0], RecordField):
         return distinct if _may_be_deep(distinct[0]) else []

@@ -17,7 +17,7 @@ _DECIDES_NOTHING = ("name", "data", "input.on_bad_sample")
 DURATION = "train.duration"
 _FIRST = "; once it has finished, a longer train.duration goes on from there"
 # Settings that came later -> what was done before.
-_BEFORE = {"input.pixel_range": "auto:0,65536", "loss.duplicates": "negative"}
+_BEFORE = {"input.pixel_range": "auto:0,65536", "loss.duplicates": "negative", "classification.class_weights": "none"}
 
 
 @contextlib.contextmanager

@@ -92,7 +92,7 @@ def test_arrays_are_named_where_they_cannot_be_guessed(tmp_path):
     ):
         with pytest.raises(DataError, match=parts):
             data.load(spec)
-    with pytest.raises(ConfigError, match="no array is called 'imaeg', did you mean 'image'"):
+    with pytest.raises(ConfigError, match="unknown option 'imaeg', did you mean 'image'"):
         data.load(f"embeddings:{path},imaeg=x")
 
 
