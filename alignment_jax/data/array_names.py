@@ -43,6 +43,9 @@ _OF_MODALITY = {
     modality: re.compile(rf"(?:{words})(?:{_LATENTS})?", re.IGNORECASE) for modality, words in _WORDS.items()
 }
 
+# What a SPEC may say: which array, or which file, is what.
+OPTIONS = dict.fromkeys((*GENERIC, *GENERIC.values(), "video", "audio", MODALITIES), "")
+
 
 @dataclasses.dataclass(frozen=True)
 class Named:
@@ -79,7 +82,7 @@ def role_of(name: str) -> str:
         own = dict.fromkeys(aliases, role) | own
     if name in own:
         return own[name]
-    raise ConfigError(f"embeddings: no array is called {name!r}{suggest(name, (*GENERIC, MODALITIES))}")
+    raise ConfigError(f"embeddings: unknown option {name!r}{suggest(name, OPTIONS)}")
 
 
 def named(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: str) -> Named:

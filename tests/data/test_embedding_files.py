@@ -1,4 +1,4 @@
-"""Embeddings under the names and in the files of other tools; what is not read is refused with the way to convert it."""
+"""Embeddings under the names and in the files of other tools; what is not read is refused with the way to go."""
 
 import json
 import pickle
@@ -92,7 +92,7 @@ def test_arrays_are_named_where_they_cannot_be_guessed(tmp_path):
     ):
         with pytest.raises(DataError, match=parts):
             data.load(spec)
-    with pytest.raises(ConfigError, match="no array is called 'imaeg', did you mean 'image'"):
+    with pytest.raises(ConfigError, match="unknown option 'imaeg', did you mean 'image'"):
         data.load(f"embeddings:{path},imaeg=x")
 
 
@@ -203,7 +203,7 @@ def test_a_folder_of_arrays(tmp_path):
     np.save(tmp_path / "image_embeddings.npy", IMAGE)
     np.save(tmp_path / "text_embeddings.npy", TEXT)
     check(data.load(f"embeddings:{tmp_path}"))
-    with pytest.raises(DataError, match=r"no embeddings; a folder holds what .*clip-retrieval"):
+    with pytest.raises(DataError, match=r"no manifest\.json; .*others hold image\.npy and text\.npy"):
         data.load(f"embeddings:{(tmp_path / 'empty').mkdir() or tmp_path / 'empty'}")
 
 
