@@ -23,8 +23,6 @@ GENERIC = {
 }
 VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
 MODALITIES = "modalities"
-# What a SPEC may name, `image=FILE` say; views and modalities (`audio=FILE`) besides.
-OPTIONS = dict.fromkeys((*GENERIC, *(name for name in GENERIC.values() if name not in GENERIC), MODALITIES), "")
 # What others call them, in small letters.
 _ALIASES = {
     "text_to_image": ("txt2img", "text2image", "txt_to_img", "caption_to_image", "image_index", "img_index"),
@@ -44,6 +42,9 @@ _WORDS = {
 _OF_MODALITY = {
     modality: re.compile(rf"(?:{words})(?:{_LATENTS})?", re.IGNORECASE) for modality, words in _WORDS.items()
 }
+
+# What a SPEC may say: which array, or which file, is what.
+OPTIONS = dict.fromkeys((*GENERIC, *GENERIC.values(), "video", "audio", MODALITIES), "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ def role_of(name: str) -> str:
         own = dict.fromkeys(aliases, role) | own
     if name in own:
         return own[name]
-    raise ConfigError(f"embeddings: unknown option {name!r}{suggest(name, tuple(OPTIONS))}")
+    raise ConfigError(f"embeddings: unknown option {name!r}{suggest(name, OPTIONS)}")
 
 
 def named(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: str) -> Named:

@@ -172,7 +172,7 @@ def read_manifest(folder: pathlib.Path) -> tuple[list[Shard], dict[str, Any]]:
     if not path.is_file():
         raise DataError(
             f"{folder}: no {MANIFEST}; a folder of embeddings is written by `alignment-jax extract --out DIR`, "
-            "and has none until that has finished"
+            "and has none until that has finished; others hold image.npy and text.npy, or img_emb/ and text_emb/"
         )
     try:
         found = json.loads(read_text(path))

@@ -1,4 +1,4 @@
-"""Embeddings under the names and in the files of other tools; what is refused is named with the way to convert it."""
+"""Embeddings under the names and in the files of other tools; what is not read is refused with the way to go."""
 
 import json
 import pickle
@@ -203,7 +203,7 @@ def test_a_folder_of_arrays(tmp_path):
     np.save(tmp_path / "image_embeddings.npy", IMAGE)
     np.save(tmp_path / "text_embeddings.npy", TEXT)
     check(data.load(f"embeddings:{tmp_path}"))
-    with pytest.raises(DataError, match=r"no embeddings; a folder holds what .*clip-retrieval"):
+    with pytest.raises(DataError, match=r"no manifest\.json; .*others hold image\.npy and text\.npy"):
         data.load(f"embeddings:{(tmp_path / 'empty').mkdir() or tmp_path / 'empty'}")
 
 

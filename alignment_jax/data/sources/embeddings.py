@@ -27,17 +27,14 @@ from alignment_jax.data.archive import (
     text_vector,
     vector,
 )
-from alignment_jax.data.array_names import OPTIONS, VIEW
+from alignment_jax.data.array_names import OPTIONS as OPTIONS
+from alignment_jax.data.array_names import VIEW
 from alignment_jax.data.classes import number_classes
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn
-from alignment_jax.data.shard_writer import PLAN
-from alignment_jax.data.shards import MANIFEST
-from alignment_jax.data.sources.embeddings_files import open_files, unused_notes
+from alignment_jax.data.sources.embeddings_files import holds_arrays, open_files, unused_notes
 from alignment_jax.data.sources.embeddings_folder import load_folder
 from alignment_jax.data.split import PairSource, PairSplit, all_distinct, split_by_name
-
-__all__ = ["OPTIONS", "load"]
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -55,7 +52,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       DataError: the file is missing, damaged, holds pickles, or its arrays do not fit together.
     """
     path = pathlib.Path(argument)
-    if (path / MANIFEST).is_file() or (path / PLAN).is_file():  # of shards, or going to be
+    if path.is_dir() and not holds_arrays(path):
         return load_folder(path, spec=f"embeddings:{argument}", on_bad_sample=on_bad_sample)
     read, path = open_files(argument)
     arrays, modalities = _one_vector_a_row(path, read.arrays), read.modalities

@@ -13,7 +13,7 @@ from alignment_jax.core.errors import ConfigError, DataError, one_line
 from alignment_jax.data.array_formats import read_named_arrays, read_parquet
 from alignment_jax.data.array_names import Named, named, role_of
 from alignment_jax.data.foreign import refuse_foreign
-from alignment_jax.data.shards import ShardedArray, map_array
+from alignment_jax.data.shards import MANIFEST, ShardedArray, map_array
 from alignment_jax.data.tables import read_text
 
 # Parts of more bytes stay on the disk and are read row by row.
@@ -97,18 +97,12 @@ def _folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
     """Arrays by the names of files and subfolders: image.npy, img_emb/img_emb_0.npy, img_emb/img_emb_1.npy, ..., and
     the columns of the Parquet files beside them or in `metadata`."""
     parts: dict[str, list[pathlib.Path]] = {}
-    files = [*folder.glob("*.npy"), *folder.glob("*/*.npy")]
-    for path in sorted(files, key=_natural):
+    for path in sorted(_parts(folder), key=_natural):
         inside = path.parent != folder
         name = path.parent.name if inside else re.sub(r"_\d+$", "", path.stem)
         parts.setdefault(name, []).append(path)
     arrays = {name: _joined([map_array(path) for path in paths], name) for name, paths in parts.items()}
     tables = sorted([*folder.glob("*.parquet"), *folder.glob("metadata/*.parquet")], key=_natural)
-    if not arrays and not tables:
-        raise DataError(
-            f"{folder}: no embeddings; a folder holds what `alignment-jax extract --out DIR` or clip-retrieval writes "
-            "(img_emb/*.npy, text_emb/*.npy), or image.npy and text.npy"
-        )
     columns: dict[str, list[np.ndarray]] = {}
     for path in tables:
         for name, array in read_parquet(path).items():
@@ -117,6 +111,16 @@ def _folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
         if len(pieces) == len(tables) and name not in arrays:
             arrays[name] = np.concatenate(pieces)
     return arrays
+
+
+def holds_arrays(folder: pathlib.Path) -> bool:
+    """Whether it is a folder of named arrays, and not one of shards, finished or not."""
+    return not (folder / MANIFEST).exists() and any((*_parts(folder), *folder.glob("*.parquet")))
+
+
+def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
+    inside = (path for path in folder.glob("*/*.npy") if re.match(r"[A-Za-z]", path.parent.name))
+    return [*folder.glob("*.npy"), *inside]
 
 
 def _natural(path: pathlib.Path) -> list[tuple[int, str]]:
