@@ -10,19 +10,31 @@ import math
 import pathlib
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
 from alignment_jax.data.delimited import ragged, read_delimited
+from alignment_jax.data.records import RecordField
 from alignment_jax.data.text_files import first_bytes, parse_json, read_text
 
+_TEXT_KEYS = ("raw", "text", "caption", "path")
 _LINES = (".jsonl", ".ndjson")
 _MOST_UNPACKED = 4 << 30  # bytes of a workbook
 _SAVE = "save it as UTF-8"
 _NAME = "if it is of Windows, add encoding=cp1252; else name its encoding so, or save it as UTF-8"
 _ANOTHER = "save it again, or as CSV UTF-8"
+
+
+class Embedded(NamedTuple):
+    """A file that lies in a cell: a name for it that no other has, and its bytes when they are asked for."""
+
+    name: str
+    item: RecordField
+
+
+Cells = list[str | Embedded]
 
 
 class Table(NamedTuple):
@@ -32,12 +44,10 @@ class Table(NamedTuple):
       header: names of the columns, stripped.
       rows: numbers of columns -> for each row its cells in these columns and where it stands; or, for a row that cannot
         be read, no cells and a message.
-      notes: what of the file is not used.
     """
 
     header: list[str]
-    rows: Callable[[Sequence[int]], Iterator[tuple[list[str] | None, str]]]
-    notes: list[str]
+    rows: Callable[[Sequence[int]], Iterator[tuple[Cells | None, str]]]
 
 
 def open_table(
@@ -71,7 +81,10 @@ def open_table(
 
 
 def cell(value: Any) -> str:
-    """The text of a cell of any type; "" for a missing value.
+    """The text of a cell of any type; "" for a missing value. Of an object it is the one text that it holds.
+
+    Raises:
+      ValueError: an object without such a text.
 
     >>> [cell(value) for value in (3, None, float("nan"), "a dog ", ["a", "b"])]
     ['3', '', '', 'a dog', '["a", "b"]']
@@ -80,16 +93,44 @@ def cell(value: Any) -> str:
         return value.strip()
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if isinstance(value, list | tuple | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, dict):
+        texts = [value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)]
+        if len(texts) != 1:
+            raise ValueError("an object, which is no text")
+        return cell(texts[0])
+    if isinstance(value, list | tuple):
+        return json.dumps([cell(each) if isinstance(each, dict) else each for each in value], ensure_ascii=False)
+    if isinstance(value, bytes):
+        raise ValueError("bytes, which are no text")
+    return str(value)
+
+
+def _cells(
+    values: Iterable[Any], where: str, path: pathlib.Path | None = None, number: int = 0
+) -> tuple[Cells | None, str]:
+    """What a row yields; with `path`, bytes in it are files."""
+    found: Cells = []
+    try:
+        for value in values:
+            content = value.get("bytes") if isinstance(value, dict) else value
+            if path is not None and isinstance(content, bytes):
+                record = RecordField({number: {"bytes": content}}, number, "bytes", str(path), len(content))
+                found.append(Embedded(f"{path.name}/{number}", record))
+            elif isinstance(value, dict) and "bytes" in value:  # only its path is written
+                found.append(cell(value.get("path")))
+            else:
+                found.append(cell(value))
+    except (ValueError, TypeError) as error:
+        what = str(error) if isinstance(error, ValueError) else "a list, but not of texts"
+        return None, f"{where}: a cell holds {what}; write a text or a list of texts"
+    return found, where
 
 
 def _delimited(text: str, path: pathlib.Path, known: Callable[[str], bool]) -> Table:
     records, separator = read_delimited(text, path, known=known)
     header = [name.strip() for name in records[0][0]] if records else []
 
-    def rows(places: Sequence[int]) -> Iterator[tuple[list[str] | None, str]]:
+    def rows(places: Sequence[int]) -> Iterator[tuple[Cells | None, str]]:
         for number, (fields, line) in enumerate(records[1:], start=1):
             where = f"{path}, row {number} (line {line})"
             if len(fields) == len(header):
@@ -97,7 +138,7 @@ def _delimited(text: str, path: pathlib.Path, known: Callable[[str], bool]) -> T
             else:
                 yield None, f"{where}: {ragged(fields, header, separator)}"
 
-    return Table(header, rows, [])
+    return Table(header, rows)
 
 
 def _json(text: str, path: pathlib.Path, *, lines: bool) -> Table:
@@ -118,15 +159,15 @@ def _json(text: str, path: pathlib.Path, *, lines: bool) -> Table:
     if found and not header:
         raise DataError(f"{path}: expected objects with the columns as keys, found {str(found[0][0])[:60]!r}")
 
-    def rows(places: Sequence[int]) -> Iterator[tuple[list[str] | None, str]]:
+    def rows(places: Sequence[int]) -> Iterator[tuple[Cells | None, str]]:
         names = [header[k] for k in places]
         for each, where in found:
             if isinstance(each, dict):
-                yield [cell(each.get(name)) for name in names], where
+                yield _cells([each.get(name) for name in names], where)
             else:
                 yield None, f"{where}: not a JSON object; write one object a row"
 
-    return Table([name.strip() for name in header], rows, [])
+    return Table([name.strip() for name in header], rows)
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:
@@ -185,7 +226,7 @@ def _parquet(path: pathlib.Path) -> Table:
     except Exception as error:  # of many kinds, and none of them is for who has the file
         raise DataError(damaged) from error
 
-    def rows(places: Sequence[int]) -> Iterator[tuple[list[str] | None, str]]:
+    def rows(places: Sequence[int]) -> Iterator[tuple[Cells | None, str]]:
         names = [header[k] for k in places]
         try:
             with parquet.ParquetFile(path) as file:
@@ -193,10 +234,9 @@ def _parquet(path: pathlib.Path) -> Table:
         except Exception as error:
             raise DataError(damaged) from error
         for number, values in enumerate(zip(*columns, strict=True), start=1):
-            yield [cell(value) for value in values], f"{path}, row {number}"
+            yield _cells(values, f"{path}, row {number}", path, number)
 
-    notes: list[str] = []
-    return Table(["" if name.startswith("__index_level_") else name.strip() for name in header], rows, notes)
+    return Table(["" if name.startswith("__index_level_") else name.strip() for name in header], rows)
 
 
 def _workbook(path: pathlib.Path, sheet: str | None) -> Table:
@@ -232,8 +272,8 @@ def _workbook(path: pathlib.Path, sheet: str | None) -> Table:
     ]
     header = [cell(value) for value in listed[0][0]] if listed else []
 
-    def rows(places: Sequence[int]) -> Iterator[tuple[list[str] | None, str]]:
+    def rows(places: Sequence[int]) -> Iterator[tuple[Cells | None, str]]:
         for number, (row, line) in enumerate(listed[1:], start=1):
             yield [cell(row[k]) if k < len(row) else "" for k in places], f"{path}, row {number} (sheet row {line})"
 
-    return Table(header, rows, [])
+    return Table(header, rows)

@@ -12,8 +12,9 @@ from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.delimited import Record, split_records
 from alignment_jax.data.folder import Folder
+from alignment_jax.data.records import RecordField
 from alignment_jax.data.roles import find_roles, is_known, near_miss
-from alignment_jax.data.table_files import open_table
+from alignment_jax.data.table_files import Embedded, open_table
 from alignment_jax.data.text_files import read_json, read_lines, read_text
 
 __all__ = [
@@ -32,12 +33,14 @@ __all__ = [
 class Row(NamedTuple):
     """One record: `values` by role; `where` names file, record and line for messages.
 
-    `more`: the cells of further columns of a role that has several (caption_2, caption_3, ...).
+    `more`: the cells of further columns of a role that has several (caption_2, ...). `files`: for roles whose
+    cells hold files, these; among the values stands then a name that no other has.
     """
 
     values: dict[str, str]
     where: str
     more: Mapping[str, Sequence[str]] = types.MappingProxyType({})
+    files: Mapping[str, RecordField] = types.MappingProxyType({})
 
 
 class Rows(NamedTuple):
@@ -104,16 +107,19 @@ def read_manifest(
         if cells is None:
             bad.add(where)
             continue
-        values, more, begin = {}, {}, 0
+        texts = [each.name if isinstance(each, Embedded) else each for each in cells]
+        values, more, files, begin = {}, {}, {}, 0
         for role, columns in places.items():
-            values[role], *rest = cells[begin : begin + len(columns)]
-            begin += len(columns)
+            values[role], *rest = texts[begin : begin + len(columns)]
             if rest:
                 more[role] = rest
-        rows.append(Row(values, where, more))
+            if isinstance(first := cells[begin], Embedded):
+                files[role] = first.item
+            begin += len(columns)
+        rows.append(Row(values, where, more, files))
     if empty:
         raise DataError(f"{path}: only a header, no rows")
-    return Rows(rows, others, [*table.notes, *notes])
+    return Rows(rows, others, notes)
 
 
 def read_rows(

@@ -88,6 +88,8 @@ def _add(items: dict[str, _Item], row: Row, folder: Folder, captions: Sequence[s
     if not key:
         raise DataError(f"{row.where}: no item")
     split = None if named is None else read_split(named, where=row.where)
+    if "image" in row.files:
+        raise DataError(f"{row.where}: an image in the table itself; images of items are files, write their names")
     image = folder.find(row.values["image"], where=row.where) if row.values["image"] else None
     item = items.setdefault(key, _Item(split, row.where))
     if item.split != split:

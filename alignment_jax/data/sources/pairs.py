@@ -7,16 +7,16 @@ file for each split.
 An image may have several rows, and a cell several captions. With a column `item` an item may have several images, too:
 all images and captions of the rows with one name belong together, and a row may leave one of the two empty. In training
 another image of an item is shown every time, in evaluation the middle one. Paths are relative to the folder of the
-table, or to `root=DIR`, and must not leave it.
+table, or to `root=DIR`, and must not leave it; a Parquet file may hold the images itself.
 """
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterable
 
 from alignment_jax.data.caption_cells import MISSING_WORDS, looks_cut, split_captions
 from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.folder import Folder
 from alignment_jax.data.manifests import manifest_options, open_manifest
 from alignment_jax.data.sources.captioned import Caption, captioned_source
@@ -45,17 +45,17 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     name, notes = found.name, [*found.notes, *_odd_captions(row for row, _ in found.rows)]
     if found.rows and "item" in found.rows[0][0].values:
         return item_source(found.rows, captions_of, name=name, bad=bad, notes=notes)
-    places: dict[str, tuple[Folder, str]] = {}
+    places: dict[str, tuple[Folder, Row]] = {}
     captions = []
     for row, folder in found.rows:
         # The same name in the folders of two tables is two images.
         image = str(found.places[folder] / folder.spelling(row.values["image"]))
-        places.setdefault(image, (folder, row.values["image"]))
+        places.setdefault(image, (folder, row))
         captions += [Caption(image, text, row.values.get("split"), row.where) for text in captions_of(row)]
 
-    def find(image: str, *, where: str) -> pathlib.Path:
-        folder, written = places[image]
-        return folder.find(written, where=where)
+    def find(image: str, *, where: str) -> ImageFile:
+        folder, row = places[image]
+        return row.files.get("image") or folder.find(row.values["image"], where=where)
 
     return captioned_source(captions, find=find, name=name, bad=bad, notes=notes)
 
