@@ -38,7 +38,11 @@ SOURCES: dict[str, SourceEntry] = {
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
     "coco": SourceEntry(_HERE + "coco", "coco:DIR[,year=2017]"),
     "cc3m": SourceEntry(_HERE + "cc3m", "cc3m:DIR or cc3m:FILE.tsv"),
-    "webdataset": SourceEntry(_HERE + "webdataset", "webdataset:DIR"),
+    "webdataset": SourceEntry(
+        _HERE + "webdataset",
+        "webdataset:SHARDS[,image=ENDING][,caption=ENDING or FIELD], or webdataset:train=SHARDS,val=SHARDS",
+        suffixes=(".tar",),
+    ),
     "epic": SourceEntry(_HERE + "epic", "epic:DIR[,features=RGB+Flow][,count=noun]"),
     "youcook2": SourceEntry(_HERE + "youcook2", "youcook2:DIR"),
     "cremad": SourceEntry(_HERE + "cremad", "cremad:DIR"),
