@@ -38,6 +38,7 @@ SOURCES: dict[str, SourceEntry] = {
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
     "coco": SourceEntry(_HERE + "coco", "coco:DIR[,year=2017]"),
     "cc3m": SourceEntry(_HERE + "cc3m", "cc3m:DIR or cc3m:FILE.tsv"),
+    "folder": SourceEntry(_HERE + "folder", "folder:DIR[,caption=FIELD]"),
     "webdataset": SourceEntry(
         _HERE + "webdataset",
         "webdataset:SHARDS[,image=ENDING][,caption=ENDING or FIELD], or webdataset:train=SHARDS,val=SHARDS",

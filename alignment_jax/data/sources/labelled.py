@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -45,7 +46,14 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             first[image] = row.where
             captions.append(Caption(name, row.values["label"], row.values.get("split"), row.where))
     notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
-    source = captioned_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
+    return labelled_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
+
+
+def labelled_source(
+    captions: Iterable[Caption], *, root: pathlib.Path, name: str, bad: BadSamples, notes: Iterable[str] = ()
+) -> PairSource:
+    """The source of images whose only caption is the name of their class; arguments are those of `captioned_source`."""
+    source = captioned_source(captions, root=root, name=name, bad=bad, notes=notes)
     names = {name: split.b.read(split.pick_b(np.arange(len(split)))) for name, split in source.splits.items()}
     _, classes = number_classes([each for found in names.values() for each in found])
     number = {each: k for k, each in enumerate(classes)}
