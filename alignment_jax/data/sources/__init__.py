@@ -39,6 +39,9 @@ SOURCES: dict[str, SourceEntry] = {
     "coco": SourceEntry(_HERE + "coco", "coco:DIR[,year=2017]"),
     "cc3m": SourceEntry(_HERE + "cc3m", "cc3m:DIR or cc3m:FILE.tsv"),
     "folder": SourceEntry(_HERE + "folder", "folder:DIR[,caption=FIELD]"),
+    "hf": SourceEntry(
+        _HERE + "hf", "hf:DIR or hf:NAME in the cache[,image=COL][,caption=COL][,label=COL][,split=S+T][,config=NAME]"
+    ),
     "webdataset": SourceEntry(
         _HERE + "webdataset",
         "webdataset:SHARDS[,image=ENDING][,caption=ENDING or FIELD], or webdataset:train=SHARDS,val=SHARDS",
