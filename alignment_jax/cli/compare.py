@@ -9,7 +9,8 @@ from ml_collections import ConfigDict, config_flags
 
 from alignment_jax import config, report
 from alignment_jax.cli import common
-from alignment_jax.cli.main import EXIT_PREEMPTED, parse
+from alignment_jax.cli.main import parse, status_of
+from alignment_jax.compare import records
 from alignment_jax.compare.engine import Wanted, compare
 from alignment_jax.compare.training import Preempted
 from alignment_jax.core.errors import ConfigError, UserError
@@ -85,8 +86,12 @@ def run(values: flags.FlagValues) -> int:
     environment = report.environment(common.describe_devices())
     try:
         print(compare(folder, wanted, environment=environment, quiet=bool(values["quiet"].value)))
-    except Preempted:
-        return EXIT_PREEMPTED
+    except Preempted as stopped:
+        return status_of(stopped.stopped_by)
+    except KeyboardInterrupt:
+        runs = records.read(folder / records.RUNS)
+        kept = f"{len(runs)} finished runs are kept" if runs else "no run is finished yet"
+        raise KeyboardInterrupt(f"{kept}, and the same command goes on with those that are missing") from None
     return 0
 
 

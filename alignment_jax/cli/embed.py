@@ -29,6 +29,8 @@ def run(values: flags.FlagValues) -> int:
     out = pathlib.Path(values["out"].value).expanduser()
     config, source = open_source(folder, values["data"].value)
     trained = load_trained(folder, config, source)
+    for line in (*source.notes, *source.problems):
+        print(line)
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("image", "text", "text_to_image", "image_id", "caption", "split")
     }

@@ -9,28 +9,44 @@ from absl import flags
 
 from alignment_jax import data, evals, report
 from alignment_jax.cli import common
+from alignment_jax.config.known_items import TRAIN, kept, without_trained
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.trained import load_trained, open_source
 from alignment_jax.config.zero_shot import zero_shot_accuracy
-from alignment_jax.core.errors import one_line
+from alignment_jax.core.errors import DataError, one_line
+from alignment_jax.data.split import ALL
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
     common.define_workdir(values, "Folder of a finished training.")
     flags.DEFINE_string("data", None, "SPEC of the data; by default the run's own.", flag_values=values)
-    flags.DEFINE_string("split", "test", "Which split to evaluate.", flag_values=values)
+    flags.DEFINE_string(
+        "split", None, "Which split to evaluate; test, or all where the data has none.", flag_values=values
+    )
     zero_shot = "Classify by class prompts instead: a text file, or the .npz that extract --prompts makes of it."
     flags.DEFINE_string("zero_shot", None, zero_shot, flag_values=values)
+    flags.DEFINE_bool(
+        "include_trained", False, "Count rows that the run was trained on; they are left out.", flag_values=values
+    )
     flags.DEFINE_string("json", None, "Write the metrics to this file too.", flag_values=values)
 
 
 def run(values: flags.FlagValues) -> int:
     folder = common.workdir(values)
-    config, source = open_source(folder, values["data"].value, str(values["split"].value))
+    asked = values["split"].value
+    config, source = open_source(folder, values["data"].value, asked or "test")
     trained = load_trained(folder, config, source)  # before anything is said: data that it cannot read is one line
-    name, split = choose_split(source, str(values["split"].value))
-    for line in (*source.notes, *source.problems):
+    name, split = choose_split(source, asked)
+    split, lines = without_trained(
+        split,
+        kept(folder),
+        config,
+        where=source.spec,
+        name=name,
+        include=bool(values["include_trained"].value) or asked == TRAIN,
+    )
+    for line in (*source.notes, *source.problems, *lines):
         print(line)
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())
@@ -49,10 +65,19 @@ def run(values: flags.FlagValues) -> int:
     return 0
 
 
-def choose_split(source: data.PairSource, name: str) -> tuple[str, data.PairSplit]:
-    """The split of this name; a data set without split information is used whole, and says so."""
-    if not source.has_splits:
-        (name, split), *_ = source.splits.items()
-        print(f"{one_line(source.spec)} does not say which item is in which split: all of it is used")
-        return name, split
-    return name, source.split(name)
+def choose_split(source: data.PairSource, asked: str | None) -> tuple[str, data.PairSplit]:
+    """The split of this name; None for test, or for all of a data set without split information.
+
+    Raises:
+      DataError: there is no such split.
+    """
+    if source.has_splits or asked == ALL:
+        name = asked or "test"
+        return name, source.split(name)
+    if asked is not None:
+        raise DataError(
+            f"{source.spec} does not say which item is in which split, so there is no {asked!r}: give it a column or "
+            "array split, or evaluate all of it with --split all"
+        )
+    print(f"{one_line(source.spec)} does not say which item is in which split: all of it is used")
+    return ALL, source.split(ALL)

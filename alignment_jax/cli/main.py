@@ -1,7 +1,7 @@
 """`alignment-jax COMMAND --flags`: finds the command, reads its flags, turns errors into one line and a status.
 
 Exit status: 0 success, 1 a run or a checkpoint failed, 2 a usage, configuration or data error, 143 stopped by SIGTERM
-after saving.
+after saving, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from alignment_jax.core.errors import AlignmentError, ConfigError, UserError
 
 PROGRAM = "alignment-jax"
 EXIT_PREEMPTED = 143  # what a shell reports for a process that SIGTERM ended
+EXIT_INTERRUPTED = 130  # and for one that Ctrl-C ended
 
 
 def console() -> None:
@@ -33,9 +34,18 @@ def console() -> None:
             traceback.print_exc()
             _leave(1)
         raise
-    if status not in (0, EXIT_PREEMPTED) and (_of_several_processes() or _threads_are_left()):
+    if status not in (0, EXIT_PREEMPTED, EXIT_INTERRUPTED) and (_of_several_processes() or _threads_are_left()):
         _leave(status)
     sys.exit(status)
+
+
+def status_of(stopped_by: str) -> int:
+    """The exit status of a run that was stopped and has saved itself.
+
+    >>> status_of("Ctrl-C")
+    130
+    """
+    return EXIT_INTERRUPTED if stopped_by == "Ctrl-C" else EXIT_PREEMPTED
 
 
 def _of_several_processes() -> bool:
@@ -69,9 +79,10 @@ def main(arguments: Sequence[str]) -> int:
         # Whoever read our output has seen enough (`| head`); the flush at exit must not complain about it either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; what was saved stays, and the same command goes on from there", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        kept = str(interrupt) or "what was saved stays, and the same command goes on from there"
+        print(f"{PROGRAM}: interrupted; {kept}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except OSError as error:
         if debug:
             raise

@@ -16,11 +16,13 @@ from ml_collections import ConfigDict, config_flags
 from alignment_jax import data, report
 from alignment_jax.cli import common, run_report
 from alignment_jax.cli.gallery import make_gallery
-from alignment_jax.cli.main import EXIT_PREEMPTED
+from alignment_jax.cli.main import status_of
 from alignment_jax.config.build import Built, build
 from alignment_jax.config.checked import check_source_files
+from alignment_jax.config.known_items import Known, keep, kept, known_of, shared_with_train
 from alignment_jax.config.methods import learned_scalars
 from alignment_jax.config.models import Models
+from alignment_jax.config.moved import moved_source
 from alignment_jax.config.tasks import task_of
 from alignment_jax.config.trained import (
     DATA,
@@ -32,11 +34,13 @@ from alignment_jax.config.trained import (
     changed_splits,
     signature,
 )
-from alignment_jax.core.errors import DataError, UserError
+from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.loop import Finished, fit
-from alignment_jax.train.workdir import check_same_config, has_checkpoints, locked
+from alignment_jax.train.workdir import check_same_config, has_checkpoints, has_saved, last_saved, locked, read_config
+
+RESULTS = "results.json"  # in the workdir of a finished run
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -59,14 +63,23 @@ def run(values: flags.FlagValues) -> int:
         raise UserError("--config is missing: give a configuration file, as in --config=configs/quickstart.py")
     common.start_processes(values)
     with common.kept_workdir(values) as folder:
-        return _run(values, config, folder)
+        try:
+            return _run(values, config, folder)
+        except KeyboardInterrupt:
+            if has_saved(folder):
+                raise
+            raise KeyboardInterrupt("no checkpoint exists yet, so the same command begins anew") from None
 
 
 def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
     resuming = _goes_on(folder, config)
+    before = read_config(folder) if resuming else None  # process 0 will write it anew
     processes.check_same("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
-    built = build(config, tokenizer_file=folder / TOKENIZER if resuming else None)
+    moved = moved_source(folder, config) if resuming else None
+    built = build(config, source=moved, tokenizer_file=folder / TOKENIZER if resuming else None, resuming=resuming)
+    longer = "" if before is None else _longer(built, folder, before["train"]["duration"])
+    built = dataclasses.replace(built, experiment=dataclasses.replace(built.experiment, longer=longer))
     if not resuming:
         check_source_files(config, built.source, quiet=bool(values["quiet"].value))
     with contextlib.ExitStack() as stack:
@@ -75,7 +88,7 @@ def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> 
         def begin() -> dict[str, Any]:
             stack.enter_context(locked(folder))
             # Another process may have been first while we were building.
-            notes.extend(_write_identity(built, folder, resuming=_goes_on(folder, config)))
+            notes.extend(_write_identity(built, folder, resuming=_goes_on(folder, config), moved=moved is not None))
             return {}
 
         processes.from_primary(begin)
@@ -85,7 +98,30 @@ def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> 
 
 def _goes_on(folder: pathlib.Path, config: ConfigDict) -> bool:
     """Whether the folder holds a run of this configuration that has something to go on from."""
-    return check_same_config(folder, config.to_dict()) and has_checkpoints(folder)
+    finished = (folder / RESULTS).is_file()
+    return check_same_config(folder, config.to_dict(), finished=finished) and has_checkpoints(folder)
+
+
+def _longer(built: Built, folder: pathlib.Path, before: str) -> str:
+    """What is said of a finished run whose duration is now another one; "" where it is the same.
+
+    Raises:
+      ConfigError: it would be shorter than what has been trained.
+    """
+    experiment, done = built.experiment, last_saved(folder)
+    now, total = experiment.config["train"]["duration"], experiment.plan.total_steps
+    if now == before:
+        return ""
+    if total < done:
+        raise ConfigError(
+            f"train.duration is {now!r} ({total} steps), but the run in {folder} has trained {done}; give a longer one "
+            "to go on from there, or choose another --workdir"
+        )
+    return (
+        f"train.duration was {before} and is {now}: training goes on from step {done} to {total}; learning rate, "
+        f"temperature and every other schedule are read over all {total} steps, so the learning rate is "
+        f"{experiment.learning_rate(done):.3g} after step {done}"
+    )
 
 
 def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
@@ -96,22 +132,28 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
                 print(note)
     finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
     if finished.preempted:
-        return EXIT_PREEMPTED
+        return status_of(finished.stopped_by)
     processes.from_primary(lambda: _finish(built, config, folder, finished))
     return 0
 
 
-def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> list[str]:
+def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, moved: bool) -> list[str]:
     """What belongs to the run from its first moment on; config.json last, because it marks the folder as a run's.
 
+    Args:
+      built: the run.
+      folder: its workdir.
+      resuming: it goes on.
+      moved: its data has another name now, and has been compared item for item.
+
     Returns:
-      A note where the data changed in what the run does not train on.
+      Notes: where the data changed in what the run does not train on, and of rows that two splits share.
 
     Raises:
       DataError: train or val is not what the run began with. Nothing is touched.
     """
     fingerprints = data.fingerprints(built.source.splits)
-    changed = changed_splits(folder, fingerprints) if resuming else []
+    changed = changed_splits(folder, fingerprints) if resuming and not moved else []
     if {"train", "val"} & set(changed):
         # The steps would be other ones, and the best of two val splits cannot be compared.
         raise DataError(
@@ -127,13 +169,30 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool) -> li
         reads[LABELS] = list(built.source.label_names)
     reads |= {DATA: fingerprints, HINTS: dict(built.source.hints), LEARNED: learned_scalars(config)}
     report.write_json_atomic(folder / SIGNATURE, reads)
+    known = _known_items(built.source, folder, again=not resuming or moved or bool(changed))
     environment = folder / "environment.json"
     if not (resuming and environment.is_file()):  # of the moment the run began, also in its report
         report.write_json_atomic(environment, report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
-    if not changed:
-        return []
-    return [f"{', '.join(changed)} changed since this run began; nothing was trained on it, and it is used as it is"]
+    if experiment.longer:  # what is there belongs to the shorter training
+        (folder / RESULTS).replace(folder / f"results-{last_saved(folder)}.json")
+    notes = list(shared_with_train(known, config)) if known is not None else []
+    if changed:
+        notes.append(
+            f"{', '.join(changed)} changed since this run began; nothing was trained on it, and it is used as it is"
+        )
+    return notes
+
+
+def _known_items(source: data.PairSource, folder: pathlib.Path, *, again: bool) -> Known | None:
+    """The fingerprints of the run's items, written where they are not there yet or damaged."""
+    if not again:
+        with contextlib.suppress(RunError):
+            if (found := kept(folder)) is not None:
+                return found
+    known = known_of(source)
+    keep(folder, known)
+    return known
 
 
 def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> dict[str, Any]:
@@ -152,7 +211,7 @@ def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Fi
             unread[name] = error
             continue
         chance[name] = task.chance(built.splits[name])
-    report.write_json_atomic(folder / "results.json", results)
+    report.write_json_atomic(folder / RESULTS, results)
     shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
     if shown is not None and models is not None and config.report.gallery > 0:

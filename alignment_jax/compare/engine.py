@@ -79,7 +79,7 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
     Raises:
       ConfigError, DataError: one line; nothing has been written.
       RunError: a run failed. What is finished is kept, and the same command goes on.
-      training.Preempted: stopped by SIGTERM; the same command goes on.
+      training.Preempted: stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
     _check(wanted)
     for config in map(wanted.config_of, wanted.methods):

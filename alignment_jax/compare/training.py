@@ -29,7 +29,15 @@ HISTORY, ITEMS, EMBEDDINGS = "metrics.jsonl", "items.npz", "embeddings.npz"
 
 
 class Preempted(Exception):
-    """SIGTERM came, and the run at hand has saved itself."""
+    """SIGTERM or Ctrl-C came, and the run at hand has saved itself.
+
+    Args:
+      stopped_by: which of the two, see `train.loop.Finished`.
+    """
+
+    def __init__(self, stopped_by: str):
+        super().__init__(stopped_by)
+        self.stopped_by = stopped_by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +63,7 @@ def train_seeds(
       quiet: show no progress of single runs.
 
     Raises:
-      Preempted: stopped by SIGTERM; the same call goes on.
+      Preempted: stopped by SIGTERM or Ctrl-C; the same call goes on.
       RunError: a loss or gradient is not finite.
     """
     each = [with_seed(built, seed) for seed in seeds]
@@ -74,7 +82,7 @@ def train_seeds(
         meter = report.EnergyMeter()
         finished = fit(one.experiment, folder, quiet=quiet, tensorboard=False, placement=placement)
         if finished.preempted:
-            raise Preempted
+            raise Preempted(finished.stopped_by)
         position = finished.position
         history = report.read_metrics(folder / HISTORY)
         joules = _share(meter, 1) if finished.cost["steps"] == position.step else None  # of a whole run or not at all

@@ -130,13 +130,16 @@ def default() -> ConfigDict:
     # them on purpose (RMS relative to the recording's).
     config.audio = ConfigDict({"sample_rate": 16000, "seconds": 3.0, "bands": 64, "noise": 0.0})
     config.model = adapters()
-    # Where the parameters start. name: "random", or "cca" for linear adapters from the closed form on the training
-    # pairs. Numbers as text, "auto" for chosen on val: shrinkage (one for both sides or "0.8+0.5" for a and b), dim
-    # (as far as model.dim and the latents have so many) and power (exponent on the canonical correlations).
+    # Where the parameters start. name: "random", "cca" for linear adapters from the closed form on the training pairs,
+    # or "run:DIR" for the best parameters of another run, as far as they fit. Of "cca", numbers as text, "auto" for
+    # chosen on val: shrinkage (one for both sides or "0.8+0.5" for a and b), dim (as far as model.dim and the latents
+    # have so many) and power (exponent on the canonical correlations).
     config.init = ConfigDict({"name": "random", "shrinkage": "auto", "dim": "auto", "power": "1.0"})
 
     # similarity: how the n x n matrix is held (see losses.infonce); "auto" chooses from the size and the devices.
-    config.loss = ConfigDict({"name": "infonce", "similarity": "auto"})
+    # duplicates: what partners of equal content in one batch are, "mask" for no candidates, "positive" for right
+    # answers too, "negative" for wrong ones.
+    config.loss = ConfigDict({"name": "infonce", "similarity": "auto", "duplicates": "mask"})
     config.temperature = ConfigDict(
         {
             "init": 0.07,

@@ -19,10 +19,12 @@ from alignment_jax import data, evals
 from alignment_jax.config.build import build_model, load_source
 from alignment_jax.config.classification import classifies
 from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split
+from alignment_jax.config.known_items import kept, with_run_splits
 from alignment_jax.config.readers import sides
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import DataError, RunError, UserError
 from alignment_jax.core.types import PyTree
+from alignment_jax.data.split import ALL
 from alignment_jax.train import checkpoint
 from alignment_jax.train.evaluation import Evaluator
 from alignment_jax.train.experiment import Model
@@ -166,13 +168,13 @@ def signature(split: data.PairSplit, sample: tuple[Any, ...]) -> dict[str, Any]:
 def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> tuple[ConfigDict, data.PairSource]:
     """The configuration of a workdir and a data set to use its model on.
 
-    The run's own data set keeps the splits of the run, also where those were cut by hash. Another one is used as it
-    is: without split information it is the single split "all".
+    The run's own data set keeps the splits of the run, also where those were cut by hash, and so does the same content
+    under another name. Other data is used as it is: without split information it is the single split "all".
 
     Args:
       workdir: of the run.
       spec: of the data; None for the run's own.
-      split: the one that is asked for; None for all of them.
+      split: the one that is asked for; None for all of them. "all" is the whole of data without split information.
 
     Raises:
       UserError: the workdir holds no run.
@@ -182,7 +184,9 @@ def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> 
     workdir = _folder(workdir)
     config = _config_of(workdir)
     names = _read_signature(workdir).get(LABELS) if classifies(config) else None
-    if spec is None or spec == config.data:
+    if split == ALL:
+        source = load_data(config, config.data if spec is None else spec)
+    elif spec is None or spec == config.data:
         source = load_source(config)
         changed = changed_splits(workdir, data.fingerprints(source.splits))
         # What is as it was, was held out. What has changed beside a train that is as it was has not been learned from.
@@ -193,8 +197,15 @@ def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> 
                 "what it learned from; restore the data, or name a copy of it with --data to use what it is now"
             )
     else:
-        source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+        source = load_data(config, spec)
+        known = kept(workdir)
+        source = source if known is None else with_run_splits(source, known, config)
     return config, source if names is None else data.with_label_names(source, names)
+
+
+def load_data(config: ConfigDict, spec: str) -> data.PairSource:
+    """A data set as it is, read as the run's configuration says."""
+    return data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
 
 
 def _folder(workdir: Folder) -> pathlib.Path:
@@ -211,11 +222,16 @@ def _config_of(folder: pathlib.Path) -> ConfigDict:
 
 def changed_splits(workdir: pathlib.Path, found: Mapping[str, str]) -> list[str]:
     """The splits that are not what the run of a workdir was begun with; a run that kept no record has none."""
+    record = kept_fingerprints(workdir)
+    return [] if record is None else changed_names(record, found)
+
+
+def kept_fingerprints(workdir: pathlib.Path) -> Mapping[str, str] | None:
+    """The digest of each split as the run found it (`data.fingerprints`); None where there is no record."""
     try:
-        kept = _read_signature(workdir).get(DATA)
+        return _read_signature(workdir).get(DATA)
     except RunError:  # lost or damaged: `train` writes it anew, and what uses the run says so itself
-        kept = None
-    return [] if kept is None else changed_names(kept, found)
+        return None
 
 
 def load_trained(workdir: Folder, config: ConfigDict, source: data.PairSource) -> Trained:

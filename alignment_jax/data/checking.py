@@ -96,10 +96,11 @@ def _files(column: Column | None) -> Iterator[_File]:
         column = dataclasses.replace(column, shorter_side=1, cache=None)
     for index, item in enumerate(column.items):
         if not isinstance(item, np.ndarray):
-            yield _File(column, index, _key(item))
+            yield _File(column, index, file_key(item))
 
 
-def _key(item: object) -> int | None:
+def file_key(item: object) -> int | None:
+    """A number made of path, size and time of change of a file or of a part of one; None where it has none."""
     path = item.archive if isinstance(item, FileSlice) else item
     if not isinstance(path, pathlib.Path):
         return None

@@ -57,6 +57,7 @@ class PairSplit:
       label: int32 [N] class of each a-item, or None.
       stat: float32 [N] size of each a-item's cluster or class, or None.
       stat_b: float32 [M] size of each b-item's cluster, or None; a sample takes the value of its chosen b-item.
+      id_a, id_b: int32 [N] and [M], content numbers (`same_a`, `same_b`) that batches are to carry, or None.
       c: column of N items, a third modality, or None; its item i belongs to a-item i.
       extra_a, extra_b: further arrays [N, ...] and [M, ...], or columns, that are kept in step with the items.
       relevancy: which b-items answer an a-item to what degree, where that is more than `b_to_a` says, or None.
@@ -71,6 +72,8 @@ class PairSplit:
     label: np.ndarray | None = None
     stat: np.ndarray | None = None
     stat_b: np.ndarray | None = None
+    id_a: np.ndarray | None = None
+    id_b: np.ndarray | None = None
     c: Column | None = None
     extra_a: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
     extra_b: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
@@ -85,6 +88,8 @@ class PairSplit:
             ("label", self.label, np.int32, n),
             ("stat", self.stat, np.float32, n),
             ("stat_b", self.stat_b, np.float32, m),
+            ("id_a", self.id_a, np.int32, n),
+            ("id_b", self.id_b, np.int32, m),
         ):
             if value is None:
                 continue
@@ -171,6 +176,8 @@ class PairSplit:
             label=None if self.label is None else self.label[indices],
             stat=None if self.stat is None else self.stat[indices],
             stat_b=None if self.stat_b is None else self.stat_b[kept_b],
+            id_a=None if self.id_a is None else self.id_a[indices],
+            id_b=None if self.id_b is None else self.id_b[kept_b],
             c=None if self.c is None else self.c.take(indices),
             extra_a={k: _rows_of(v, indices) for k, v in self.extra_a.items()},
             extra_b={k: _rows_of(v, kept_b) for k, v in self.extra_b.items()},

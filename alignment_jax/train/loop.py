@@ -21,12 +21,13 @@ from alignment_jax.train import checkpoint, processes
 from alignment_jax.train.batching import batch_rows, scoring_rows
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.objective import Metrics
-from alignment_jax.train.preemption import preemption
+from alignment_jax.train.preemption import Request, preemption
 from alignment_jax.train.resident import Resident
 from alignment_jax.train.scored import Scored
 from alignment_jax.train.scoring import Scorer
 from alignment_jax.train.state import TrainState, create_state, evaluation_params
 from alignment_jax.train.step import Placement, make_step
+from alignment_jax.train.workdir import has_saved
 
 # Chunks whose numbers are kept until someone looks whether they are finite.
 _MOST_UNCHECKED = 256
@@ -34,7 +35,10 @@ _MOST_UNCHECKED = 256
 
 @dataclasses.dataclass
 class Position:
-    """Where the run stands, as plain JSON values: the next batch, the best so far, what it has cost."""
+    """Where the run stands, as plain JSON values: the next batch, the best so far, what it has cost.
+
+    total_steps: of the plan that it followed; 0 in checkpoints of earlier versions.
+    """
 
     step: int = 0
     epoch: int = 0
@@ -45,6 +49,7 @@ class Position:
     best_value: float = -math.inf
     evaluations_since_best: int = 0
     stopped_early: bool = False
+    total_steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """JSON has no infinity: before the first evaluation the best value is None."""
@@ -60,13 +65,15 @@ class Finished:
     """How a run ended.
 
     variables: {"params", "model_state"} of the best step on val (of the last step where there is no val).
-    preempted: it was stopped by SIGTERM and saved; the same command goes on.
+    preempted: it was stopped by SIGTERM or Ctrl-C and saved; the same command goes on.
+    stopped_by: "SIGTERM", "Ctrl-C" or "".
     """
 
     position: Position
     variables: PyTree
     preempted: bool
     cost: dict[str, float]
+    stopped_by: str = ""
 
 
 def evaluation_variables(state: TrainState) -> PyTree:
@@ -123,6 +130,7 @@ def fit(
 
     Raises:
       RunError: a loss or gradient is not finite, or checkpoints cannot be written or read.
+      KeyboardInterrupt: Ctrl-C came when all steps were done; everything is saved.
     """
     workdir = workdir.absolute()  # orbax finds nothing by a relative path
     plan = experiment.plan
@@ -138,9 +146,15 @@ def fit(
         position = Position()
         if restored is not None:
             state, position = restored.state, Position.from_json(restored.loop)
+        if experiment.longer or position.total_steps not in (0, plan.total_steps):  # it has new steps to improve in
+            position.stopped_early, position.evaluations_since_best = False, 0
+        position.total_steps = plan.total_steps
         checkpoints.forget_after(position.step, kind=checkpoint.BEST)
 
-        stop = stack.enter_context(preemption())  # before the first line that says that the run is under way
+        # Not by the folder's managers, which belong to this thread.
+        stop = stack.enter_context(
+            preemption(lambda: has_saved(workdir))
+        )  # before the first line that says that the run is under way
         progress = stack.enter_context(
             report.Progress(
                 plan.total_steps,
@@ -151,7 +165,8 @@ def fit(
                 device_memory=lambda: _device_memory(jax.local_devices()[0]),
             )
         )
-        for line in (*early, *(experiment.messages if restored is None else ())):
+        begins = experiment.messages if restored is None else filter(None, (experiment.longer,))
+        for line in (*early, *begins):
             progress.message(line)
         if position.step:
             progress.message(f"resumed at step {position.step} of {plan.total_steps}")
@@ -163,8 +178,10 @@ def fit(
         run.train()
         checkpoints.wait()
         if run.preempted:
-            progress.message(f"stopped by SIGTERM at step {position.step}, saved; run the same command to go on")
-        return Finished(position, run.best_variables(), run.preempted, progress.totals())
+            progress.message(f"stopped by {stop.by} at step {position.step}, saved; run the same command to go on")
+        elif stop.by == "Ctrl-C":  # it came too late to stop the training, but what follows takes time, too
+            raise KeyboardInterrupt
+        return Finished(position, run.best_variables(), run.preempted, progress.totals(), stop.by)
 
 
 class _Run:
@@ -183,7 +200,7 @@ class _Run:
         self.log: _Log = log
         self.state: TrainState = state
         self.position: Position = position
-        self.stop: Callable[[int, int], bool] = stop
+        self.stop: Request = stop
         self.preempted = False
         self._unchecked: list[tuple[int, Metrics]] = []
         self._scorer = None

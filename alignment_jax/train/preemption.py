@@ -1,9 +1,11 @@
-"""SIGTERM as a request to save and leave, agreed on by all processes of a run."""
+"""SIGTERM and Ctrl-C as a request to save and leave, agreed on by all processes of a run."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -11,29 +13,101 @@ from jax.experimental import multihost_utils
 
 from alignment_jax.train import processes
 
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+
+
+class Request:
+    """Whether to save and leave.
+
+    Attributes:
+      by: "SIGTERM", "Ctrl-C", or "" while nobody has asked.
+    """
+
+    def __init__(self, reached: Callable[[int], bool] | None = None):
+        self.by = ""
+        self._reached = reached
+
+    def __call__(self, first: int, last: int) -> bool:
+        """Whether to save and leave after the steps first + 1 ... last.
+
+        In a run of several processes JAX's preemption service, which catches the signal itself, settles on one step for
+        all of them; it has to hear of every single one.
+        """
+        if self._reached is not None and any(self._reached(step) for step in range(first + 1, last + 1)):
+            self.by = "SIGTERM"
+        return bool(self.by)
+
 
 @contextlib.contextmanager
-def preemption() -> Iterator[Callable[[int, int], bool]]:
-    """Catches SIGTERM within the block.
+def preemption(saved: Callable[[], bool] = lambda: True) -> Iterator[Request]:
+    """Catches SIGTERM and Ctrl-C within the block; a second Ctrl-C ends the process at once with status 130.
+
+    In a run of several processes, and outside of the main thread, Ctrl-C is what it always is.
+
+    Args:
+      saved: whether a checkpoint exists, which the answer to Ctrl-C says; called from another thread.
 
     Yields:
-      (first, last) -> whether to save and leave after the steps first + 1 ... last. In a run of several processes
-      JAX's preemption service, which catches the signal itself, settles on one step for all of them; it has to hear
-      of every single one.
+      What the loop asks after every step.
     """
     if processes.several():
-        yield lambda first, last: any(_reached(step) for step in range(first + 1, last + 1))
+        yield Request(multihost_utils.reached_preemption_sync_point)
         return
-    event = threading.Event()
+    request = Request()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield lambda first, last: False
+        yield request
         return
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
+
+    def note(number: int, frame: object) -> None:
+        request.by = request.by or _NAMES[number]
+
+    before = {number: signal.signal(number, note) for number in _NAMES}
     try:
-        yield lambda first, last: event.is_set()
+        with _heard_at_once(request, saved):
+            yield request
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _reached(step: int) -> bool:
-    return multihost_utils.reached_preemption_sync_point(step)
+_NAMES: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+
+
+@contextlib.contextmanager
+def _heard_at_once(request: Request, saved: Callable[[], bool]) -> Iterator[None]:
+    """Answers Ctrl-C from a thread: while XLA compiles, Python runs no handler of a signal."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def listen() -> None:
+        interrupts = 0
+        while heard := os.read(read, 64):
+            for number in heard:
+                request.by = request.by or _NAMES.get(number, "")
+                if number == signal.SIGINT:
+                    interrupts += 1
+                    _say(interrupts, saved())
+                    if interrupts > 1:
+                        os._exit(INTERRUPTED)  # files are written whole or not at all, as when it is killed
+
+    thread = threading.Thread(target=listen, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(write)
+        thread.join()
+        os.close(read)
+
+
+def _say(interrupts: int, saved: bool) -> None:
+    kept = "the last checkpoint stays" if saved else "no checkpoint exists yet, so the same command begins anew"
+    line = (
+        f"\ninterrupted: it ends once the step under way is done and saved; Ctrl-C again ends it at once ({kept})"
+        if interrupts == 1
+        else f"\ninterrupted again: ended without saving; {kept}"
+    )
+    with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+        print(line, file=sys.stderr, flush=True)

@@ -269,7 +269,7 @@ def test_the_selected_metric_must_exist(tmp_path, data_file):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, data_file, repository):
+def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(tmp_path, data_file, repository):
     config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{data_file}"
     fixed = ["--config.input.batch_size=8", "--config.train.devices=1", "--config.report.gallery=0"]
     fixed += ["--config.model.dim=8", "--config.checkpoint.interval=1000 epochs", "--config.eval.interval=1000 epochs"]
@@ -279,13 +279,13 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, data_file, reposit
         arguments = [*command, f"--config.train.duration={epochs} epochs", "--workdir", str(tmp_path / name)]
         return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env={**os.environ})
 
-    def stop_once(process, reached):
-        """SIGTERM as soon as `reached()`, and the status it ends with, however long a busy machine takes."""
+    def stop_once(process, reached, number=signal.SIGTERM):
+        """The signal as soon as `reached()`, and the status it ends with, however long a busy machine takes."""
         try:
             while not reached():
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.05)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
             return process.wait(timeout=PATIENCE)
         finally:
             process.kill()
@@ -303,7 +303,9 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, data_file, reposit
     assert saved[-1] > 0
     # It saved the step that it was at: nothing was logged after it.
     assert max(row["step"] for row in rows_of(tmp_path / "w")) <= saved[-1]
-    assert stop_once(start("w", 100_000), lambda: rows_of(tmp_path / "w")[-1]["step"] > saved[-1]) == 143
+    goes_on = start("w", 100_000)
+    assert stop_once(goes_on, lambda: rows_of(tmp_path / "w")[-1]["step"] > saved[-1], signal.SIGINT) == 130
+    assert "stopped by Ctrl-C" in said.read_text()
     assert f"resumed at step {saved[-1]}" in said.read_text()
 
 

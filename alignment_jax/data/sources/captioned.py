@@ -73,7 +73,7 @@ def captioned_source(
         if split is not None and canonical_split(split) != entry.split:
             bad.add(f"{where}: {image!r} is in split {split!r} here, but in {entry.split!r} at {entry.where}")
         elif not text:
-            bad.add(f"{where}: empty caption")
+            bad.add(f"{where}: empty caption; write one, or delete the row")
         else:
             entry.captions.append((text, where))
 

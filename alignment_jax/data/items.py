@@ -1,0 +1,171 @@
+"""A number for the content of every item, by which the same content is found again under another name."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.data.checking import file_key
+from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.shards import StoredTextColumn
+from alignment_jax.data.split import Column, PairSplit
+
+# Bytes of an array on disk up to which it is read for its fingerprints.
+MOST_READ = 2 << 30
+_ROWS = 16384
+_REMEMBER_FROM = 500  # files that must have been read for it to be worth a file
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemPrints:
+    """Content fingerprints of one split, uint64.
+
+    Attributes:
+      a, b, c: [N], [M], [N] of the items of each side; c None where there is no third one.
+      row: [N] of an a-item together with its b-items and its c-item.
+      label: int32 [N] as in the split, or None.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    row: np.ndarray
+    c: np.ndarray | None = None
+    label: np.ndarray | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What there is, by name."""
+        every = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in every.items() if value is not None}
+
+    def equals(self, other: ItemPrints) -> bool:
+        """Whether both hold the same content in the same order."""
+        one, two = self.arrays(), other.arrays()
+        return one.keys() == two.keys() and all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def item_prints(split: PairSplit, *, memory: pathlib.Path | None = None) -> ItemPrints | None:
+    """The fingerprints of a split; None where a side is an array on disk that is too large to be read for them.
+
+    Args:
+      split: any split. Texts, numbers (as float32) and bytes of files are read once.
+      memory: a file of fingerprints of files found earlier, by path, size and time of change; None to remember nothing.
+
+    Raises:
+      DataError: a text is not UTF-8.
+
+    >>> from alignment_jax.data import load
+    >>> split = load("synthetic:train=8,val=2,test=2,size=16").splits["train"]
+    >>> item_prints(split).equals(item_prints(split)), item_prints(split).row.shape
+    (True, (8,))
+    """
+    columns = [column for column in (split.a, split.b, split.c) if column is not None]
+    if any(_bytes_on_disk(column) > MOST_READ for column in columns):
+        return None
+    with _remembered(memory) as known:
+        a, b, *more = (_column_prints(column, known) for column in columns)
+    # A sum does not depend on the order in which an a-item has its b-items.
+    of_b = np.zeros(len(a), np.uint64)
+    np.add.at(of_b, split.b_to_a, _mixed(b))
+    row = _mixed(a) * np.uint64(3) + of_b
+    if more:
+        row = _mixed(row) + more[0]
+    return ItemPrints(a, b, row, more[0] if more else None, split.label)
+
+
+def _bytes_on_disk(column: Column) -> int:
+    if isinstance(column, ArrayColumn) and column.mapped:
+        return column.array.nbytes
+    return sum(part.nbytes for part in column.parts) if isinstance(column, StoredTextColumn) else 0
+
+
+def _column_prints(column: Column, known: dict[int, int]) -> np.ndarray:
+    found = np.empty(len(column), np.uint64)
+    if isinstance(column, ArrayColumn) or column.kind == "text":
+        for start in range(0, len(column), _ROWS):
+            rows = np.arange(start, min(start + _ROWS, len(column)))
+            found[rows] = [_print(_bytes_of(item)) for item in column.read(rows)]
+        return found
+    keys = [file_key(item) for item in getattr(column, "items", (None,) * len(column))]
+    left = [i for i, key in enumerate(keys) if key is None or key not in known]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:  # most of it is waiting for files
+        fresh = dict(zip(left, pool.map(lambda i: _content(column, i), left), strict=True))
+    for i, key in enumerate(keys):
+        value = fresh[i] if i in fresh else known[key]  # type: ignore[index]
+        found[i] = _print(_bytes_of(column.describe(i))) if value is None else value
+        if key is not None and value is not None:
+            known[key] = value
+    return found
+
+
+def _content(column: Column, index: int) -> int | None:
+    """None for a file that cannot be read: it is equal to none, and is named when it is decoded."""
+    try:
+        return _print(_bytes_of(column.identity(index, exact=True)))
+    except (OSError, DataError):
+        return None
+
+
+def _bytes_of(value: Any) -> bytes | memoryview:
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+    if isinstance(value, tuple):
+        return b"".join(map(_bytes_of, value))
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+
+
+def _print(content: bytes | memoryview) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Each number to another one, so that sums of them say which ones were added."""
+    mixed = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@contextlib.contextmanager
+def _remembered(memory: pathlib.Path | None) -> Iterator[dict[int, int]]:
+    """What was found earlier; what the block adds to it is kept."""
+    known: dict[int, int] = {}
+    if memory is not None:
+        with contextlib.suppress(OSError, ValueError):  # damaged or from elsewhere: the files are read again
+            pairs = np.frombuffer(memory.read_bytes(), "<u8").reshape(-1, 2)
+            known = dict(zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))
+    before = len(known)
+    yield known
+    if memory is not None and len(known) - before >= _REMEMBER_FROM:
+        with contextlib.suppress(OSError):  # a home that cannot be written costs only the time of the next look
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            new = memory.with_name(f"{memory.name}.{os.getpid()}")
+            new.write_bytes(np.array(list(known.items()), "<u8").tobytes())
+            new.replace(memory)
+
+
+def places(split: ItemPrints, kept: Mapping[str, ItemPrints], sides: Sequence[str] = ("row", "a")) -> np.ndarray:
+    """int64 [N]: the number of the split of `kept` that holds the content of each a-item, -1 where none does.
+
+    Args:
+      split: whose a-items are looked for.
+      kept: where. An a-item that several splits hold is in the first.
+      sides: by what they are the same, tried in this order.
+
+    >>> one = ItemPrints(np.array([1, 2], np.uint64), np.array([5], np.uint64), np.array([6, 7], np.uint64))
+    >>> places(one, {"train": one}).tolist()
+    [0, 0]
+    """
+    found = np.full(len(split.a), -1)
+    for side in sides:
+        own = getattr(split, side)
+        for number, part in enumerate(kept.values()):
+            found[(found < 0) & np.isin(own, getattr(part, side))] = number
+    return found
