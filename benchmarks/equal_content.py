@@ -34,7 +34,8 @@ rsum on test, mean ± standard deviation over {seeds} seeds. "Rows" counts every
 protocol does; "items" counts equal captions as one. `negative` and `mask` are `loss.duplicates`; closed forms (cca,
 recipe) have no batches, and one run. Made by
 
-    python benchmarks/equal_content.py --data embeddings:v7w_mini/features.npz --seeds {seeds} --page
+    python benchmarks/equal_content.py --data embeddings:v7w_mini/features.npz \\
+      --seeds {seeds} --page
 
 """
 

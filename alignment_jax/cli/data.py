@@ -32,6 +32,8 @@ def run(values: flags.FlagValues) -> int:
     spec = values["data"].value
     if not spec:
         raise UserError("--data is missing: give a SPEC, as in --data=flickr:DIR")
+    if data.is_one_side(spec):
+        return _one_side(spec, values)
     source = data.load(spec, on_bad_sample="skip")
     description = data.describe(source)
     if values["clusters"].value:
@@ -53,6 +55,22 @@ def run(values: flags.FlagValues) -> int:
         print(f"problem: {one_line(problem)}")
     if problems:
         raise DataError(f"{spec}: {len(problems)} problems, listed above; mend them or train with on_bad_sample=skip")
+    return 0
+
+
+def _one_side(spec: str, values: flags.FlagValues) -> int:
+    """What images without captions, texts without images, or latents of one modality are."""
+    if given := [name for name in ("json", "page", "clusters") if values[name].value]:
+        raise UserError(f"--{given[0]} is for data with both sides, and {spec} has one; leave it out")
+    items = data.load_one_side(spec, on_bad_sample="skip")
+    print(one_line(f"{spec} (one side, for alignment-jax embed)"))
+    print(f"  {data.format_column(items.column)}")
+    for line in items.notes:
+        print(one_line(line))
+    for problem in items.problems:
+        print(f"problem: {one_line(problem)}")
+    if items.problems:
+        raise DataError(f"{spec}: {len(items.problems)} problems, listed above; mend them, or leave these items out")
     return 0
 
 

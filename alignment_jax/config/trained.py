@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from alignment_jax import data, evals
 from alignment_jax.config.build import build_model, load_source
 from alignment_jax.config.classification import classifies
-from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split
+from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split, needed
 from alignment_jax.config.known_items import kept, with_run_splits
 from alignment_jax.config.readers import sides
 from alignment_jax.config.tasks import task_of
@@ -120,6 +120,14 @@ class Trained:
         self.check_reads(split, where="the split to embed")
         prepared = self.inputs.prepared(split)
         return self._evaluator(self.variables, evaluation_split(self.config, prepared, self.inputs))
+
+    def embed_column(self, side: str, column: data.Column) -> np.ndarray:
+        """Embeddings [k, d] of items of one side, "a" or "b", of the kind that this side reads."""
+        prepared = self.inputs.prepare(column)
+        size = min(self.config.eval.batch_size, len(prepared))
+        transform = needed(prepared, self.inputs.evaluate[side])
+        batches = data.iterate_items(prepared, transform, size, threads=self.config.input.threads)
+        return self._evaluator.side(side, self.variables, batches)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings [k, d] of texts of your own, to search the other side with.

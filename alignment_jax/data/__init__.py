@@ -20,13 +20,14 @@ from alignment_jax.data.corruptions import (
     corrupt_image,
     vocabulary,
 )
-from alignment_jax.data.describe import describe, format_description, problems
+from alignment_jax.data.describe import describe, format_column, format_description, problems
 from alignment_jax.data.fingerprint import fingerprints
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
 from alignment_jax.data.missing import complete_samples, missing_notes
+from alignment_jax.data.one_side import OneSide, is_one_side, load_one_side
 from alignment_jax.data.pixels import with_pixel_range
 from alignment_jax.data.prompts import Prompts, load_prompts
 from alignment_jax.data.repeats import repeats, repeats_line
@@ -50,6 +51,7 @@ __all__ = [
     "Column",
     "FrameColumn",
     "ImageColumn",
+    "OneSide",
     "PairSource",
     "PairSplit",
     "Prompts",
@@ -79,9 +81,12 @@ __all__ = [
     "eval_image",
     "few_samples",
     "fingerprints",
+    "format_column",
     "format_description",
+    "is_one_side",
     "iterate_items",
     "load",
+    "load_one_side",
     "load_prompts",
     "log_mel",
     "mean_by_item",

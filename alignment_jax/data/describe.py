@@ -73,6 +73,16 @@ def problems(source: PairSource) -> list[str]:
     return lines
 
 
+def format_column(column: Column) -> str:
+    """A column as a line of text: count, kind and statistics.
+
+    >>> from alignment_jax.data.columns import TextColumn
+    >>> format_column(TextColumn(("a dog",)))[:20]
+    '1 text: words min 2,'
+    """
+    return _line(_column(column))
+
+
 def format_description(description: dict[str, Any]) -> str:
     """The description as lines of text for a terminal.
 
@@ -87,9 +97,7 @@ def format_description(description: dict[str, Any]) -> str:
     for name, split in description["splits"].items():
         lines.append(name)
         for side in (side for side in ("a", "b", "c") if side in split):
-            column = dict(split[side])
-            head = f"{column.pop('count')} {column.pop('kind')}"
-            lines.append(f"  {side}  {head}: " + "; ".join(f"{key} {_value(value)}" for key, value in column.items()))
+            lines.append(f"  {side}  {_line(split[side])}")
         lines.append(f"  pairs per a-item {_value(split['b_per_a'])}")
         for kind in ("classes", "clusters"):
             if kind in split:
@@ -108,6 +116,11 @@ def format_description(description: dict[str, Any]) -> str:
     if description["skipped"]:
         lines.append(f"samples left out: {description['skipped']}")
     return "\n".join(one_line(line) for line in [*lines, *description["notes"]])
+
+
+def _line(column: dict[str, Any]) -> str:
+    rest = "; ".join(f"{key} {_value(value)}" for key, value in column.items() if key not in ("count", "kind"))
+    return f"{column['count']} {column['kind']}: {rest}"
 
 
 def _value(value: Any) -> str:

@@ -44,7 +44,15 @@ SOURCES: dict[str, SourceEntry] = {
     "features": SourceEntry(_HERE + "features", "features:FILE.npz"),
     "coco": SourceEntry(_HERE + "coco", "coco:DIR[,year=2017]"),
     "cc3m": SourceEntry(_HERE + "cc3m", "cc3m:DIR or cc3m:FILE.tsv"),
-    "webdataset": SourceEntry(_HERE + "webdataset", "webdataset:DIR"),
+    "folder": SourceEntry(_HERE + "folder", "folder:DIR[,caption=FIELD]"),
+    "hf": SourceEntry(
+        _HERE + "hf", "hf:DIR or hf:NAME in the cache[,image=COL][,caption=COL][,label=COL][,split=S+T][,config=NAME]"
+    ),
+    "webdataset": SourceEntry(
+        _HERE + "webdataset",
+        "webdataset:SHARDS[,image=ENDING][,caption=ENDING or FIELD], or webdataset:train=SHARDS,val=SHARDS",
+        suffixes=(".tar",),
+    ),
     "epic": SourceEntry(_HERE + "epic", "epic:DIR[,features=RGB+Flow][,count=noun]"),
     "youcook2": SourceEntry(_HERE + "youcook2", "youcook2:DIR"),
     "cremad": SourceEntry(_HERE + "cremad", "cremad:DIR"),

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from alignment_jax.data.classes import number_classes
 from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.split import PairSource
 from alignment_jax.data.tables import read_table
@@ -46,7 +48,20 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             first[image] = row.where
             captions.append(Caption(name, row.values["label"], row.values.get("split"), row.where))
     notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
-    source = captioned_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
+    return labelled_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
+
+
+def labelled_source(
+    captions: Iterable[Caption],
+    *,
+    root: pathlib.Path | None = None,
+    name: str,
+    bad: BadSamples,
+    notes: Iterable[str] = (),
+    find: Callable[..., ImageFile] | None = None,
+) -> PairSource:
+    """The source of images whose only caption is the name of their class; arguments are those of `captioned_source`."""
+    source = captioned_source(captions, root=root, name=name, bad=bad, notes=notes, find=find)
     names = {name: split.b.read(split.pick_b(np.arange(len(split)))) for name, split in source.splits.items()}
     _, classes = number_classes([each for found in names.values() for each in found])
     number = {each: k for k, each in enumerate(classes)}
