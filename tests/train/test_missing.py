@@ -18,7 +18,7 @@ from alignment_jax.train.experiment import Model
 from alignment_jax.train.state import create_state
 from alignment_jax.train.step import AXIS, batch_mesh, make_step, shard_step
 
-pytestmark = pytest.mark.costly
+pytestmark = pytest.mark.slow
 
 N, CLASSES = 12, 3
 WEIGHTS = {"a": 0.9, "b": 0.7, "c": 0.5, "fused": 0.3}
