@@ -11,6 +11,7 @@ from absl import flags
 from alignment_jax import data, report
 from alignment_jax.config import default
 from alignment_jax.config.clusters import with_cluster_sizes
+from alignment_jax.config.from_data import lengths_of_texts
 from alignment_jax.core.errors import DataError, UserError, one_line
 
 _TEXT_LENGTH, _TEXTS = 240, 5
@@ -37,6 +38,7 @@ def run(values: flags.FlagValues) -> int:
     description = data.describe(source)
     if values["clusters"].value:
         _add_clusters(source, description)
+    description["notes"] += lengths_of_texts(source)
     print(data.format_description(description))
     if values["json"].value:
         report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), description)
@@ -89,11 +91,12 @@ def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[rep
     for name, column in zip(source.modalities, columns, strict=False):
         of_item = [int(split.b_of_a(i)[0]) for i in items] if column is split.b else items
         drawn[name] = None if column is None else _pictures(column, of_item)
-    shown = []
+    shown, sides = [], dict(zip("abc", source.modalities, strict=False))
     for place, item in enumerate(items):
         texts = [text for column in columns if column is not None for text in _texts(split, column, item)]
         label = "" if split.label is None or source.label_names is None else source.label_names[split.label[item]]
-        pictures = [(name, found[place]) for name, found in drawn.items() if found is not None]
+        has = {name: side not in split.present or split.present[side][item] for side, name in sides.items()}
+        pictures = [(name, found[place]) for name, found in drawn.items() if found is not None and has[name]]
         shown.append(report.Shown(str(split.ids[item]), label, pictures, texts))
     return shown
 
@@ -117,4 +120,4 @@ def _texts(split: data.PairSplit, column: data.Column, item: int) -> list[str]:
         found = list(column.read(items))
     else:
         return []
-    return [text if len(text) <= _TEXT_LENGTH else text[:_TEXT_LENGTH] + "…" for text in found[:_TEXTS]]
+    return [text if len(text) <= _TEXT_LENGTH else text[:_TEXT_LENGTH] + "…" for text in found[:_TEXTS] if text]

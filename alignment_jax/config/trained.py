@@ -213,7 +213,10 @@ def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> 
 
 def load_data(config: ConfigDict, spec: str) -> data.PairSource:
     """A data set as it is, read as the run's configuration says."""
-    return data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    if classifies(config):
+        return source
+    return data.complete_samples(source, on_bad_sample=config.input.on_bad_sample)
 
 
 def _folder(workdir: Folder) -> pathlib.Path:

@@ -15,6 +15,7 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.split import NOTHING
 
 # Loudness range that a spectrogram shows, below its loudest bin: quieter than this is silence.
 _RANGE_DB = 60.0
@@ -65,12 +66,12 @@ class AudioColumn:
     """Recordings in files, decoded when they are read.
 
     Attributes:
-      items: paths.
+      items: paths; None where a sample has no recording, which reads as silence.
       origins: where each comes from (manifest and row), for messages.
       verified: every file has been decoded once without an error.
     """
 
-    items: Sequence[pathlib.Path]
+    items: Sequence[pathlib.Path | None]
     origins: Sequence[str] | None = None
     verified: bool = False
     kind: str = "audio"
@@ -80,7 +81,11 @@ class AudioColumn:
 
     def read(self, indices: np.ndarray) -> list[tuple[np.ndarray, int]]:
         """(waveform, sampling rate) of each."""
-        return [read_audio(self.items[i], where=self.describe(i)) for i in np.asarray(indices).tolist()]
+        return [self._read(i) for i in np.asarray(indices).tolist()]
+
+    def _read(self, index: int) -> tuple[np.ndarray, int]:
+        path = self.items[index]
+        return (np.zeros(1600, np.float32), 16000) if path is None else read_audio(path, where=self.describe(index))
 
     def take(self, indices: np.ndarray) -> AudioColumn:
         chosen = np.asarray(indices).tolist()
@@ -88,10 +93,14 @@ class AudioColumn:
         return dataclasses.replace(self, items=tuple(self.items[i] for i in chosen), origins=origins)
 
     def describe(self, index: int) -> str:
-        return f"{self.items[index]}" + ("" if self.origins is None else f" from {self.origins[index]}")
+        parts = [] if self.items[index] is None else [str(self.items[index])]
+        parts += [] if self.origins is None else [self.origins[index]]
+        return " from ".join(parts) or f"recording {index}"
 
     def identity(self, index: int, *, exact: bool) -> Hashable:
         path = self.items[index]
+        if path is None:
+            return NOTHING
         return hashlib.blake2b(path.read_bytes(), digest_size=16).digest() if exact else path.stat().st_size
 
     def spectrograms(self, transform: Callable[[tuple[np.ndarray, int]], np.ndarray]) -> ArrayColumn:

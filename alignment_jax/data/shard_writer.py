@@ -15,7 +15,7 @@ from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.array_names import with_own_names
 from alignment_jax.data.shards import FORMAT, MANIFEST, VERSION, digest_of
 
-_PLAN, _SHARD = "plan.json", "shard.json"
+PLAN, _SHARD = "plan.json", "shard.json"
 
 
 class ShardWriter:
@@ -46,12 +46,12 @@ class ShardWriter:
         self.finished = (folder / MANIFEST).is_file()
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: there is a file of this name; give another --out")
-        before = _read_json(folder / (MANIFEST if self.finished else _PLAN))
+        before = _read_json(folder / (MANIFEST if self.finished else PLAN))
         if before is None:
             if folder.is_dir() and any(folder.iterdir()):
                 raise ConfigError(f"{folder}: holds other files and no embeddings; give another --out")
             folder.mkdir(parents=True, exist_ok=True)
-            _write_json(folder / _PLAN, self._plan)
+            _write_json(folder / PLAN, self._plan)
             return
         begun = before.get("plan", {}) if self.finished else before
         for key in {**begun, **self._plan}:
@@ -117,7 +117,7 @@ class ShardWriter:
                 raise DataError(f"{self.folder}: shard {_name(number)} is missing")
         manifest = {"format": FORMAT, "version": VERSION, "plan": self._plan, "shards": entries}
         _write_json(self.folder / MANIFEST, manifest)
-        (self.folder / _PLAN).unlink(missing_ok=True)
+        (self.folder / PLAN).unlink(missing_ok=True)
         self.finished = True
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.foreign import objects_line, refuse_foreign
 from alignment_jax.data.tables import Folder, read_text
 
 FORMAT, VERSION, MANIFEST = "alignment_jax embeddings", 1, "manifest.json"
@@ -212,7 +213,11 @@ def map_array(path: pathlib.Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # what NumPy raises for a damaged header has no common base
-        raise DataError(f"{path}: not a readable .npy array ({' '.join(str(error).split())})") from error
+        refuse_foreign(path)
+        if "Python objects" in str(error):
+            raise DataError(f"not a readable .npy array: {objects_line(path, 'it')}") from error
+        cut = "it is cut short" if "mmap length" in str(error) else "its header is damaged or missing"
+        raise DataError(f"{path}: not a readable .npy array ({cut}); copy it again or write it with np.save") from error
 
 
 def digest_of(path: pathlib.Path) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
+from alignment_jax.data.deep_images import deep_values, opener
+from alignment_jax.data.pixels import to_eight_bits
 from alignment_jax.data.records import RecordField
 from alignment_jax.data.tars import FileSlice
 
@@ -26,7 +28,11 @@ def _pil() -> Any:
 
 
 def decode_image(
-    path: pathlib.Path | FileSlice | RecordField, *, shorter_side: int | None = None, where: str | None = None
+    path: pathlib.Path | FileSlice | RecordField,
+    *,
+    shorter_side: int | None = None,
+    where: str | None = None,
+    pixel_range: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Reads an image file: first frame, upright by its EXIF tag, transparency over white, three 8-bit channels.
 
@@ -35,6 +41,8 @@ def decode_image(
       shorter_side: if set, an image whose shorter side is larger is reduced to it; a JPEG is then decoded at a fraction
         of its size, which is several times faster.
       where: what to call the file in messages; default the path.
+      pixel_range: the values of an image of more than eight bits that become black and white (see `data.pixels`); None
+        for those of this image alone.
 
     Returns:
       uint8 [H, W, 3].
@@ -42,18 +50,23 @@ def decode_image(
     Raises:
       DataError: the file cannot be read or is not a whole image.
     """
-    image_module = _pil()
     exif_transpose = require("PIL.ImageOps", extra="train", purpose="read images").exif_transpose
+    open_image = opener(path)
+
+    def upright(image: Any) -> Any:
+        turned = exif_transpose(image)
+        return turned if turned is not None else image
+
     try:
-        with image_module.open(path if isinstance(path, pathlib.Path) else path.open()) as image:
+        with open_image() as image:
             if shorter_side is not None:
                 # Twice the size wanted, so that the last reduction still averages.
                 scale = 2 * shorter_side / max(1, min(image.size))
                 if scale < 1:
                     image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+            deep = deep_values(image, open_image, upright)
             image.load()
-            upright = exif_transpose(image)
-            array = np.asarray(_rgb(upright if upright is not None else image))
+            array = np.asarray(_rgb(upright(image)) if deep is None else _deep_rgb(deep, pixel_range))
     # A damaged file makes the decoders raise almost anything (OSError, SyntaxError, ValueError, struct.error, ...).
     except Exception as error:
         reason = " ".join(str(error).partition("<_io.")[0].split()) or type(error).__name__
@@ -61,10 +74,14 @@ def decode_image(
     return array if shorter_side is None else shrink(array, shorter_side)
 
 
+def _deep_rgb(values: np.ndarray, pixel_range: tuple[float, float] | None) -> Any:
+    pixels = to_eight_bits(values[..., :3] if values.ndim == 3 else values, pixel_range)
+    if values.shape[2:] == (4,):  # how transparent a pixel is has a range of its own
+        pixels = np.dstack([pixels, (values[..., 3] >> 8).astype(np.uint8)])
+    return _rgb(_pil().fromarray(pixels))
+
+
 def _rgb(image: Any) -> Any:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # PIL clips 16-bit grey values to 255; the upper eight bits are the picture.
-        return _pil().fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = _pil().new("RGBA", image.size, (255, 255, 255, 255))

@@ -1,7 +1,8 @@
 """`labelled:FILE.csv`: images with a class each, columns image, label and, optionally, split.
 
 The text of an image is the name of its class, so that the set can be trained on and evaluated like captions; `label`
-holds the class, for zero-shot classification. Paths are relative to the folder of the CSV file and must not leave it.
+holds the class, for zero-shot classification. A trained classifier would read its answer in that text and is refused;
+`posts:FILE.csv` has a text of its own. Paths are relative to the folder of the CSV file and must not leave it.
 """
 
 from __future__ import annotations
@@ -68,4 +69,4 @@ def labelled_source(
         name: split.replace(label=np.array([number[each] for each in names[name]], np.int32))
         for name, split in source.splits.items()
     }
-    return dataclasses.replace(source, splits=splits, label_names=classes)
+    return dataclasses.replace(source, splits=splits, label_names=classes, from_label=("b",))
