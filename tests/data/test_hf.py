@@ -136,7 +136,9 @@ def test_rows_without_image_or_caption_are_named_and_may_be_skipped(tmp_path):
         data.load(f"hf:{tmp_path / 'set'}")
     source = data.load(f"hf:{tmp_path / 'set'}", on_bad_sample="skip")
     assert [number for number, _ in read(source.splits["all"])] == [0, 1, 3, 4]
-    assert [line.rpartition(", ")[2] for line in source.problems] == ["row 2: empty caption", "row 5: no image"]
+    assert len(source.problems) == 2
+    for problem, said in zip(source.problems, ("row 2: empty caption", "row 5: no image"), strict=True):
+        assert said in problem
 
 
 def plain(folder, features=None, **columns):
