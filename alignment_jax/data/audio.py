@@ -15,6 +15,8 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
+from alignment_jax.data.video import sound
 
 # Loudness range that a spectrogram shows, below its loudest bin: quieter than this is silence.
 _RANGE_DB = 60.0
@@ -23,7 +25,7 @@ _UNKNOWN_SIZE = 0xFFFFFF00
 
 
 def read_audio(path: pathlib.Path, *, where: str | None = None) -> tuple[np.ndarray, int]:
-    """Reads a recording (wav, flac, ogg, mp3), its channels averaged.
+    """Reads a recording (wav, flac, ogg, mp3), or the sound of an M4A file or a video, its channels averaged.
 
     Args:
       path: the file.
@@ -38,11 +40,18 @@ def read_audio(path: pathlib.Path, *, where: str | None = None) -> tuple[np.ndar
     soundfile = require("soundfile", extra="train", purpose="read audio files")
     where = where or str(path)
     try:
-        _check_whole(path)
+        _check_whole(path, where)
         samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (OSError, RuntimeError, ValueError) as error:  # the library's own error is a RuntimeError
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{where}: not a readable audio file ({reason})") from error
+        if isinstance(error, DataError):
+            raise
+        kind = file_kind(head_of(path))
+        if kind is None or not kind.container:
+            reason = unreadable(error, kind, wanted="audio")
+            raise DataError(f"{where}: not a readable audio file ({reason})") from error
+        with open(path, "rb") as file:
+            waveform, rate = sound(file, kind, where=where, name=str(path))
+        samples = waveform[:, None]
     if not len(samples):
         raise DataError(f"{where}: an audio file without a single sample")
     if not np.isfinite(samples).all():
@@ -50,14 +59,15 @@ def read_audio(path: pathlib.Path, *, where: str | None = None) -> tuple[np.ndar
     return samples.mean(axis=1), int(rate)
 
 
-def _check_whole(path: pathlib.Path) -> None:
+def _check_whole(path: pathlib.Path, where: str) -> None:
     """A wav file that was cut short decodes without complaint to as much as there is; its header gives it away."""
     with open(path, "rb") as file:
         head = file.read(12)
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         size = int.from_bytes(head[4:8], "little") + 8
         if size < _UNKNOWN_SIZE and size > path.stat().st_size:
-            raise ValueError(f"cut short: {path.stat().st_size} of {size} bytes")
+            here = path.stat().st_size
+            raise DataError(f"{where}: not a readable audio file (cut short: {here} of {size} bytes)")
 
 
 @dataclasses.dataclass(frozen=True)

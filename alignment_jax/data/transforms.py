@@ -12,8 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.errors import ConfigError, DataError, UserError
 from alignment_jax.core.optional import require
+from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
+from alignment_jax.data.open_image import open_image, reduce_on_decoding
 from alignment_jax.data.records import RecordField
 from alignment_jax.data.tars import FileSlice
 
@@ -30,6 +32,8 @@ def decode_image(
 ) -> np.ndarray:
     """Reads an image file: first frame, upright by its EXIF tag, transparency over white, three 8-bit channels.
 
+    Of a video file it is the middle frame.
+
     Args:
       path: the file, which may lie inside an archive.
       shorter_side: if set, an image whose shorter side is larger is reduced to it; a JPEG is then decoded at a fraction
@@ -40,24 +44,22 @@ def decode_image(
       uint8 [H, W, 3].
 
     Raises:
-      DataError: the file cannot be read or is not a whole image.
+      DataError: the file cannot be read, is not a whole image, or has too many pixels (see `reduce_on_decoding`).
     """
-    image_module = _pil()
     exif_transpose = require("PIL.ImageOps", extra="train", purpose="read images").exif_transpose
+    where = where or str(path)
     try:
-        with image_module.open(path if isinstance(path, pathlib.Path) else path.open()) as image:
-            if shorter_side is not None:
-                # Twice the size wanted, so that the last reduction still averages.
-                scale = 2 * shorter_side / max(1, min(image.size))
-                if scale < 1:
-                    image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        with open_image(path, where=where) as image:
+            reduce_on_decoding(image, shorter_side, where=where)
             image.load()
             upright = exif_transpose(image)
             array = np.asarray(_rgb(upright if upright is not None else image))
+    except UserError:
+        raise
     # A damaged file makes the decoders raise almost anything (OSError, SyntaxError, ValueError, struct.error, ...).
     except Exception as error:
-        reason = " ".join(str(error).partition("<_io.")[0].split()) or type(error).__name__
-        raise DataError(f"{where or path}: not a readable image ({reason})") from error
+        reason = unreadable(error, file_kind(head_of(path)), wanted="image")
+        raise DataError(f"{where}: not a readable image ({reason})") from error
     return array if shorter_side is None else shrink(array, shorter_side)
 
 
