@@ -17,7 +17,6 @@ from alignment_jax.data.tars import FileSlice
 from alignment_jax.data.video import middle_frame
 
 LIMIT = "ALIGNMENT_JAX_MAX_MEGAPIXELS"
-_DEFAULT = 178.9  # megapixels: half a gigabyte
 _JPEG_STEPS = (1, 2, 4, 8)  # a JPEG can be decoded at one of these fractions of its size
 _pillow_limit = threading.Lock()
 
@@ -39,7 +38,8 @@ def open_image(item: pathlib.Path | FileSlice | RecordField, *, where: str) -> A
     except module.DecompressionBombError:
         # Its limit is for all of the program; ours comes before anything is decoded, in `reduce_on_decoding`.
         with _pillow_limit:
-            usual, module.MAX_IMAGE_PIXELS = module.MAX_IMAGE_PIXELS, None
+            usual = module.MAX_IMAGE_PIXELS
+            module.MAX_IMAGE_PIXELS = None
             try:
                 return module.open(_source(item))
             finally:
@@ -103,14 +103,21 @@ def reduce_on_decoding(image: Any, shorter_side: int | None, *, where: str) -> N
 
 
 def max_megapixels() -> float:
-    """The most that an image may have once it is decoded: ALIGNMENT_JAX_MAX_MEGAPIXELS where that is set.
+    """The most that an image may have once it is decoded.
+
+    ALIGNMENT_JAX_MAX_MEGAPIXELS where that is set, else what Pillow allows: 179, or twice `Image.MAX_IMAGE_PIXELS`.
 
     Raises:
-      ConfigError: it is no positive number.
+      ConfigError: the variable is no positive number.
     """
     text = os.environ.get(LIMIT, "")
+    if not text:
+        module: Any = require("PIL.Image", extra="train", purpose="read and resize images")
+        with _pillow_limit:
+            pixels = module.MAX_IMAGE_PIXELS
+        return math.inf if pixels is None else 2 * pixels / 1e6
     try:
-        found = float(text) if text else _DEFAULT
+        found = float(text)
     except ValueError:
         found = math.nan
     if not 0 < found < math.inf:

@@ -13,7 +13,7 @@ from alignment_jax.core.optional import require
 from alignment_jax.data.file_kinds import FileKind
 
 _WHOLE = 0.9  # a file that ends before this share of its stated length was cut short
-_COMMANDS = {"frame": "-vf thumbnail -frames:v 1 {}.jpg", "sound": "-vn {}.wav"}
+_COMMANDS = {"picture": "-vf thumbnail -frames:v 1 {}.jpg", "sound": "-vn {}.wav"}
 
 
 def middle_frame(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> np.ndarray:
@@ -29,7 +29,7 @@ def middle_frame(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> np
       DataError: it is damaged or has no picture; or PyAV is missing, and the message has the command that writes an
         image file.
     """
-    av = _pyav(kind, "frame", where, name)
+    av = _pyav(kind, "picture", where, name)
     try:
         with av.open(file, format=kind.container) as container:
             if not container.streams.video:
@@ -101,8 +101,8 @@ def _pyav(kind: FileKind, part: str, where: str, name: str) -> Any:
         stem = shlex.quote(str(pathlib.PurePath(name).with_suffix("")))
         command = f"ffmpeg -i {shlex.quote(name)} {_COMMANDS[part].format(stem)}"
         raise DataError(
-            f"{where}: {kind.name}; write a file of its {part} with {command}, or let it be read as it is: pip install "
-            " 'alignment_jax[video]'"
+            f"{where}: {kind.name}; write its {part} to a file with {command}, or let it be read as it is: pip install "
+            "'alignment_jax[video]'"
         ) from error
 
 
