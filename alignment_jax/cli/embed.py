@@ -19,6 +19,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
     common.define_workdir(values, "Folder of a finished training.")
     flags.DEFINE_string("data", None, "SPEC of the data; by default the run's own.", flag_values=values)
+    common.define_on_bad_sample(values, default=None)
     flags.DEFINE_string("out", None, "The .npz file to write.", flag_values=values)
 
 
@@ -27,7 +28,7 @@ def run(values: flags.FlagValues) -> int:
     if not values["out"].value:
         raise UserError("--out is missing: give the file to write, as in --out=embeddings.npz")
     out = pathlib.Path(values["out"].value).expanduser()
-    config, source = open_source(folder, values["data"].value)
+    config, source = open_source(folder, values["data"].value, on_bad_sample=values["on_bad_sample"].value)
     trained = load_trained(folder, config, source)
     for line in (*source.notes, *source.problems):
         print(line)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.errors import ConfigError, DataError, UnreadableFileError
 from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
@@ -52,14 +52,14 @@ def read_audio(path: pathlib.Path | FileSlice | RecordField, *, where: str | Non
         kind = file_kind(head_of(path))
         if kind is None or not kind.container:
             reason = unreadable(error, kind, wanted="audio")
-            raise DataError(f"{where}: not a readable audio file ({reason})") from error
+            raise UnreadableFileError(f"{where}: not a readable audio file ({reason})") from error
         with path.open("rb") if isinstance(path, pathlib.Path) else path.open() as opened:
             waveform, rate = sound(opened, kind, where=where, name=str(path))
         samples = waveform[:, None]
     if not len(samples):
-        raise DataError(f"{where}: an audio file without a single sample")
+        raise UnreadableFileError(f"{where}: an audio file without a single sample")
     if not np.isfinite(samples).all():
-        raise DataError(f"{where}: an audio file with samples that are not finite")
+        raise UnreadableFileError(f"{where}: an audio file with samples that are not finite")
     return samples.mean(axis=1), int(rate)
 
 
@@ -70,7 +70,7 @@ def _check_whole(path: pathlib.Path | FileSlice | RecordField, where: str) -> No
         size = int.from_bytes(head[4:8], "little") + 8
         here = path.stat().st_size if isinstance(path, pathlib.Path) else path.size
         if size < _UNKNOWN_SIZE and size > here:
-            raise DataError(f"{where}: not a readable audio file (cut short: {here} of {size} bytes)")
+            raise UnreadableFileError(f"{where}: not a readable audio file (cut short: {here} of {size} bytes)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import shlex
 import threading
 from typing import Any
 
-from alignment_jax.core.errors import ConfigError, DataError, MissingPackageError
+from alignment_jax.core.errors import ConfigError, MissingPackageError, UnreadableFileError
 from alignment_jax.core.optional import require
 from alignment_jax.data.file_kinds import file_kind, head_of
 from alignment_jax.data.records import RecordField
@@ -68,7 +68,7 @@ def _heic(where: str, item: pathlib.Path | FileSlice | RecordField) -> Any:
     except MissingPackageError as error:
         name = _name(item)
         jpeg = shlex.quote(str(pathlib.PurePath(name).with_suffix(".jpg")))
-        raise DataError(
+        raise UnreadableFileError(
             f"{where}: a HEIC image; convert it with heif-convert {shlex.quote(name)} {jpeg}, or let it be read as "
             "it is: pip install 'alignment_jax[heic]'"
         ) from error
@@ -96,7 +96,7 @@ def reduce_on_decoding(image: Any, shorter_side: int | None, *, where: str) -> N
         image.draft("RGB", tuple(max(1, side // step) for side in size))  # of other formats it does nothing
     if image.size[0] * image.size[1] > most:
         megapixels = math.ceil(size[0] * size[1] / 1e6)
-        raise DataError(
+        raise UnreadableFileError(
             f"{where}: {size[0]} x {size[1]} pixels are too many to decode at once (the limit is {max_megapixels():g} "
             f"megapixels): save it smaller or as JPEG, or allow it with the environment variable {LIMIT}={megapixels}"
         )

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from alignment_jax.core.errors import ConfigError, DataError, UserError
+from alignment_jax.core.errors import ConfigError, UnreadableFileError, UserError
 from alignment_jax.core.optional import require
 from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
 from alignment_jax.data.open_image import open_image, reduce_on_decoding
@@ -59,7 +59,7 @@ def decode_image(
     # A damaged file makes the decoders raise almost anything (OSError, SyntaxError, ValueError, struct.error, ...).
     except Exception as error:
         reason = unreadable(error, file_kind(head_of(path)), wanted="image")
-        raise DataError(f"{where}: not a readable image ({reason})") from error
+        raise UnreadableFileError(f"{where}: not a readable image ({reason})") from error
     return array if shorter_side is None else shrink(array, shorter_side)
 
 

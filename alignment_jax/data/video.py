@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from alignment_jax.core.errors import DataError, MissingPackageError
+from alignment_jax.core.errors import DataError, MissingPackageError, UnreadableFileError
 from alignment_jax.core.optional import require
 from alignment_jax.data.file_kinds import FileKind
 
@@ -33,7 +33,7 @@ def middle_frame(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> np
     try:
         with av.open(file, format=kind.container) as container:
             if not container.streams.video:
-                raise DataError(f"{where}: {kind.name} without a picture")
+                raise UnreadableFileError(f"{where}: {kind.name} without a picture")
             stream = container.streams.video[0]
             middle = _middle(container, stream)
             found = None
@@ -46,7 +46,7 @@ def middle_frame(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> np
             else:  # the last frames before the middle are all there is
                 found = None
             if found is None:
-                raise DataError(f"{where}: {kind.name} that is damaged or cut short")
+                raise UnreadableFileError(f"{where}: {kind.name} that is damaged or cut short")
             pixels = found.to_ndarray(format="rgb24")
             return np.ascontiguousarray(np.rot90(pixels, round(getattr(found, "rotation", 0) / 90)))
     except (av.FFmpegError, OSError, ValueError, EOFError) as error:
@@ -62,7 +62,7 @@ def sound(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> tuple[np.
     try:
         with av.open(file, format=kind.container) as container:
             if not container.streams.audio:
-                raise DataError(f"{where}: {kind.name} without sound")
+                raise UnreadableFileError(f"{where}: {kind.name} without sound")
             stream = container.streams.audio[0]
             rate = int(stream.rate)
             resampler = av.AudioResampler(format="fltp", rate=rate)
@@ -79,7 +79,9 @@ def sound(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> tuple[np.
         raise _damaged(error, kind, where) from error
     waveform = np.concatenate([np.zeros(0), *parts]).astype(np.float32)
     if end - begin < _WHOLE * length:
-        raise DataError(f"{where}: {kind.name} that is cut short: {end - begin:.1f} of {length:.1f} seconds are there")
+        raise UnreadableFileError(
+            f"{where}: {kind.name} that is cut short: {end - begin:.1f} of {length:.1f} seconds are there"
+        )
     return waveform, rate
 
 
@@ -100,11 +102,15 @@ def _pyav(kind: FileKind, part: str, where: str, name: str) -> Any:
     except MissingPackageError as error:
         stem = shlex.quote(str(pathlib.PurePath(name).with_suffix("")))
         command = f"ffmpeg -i {shlex.quote(name)} {_COMMANDS[part].format(stem)}"
-        raise DataError(
+        raise UnreadableFileError(
             f"{where}: {kind.name}; write its {part} to a file with {command}, or let it be read as it is: pip install "
             "'alignment_jax[video]'"
         ) from error
 
 
 def _damaged(error: Exception, kind: FileKind, where: str) -> Exception:
-    return error if isinstance(error, DataError) else DataError(f"{where}: {kind.name} that is damaged or cut short")
+    return (
+        error
+        if isinstance(error, DataError)
+        else UnreadableFileError(f"{where}: {kind.name} that is damaged or cut short")
+    )
