@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     except AlignmentError as error:
         if debug:
             raise
-        print(f"{PROGRAM}: error: {_one_line(in_flags(error, arguments[0]))}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {' '.join(in_flags(error, arguments[0]).split())}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`); the flush at exit must not complain about it either.
@@ -163,10 +163,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _foreign_line(error: BaseException) -> str:

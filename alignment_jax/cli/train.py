@@ -34,11 +34,13 @@ from alignment_jax.config.trained import (
     changed_splits,
     signature,
 )
-from alignment_jax.core.errors import DataError, RunError, UserError
+from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.loop import Finished, fit
-from alignment_jax.train.workdir import check_same_config, has_checkpoints, has_saved, locked
+from alignment_jax.train.workdir import check_same_config, has_checkpoints, has_saved, last_saved, locked, read_config
+
+RESULTS = "results.json"  # in the workdir of a finished run
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -71,10 +73,13 @@ def run(values: flags.FlagValues) -> int:
 
 def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
     resuming = _goes_on(folder, config)
+    before = read_config(folder) if resuming else None  # process 0 will write it anew
     processes.check_same("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     moved = moved_source(folder, config) if resuming else None
-    built = build(config, source=moved, tokenizer_file=folder / TOKENIZER if resuming else None)
+    built = build(config, source=moved, tokenizer_file=folder / TOKENIZER if resuming else None, resuming=resuming)
+    longer = "" if before is None else _longer(built, folder, before["train"]["duration"])
+    built = dataclasses.replace(built, experiment=dataclasses.replace(built.experiment, longer=longer))
     if not resuming:
         check_source_files(config, built.source, quiet=bool(values["quiet"].value))
     with contextlib.ExitStack() as stack:
@@ -93,7 +98,30 @@ def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> 
 
 def _goes_on(folder: pathlib.Path, config: ConfigDict) -> bool:
     """Whether the folder holds a run of this configuration that has something to go on from."""
-    return check_same_config(folder, config.to_dict()) and has_checkpoints(folder)
+    finished = (folder / RESULTS).is_file()
+    return check_same_config(folder, config.to_dict(), finished=finished) and has_checkpoints(folder)
+
+
+def _longer(built: Built, folder: pathlib.Path, before: str) -> str:
+    """What is said of a finished run whose duration is now another one; "" where it is the same.
+
+    Raises:
+      ConfigError: it would be shorter than what has been trained.
+    """
+    experiment, done = built.experiment, last_saved(folder)
+    now, total = experiment.config["train"]["duration"], experiment.plan.total_steps
+    if now == before:
+        return ""
+    if total < done:
+        raise ConfigError(
+            f"train.duration is {now!r} ({total} steps), but the run in {folder} has trained {done}; give a longer one "
+            "to go on from there, or choose another --workdir"
+        )
+    return (
+        f"train.duration was {before} and is {now}: training goes on from step {done} to {total}; learning rate, "
+        f"temperature and every other schedule are read over all {total} steps, so the learning rate is "
+        f"{experiment.learning_rate(done):.3g} after step {done}"
+    )
 
 
 def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
@@ -146,6 +174,8 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, moved
     if not (resuming and environment.is_file()):  # of the moment the run began, also in its report
         report.write_json_atomic(environment, report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
+    if experiment.longer:  # what is there belongs to the shorter training
+        (folder / RESULTS).replace(folder / f"results-{last_saved(folder)}.json")
     notes = list(shared_with_train(known, config)) if known is not None else []
     if changed:
         notes.append(
@@ -181,7 +211,7 @@ def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Fi
             unread[name] = error
             continue
         chance[name] = task.chance(built.splits[name])
-    report.write_json_atomic(folder / "results.json", results)
+    report.write_json_atomic(folder / RESULTS, results)
     shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
     if shown is not None and models is not None and config.report.gallery > 0:

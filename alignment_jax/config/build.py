@@ -21,6 +21,7 @@ from alignment_jax.config.classification import (
     classifies,
 )
 from alignment_jax.config.clusters import with_cluster_sizes
+from alignment_jax.config.duplicates import content_numbers, duplicate_notes
 from alignment_jax.config.durations import parse_duration
 from alignment_jax.config.initial import with_start
 from alignment_jax.config.inputs import (
@@ -36,6 +37,7 @@ from alignment_jax.config.modules import pure_functions
 from alignment_jax.config.names import check_names
 from alignment_jax.config.readers import check_kinds, sides, with_vocabulary
 from alignment_jax.config.resident import resident_tables
+from alignment_jax.config.run_start import starting_run, starting_tokenizer, with_run_start
 from alignment_jax.config.samplers import build_sampler, epoch_lengths, order_is_lost, with_scores
 from alignment_jax.config.tasks import check_metric, task_of
 from alignment_jax.core.errors import ConfigError
@@ -88,7 +90,11 @@ def load_source(config: ConfigDict) -> data.PairSource:
 
 
 def build(
-    config: ConfigDict, *, source: data.PairSource | None = None, tokenizer_file: pathlib.Path | None = None
+    config: ConfigDict,
+    *,
+    source: data.PairSource | None = None,
+    tokenizer_file: pathlib.Path | None = None,
+    resuming: bool = False,
 ) -> Built:
     """Everything that `train.fit` needs. Nothing is written.
 
@@ -96,6 +102,7 @@ def build(
       config: the configuration, complete.
       source: the data set, when it is already at hand.
       tokenizer_file: a tokenizer that an earlier part of the same run saved.
+      resuming: the run goes on from a checkpoint: another run that it started from is not read again.
 
     Raises:
       ConfigError, DataError: one line that names the setting, or the file and row.
@@ -115,7 +122,8 @@ def build(
     train, sizes = train.replace(stat=None, stat_b=None), None  # a batch carries only what its methods read
     if needs_cluster_sizes(config):
         train, sizes = with_cluster_sizes(config, whole)
-    tokenizer = tokenizer_for(config, train, tokenizer_file)
+    train = train.replace(**content_numbers(config, whole))
+    tokenizer = tokenizer_for(config, train, tokenizer_file or starting_tokenizer(config))
     kinds = {side: column.kind for side, column in sides(train).items()}
     inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
     splits = {**source.splits, "train": train}
@@ -134,7 +142,7 @@ def build(
     if total_steps < 1 and config.init.name == "random":
         raise ConfigError(
             f"train.duration is {config.train.duration!r}: there is nothing to train, and init.name=random starts from "
-            "nothing (init.name=cca starts from the closed form)"
+            "nothing (init.name=cca starts from the closed form, init.name=run:DIR from another run)"
         )
 
     def steps(text: str, name: str) -> int:
@@ -176,8 +184,13 @@ def build(
     )
     classes = len(source.label_names or ())
     model = build_model(config, tokenizer=tokenizer, classes=classes, several=len(devices) > 1)
-    model, chosen = with_start(config, model, train, prepared.get("val"), names=source.modalities[:2])
     first_batch = inputs.first_batch(train)
+    if starting_run(config) is None:
+        model, chosen = with_start(config, model, train, prepared.get("val"), names=source.modalities[:2])
+    elif resuming:
+        chosen = (f"it started from the best parameters of {starting_run(config)}",)
+    else:
+        model, chosen = with_run_start(config, model, first_batch, labels=source.label_names or ())
     # What the model refuses, it refuses here, where no workdir has been touched.
     _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
     if config.optimizer.micro_batch:
@@ -221,7 +234,13 @@ def build(
         messages=chosen,
         names=tuple(source.modalities),
     )
-    notes = (*source.notes, *source.problems, *chosen, *_cautions(config, prepared, total_steps, source.modalities))
+    notes = (
+        *source.notes,
+        *source.problems,
+        *chosen,
+        *duplicate_notes(config, whole),
+        *_cautions(config, prepared, total_steps, source.modalities),
+    )
     return Built(experiment, splits, shown, inputs, source, notes)
 
 

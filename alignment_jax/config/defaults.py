@@ -63,11 +63,11 @@ _TEXT_ENCODERS: dict[str, dict[str, Any]] = {
 
 
 def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
-    """Settings of two encoders trained on images (or feature vectors) and texts (see `models.TwoTower`).
+    """Settings of two encoders, of images or recordings and of texts or a second such kind (see `models.TwoTower`).
 
     Args:
-      image: "vit", "convnet", "resnet18" or "resnet50"; "mlp" for feature vectors.
-      text: "transformer" or "lstm".
+      image: "vit", "convnet", "resnet18" or "resnet50", which read recordings too; "mlp" for feature vectors.
+      text: "transformer" or "lstm", or one of the others.
 
     Raises:
       ConfigError: another name.
@@ -75,7 +75,7 @@ def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
     >>> two_tower("resnet18", "lstm").encoder_a.name
     'resnet18'
     """
-    for name, known in ((image, _ENCODERS), (text, _TEXT_ENCODERS)):
+    for name, known in ((image, _ENCODERS), (text, {**_TEXT_ENCODERS, **_ENCODERS})):
         if name not in known:
             raise ConfigError(f"unknown encoder {name!r}; known: {', '.join(known)}")
     return ConfigDict(
@@ -83,7 +83,7 @@ def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
             "name": "two_tower",
             "dim": 128,
             "encoder_a": {"name": image, **_ENCODERS[image]},
-            "encoder_b": {"name": text, **_TEXT_ENCODERS[text]},
+            "encoder_b": {"name": text, **{**_TEXT_ENCODERS, **_ENCODERS}[text]},
             "dtype": "float32",
         }
     )
@@ -130,13 +130,16 @@ def default() -> ConfigDict:
     # them on purpose (RMS relative to the recording's).
     config.audio = ConfigDict({"sample_rate": 16000, "seconds": 3.0, "bands": 64, "noise": 0.0})
     config.model = adapters()
-    # Where the parameters start. name: "random", or "cca" for linear adapters from the closed form on the training
-    # pairs. Numbers as text, "auto" for chosen on val: shrinkage (one for both sides or "0.8+0.5" for a and b), dim
-    # (as far as model.dim and the latents have so many) and power (exponent on the canonical correlations).
+    # Where the parameters start. name: "random", "cca" for linear adapters from the closed form on the training pairs,
+    # or "run:DIR" for the best parameters of another run, as far as they fit. Of "cca", numbers as text, "auto" for
+    # chosen on val: shrinkage (one for both sides or "0.8+0.5" for a and b), dim (as far as model.dim and the latents
+    # have so many) and power (exponent on the canonical correlations).
     config.init = ConfigDict({"name": "random", "shrinkage": "auto", "dim": "auto", "power": "1.0"})
 
     # similarity: how the n x n matrix is held (see losses.infonce); "auto" chooses from the size and the devices.
-    config.loss = ConfigDict({"name": "infonce", "similarity": "auto"})
+    # duplicates: what partners of equal content in one batch are, "mask" for no candidates, "positive" for right
+    # answers too, "negative" for wrong ones.
+    config.loss = ConfigDict({"name": "infonce", "similarity": "auto", "duplicates": "mask"})
     config.temperature = ConfigDict(
         {
             "init": 0.07,

@@ -21,31 +21,34 @@ from alignment_jax.train.perturbation import latent_perturbation
 class Loss:
     """A loss as `loss.name` calls it, with everything that the rest of a run depends on.
 
-    pair_loss: (`loss.similarity`) -> the loss of each pair.
+    pair_loss: (`loss.similarity`) -> the loss of each pair; (`loss.similarity`, `loss.duplicates`) where `duplicates`.
     strength: the section whose value the loss gets as its strength, "temperature" or "margin"; None for a loss that
       uses neither. Only a loss with a temperature trains that of the model and is calibrated at it.
     per_anchor: the strength may change with the step and with the anchor, so the section's `schedule` applies.
     smoothing: it has targets to smooth.
     statistics: it gives the statistics of both directions, which `weighting` weighs.
     bias: it reads the model's learned bias.
+    duplicates: what it can make of equal partners in a batch, "mask" and "positive", from the ids beside the outputs.
     """
 
-    pair_loss: Callable[[str], objective.PairLoss]
+    pair_loss: Callable[..., objective.PairLoss]
     strength: Literal["temperature", "margin"] | None
     per_anchor: bool = True
     smoothing: bool = False
     statistics: bool = False
     bias: bool = False
+    duplicates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.strength not in ("temperature", "margin", None):
             raise ValueError(f"strength must be 'temperature', 'margin' or None, got {self.strength!r}")
 
 
+_BOTH = ("mask", "positive")
 LOSSES: dict[str, Loss] = {
-    "infonce": Loss(objective.infonce_loss, "temperature", smoothing=True, statistics=True),
-    "max_margin": Loss(objective.max_margin_loss, "margin", statistics=True),
-    "sigmoid": Loss(objective.sigmoid_loss, "temperature", per_anchor=False, bias=True),
+    "infonce": Loss(objective.infonce_loss, "temperature", smoothing=True, statistics=True, duplicates=_BOTH),
+    "max_margin": Loss(objective.max_margin_loss, "margin", statistics=True, duplicates=("mask",)),
+    "sigmoid": Loss(objective.sigmoid_loss, "temperature", per_anchor=False, bias=True, duplicates=_BOTH),
 }
 SMOOTHINGS: dict[str, Callable[[float, float, int], Callable[..., jax.Array]]] = {
     "constant": lambda start, end, steps: schedules.constant(start),
@@ -79,6 +82,11 @@ def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
             f"loss.name={config.loss.name} has one for all pairs; "
             f"use {_with(lambda other: other.strength == loss.strength and other.per_anchor)}"
         )
+    if config.loss.duplicates == "positive" and "positive" not in loss.duplicates:
+        raise ConfigError(
+            f"loss.duplicates=positive makes several partners right; loss.name={config.loss.name} takes one, "
+            f"use loss.duplicates=mask or {_with(lambda other: 'positive' in other.duplicates)}"
+        )
     temperature = _strength(config.temperature, "temperature", facts, objective.model_temperature)
     margin = config.margin.value
     if loss.strength == "margin" and margin < 0:
@@ -87,7 +95,7 @@ def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
     if loss.strength == "margin":
         strength = _strength(config.margin, "margin", facts, lambda step, stat, outputs: jnp.float32(margin))
     return objective.Contrastive(
-        pair_loss=loss.pair_loss(config.loss.similarity),
+        pair_loss=loss.pair_loss(config.loss.similarity, *([config.loss.duplicates] if loss.duplicates else [])),
         strength=strength,
         temperature=temperature,
         smoothing=_smoothing(config, facts),

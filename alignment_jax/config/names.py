@@ -18,10 +18,12 @@ from alignment_jax.config.inputs import EVALUATION_VIEWS
 from alignment_jax.config.methods import LOSSES, SMOOTHINGS, STRENGTH_SCHEDULES
 from alignment_jax.config.readers import with_vocabulary
 from alignment_jax.config.resident import CHOICES
+from alignment_jax.config.run_start import starting_run
 from alignment_jax.config.samplers import criteria_of
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.data.collect import ON_BAD_SAMPLE
+from alignment_jax.losses.duplicates import DUPLICATES
 from alignment_jax.models.build import ENCODER_OPTIONS, MODELS
 from alignment_jax.models.encoders import ENCODERS
 from alignment_jax.similarity import Form
@@ -59,10 +61,11 @@ def known_names(config: ConfigDict) -> dict[str, tuple[str, ...]]:
     tables: dict[str, Iterable[str]] = {
         "model.name": MODELS,
         **{f"model.{side}.name": ENCODERS for side in ENCODER_OPTIONS if config.model.get(side) is not None},
-        "init.name": STARTS,
+        "init.name": (*STARTS, "run:DIR") if starting_run(config) is None else (config.init.name,),
         "input.resident": CHOICES,
         "input.on_bad_sample": ON_BAD_SAMPLE,
         "loss.name": LOSSES,
+        "loss.duplicates": DUPLICATES,
         "temperature.schedule": STRENGTH_SCHEDULES,
         "margin.schedule": STRENGTH_SCHEDULES,
         "smoothing.schedule": SMOOTHINGS,

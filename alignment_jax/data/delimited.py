@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _QUOTED: dict[str, Any] = {"strict": True}
 _BARE: dict[str, Any] = {"quoting": csv.QUOTE_NONE}
 _SPACED: dict[str, Any] = {"strict": True, "skipinitialspace": True}  # a, "b"
+_SAID = re.compile(r"sep=(.)\r?\n")
+_HEADER = 1 << 16  # characters in which a header ends
 # separator -> ways to read it, the usual first
 _WAYS: dict[str, tuple[dict[str, Any], ...]] = {
     ",": (_QUOTED, _SPACED),
@@ -51,7 +54,10 @@ def read_delimited(text: str, path: pathlib.Path, *, known: Callable[[str], bool
     >>> read_delimited("image;caption\\na.png;one, two\\n", pathlib.Path("x.csv"), known="image".__eq__).records[1]
     (['a.png', 'one, two'], 2)
     """
-    separator = max(_SEPARATORS, key=lambda each: _fit(text, each, known))
+    if (said := _SAID.match(text)) and said[1] in _SEPARATORS:
+        text, separator, skipped = text[said.end() :], said[1], 1  # a line that Excel writes for itself
+    else:
+        separator, skipped = max(_SEPARATORS, key=lambda each: _fit(text[:_HEADER], each, known)), 0
     best: list[Record] | None = None
     for way in _WAYS[separator]:
         try:
@@ -61,9 +67,11 @@ def read_delimited(text: str, path: pathlib.Path, *, known: Callable[[str], bool
         whole = all(len(fields) == len(records[0][0]) for fields, _ in records)
         if whole and (best is None or len(records) > len(best)):
             best = records
+        if whole and way is _QUOTED and _BARE not in _WAYS[separator]:
+            break
     if best is None:  # the usual way, whatever it finds or raises
         best = list(split_records(text, path, delimiter=separator, **_WAYS[separator][0]))
-    return Delimited(best, _SEPARATORS[separator])
+    return Delimited([(fields, line + skipped) for fields, line in best], _SEPARATORS[separator])
 
 
 def _fit(text: str, separator: str, known: Callable[[str], bool]) -> tuple[int, int]:

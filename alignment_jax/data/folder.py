@@ -31,6 +31,7 @@ class Folder:
         """`option`: the option of a SPEC that names another folder, which messages then offer."""
         self._root = root
         self._option = option
+        self._absolute = pathlib.Path(os.path.abspath(root))
         self._real = pathlib.Path(os.path.realpath(root))
         self._real_parents: dict[pathlib.Path, pathlib.Path] = {}
         self._listed: dict[pathlib.Path, list[str]] = {}
@@ -85,7 +86,7 @@ class Folder:
         try:
             if ".." in path.parts:
                 path = self._resolved(self._root / path)
-            for root in (pathlib.Path(os.path.abspath(self._root)), self._real):
+            for root in (self._absolute, self._real) if path.is_absolute() else ():
                 if path.is_relative_to(root):
                     return str(path.relative_to(root))
         except (OSError, ValueError):  # a name that no file can have; `find` says so

@@ -48,7 +48,8 @@ class TrainLoader:
     """Iterates over the batches of one epoch.
 
     A batch is a dict of arrays: `a` and `b` [B, ...], `index` int32 [B] (the a-item, -1 where padded), `where` bool
-    [B], and `c`, `stat` float32, `label` int32 where the split has them. Padded rows are zero. Floats are float32.
+    [B], and `c`, `stat` float32, `label`, `id_a`, `id_b` int32 where the split has them. Padded rows are zero. Floats
+    are float32.
 
     Args:
       split: the pairs.
@@ -137,6 +138,10 @@ class TrainLoader:
             batch["stat"] = split.stat[index]
         if split.label is not None:
             batch["label"] = split.label[index]
+        if split.id_a is not None:
+            batch["id_a"] = split.id_a[index]
+        if split.id_b is not None:
+            batch["id_b"] = split.id_b[chosen_b]
         batch = {name: _padded(value, where) for name, value in batch.items()}
         batch["index"] = row.astype(np.int32)
         return {**batch, "where": where}

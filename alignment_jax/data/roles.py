@@ -16,8 +16,8 @@ _VIDEOS = ("video", "videos", "video_path", "video_file", "clip")  # of which an
 ALIASES: dict[str, tuple[str, ...]] = {
     "image": (
         *("image", "images", "filepath", "file_path", "filename", "file_name", "file", "path", "image_path"),
-        *("image_file", "image_filename", "image_name", "img", "img_path", "picture", "photo"),
-        *_VIDEOS,
+        *("image_file", "image_filename", "image_filepath", "image_name", "img", "img_path", "img_name", "picture"),
+        *("photo", *_VIDEOS),
     ),
     "caption": _TEXTS,
     "text": _TEXTS,
@@ -43,9 +43,9 @@ def is_known(name: str, roles: Iterable[str], named: Mapping[str, str]) -> bool:
     >>> is_known("Title", ["image", "caption"], {}), is_known("caption_2", ["caption"], {})
     (True, True)
     """
-    low = name.lower()
-    if low in {each.lower() for each in named.values()}:
+    if name.lower() in {each.lower() for each in named.values()}:
         return True
+    low = _plain(name)
     numbered = _NUMBERED.fullmatch(low)
     return any(
         low in _aliases(role) or bool(role in _SEVERAL and numbered and numbered[1] in _aliases(role)) for role in roles
@@ -140,6 +140,11 @@ def near_miss(names: Iterable[str], roles: Iterable[str], *, can_name: bool) -> 
     return ""
 
 
+def _plain(name: str) -> str:
+    """A name as the aliases are spelt: "Image Path" and "image-path" are "image_path"."""
+    return re.sub(r"[ -]+", "_", name.lower())
+
+
 def _aliases(role: str) -> tuple[str, ...]:
     return ALIASES.get(role, (role,))
 
@@ -157,7 +162,7 @@ def _by_name(
     role: str, header: Sequence[str], path: pathlib.Path, *, can_name: bool, taken: Sequence[int]
 ) -> list[int]:
     """Numbers of the columns of a role, none where no name fits."""
-    low = [name.lower() for name in header]
+    low = [_plain(name) for name in header]
     free = [k for k in range(len(header)) if k not in taken]
     families: dict[str, list[int]] = {}  # name without its number -> columns
     for k in free:
@@ -208,8 +213,10 @@ def _nothing_found(
             f"--input_format={path.suffix.removeprefix('.') or 'csv'} --url_col={address} --output_folder=DIR "
             "--output_format=webdataset --caption_col=COLUMN, then write webdataset:DIR"
         )
+    if any(name.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".wav", ".mp3")) for name in header):
+        return f"{message}, which looks like a row: write the names of the columns above it"
     if not can_name:
-        return message
+        return f"{message}; add {' and '.join(missing)}"
     video = next((name for name in header if name.lower() in _VIDEOS), None)
     if "caption" in missing and video is not None:
         message += (

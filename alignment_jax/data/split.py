@@ -57,6 +57,7 @@ class PairSplit:
       label: int32 [N] class of each a-item, or None.
       stat: float32 [N] size of each a-item's cluster or class, or None.
       stat_b: float32 [M] size of each b-item's cluster, or None; a sample takes the value of its chosen b-item.
+      id_a, id_b: int32 [N] and [M], content numbers (`same_a`, `same_b`) that batches are to carry, or None.
       c: column of N items, a third modality, or None; its item i belongs to a-item i.
       extra_a, extra_b: further arrays [N, ...] and [M, ...], or columns, that are kept in step with the items.
       relevancy: which b-items answer an a-item to what degree, where that is more than `b_to_a` says, or None.
@@ -71,6 +72,8 @@ class PairSplit:
     label: np.ndarray | None = None
     stat: np.ndarray | None = None
     stat_b: np.ndarray | None = None
+    id_a: np.ndarray | None = None
+    id_b: np.ndarray | None = None
     c: Column | None = None
     extra_a: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
     extra_b: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
@@ -85,6 +88,8 @@ class PairSplit:
             ("label", self.label, np.int32, n),
             ("stat", self.stat, np.float32, n),
             ("stat_b", self.stat_b, np.float32, m),
+            ("id_a", self.id_a, np.int32, n),
+            ("id_b", self.id_b, np.int32, m),
         ):
             if value is None:
                 continue
@@ -171,6 +176,8 @@ class PairSplit:
             label=None if self.label is None else self.label[indices],
             stat=None if self.stat is None else self.stat[indices],
             stat_b=None if self.stat_b is None else self.stat_b[kept_b],
+            id_a=None if self.id_a is None else self.id_a[indices],
+            id_b=None if self.id_b is None else self.id_b[kept_b],
             c=None if self.c is None else self.c.take(indices),
             extra_a={k: _rows_of(v, indices) for k, v in self.extra_a.items()},
             extra_b={k: _rows_of(v, kept_b) for k, v in self.extra_b.items()},
@@ -329,7 +336,7 @@ def with_splits(
     A source that has splits keeps them; if it has train but no val, val is taken out of train in the proportion of
     `fractions`, so that nothing is ever selected on test. A source without splits is cut into three. The cut ranks the
     a-items by a hash of (seed, id): it depends on neither their order nor the machine. A-items with the same content
-    stay together, each with all its b-items; only in mapped arrays equal contents are not looked for, because that
+    stay together, each with all its b-items, and so do those with the same image or recording as b-item; only in mapped arrays equal contents are not looked for, because that
     would read all of them.
 
     Args:
@@ -362,11 +369,36 @@ def with_splits(
     return dataclasses.replace(source, splits=parts, has_splits=True)
 
 
+def _joined(group: np.ndarray, group_b: np.ndarray, b_to_a: np.ndarray) -> np.ndarray:
+    """Groups of a-items, int64 [N] from 0 without gaps: those with equal b-items are one group, too.
+
+    Of texts this is not asked: equal captions are common and harmless, the same image in two splits is neither.
+
+    >>> _joined(np.array([0, 1, 2, 3]), np.array([7, 8, 7, 9]), np.array([0, 1, 2, 3])).tolist()
+    [0, 1, 0, 2]
+    """
+    parent = np.arange(group.max(initial=-1) + 1)
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = int(parent[number])
+        return number
+
+    owner: dict[int, int] = {}
+    for number, item in zip(group_b.tolist(), group[b_to_a].tolist(), strict=True):
+        first = owner.setdefault(number, item)
+        parent[max(root(first), root(item))] = min(root(first), root(item))
+    return np.unique([root(number) for number in group.tolist()], return_inverse=True)[1].astype(np.int64)
+
+
 def _cut(whole: PairSplit, shares: Mapping[str, float], seed: int, spec: str) -> dict[str, PairSplit]:
     if getattr(whole.a, "mapped", False):
         group, names = np.arange(len(whole)), whole.ids
     else:
         (group,) = content_groups(whole.a)
+        if whole.label is None and whole.b.kind in ("image", "audio"):
+            group = _joined(group, content_groups(whole.b)[0], whole.b_to_a)
         # A group is named by its smallest id, so that the cut does not depend on the order of the items.
         least: dict[int, str] = {}
         for number, name in zip(group.tolist(), whole.ids.tolist(), strict=True):

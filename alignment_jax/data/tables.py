@@ -13,8 +13,9 @@ from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.delimited import Record, split_records
 from alignment_jax.data.folder import Folder
 from alignment_jax.data.records import RecordField
-from alignment_jax.data.roles import choose_roles, find_roles, is_known, near_miss
-from alignment_jax.data.table_files import Embedded, open_table
+from alignment_jax.data.roles import ALIASES, choose_roles, find_roles, is_known, near_miss
+from alignment_jax.data.table_cells import Embedded
+from alignment_jax.data.table_files import open_table
 from alignment_jax.data.text_files import read_json, read_lines, read_text
 
 __all__ = [
@@ -33,12 +34,15 @@ __all__ = [
 class Row(NamedTuple):
     """One record: `values` by role; `where` names file, record and line for messages.
 
-    `more`: the cells of further columns of a role that has several (caption_2, ...). `files`: for roles whose
-    cells hold files, these; among the values stands then a name that no other has.
+    Attributes:
+      padded: roles whose cell had space around its value, which `values` leaves out.
+      more: the cells of further columns of a role that has several (caption_2, caption_3, ...).
+      files: of roles whose cells hold files, these; among the values stands then a name that no other has.
     """
 
     values: dict[str, str]
     where: str
+    padded: tuple[str, ...] = ()
     more: Mapping[str, Sequence[str]] = types.MappingProxyType({})
     files: Mapping[str, RecordField] = types.MappingProxyType({})
 
@@ -101,6 +105,7 @@ def read_manifest(
         raise DataError(f"{path}: empty file; expected a header with the columns {expected}")
     places, notes = find_roles(table.header, path, required=required, optional=optional, named=named)
     used = [k for columns in places.values() for k in columns]
+    stands_for = [role for role, columns in places.items() for _ in columns]
     others = [name for k, name in enumerate(table.header) if k not in used and name]
     known = (*required, *optional)
     if problem := near_miss(others, [role for role in known if role not in places], can_name=named is not None):
@@ -112,7 +117,9 @@ def read_manifest(
         if cells is None:
             bad.add(where)
             continue
-        texts = [each.name if isinstance(each, Embedded) else each for each in cells]
+        texts = [each.name if isinstance(each, Embedded) else each.strip() for each in cells]
+        pairs = zip(stands_for, cells, texts, strict=True)
+        padded = tuple(role for role, written, text in pairs if isinstance(written, str) and written != text)
         values, more, files, begin = {}, {}, {}, 0
         for role, columns in places.items():
             values[role], *rest = texts[begin : begin + len(columns)]
@@ -121,7 +128,7 @@ def read_manifest(
             if isinstance(first := cells[begin], Embedded):
                 files[role] = first.item
             begin += len(columns)
-        rows.append(Row(values, where, more, files))
+        rows.append(Row(values, where, padded, more, files))
     if empty:
         raise DataError(f"{path}: only a header, no rows")
     return Rows(rows, others, notes)
@@ -155,7 +162,12 @@ def read_rows(
 
 
 def first_record(path: pathlib.Path, *, tabs: bool = False) -> list[str]:
-    """The fields of the first record, empty for an empty file."""
+    """The header of a table in any format that `open_table` reads, or, with `tabs`, the fields of the first record.
+
+    Empty for an empty file.
+    """
+    if not tabs:
+        return open_table(path, known=lambda name: is_known(name, ALIASES, {})).header
     return [name.strip() for name in next(_records(path, tabs=tabs), ([], 0))[0]]
 
 

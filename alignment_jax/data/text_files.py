@@ -29,7 +29,7 @@ _KINDS = {
     b"\xff\xd8\xff": ("an image", "name the table that lists it"),
 }
 _PICKLES = (".pkl", ".pickle")
-_FREE_SIZE, _MOST_PACKED = 1 << 30, 200  # text shrinks to a tenth; what shrinks to 1/200 and fills memory is no text
+_FREE_SIZE, _MOST_PACKED = 1 << 28, 100  # text shrinks to a tenth; what shrinks to a hundredth and is large is no text
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -70,6 +70,11 @@ def read_text(path: pathlib.Path, *, encoding: str = "", save: str = _SAVE) -> s
         ) from error
 
 
+def most_unpacked(size: int) -> int:
+    """Bytes that a packed text of `size` bytes may unpack to."""
+    return max(_FREE_SIZE, _MOST_PACKED * size)
+
+
 def _read(path: pathlib.Path, count: int = -1) -> bytes:
     try:
         with open(path, "rb") as file:
@@ -77,7 +82,7 @@ def _read(path: pathlib.Path, count: int = -1) -> bytes:
             if not content.startswith(b"\x1f\x8b"):
                 return content
             file.seek(0)
-            most = max(_FREE_SIZE, _MOST_PACKED * os.fstat(file.fileno()).st_size)
+            most = most_unpacked(os.fstat(file.fileno()).st_size)
             with gzip.open(file) as packed:
                 content = packed.read(count if count >= 0 else most + 1)
     except FileNotFoundError as error:
@@ -89,7 +94,7 @@ def _read(path: pathlib.Path, count: int = -1) -> bytes:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > most:
-        raise DataError(f"{path}: unpacks to more than {most / 2**30:.0f} GiB; refused. If that is right, unpack it")
+        raise DataError(f"{path}: unpacks to more than {most / 2**30:.1f} GiB; refused. If that is right, unpack it")
     return content
 
 
@@ -139,7 +144,8 @@ def parse_json(text: str, path: pathlib.Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+        place = f"{path}, line {error.lineno}, column {error.colno}"
+        raise DataError(f"{place}: not valid JSON from here on; mend it or write it again") from error
     except RecursionError as error:
         raise DataError(f"{path}: nested too deeply to be a data set") from error
     except ValueError as error:  # a number of thousands of digits

@@ -9,6 +9,7 @@ from alignment_jax.core.checks import check_number
 from alignment_jax.core.reduce import psum_if
 from alignment_jax.core.types import Array
 from alignment_jax.losses.inputs import global_count, prepare, silence
+from alignment_jax.similarity.duplicates import MASK, mode_of
 from alignment_jax.similarity.form import Form
 from alignment_jax.similarity.softmax import softmax_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
@@ -23,6 +24,9 @@ def infonce(
     where: Array | None = None,
     axis_name: str | None = None,
     similarity: str | Form = "auto",
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    duplicates: str = "mask",
 ) -> tuple[jax.Array, jax.Array]:
     """Cross-entropy of picking each sample's own partner among all candidates, in both directions.
 
@@ -43,6 +47,12 @@ def infonce(
         (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense": the others have hand-written reverse-mode gradients,
         also where "auto" chooses them. Gradients of gradients, and forward mode over `jax.grad`, work in all forms but
         "pallas".
+      ids_a, ids_b: [n] integers, or None: rows with equal numbers have equal items on that side (or [n, k], k numbers
+        together are one id). Rows j ≠ i with ids_a[j] = ids_a[i] or ids_b[j] = ids_b[i] are duplicates of i, over the
+        axis; ids of masked rows do not matter. With ids "pallas" is "tiled".
+      duplicates: what they are to anchor i. "mask": no candidates; n in α / n is then the number of i's own candidates.
+        "positive": they share the target, q_ij = (1 - α) / k + α / n for the partner and its k - 1 duplicates.
+        "negative": candidates like any other, as without ids.
 
     Returns:
       (loss_ab [n], loss_ba [n]), float32.
@@ -54,13 +64,16 @@ def infonce(
     >>> loss_ab, loss_ba = infonce(z, z, temperature=0.5)
     >>> loss_ab.tolist()
     [0.23..., 0.23..., 0.23...]
+    >>> infonce(z, z, temperature=0.5, ids_b=jnp.array([0, 0, 1]))[0].tolist()  # the first two have one caption
+    [0.12..., 0.12..., 0.23...]
 
     Source: van den Oord et al. 2018 (arXiv 1807.03748) and CLIP (Radford et al. 2021, section 2.3); the temperature per
     anchor is MM-TS (Sheludzko et al. 2026, arXiv 2603.08202), smoothed targets are Modest-Align (Liu et al. 2025,
     arXiv 2510.21606) in the convention of PyTorch's label smoothing. The authors' code averages; we return every
     sample, see `reduce`.
     """
-    loss_ab, loss_ba, _ = _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, statistics=False)
+    ids = ids_a, ids_b, duplicates
+    loss_ab, loss_ba, _ = _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, ids, statistics=False)
     return loss_ab, loss_ba
 
 
@@ -73,11 +86,15 @@ def infonce_with_statistics(
     where: Array | None = None,
     axis_name: str | None = None,
     similarity: str | Form = "auto",
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    duplicates: str = "mask",
 ) -> tuple[jax.Array, jax.Array, DirectionStatistics]:
     """`infonce`, and `weighting.direction_statistics` at the same temperature, from one sweep over S.
 
     Args:
-      za, zb, temperature, smoothing, where, axis_name, similarity: as in `infonce`.
+      za, zb, temperature, smoothing, where, axis_name, similarity, ids_a, ids_b, duplicates: as in `infonce`; the
+        statistics of an anchor are over its own candidates too.
 
     Returns:
       (loss_ab [n], loss_ba [n], statistics); float32, the statistics scalars without gradients.
@@ -89,23 +106,37 @@ def infonce_with_statistics(
     >>> [round(float(x), 4) for x in (loss_ab[0], *statistics.variance)]
     [0.3133, 0.25, 0.25]
     """
-    loss_ab, loss_ba, found = _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, statistics=True)
-    return loss_ab, loss_ba, found
+    ids = ids_a, ids_b, duplicates
+    return _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, ids, statistics=True)
 
 
-def _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, *, statistics):
+def _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, ids, *, statistics):
     check_number("temperature", temperature, lambda t: t > 0, "positive")
     check_number("smoothing", smoothing, lambda a: 0 <= a < 1, "in [0, 1)")
-    za, zb, where, values = prepare(za, zb, where, axis_name, temperature=temperature)
+    za, zb, where, equal, values = prepare(za, zb, where, axis_name, ids, temperature=temperature)
     inverse = 1.0 / values["temperature"]
-    loss_ab, loss_ba, found = softmax_losses(za, zb, inverse, where, similarity, axis_name, statistics=statistics)
+    loss_ab, loss_ba, found, means = softmax_losses(
+        za, zb, inverse, where, similarity, axis_name, equal, statistics=statistics
+    )
     if not (isinstance(smoothing, (int, float)) and smoothing == 0):
         if jnp.ndim(smoothing):
             raise ValueError(f"smoothing must be a scalar, got shape {jnp.shape(smoothing)}")
-        gap_ab, gap_ba = _gap_to_mean(za, zb, where, axis_name)
+        gap_ab, gap_ba = _gap_to_candidates(za, zb, where, axis_name, mode_of(equal), means)
         loss_ab = loss_ab + smoothing * inverse * gap_ab
         loss_ba = loss_ba + smoothing * inverse * gap_ba
     return silence(loss_ab, where), silence(loss_ba, where), found
+
+
+def _gap_to_candidates(za, zb, where, axis_name, mode, means) -> tuple[jax.Array, jax.Array]:
+    """What the target asks for less the mean over the anchor's candidates, in both directions; `means` those of its
+    group (see `similarity.anchors`)."""
+    if mode is None:
+        return _gap_to_mean(za, zb, where, axis_name)
+    own = jnp.sum(za.astype(jnp.float32) * zb.astype(jnp.float32), axis=1)
+    if mode == MASK:
+        return own - means[0], own - means[1]
+    gap_ab, gap_ba = _gap_to_mean(za, zb, where, axis_name)
+    return gap_ab + (means[0] - own), gap_ba + (means[1] - own)
 
 
 def _gap_to_mean(

@@ -9,12 +9,23 @@ from alignment_jax.core.checks import check_pair, check_scalar_or_rows
 from alignment_jax.core.reduce import masked_count
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_together
+from alignment_jax.losses.duplicates import DUPLICATES, read_duplicates
+from alignment_jax.similarity.duplicates import Duplicates
 
 
 def prepare(
-    za: Array, zb: Array, where: Array | None, axis_name: str | None, **scalars: Array | float
-) -> tuple[jax.Array, jax.Array, jax.Array | None, dict[str, jax.Array]]:
-    """Checked and cast (za, zb, where, scalars): masked embeddings zero, masked values of a per-row scalar one.
+    za: Array,
+    zb: Array,
+    where: Array | None,
+    axis_name: str | None,
+    ids: tuple[Array | None, Array | None, str] = (None, None, "negative"),
+    known: tuple[str, ...] = DUPLICATES,
+    **scalars: Array | float,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, Duplicates | None, dict[str, jax.Array]]:
+    """Checked and cast (za, zb, where, duplicates, scalars) of a loss's arguments.
+
+    `ids` and `known` are what `read_duplicates` takes. Masked embeddings are zero, masked values of a per-row scalar
+    one.
 
     Zeroing at the entrance is what keeps a NaN in a masked row out of every value, and the derivative of the selection
     keeps it out of every gradient.
@@ -31,12 +42,13 @@ def prepare(
     za, zb = za.astype(dtype), zb.astype(dtype)
     if where is not None:
         where = jnp.asarray(where)
-    za, zb, where, values = vary_together((za, zb, where, values), axis_name)
+    duplicates = read_duplicates(*ids, za.shape[0], known)
+    za, zb, where, duplicates, values = vary_together((za, zb, where, duplicates, values), axis_name)
     if where is not None:
         za = jnp.where(where[:, None], za, 0)
         zb = jnp.where(where[:, None], zb, 0)
         values = {name: jnp.where(where, value, 1.0) if value.ndim else value for name, value in values.items()}
-    return za, zb, where, values
+    return za, zb, where, duplicates, values
 
 
 def global_count(za: jax.Array, where: jax.Array | None, axis_name: str | None) -> jax.Array:

@@ -20,6 +20,9 @@ def max_margin(
     where: Array | None = None,
     axis_name: str | None = None,
     similarity: str | Form = "auto",
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    duplicates: str = "mask",
 ) -> tuple[jax.Array, jax.Array]:
     """How far the other candidates come within a margin of each sample's own partner, in both directions.
 
@@ -33,12 +36,15 @@ def max_margin(
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its losses are 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
       similarity: as in `infonce`; forward mode (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense".
+      ids_a, ids_b: which rows have equal items, as in `infonce`.
+      duplicates: "mask", equal partners are no candidates, and the mean is over those that are left; "negative", they
+        are candidates like any other. There is no target that a "positive" could share.
 
     Returns:
       (loss_ab [n], loss_ba [n]), float32; 0 where there is no other candidate.
 
     Raises:
-      ValueError: a shape does not fit.
+      ValueError: a shape does not fit, or duplicates is "positive".
 
     >>> z = jnp.eye(3)
     >>> loss_ab, loss_ba = max_margin(z, z, margin=1.5)
@@ -48,7 +54,7 @@ def max_margin(
     Source: MM-TS (Sheludzko et al. 2026, arXiv 2603.08202), with the diagonal left out as in the authors' default.
     Deviations: the authors normalise inside and average; n = 1 is NaN there and 0 here.
     """
-    loss_ab, loss_ba, _ = _max_margin(za, zb, margin, None, where, axis_name, similarity)
+    loss_ab, loss_ba, _ = _max_margin(za, zb, margin, None, where, axis_name, similarity, (ids_a, ids_b, duplicates))
     return loss_ab, loss_ba
 
 
@@ -61,11 +67,15 @@ def max_margin_with_statistics(
     where: Array | None = None,
     axis_name: str | None = None,
     similarity: str | Form = "auto",
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    duplicates: str = "mask",
 ) -> tuple[jax.Array, jax.Array, DirectionStatistics]:
     """`max_margin`, and `weighting.direction_statistics` at a temperature, from one sweep over S.
 
     Args:
-      za, zb, margin, where, axis_name, similarity: as in `max_margin`.
+      za, zb, margin, where, axis_name, similarity, ids_a, ids_b, duplicates: as in `max_margin`; the statistics of an
+        anchor are over its own candidates too.
       temperature: scalar or [n], positive; only the entropy depends on it.
 
     Returns:
@@ -79,20 +89,21 @@ def max_margin_with_statistics(
     >>> [round(float(x), 4) for x in (loss_ab[0], *statistics.variance)]
     [0.5, 0.25, 0.25]
     """
-    return _max_margin(za, zb, margin, temperature, where, axis_name, similarity)
+    return _max_margin(za, zb, margin, temperature, where, axis_name, similarity, (ids_a, ids_b, duplicates))
 
 
-def _max_margin(za, zb, margin, temperature, where, axis_name, similarity):
+def _max_margin(za, zb, margin, temperature, where, axis_name, similarity, ids):
     scalars = {"margin": margin} | ({} if temperature is None else {"temperature": temperature})
-    za, zb, where, values = prepare(za, zb, where, axis_name, **scalars)
+    za, zb, where, equal, values = prepare(za, zb, where, axis_name, ids, ("mask", "negative"), **scalars)
     threshold = margin_threshold(za, zb, values["margin"])
     inverse = None
     if temperature is not None:
         inverse = jnp.broadcast_to(jax.lax.stop_gradient(1.0 / values["temperature"]), za.shape[:1])
-    (total_ab, total_ba), statistics = pairwise_losses(
-        HINGE, za, zb, jnp.float32(1.0), threshold, where, similarity, axis_name, inverse_temperature=inverse
+    (total_ab, total_ba), statistics, others = pairwise_losses(
+        HINGE, za, zb, jnp.float32(1.0), threshold, where, similarity, axis_name, equal, inverse_temperature=inverse
     )
-    others = jnp.maximum(global_count(za, where, axis_name) - 1.0, 1.0)
+    others = global_count(za, where, axis_name) - 1.0 if others is None else jax.lax.stop_gradient(others)
+    others = jnp.maximum(others, 1.0)
     return silence(total_ab / others, where), silence(total_ba / others, where), statistics
 
 

@@ -20,6 +20,9 @@ def sigmoid(
     where: Array | None = None,
     axis_name: str | None = None,
     similarity: str | Form = "auto",
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    duplicates: str = "mask",
 ) -> jax.Array:
     """Logistic loss of telling each sample's own partner from every other candidate.
 
@@ -32,6 +35,8 @@ def sigmoid(
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its loss is 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
       similarity: as in `infonce`; forward mode (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense".
+      ids_a, ids_b: which rows have equal items, as in `infonce`.
+      duplicates: what equal partners are. "mask": no candidates; "positive": pairs, y_ij = 1; "negative": y_ij = -1.
 
     Returns:
       loss [n], float32, a sum over candidates; the mean over rows (`reduce`) is the published loss.
@@ -48,7 +53,8 @@ def sigmoid(
     """
     if jnp.ndim(scale) or jnp.ndim(bias):
         raise ValueError(f"scale and bias must be scalars, got shapes {jnp.shape(scale)} and {jnp.shape(bias)}")
-    za, zb, where, values = prepare(za, zb, where, axis_name, scale=scale, bias=bias)
+    ids = ids_a, ids_b, duplicates
+    za, zb, where, equal, values = prepare(za, zb, where, axis_name, ids, scale=scale, bias=bias)
     offset = jnp.broadcast_to(values["bias"], za.shape[:1])
-    (loss,), _ = pairwise_losses(LOGISTIC, za, zb, values["scale"], offset, where, similarity, axis_name)
+    (loss,), *_ = pairwise_losses(LOGISTIC, za, zb, values["scale"], offset, where, similarity, axis_name, equal)
     return silence(loss, where)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from alignment_jax.core.reduce import masked_count
 from alignment_jax.core.types import Array
 from alignment_jax.similarity.anchors import Found, sign_and_size
+from alignment_jax.similarity.duplicates import MASK, Duplicates, Mode, equal_in_one, mode_of
 
 # Far below any logit, yet finite: a row or tile without a single candidate must not become inf - inf.
 MASKED = -1e30
@@ -37,6 +38,8 @@ class DenseBlock:
       candidate: [n] bool, columns that count, or None for all.
       anchor: [b] bool, rows that count, or None for all.
       same: [b, n] bool, true where the column is the row's own.
+      twins: [b, n] bool, true where the column is a duplicate of the row's own, or None without ids.
+      mode: what is done with duplicates, or None without ids.
     """
 
     s: jax.Array
@@ -45,6 +48,27 @@ class DenseBlock:
     candidate: jax.Array | None
     same: jax.Array
     axis_name: str | None
+    twins: jax.Array | None = None
+    mode: Mode | None = None
+
+    def in_rows(self) -> jax.Array | None:
+        """[b, n] or [1, n] bool, columns that are candidates of the row; None where all are."""
+        return self._without_masked(None if self.candidate is None else self.candidate[None, :])
+
+    def in_columns(self) -> jax.Array | None:
+        """[b, n] or [b, 1] bool, rows that are candidates of the column; None where all are."""
+        return self._without_masked(None if self.anchor is None else self.anchor[:, None])
+
+    def _without_masked(self, counts: jax.Array | None) -> jax.Array | None:
+        if self.twins is None or self.mode != MASK:
+            return counts
+        return ~self.twins if counts is None else counts & ~self.twins
+
+    def group(self, candidates: jax.Array | None) -> jax.Array:
+        """[b, n] bool, those of the candidates that are in their anchor's group (see `anchors`); there are ids."""
+        assert self.twins is not None
+        members = ~self.twins if self.mode == MASK else self.twins | self.same
+        return members if candidates is None else members & candidates
 
     def all_columns(self, x: jax.Array) -> jax.Array:
         """One value a local sample [b] -> one value a column [n]."""
@@ -71,20 +95,28 @@ class DenseBlock:
         return top if self.axis_name is None else jax.lax.pmax(top, self.axis_name)
 
 
-def dense_block(za: Array, zb: Array, where: Array | None, axis_name: str | None) -> DenseBlock:
+def dense_block(
+    za: Array, zb: Array, where: Array | None, axis_name: str | None, duplicates: Duplicates | None = None
+) -> DenseBlock:
     """Similarities of this device's rows with everybody's columns; masked rows are zero and no candidates."""
     rows, columns = za.shape[0], _gather(zb, axis_name)
     offset = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
     s = matmul(jnp.asarray(za), columns)
     own = jnp.arange(rows) + offset
     where = None if where is None else jnp.asarray(where)
+    same, twins = own[:, None] == jnp.arange(columns.shape[0])[None, :], None
+    if duplicates is not None:
+        of_columns = {side: _gather(ids, axis_name) for side, ids in duplicates.ids.items()}
+        twins = equal_in_one(duplicates.ids, of_columns) & ~same
     return DenseBlock(
         s=s,
         positive=jnp.take_along_axis(s, own[:, None], axis=1)[:, 0],
         anchor=where,
         candidate=None if where is None else _gather(where, axis_name),
-        same=own[:, None] == jnp.arange(columns.shape[0])[None, :],
+        same=same,
         axis_name=axis_name,
+        twins=twins,
+        mode=mode_of(duplicates),
     )
 
 
@@ -98,9 +130,10 @@ def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array, *, spread: 
     sign, size = sign_and_size(inverse_temperature)
     rows = block.s * sign[:, None]
     columns = block.s * block.all_columns(sign)[None, :]
-    if block.anchor is not None and block.candidate is not None:
-        rows = jnp.where(block.candidate[None, :], rows, MASKED)
-        columns = jnp.where(block.anchor[:, None], columns, MASKED)
+    in_rows, in_columns = block.in_rows(), block.in_columns()
+    if in_rows is not None and in_columns is not None:
+        rows = jnp.where(in_rows, rows, MASKED)
+        columns = jnp.where(in_columns, columns, MASKED)
     # The largest drops out of the derivative.
     top_ab = jax.lax.stop_gradient(jnp.max(rows, axis=1))
     top_ba = block.max_columns(columns)
@@ -114,6 +147,8 @@ def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array, *, spread: 
         "top_ba": block.own_columns(top_ba),
         "total_ba": block.add_columns(power_ba),
     }
+    if block.mode is not None:
+        found |= _group_means(block, in_rows, in_columns)
     if spread:
         rows, columns, tilt_ab, tilt_ba = jax.lax.stop_gradient(
             (rows, columns, power_ab * below_ab, power_ba * below_ba)
@@ -123,19 +158,37 @@ def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array, *, spread: 
     return found
 
 
+def _group_means(block: DenseBlock, in_rows: jax.Array | None, in_columns: jax.Array | None) -> Found:
+    """`count` and `mean` of both directions."""
+    of_rows, of_columns = block.group(in_rows), block.group(in_columns)
+    count_ab = jnp.sum(of_rows.astype(jnp.float32), axis=1)
+    count_ba = block.add_columns(of_columns.astype(jnp.float32))
+    sum_ab = jnp.sum(jnp.where(of_rows, block.s, 0.0), axis=1)
+    sum_ba = block.add_columns(jnp.where(of_columns, block.s, 0.0))
+    return {
+        "count_ab": count_ab,
+        "count_ba": count_ba,
+        "mean_ab": sum_ab / jnp.maximum(count_ab, 1.0),
+        "mean_ba": sum_ba / jnp.maximum(count_ba, 1.0),
+    }
+
+
 def _dense_spread(block: DenseBlock, rows: jax.Array, columns: jax.Array) -> Found:
     """`low` and `square` of both directions, of the similarities that `rows` and `columns` hold for their anchors."""
 
     def candidates(s: jax.Array, counts: jax.Array | None, other: float) -> jax.Array:
         return s if counts is None else jnp.where(counts, s, other)
 
-    in_rows = None if block.candidate is None else block.candidate[None, :]
-    in_columns = None if block.anchor is None else block.anchor[:, None]
+    in_rows, in_columns = block.in_rows(), block.in_columns()
     count = jnp.maximum(masked_count(block.positive, block.anchor, axis_name=block.axis_name), 1.0)
+    count_ba = count
+    if block.mode == MASK:
+        count = jnp.maximum(jnp.sum(block.group(in_rows).astype(jnp.float32), axis=1), 1.0)
+        count_ba = jnp.maximum(block.add_columns(block.group(in_columns).astype(jnp.float32)), 1.0)
     # Centred before they are squared: E[S²] - E[S]² loses all digits when the similarities are nearly equal.
     mean = jnp.sum(candidates(rows, in_rows, 0.0), axis=1) / count
     centred = candidates(rows - mean[:, None], in_rows, 0.0)
-    mean = block.add_columns(candidates(columns, in_columns, 0.0)) / count
+    mean = block.add_columns(candidates(columns, in_columns, 0.0)) / count_ba
     centred_columns = candidates(columns - block.all_columns(mean)[None, :], in_columns, 0.0)
     return {
         "low_ab": jnp.min(candidates(rows, in_rows, -MASKED), axis=1),

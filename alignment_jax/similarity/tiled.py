@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.similarity.dense import matmul
+from alignment_jax.similarity.duplicates import equal_in_one
 
 Tree = Any
 
@@ -34,6 +35,10 @@ class Tile(NamedTuple):
     def same(self) -> jax.Array:
         """[t, t] bool, true for a sample with its own partner."""
         return self.own & jnp.eye(self.s.shape[0], self.s.shape[1], dtype=bool)
+
+    def twins(self) -> jax.Array:
+        """[t, t] bool, true for duplicates of the row's pair; the constants hold ids."""
+        return equal_in_one(self.row, self.column) & ~self.same()
 
     def positive(self) -> jax.Array:
         """[t] similarities of the pairs, or zeros where none lie in this tile."""

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.similarity.anchors import Found, anchor_statistics
+from alignment_jax.similarity.duplicates import MASK, POSITIVE, Duplicates, mode_of
 from alignment_jax.similarity.form import Layout
 from alignment_jax.similarity.ring import sweep_all
 from alignment_jax.similarity.softmax_tile import combine, see, softmax_constants, softmax_states
@@ -47,35 +48,45 @@ def tiled_pairwise(
     offset: jax.Array,
     where: jax.Array | None,
     inverse: jax.Array | None = None,
-) -> tuple[tuple[jax.Array, ...], Found]:
+    duplicates: Duplicates | None = None,
+) -> tuple[tuple[jax.Array, ...], Found, jax.Array | None]:
     """Sums over candidates (ab [n], and ba [n] if the loss has two directions).
 
     With an `inverse` temperature [n] also each anchor's variance, entropy and range (`anchor_statistics`), found in the
-    same sweep and without gradients; otherwise the second result is empty.
+    same sweep and without gradients; otherwise the second result is empty. The third is how many candidates each anchor
+    has beside its own partner [n], where a loss of two directions masks duplicates.
     """
-    return _losses(pairwise, layout, x, y, vary_over(varying_axes(x), scale), offset, where, inverse)
+    scale = vary_over(varying_axes(x), scale)
+    return _losses(pairwise, layout, x, y, scale, offset, where, inverse, duplicates)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _losses(pairwise, layout, x, y, scale, offset, where, inverse):
-    found = _sweep(pairwise, layout, x, y, scale, offset, where, inverse, value=True)
-    return _outputs(pairwise, layout, found, where, inverse)
+def _losses(pairwise, layout, x, y, scale, offset, where, inverse, duplicates):
+    found = _sweep(pairwise, layout, x, y, scale, offset, where, duplicates, inverse, value=True)
+    return _outputs(pairwise, layout, found, where, inverse, duplicates)
 
 
-def _outputs(pairwise, layout, found, where, inverse):
+def _outputs(pairwise, layout, found, where, inverse, duplicates):
     losses = (found["loss_ab"], found["loss_ba"]) if pairwise.both else (found["loss_ab"],)
-    return losses, {} if inverse is None else anchor_statistics(found, inverse, where, layout.axis_name)
+    statistics = {}
+    if inverse is not None:
+        statistics = anchor_statistics(found, inverse, where, layout.axis_name, mode_of(duplicates))
+    return losses, statistics, found.get("others_ab")
 
 
-def _sweep(pairwise, layout, x, y, scale, offset, where, inverse=None, *, value=False, g=None) -> Found:
+def _sweep(pairwise, layout, x, y, scale, offset, where, duplicates, inverse=None, *, value=False, g=None) -> Found:
     """One sweep. `value`: losses per anchor. `g` (ab [n], ba [n]): gradients dx, dy of Σ g · loss, unscaled, and the
     anchors' own slopes, the derivatives of the losses by their offset. `inverse`: what statistics are made of."""
     n, t = x.shape[0], tile_rows(x.shape[0], layout.tile)
+    mode = mode_of(duplicates)
     rows, columns = {"z": split(x, t)}, {"z": split(y, t)}
     row_state, column_state = State({}, {}), State({}, {})
     if inverse is not None:
-        rows, columns = softmax_constants(x, y, inverse, where, t, means=True, axis_name=layout.axis_name)
-        row_state, column_state = softmax_states(rows, columns, tilt=True, spread=True)
+        rows, columns = softmax_constants(x, y, inverse, where, t, duplicates, means=True, axis_name=layout.axis_name)
+        row_state, column_state = softmax_states(rows, columns, mode, tilt=True, spread=True)
+    elif duplicates is not None:
+        ids = {side: split(one, t) for side, one in duplicates.ids.items()}
+        rows, columns = rows | ids, columns | ids
     rows["offset"] = columns["offset"] = split(offset, t)
     padded = where is not None or n % t > 0
     if padded:
@@ -85,6 +96,8 @@ def _sweep(pairwise, layout, x, y, scale, offset, where, inverse=None, *, value=
     anchor = ({"loss": zero} if value else {}) | ({} if g is None else {"slope": zero})
     row_state.added.update(anchor)
     column_state.added.update(anchor if pairwise.both else {})
+    if value and pairwise.both and mode == MASK:
+        row_state.added["others"] = zero
     if inverse is not None:
         row_state.added["positive"] = zero
     if g is not None:
@@ -93,11 +106,13 @@ def _sweep(pairwise, layout, x, y, scale, offset, where, inverse=None, *, value=
 
     def update(tile: Tile, row_state: State, column_state: State) -> tuple[State, State]:
         if inverse is not None:
-            row_state, column_state = see(tile, row_state, 1), see(tile, column_state, 0)
+            row_state, column_state = see(tile, row_state, 1, mode), see(tile, column_state, 0, mode)
         row_sums, column_sums = dict(row_state.added), dict(column_state.added)
         if inverse is not None:
             row_sums["positive"] += tile.positive()
         same, s = tile.same(), scale * tile.s
+        if mode == POSITIVE:
+            same = same | tile.twins()
         weight = jnp.zeros_like(s)
         directions = [(row_sums, tile.row, tile.column, 1)]
         if pairwise.both:
@@ -105,6 +120,10 @@ def _sweep(pairwise, layout, x, y, scale, offset, where, inverse=None, *, value=
         for sums, anchors, candidates, axis in directions:
             score = s + jnp.expand_dims(anchors["offset"], axis)
             counts = jnp.expand_dims(candidates["counts"], 1 - axis) if padded else 1.0
+            if mode == MASK:
+                counts = jnp.where(tile.twins(), 0.0, counts)
+            if "others" in sums:
+                sums["others"] += jnp.sum(jnp.where(same, 0.0, counts), axis=axis)
             if value:
                 sums["loss"] += jnp.sum(pairwise.value(score, same) * counts, axis=axis)
             if g is not None:
@@ -124,34 +143,37 @@ def _sweep(pairwise, layout, x, y, scale, offset, where, inverse=None, *, value=
     return join_states(row_state, column_state, n) | gradients
 
 
-def _forward(pairwise, layout, x, y, scale, offset, where, inverse):
-    x, y, scale, offset, where, inverse = values((x, y, scale, offset, where, inverse))
+def _forward(pairwise, layout, x, y, scale, offset, where, inverse, duplicates):
+    arguments = values((x, y, scale, offset, where, inverse, duplicates))
+    x, y, scale, offset, where, inverse, duplicates = arguments
     ones = jnp.ones_like(offset)
     if where is not None:
         ones = jnp.where(where, ones, 0.0)
-    early = None if inverse is not None else (ones, ones)
-    found = _sweep(pairwise, layout, x, y, scale, offset, where, inverse, value=True, g=early)
+    # A mean over candidates of which each anchor has its own number gives every anchor another cotangent.
+    early = None if inverse is not None or (pairwise.both and duplicates is not None) else (ones, ones)
+    found = _sweep(pairwise, layout, x, y, scale, offset, where, duplicates, inverse, value=True, g=early)
     saved = {name: found[name] for name in ("dx", "dy", "slope_ab", "slope_ba") if name in found}
-    return _outputs(pairwise, layout, found, where, inverse), ((x, y, scale, offset, where), saved)
+    outputs = _outputs(pairwise, layout, found, where, inverse, duplicates)
+    return outputs, ((x, y, scale, offset, where, duplicates), saved)
 
 
 def _backward(pairwise, layout, saved, cotangents):
-    (x, y, scale, offset, where), found = saved
+    (x, y, scale, offset, where, duplicates), found = saved
     g = tuple(instantiate(c, offset) for c in cotangents[0])
     if not found:
-        found = _sweep(pairwise, layout, x, y, scale, offset, where, g=(g[0], g[-1]))
+        found = _sweep(pairwise, layout, x, y, scale, offset, where, duplicates, g=(g[0], g[-1]))
         dx, dy = found["dx"], found["dy"]
     else:
         known = {name: found[name] for name in ("dx", "dy")}
-        dx, dy = _for_cotangents(pairwise, layout, x, y, scale, offset, where, known, g)
+        dx, dy = _for_cotangents(pairwise, layout, x, y, scale, offset, where, duplicates, known, g)
     d_offset = g[0] * found["slope_ab"] + (g[1] * found["slope_ba"] if pairwise.both else 0.0)
     # Σ_ij W_ij S_ij = Σ_i x_i · (W y)_i: the scale's derivative takes no pass of its own.
     d_scale = jnp.sum(x.astype(jnp.float32) * dx)
-    return (scale * dx).astype(x.dtype), (scale * dy).astype(y.dtype), d_scale, d_offset, None, None
+    return (scale * dx).astype(x.dtype), (scale * dy).astype(y.dtype), d_scale, d_offset, None, None, None
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _for_cotangents(pairwise, layout, x, y, scale, offset, where, found, g) -> tuple[jax.Array, jax.Array]:
+def _for_cotangents(pairwise, layout, x, y, scale, offset, where, duplicates, found, g) -> tuple[jax.Array, jax.Array]:
     """The gradient for cotangents `g`, from the one for cotangents of 1 where they are all the same."""
     every = jnp.stack(g)
     # Infinities rather than NaN where a cotangent is NaN: a reduction over devices need not keep a NaN, and cotangents
@@ -173,7 +195,7 @@ def _for_cotangents(pairwise, layout, x, y, scale, offset, where, found, g) -> t
         return vary_over(axes, (high * found["dx"], high * found["dy"]))
 
     def anew() -> tuple[jax.Array, jax.Array]:
-        return _sweep_again(pairwise, layout, x, y, scale, offset, where, g)
+        return _sweep_again(pairwise, layout, x, y, scale, offset, where, duplicates, g)
 
     return jax.lax.cond(low == high, known, anew)
 
@@ -182,18 +204,18 @@ def _for_cotangents(pairwise, layout, x, y, scale, offset, where, found, g) -> t
 def _for_cotangents_jvp(pairwise, layout, primals, tangents):
     # The short way holds at equal cotangents only and knows nothing of their neighbours: what is differentiated is the
     # sweep, which is the same function of all its arguments.
-    x, y, scale, offset, where, _, g = primals
-    *moved, _, _, moved_g = tangents
+    x, y, scale, offset, where, duplicates, _, g = primals
+    *moved, _, _, _, moved_g = tangents
 
     def again(x, y, scale, offset, g):
-        return _sweep_again(pairwise, layout, x, y, scale, offset, where, g)
+        return _sweep_again(pairwise, layout, x, y, scale, offset, where, duplicates, g)
 
     _, tangent = jax.jvp(again, (x, y, scale, offset, g), (*moved, moved_g))
     return _for_cotangents(pairwise, layout, *primals), tangent
 
 
-def _sweep_again(pairwise, layout, x, y, scale, offset, where, g) -> tuple[jax.Array, jax.Array]:
-    found = _sweep(pairwise, layout, x, y, scale, offset, where, g=(g[0], g[-1]))
+def _sweep_again(pairwise, layout, x, y, scale, offset, where, duplicates, g) -> tuple[jax.Array, jax.Array]:
+    found = _sweep(pairwise, layout, x, y, scale, offset, where, duplicates, g=(g[0], g[-1]))
     return found["dx"], found["dy"]
 
 

@@ -102,6 +102,7 @@ class Experiment:
     watch_seeds: `watch` for the stacked variables of several seeds, a result for each; None where that cannot be.
     config: what is written to config.json and must be the same to resume.
     messages: lines for the log of a run that begins, such as what was chosen while it was built.
+    longer: a line for the log of a finished run that goes on because it was made longer; "" for any other.
     names: what the modalities are called where a person reads.
     """
 
@@ -125,6 +126,7 @@ class Experiment:
     watch: Callable[[PyTree, Any, bool], dict[str, float]] | None = None
     watch_seeds: Callable[[PyTree, Any, bool], list[dict[str, float]]] | None = None
     messages: tuple[str, ...] = ()
+    longer: str = ""
     names: tuple[str, ...] = ("a", "b")
 
     def watched(self, variables: PyTree, split: Any, last: bool) -> dict[str, float]:

@@ -35,7 +35,10 @@ _MOST_UNCHECKED = 256
 
 @dataclasses.dataclass
 class Position:
-    """Where the run stands, as plain JSON values: the next batch, the best so far, what it has cost."""
+    """Where the run stands, as plain JSON values: the next batch, the best so far, what it has cost.
+
+    total_steps: of the plan that it followed; 0 in checkpoints of earlier versions.
+    """
 
     step: int = 0
     epoch: int = 0
@@ -46,6 +49,7 @@ class Position:
     best_value: float = -math.inf
     evaluations_since_best: int = 0
     stopped_early: bool = False
+    total_steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """JSON has no infinity: before the first evaluation the best value is None."""
@@ -142,6 +146,9 @@ def fit(
         position = Position()
         if restored is not None:
             state, position = restored.state, Position.from_json(restored.loop)
+        if experiment.longer or position.total_steps not in (0, plan.total_steps):  # it has new steps to improve in
+            position.stopped_early, position.evaluations_since_best = False, 0
+        position.total_steps = plan.total_steps
         checkpoints.forget_after(position.step, kind=checkpoint.BEST)
 
         # Not by the folder's managers, which belong to this thread.
@@ -158,7 +165,8 @@ def fit(
                 device_memory=lambda: _device_memory(jax.local_devices()[0]),
             )
         )
-        for line in (*early, *(experiment.messages if restored is None else ())):
+        begins = experiment.messages if restored is None else filter(None, (experiment.longer,))
+        for line in (*early, *begins):
             progress.message(line)
         if position.step:
             progress.message(f"resumed at step {position.step} of {plan.total_steps}")

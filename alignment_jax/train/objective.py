@@ -24,7 +24,8 @@ Perturb = Callable[[jax.Array, Batch, str | None], Batch]
 # (step, cluster sizes [n] or None, model outputs) -> scalar or [n]
 PerAnchor = Callable[[jax.Array, Array | None, Mapping[str, Array]], Array]
 # (outputs, strength, smoothing, where, axis_name, temperature) -> (loss_ab, loss_ba or None, statistics or None); with
-# a temperature, the statistics of both directions are found in the sweep over S that the loss takes anyway.
+# a temperature, the statistics of both directions are found in the sweep over S that the loss takes anyway. Outputs are
+# the model's, and `id_a`, `id_b` of the batch where it carries them.
 PairLoss = Callable[
     [Mapping[str, Array], Array, Array, Array, str | None, Array | None],
     tuple[jax.Array, jax.Array | None, DirectionStatistics | None],
@@ -81,11 +82,11 @@ def model_temperature(step: jax.Array, stat: Array | None, outputs: Mapping[str,
     return outputs["temperature"]
 
 
-def infonce_loss(similarity: str = "auto") -> PairLoss:
+def infonce_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
     """`losses.infonce` with the anchor's temperature as its strength; its statistics are at that temperature too."""
 
     def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
-        common = dict(where=where, axis_name=axis_name, similarity=similarity)
+        common = dict(where=where, axis_name=axis_name, similarity=similarity, **_ids(outputs, duplicates))
         common |= dict(temperature=strength, smoothing=smoothing)
         if temperature is None:
             return *losses.infonce(outputs["a"], outputs["b"], **common), None
@@ -94,12 +95,13 @@ def infonce_loss(similarity: str = "auto") -> PairLoss:
     return pair_loss
 
 
-def max_margin_loss(similarity: str = "auto") -> PairLoss:
+def max_margin_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
     """`losses.max_margin` with the anchor's margin as its strength; it has no targets to smooth."""
 
     def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
         del smoothing
-        common = dict(where=where, axis_name=axis_name, similarity=similarity, margin=strength)
+        common = dict(where=where, axis_name=axis_name, similarity=similarity, **_ids(outputs, duplicates))
+        common |= dict(margin=strength)
         if temperature is None:
             return *losses.max_margin(outputs["a"], outputs["b"], **common), None
         return losses.max_margin_with_statistics(outputs["a"], outputs["b"], temperature=temperature, **common)
@@ -107,7 +109,7 @@ def max_margin_loss(similarity: str = "auto") -> PairLoss:
     return pair_loss
 
 
-def sigmoid_loss(similarity: str = "auto") -> PairLoss:
+def sigmoid_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
     """`losses.sigmoid` with scale 1 / temperature and the model's bias; one loss, no directions to weigh."""
 
     def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
@@ -120,10 +122,15 @@ def sigmoid_loss(similarity: str = "auto") -> PairLoss:
             where=where,
             axis_name=axis_name,
             similarity=similarity,
+            **_ids(outputs, duplicates),
         )
         return loss, None, None
 
     return pair_loss
+
+
+def _ids(outputs: Mapping[str, Array], duplicates: str) -> dict[str, Any]:
+    return dict(ids_a=outputs.get("id_a"), ids_b=outputs.get("id_b"), duplicates=duplicates)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,8 +211,8 @@ class Contrastive:
 
 
 def _encode(apply, params, model_state, batch: Batch, *, train: bool, key: jax.Array | None, axis_name: str | None):
-    """(outputs, model_state) of a batch, its rows numbered over all devices."""
-    return apply(
+    """(outputs, model_state) of a batch, its rows numbered over all devices; ids go with the outputs."""
+    outputs, model_state = apply(
         params,
         model_state,
         batch["a"],
@@ -215,6 +222,7 @@ def _encode(apply, params, model_state, batch: Batch, *, train: bool, key: jax.A
         where=batch["where"],
         key=key,
     )
+    return {**outputs, **{side: batch[side] for side in ("id_a", "id_b") if side in batch}}, model_state
 
 
 def _spread(name: str, value: Array, where: Array, axis_name: str | None) -> Metrics:

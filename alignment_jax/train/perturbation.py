@@ -48,6 +48,9 @@ def _mix(key: jax.Array, batch: Batch, alpha: float) -> Batch:
     mixed |= {"a": a, "b": b, "where": batch["where"][:n] & batch["where"][n:]}
     if "stat" in batch:  # a mixed sample's cluster is as dense as its parts, in their proportion
         mixed["stat"] = lam * batch["stat"][:n] + (1.0 - lam) * batch["stat"][n:]
+    for side in ("id_a", "id_b"):
+        if side in batch:  # two mixed items are equal where both of their parts are
+            mixed[side] = jnp.stack([batch[side][:n], batch[side][n:]], axis=1)
     return mixed
 
 

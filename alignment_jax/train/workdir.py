@@ -14,6 +14,9 @@ from alignment_jax.core.errors import ConfigError, UserError
 # Settings that may change while a run goes on. What the data is called is one: the data itself is asked what it is.
 _DECIDES_NOTHING = ("name", "data", "input.on_bad_sample")
 
+DURATION = "train.duration"
+_FIRST = "; once it has finished, a longer train.duration goes on from there"
+
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
@@ -80,12 +83,17 @@ def changed_names(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
     return sorted(name for name in kept.keys() | found.keys() if kept.get(name) != found.get(name))
 
 
-def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
+def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any], *, finished: bool = False) -> bool:
     """Whether the workdir already holds a run of this very configuration; False when it holds none.
 
     What it is called decides nothing, nor what its data is called, nor what is done with bad samples: whether the data
     is the same is asked of the data. A run that ended before its first checkpoint, as one with a mistake in a setting
-    does, has nothing to lose: the corrected command may take its place.
+    does, has nothing to lose: the corrected command may take its place. A finished run may go on for longer.
+
+    Args:
+      workdir: of the run.
+      config: the whole configuration.
+      finished: the run there has come to its end, and `train.duration` may be another one.
 
     Raises:
       ConfigError: it holds a run of another configuration. Nothing is touched.
@@ -95,14 +103,15 @@ def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
         return False
     # Through JSON, so that tuples and lists compare alike.
     wanted = json.loads(json.dumps(dict(config)))
-    changed = [line for line in differences(found, wanted) if line.partition(": ")[0] not in _DECIDES_NOTHING]
+    free = (*_DECIDES_NOTHING, DURATION) if finished else _DECIDES_NOTHING
+    changed = [line for line in differences(found, wanted) if line.partition(": ")[0] not in free]
     if changed and not has_checkpoints(workdir):
         return False
     if changed:
         shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise ConfigError(
             f"workdir {workdir} holds a run with another configuration ({shown}); choose another --workdir, "
-            "or repeat the command that made it to resume"
+            "or repeat the command that made it to resume" + (_FIRST if changed[0].startswith(DURATION) else "")
         )
     return True
 
@@ -114,7 +123,13 @@ def has_checkpoints(workdir: pathlib.Path) -> bool:
 
 def has_saved(workdir: pathlib.Path) -> bool:
     """Whether a state is there, whole, that a run in this folder would go on from."""
-    return any(path.name.isdigit() for path in (workdir / "checkpoints" / "last").glob("*"))
+    return last_saved(workdir) >= 0
+
+
+def last_saved(workdir: pathlib.Path) -> int:
+    """The newest step of which a state is there, -1 for none."""
+    names = (path.name for path in (workdir / "checkpoints" / "last").glob("*"))
+    return max((int(name) for name in names if name.isdigit()), default=-1)
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:

@@ -35,7 +35,7 @@ def test_a_spec_may_hold_commas(text, data):
     [
         ("runloca", "unknown config argument 'runloca', did you mean 'runlocal'.*data, dim, runlocal"),
         (
-            "data=pairs:x.csv,dmi=8",
+            "data=flickr:photos,dmi=8",
             "unknown config argument 'dmi'.* did you mean 'dim'.*data, dim, runlocal.*--config.data",
         ),
         ("data=synthetic:train=20,wrng=0.5", "unknown config argument 'wrng'.* did you mean 'wrong'.* dim, .*partial"),

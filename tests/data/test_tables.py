@@ -4,7 +4,10 @@ import csv
 import gzip
 import io
 import json
+import pathlib
+import re
 import warnings
+import zipfile
 
 import mock_data_sets as mock
 import numpy as np
@@ -12,7 +15,10 @@ import pytest
 
 from alignment_jax import data
 from alignment_jax.cli.main import main
+from alignment_jax.config.arguments import parse_arg
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data import tables
+from alignment_jax.data.collect import BadSamples
 
 NAMES = [f"p/im{i}.png" for i in range(4)]
 TEXTS = ['a dog, "running"', "un carré à midi", "two cats; asleep", "a | b\tc".replace("\t", " ")]
@@ -70,6 +76,8 @@ GOOD = {
     "pandas.json": json.dumps({h: {str(i): row[k] for i, row in enumerate(ROWS)} for k, h in enumerate(HEADER)}),
     "columns.json": json.dumps({h: [row[k] for row in ROWS] for k, h in enumerate(HEADER)}),
     "split.json": json.dumps({"columns": HEADER, "index": [0, 1, 2, 3], "data": ROWS}),
+    "spaces.csv": separated([["Image Path", "caption"], *ROWS]),
+    "excel.csv": "sep=|\r\n" + separated(delimiter="|"),
     "backslash.csv": separated([HEADER, *([".\\" + n.replace("/", "\\"), t] for n, t in ROWS)]),
 }
 
@@ -102,6 +110,48 @@ def test_parquet(folder):
     (folder / "x.parquet").write_bytes(content[:200])
     with pytest.raises(DataError, match=r"x\.parquet: damaged or cut short \(Parquet\)"):
         data.load(f"pairs:{folder / 'x.parquet'}")
+
+
+def test_images_in_a_parquet_file(folder):
+    arrow = pytest.importorskip("pyarrow", reason="needs pip install -e '.[tables]'")
+    from pyarrow import parquet
+
+    images = [{"bytes": (folder / name).read_bytes(), "path": "same.png"} for name in NAMES[:3]]
+    images += [{"bytes": None, "path": NAMES[3]}]
+    columns = {"image": images, "sentences": [[{"raw": text, "id": 1}] for text in TEXTS]}
+    for name in ("x", "y"):
+        parquet.write_table(arrow.table(columns), folder / f"{name}.parquet")
+    source = data.load(f"pairs:train={folder}/x.parquet", on_bad_sample="skip")
+    train = source.splits["train"]
+    assert train.ids.tolist() == ["x.parquet/1", "x.parquet/2", "x.parquet/3", NAMES[3]]
+    assert list(train.b.texts) == TEXTS
+    for number, pixels in enumerate(train.a.read(np.arange(4))):
+        np.testing.assert_array_equal(pixels, np.asarray(mock.picture(number)))
+    images[1]["bytes"] = b"no picture"
+    parquet.write_table(arrow.table({"image": images, "text": TEXTS}), folder / "x.parquet")
+    (problem,) = data.load(f"pairs:{folder}/x.parquet", on_bad_sample="skip").problems
+    assert "x.parquet, row 2: not a readable image" in problem
+    parquet.write_table(arrow.table({"image": NAMES, "text": [{"a": 1}] * 4}), folder / "x.parquet")
+    with pytest.raises(DataError, match="row 1: a cell holds an object, which is no text"):
+        data.load(f"pairs:{folder}/x.parquet")
+
+
+def test_damaged_parquet_is_read_or_named(tmp_path):
+    arrow = pytest.importorskip("pyarrow", reason="needs pip install -e '.[tables]'")
+    from pyarrow import parquet
+
+    path = tmp_path / "x.parquet"
+    parquet.write_table(arrow.table({"image": NAMES, "caption": [[text] for text in TEXTS]}), path)
+    whole, messages = path.read_bytes(), []
+    for place in (*range(4, 40), *range(len(whole) - 40, len(whole))):  # a page's header, and the end of the file
+        for flipped in (1, 2, 128):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+            try:
+                tables.read_table(path, required=("image", "caption"), bad=BadSamples("skip"))
+            except DataError as error:
+                messages.append(str(error))
+    assert len(messages) > 20
+    assert all("x.parquet" in message for message in messages)
 
 
 def test_a_workbook(folder):
@@ -140,6 +190,7 @@ SEVERAL = {
     "numbered": ["image,caption_1,caption_2,Caption 3", "p/im0.png,a dog,,it's brown", "p/im1.png,,[sic],"],
     "one and numbered": ["image,text,text2", "p/im0.png,a dog,it's brown", "p/im1.png,[sic],"],
     "rows": ["image,caption", "p/im0.png,a dog", "p\\im0.png,it's brown", "p/im1.png,[sic]"],
+    "file names twice": ['{"p/im0.png": "a dog", "p/im0.png": ["it\'s brown"],', '"p/im1.png": "[sic]"}'],
     "plural": ["image,captions,caption_id", "p/im0.png,\"['a dog', 'it\\'s brown']\",4", "p/im1.png,[sic],5"],
 }
 
@@ -252,6 +303,7 @@ REFUSED = {
     "ending.csv": (separated([HEADER, ["p/im0", "x"]]), ["p/im0.png is there", "needs its ending"]),
     "folder.csv": (separated([HEADER, ["im0.png", "x"]]), ["p/im0.png is there: add root=", "/p"]),
     "only.csv": (separated([["image"], NAMES[:1]]), ["expected the columns image, caption", "found image"]),
+    "headless.csv": (separated(ROWS), ["found p/im0.png", "looks like a row: write the names of the columns above it"]),
     "other.csv": (separated([["image", "Beschreibung"], *ROWS]), ["to name columns write ,caption=COLUMN"]),
     "unquoted.csv": ("image,caption\np/im0.png,a, b\n", ["row 1 (line 2)", "3 fields", "quote fields"]),
     "unquoted.ssv": ("image;caption\np/im0.png;a; b\n", ["3 fields", "quote fields that hold semicolons"]),
@@ -292,6 +344,53 @@ def test_a_folder_or_a_misspelt_file_gets_the_right_name(folder):
         data.load(f"pairs:{folder}")
     with pytest.raises(DataError, match=r"no such file, did you mean .*captions\.csv\?"):
         data.load(f"pairs:{folder}/caption.csv")
+
+
+def test_the_header_and_the_space_around_values_of_any_table(folder):
+    (folder / "x.csv").write_bytes(separated([["image", "label"], ["a.png ", " b"], ["c", "d"]], ";").encode("utf-16"))
+    assert tables.first_record(folder / "x.csv") == ["image", "label"]
+    rows, _ = tables.read_table(folder / "x.csv", required=("label", "image"), bad=BadSamples("error"))
+    assert [(row.values, row.padded) for row in rows] == [
+        ({"label": "b", "image": "a.png"}, ("label", "image")),
+        ({"label": "d", "image": "c"}, ()),
+    ]
+
+
+def test_lines_are_counted_from_the_first(folder):
+    with pytest.raises(DataError, match=r"row 2 \(line 4\): no such file"):
+        loaded(folder, "x.csv", "sep=;\n" + separated([HEADER, ROWS[0], ["gone.png", "x"]], ";"))
+
+
+def test_a_configuration_takes_all_of_the_spec():
+    spec = "pairs:train=a.csv,val=b.csv,image=Bild 1"
+    assert parse_arg(f"data={spec},runlocal").data == spec
+
+
+def test_what_unpacks_without_end_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("alignment_jax.data.text_files._FREE_SIZE", 1 << 16)
+    (folder / "x.csv.gz").write_bytes(gzip.compress(bytes(1 << 22)))
+    with zipfile.ZipFile(folder / "x.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", bytes(1 << 22))
+    for name in ("x.csv.gz", "x.xlsx"):
+        with pytest.raises(DataError, match=rf"{name}: unpacks to .*; refused"):
+            data.load(f"pairs:{folder / name}")
+
+
+def test_a_link_out_of_the_root_is_refused(folder):
+    (folder / "q").mkdir()
+    (folder / "q" / "a.png").symlink_to(folder / NAMES[0])
+    mock.write_csv(folder / "x.csv", [HEADER, ["a.png", "x"]])
+    with pytest.raises(DataError, match=r"leads out of the folder .* by a symbolic link"):
+        data.load(f"pairs:{folder}/x.csv,root={folder}/q")
+
+
+def test_the_page_lists_the_names_that_are_found():
+    from alignment_jax.data.roles import ALIASES
+
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "data" / "own_data.md").read_text(encoding="utf-8")
+    for role in ("image", "caption"):
+        listed = page.split(f"- {role}: ")[1].split("\n- ")[0].split("\n\n")[0]
+        assert re.findall("`([^`]+)`", listed) == list(ALIASES[role])
 
 
 def test_other_sources_read_the_same_tables(folder):

@@ -41,18 +41,20 @@ LOGGED = {
 
 @pytest.fixture(scope="module")
 def latents(tmp_path_factory):
-    """72 items in clusters of unequal size, two views and two captions each; 48 to train on."""
+    """72 items in clusters of unequal size, two views and two captions each, some repeated; 48 to train on."""
     rng, n = np.random.default_rng(0), 72
     cluster = rng.choice(4, size=n, p=(0.5, 0.3, 0.1, 0.1))
     code = rng.normal(size=(4, 6))[cluster] + rng.normal(size=(n, 6))
     owner = np.repeat(np.arange(n), 2)
     views = [code @ rng.normal(size=(6, 12)) for _ in range(2)]
+    text = code[owner] @ rng.normal(size=(6, 10)) + 0.1 * rng.normal(size=(2 * n, 10))
+    text[::5] = text[0]  # equal content: batches carry ids
     path = tmp_path_factory.mktemp("data") / "pairs.npz"
     np.savez(
         path,
         image=views[0],
         image_flip=views[1],
-        text=code[owner] @ rng.normal(size=(6, 10)) + 0.1 * rng.normal(size=(2 * n, 10)),
+        text=text,
         text_to_image=owner,
         cluster_size=np.bincount(cluster)[cluster][owner],
         split=np.array((["train"] * 4 + ["val", "test"]) * 12),

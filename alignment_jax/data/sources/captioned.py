@@ -52,5 +52,5 @@ def captioned_source(
         bad=bad,
         notes=notes,
         no_item="no usable image with a caption",
-        no_partner="empty caption",
+        no_partner="empty caption; write one, or delete the row",
     )

@@ -88,7 +88,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         bad=bad,
         notes=notes,
         no_item=f"no usable {'recording' if a == 'audio' else a} with {'a caption' if b == 'caption' else 'an image'}",
-        no_partner="empty caption",
+        no_partner="empty caption; write one, or delete the row",
     )
 
 

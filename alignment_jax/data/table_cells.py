@@ -1,0 +1,82 @@
+"""What every reader of tables returns: a header, and rows whose cells are text or files."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from alignment_jax.data.records import RecordField
+
+_TEXT_KEYS = ("raw", "text", "caption", "path")
+
+
+class Embedded(NamedTuple):
+    """A file that lies in a cell: a name for it that no other has, and its bytes when they are asked for."""
+
+    name: str
+    item: RecordField
+
+
+Cells = list[str | Embedded]
+
+
+class Table(NamedTuple):
+    """A header and what comes after it.
+
+    Attributes:
+      header: names of the columns, stripped.
+      rows: numbers of columns -> for each row its cells in these columns and where it stands; or, for a row that cannot
+        be read, no cells and a message.
+    """
+
+    header: list[str]
+    rows: Callable[[Sequence[int]], Iterator[tuple[Cells | None, str]]]
+
+
+def cell(value: Any) -> str:
+    """The text of a cell of any type; "" for a missing value. Of an object it is the one text that it holds.
+
+    Raises:
+      ValueError: an object without such a text.
+
+    >>> [cell(value) for value in (3, None, float("nan"), "a dog ", ["a", "b"])]
+    ['3', '', '', 'a dog ', '["a", "b"]']
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, dict):
+        texts = [value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)]
+        if len(texts) != 1:
+            raise ValueError("an object, which is no text")
+        return cell(texts[0])
+    if isinstance(value, list | tuple):
+        return json.dumps([cell(each) if isinstance(each, dict) else each for each in value], ensure_ascii=False)
+    if isinstance(value, bytes):
+        raise ValueError("bytes, which are no text")
+    return str(value)
+
+
+def row_of(
+    values: Iterable[Any], where: str, path: pathlib.Path | None = None, number: int = 0
+) -> tuple[Cells | None, str]:
+    """What a row yields; with `path`, bytes in it are files."""
+    found: Cells = []
+    try:
+        for value in values:
+            content = value.get("bytes") if isinstance(value, dict) else value
+            if path is not None and isinstance(content, bytes):
+                record = RecordField({number: {"bytes": content}}, number, "bytes", str(path), len(content))
+                found.append(Embedded(f"{path.name}/{number}", record))
+            elif isinstance(value, dict) and "bytes" in value:  # only its path is written
+                found.append(cell(value.get("path")))
+            else:
+                found.append(cell(value))
+    except (ValueError, TypeError) as error:
+        what = str(error) if isinstance(error, ValueError) else "a list, but not of texts"
+        return None, f"{where}: a cell holds {what}; write a text or a list of texts"
+    return found, where
