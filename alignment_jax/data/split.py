@@ -336,8 +336,8 @@ def with_splits(
     A source that has splits keeps them; if it has train but no val, val is taken out of train in the proportion of
     `fractions`, so that nothing is ever selected on test. A source without splits is cut into three. The cut ranks the
     a-items by a hash of (seed, id): it depends on neither their order nor the machine. A-items with the same content
-    stay together, each with all its b-items, and so do those with the same image or recording as b-item; only in mapped arrays equal contents are not looked for, because that
-    would read all of them.
+    stay together, each with all its b-items, and so do those whose b-item is the same image or recording; only in
+    mapped arrays equal contents are not looked for, because that would read all of them.
 
     Args:
       source: a data set.

@@ -56,9 +56,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         notes += _odd_captions(row for row, _ in found.rows)
     if found.rows and "item" in found.rows[0][0].values:
         if a != "image":
-            raise DataError(
-                f"{name}: a column item groups images with captions; for recordings take it out of the table"
-            )
+            raise DataError(f"{name}: a column item is for images with captions; rename it where it is something else")
         return item_source(found.rows, captions_of, name=name, bad=bad, notes=notes)
     places: dict[str, tuple[Folder, Row]] = {}
     pairs = []
