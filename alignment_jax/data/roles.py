@@ -215,11 +215,10 @@ def _nothing_found(
         )
     if any(name.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".wav", ".mp3")) for name in header):
         return f"{message}, which looks like a row: write the names of the columns above it"
-    if not can_name:
-        return f"{message}; add {' and '.join(missing)}"
     video = next((name for name in header if name.lower() in _VIDEOS), None)
     if "caption" in missing and video is not None:
-        message += (
-            f"; to pair the sound of each video with a frame of it write ,audio={video},image={video} after the file"
-        )
+        both = f",audio={video},image={video}"
+        message += f"; to pair the sound of each video with a frame of it write {both} after the file"
+    if not can_name:
+        return f"{message}; {'or ' * (video is not None)}add {' and '.join(missing)}"
     return f"{message}; to name columns write {''.join(f',{role}=COLUMN' for role in missing)} after the file"

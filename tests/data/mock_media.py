@@ -37,14 +37,23 @@ def images(folder: pathlib.Path, count: int = 12) -> list[str]:
     return [f"im{i}.png" for i in range(count)]
 
 
+def heic(folder: pathlib.Path, count: int) -> list[str]:
+    heif = pytest.importorskip("pillow_heif", reason=NEEDS)
+    for i in range(count):
+        heif.from_pillow(Image.new("RGB", (64, 48), (25 * i, 30, 30))).save(folder / f"{i}.heic")
+    return [f"{i}.heic" for i in range(count)]
+
+
 def table(path: pathlib.Path, header: str, rows) -> str:
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header.split(","), *rows])
     return f"pairs:{path}"
 
 
-def clip(path: pathlib.Path, *, picture: bool = True, sound: bool = True, container: str | None = None) -> pathlib.Path:
-    """Two seconds: from blue to red, the upper half white, and a tone of 440 Hz at 16 kHz."""
+def clip(
+    path: pathlib.Path, *, picture: bool = True, sound: bool = True, seconds: float = 2.0, container: str | None = None
+) -> pathlib.Path:
+    """A video: from blue to red, the upper half white, and a tone of 440 Hz at 16 kHz."""
     av = pytest.importorskip("av", reason=NEEDS)
     with av.open(str(path), "w", format=container) as file:
         video = file.add_stream("mpeg4", rate=10) if picture else None
@@ -53,13 +62,14 @@ def clip(path: pathlib.Path, *, picture: bool = True, sound: bool = True, contai
             audio.layout = "stereo"
         if video is not None:
             video.width, video.height, video.pix_fmt = 64, 32, "yuv420p"
-            for i in range(20):
-                pixels = np.full((32, 64, 3), (12 * i, 0, 240 - 12 * i), np.uint8)
+            for i in range(round(10 * seconds)):
+                red = round(120 * i / (5 * seconds))
+                pixels = np.full((32, 64, 3), (red, 0, 240 - red), np.uint8)
                 pixels[:16] = 255
                 file.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
             file.mux(video.encode(None))
         if audio is not None:
-            wave = (0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)).astype(np.float32)
+            wave = (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(16000 * seconds)) / 16000)).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(np.stack([wave, wave]), format="fltp", layout="stereo")
             frame.sample_rate = 16000
             file.mux(audio.encode(frame))
