@@ -11,6 +11,7 @@ import jax
 from absl import flags
 
 from alignment_jax.core.errors import UserError
+from alignment_jax.data.collect import ON_BAD_SAMPLE
 from alignment_jax.train import processes
 from alignment_jax.train.mirror import Mirror, is_url, local_folder, mirrored
 
@@ -73,6 +74,17 @@ def _given_workdir(values: flags.FlagValues) -> str:
     if not values["workdir"].value:
         raise UserError("--workdir is missing: give the folder of the run, as in --workdir=runs/first")
     return values["workdir"].value
+
+
+def define_on_bad_sample(values: flags.FlagValues, default: str | None = "error") -> None:
+    """--on_bad_sample, None for what the run was trained with."""
+    flags.DEFINE_enum(
+        "on_bad_sample",
+        default,
+        list(ON_BAD_SAMPLE),
+        "error ends at what cannot be read; skip leaves it out and names it.",
+        flag_values=values,
+    )
 
 
 def define_processes(values: flags.FlagValues) -> None:

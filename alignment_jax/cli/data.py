@@ -9,6 +9,7 @@ import numpy as np
 from absl import flags
 
 from alignment_jax import data, report
+from alignment_jax.cli import common
 from alignment_jax.config import default
 from alignment_jax.config.clusters import with_cluster_sizes
 from alignment_jax.config.from_data import lengths_of_texts
@@ -20,6 +21,7 @@ _TEXT_LENGTH, _TEXTS = 240, 5
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
     flags.DEFINE_string("data", None, "SPEC of the data.", flag_values=values)
+    common.define_on_bad_sample(values)
     flags.DEFINE_string("json", None, "Write the description to this file too.", flag_values=values)
     flags.DEFINE_string("page", None, "Write a page with samples to this HTML file.", flag_values=values)
     flags.DEFINE_integer("samples", 12, "Samples of each split on the page.", flag_values=values)
@@ -51,10 +53,14 @@ def run(values: flags.FlagValues) -> int:
             page, description=description, problems=problems, samples=samples, names=source.modalities
         )
         print(f"page: {one_line(str(page))}")
+    skip = values["on_bad_sample"].value == "skip"
     for problem in problems:
-        print(f"problem: {one_line(problem)}")
-    if problems:
-        raise DataError(f"{spec}: {len(problems)} problems, listed above; mend them or train with on_bad_sample=skip")
+        print(f"{'left out' if skip else 'problem'}: {one_line(problem)}")
+    if problems and not skip:
+        raise DataError(
+            f"{spec}: {len(problems)} problem{'s' * (len(problems) > 1)}, listed above; mend the data, or leave out "
+            "what is named with --on_bad_sample=skip (of train --config.input.on_bad_sample=skip)"
+        )
     return 0
 
 

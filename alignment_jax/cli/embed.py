@@ -22,6 +22,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     common.define_workdir(values, "Folder of a finished training.")
     about = "SPEC of the data, or images:, texts:, latents: for one side alone; by default the run's own data."
     flags.DEFINE_string("data", None, about, flag_values=values)
+    common.define_on_bad_sample(values, default=None)
     flags.DEFINE_string("out", None, "The .npz file to write.", flag_values=values)
 
 
@@ -35,7 +36,7 @@ def run(values: flags.FlagValues) -> int:
     spec = values["data"].value
     if spec and data.is_one_side(spec):
         return _one_side(folder, spec, out)
-    config, source = open_source(folder, spec)
+    config, source = open_source(folder, spec, on_bad_sample=values["on_bad_sample"].value)
     trained = load_trained(folder, config, source)
     for line in (*source.notes, *source.problems):
         print(line)

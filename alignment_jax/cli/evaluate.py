@@ -29,13 +29,16 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     flags.DEFINE_bool(
         "include_trained", False, "Count rows that the run was trained on; they are left out.", flag_values=values
     )
+    common.define_on_bad_sample(values, default=None)
     flags.DEFINE_string("json", None, "Write the metrics to this file too.", flag_values=values)
 
 
 def run(values: flags.FlagValues) -> int:
     folder = common.workdir(values)
     asked = values["split"].value
-    config, source = open_source(folder, values["data"].value, asked or "test")
+    config, source = open_source(
+        folder, values["data"].value, asked or "test", on_bad_sample=values["on_bad_sample"].value
+    )
     trained = load_trained(folder, config, source)  # before anything is said: data that it cannot read is one line
     name, split = choose_split(source, asked)
     split, lines = without_trained(

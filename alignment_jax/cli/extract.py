@@ -10,6 +10,7 @@ from absl import flags
 
 from alignment_jax import data
 from alignment_jax import extract as frozen
+from alignment_jax.cli import common
 from alignment_jax.cli.extract_progress import ExtractProgress
 from alignment_jax.core.errors import UserError
 
@@ -34,7 +35,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     number("shard_size", 8192, "Images of a shard, the most that a kill can cost.", flag_values=values)
     text("device", "auto", "auto, or a PyTorch device such as cpu or cuda:0.", flag_values=values)
     switch("download", False, "Fetch a model that is not on this machine.", flag_values=values)
-    text("on_bad_sample", "error", "skip leaves out images that cannot be read.", flag_values=values)
+    common.define_on_bad_sample(values)
     switch("quiet", False, "Show no progress.", flag_values=values)
 
 

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from alignment_jax.cli.commands import COMMANDS
-from alignment_jax.cli.quiet import without_orbax
+from alignment_jax.cli.quiet import plain_warnings, without_orbax
+from alignment_jax.cli.ways_out import in_flags
 from alignment_jax.config.files import find_config, shipped
 from alignment_jax.core.errors import AlignmentError, ConfigError, UserError
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     except AlignmentError as error:
         if debug:
             raise
-        print(f"{PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {' '.join(in_flags(error, arguments[0]).split())}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`); the flush at exit must not complain about it either.
@@ -111,7 +112,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(f"{PROGRAM} {name}: {COMMANDS[name].summary}\n\n{values.get_help()}")
         return 0
     parse(name, values, rest)
-    with without_orbax():
+    with without_orbax(), plain_warnings():
         return command.run(values)
 
 
@@ -162,10 +163,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _foreign_line(error: BaseException) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import sys
+import warnings
 from collections.abc import Iterator
 from logging import LogRecord
 
@@ -23,6 +25,22 @@ def without_orbax() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(_is_not_of_orbax)
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Shows a warning as one line without the path of the library that it is from; Pillow's are dropped.
+
+    Pillow warns of what it reads all the same (odd EXIF tags, large images), and does not say in which file.
+    """
+
+    def show(message: Warning | str, *_: object) -> None:
+        print(f"alignment-jax: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        warnings.showwarning = show  # type: ignore[assignment]  # catch_warnings puts it back
+        yield
 
 
 def _is_not_of_orbax(record: LogRecord) -> bool:

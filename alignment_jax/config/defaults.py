@@ -63,11 +63,11 @@ _TEXT_ENCODERS: dict[str, dict[str, Any]] = {
 
 
 def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
-    """Settings of two encoders trained on images (or feature vectors) and texts (see `models.TwoTower`).
+    """Settings of two encoders, of images or recordings and of texts or a second such kind (see `models.TwoTower`).
 
     Args:
-      image: "vit", "convnet", "resnet18" or "resnet50"; "mlp" for feature vectors.
-      text: "transformer" or "lstm".
+      image: "vit", "convnet", "resnet18" or "resnet50", which read recordings too; "mlp" for feature vectors.
+      text: "transformer" or "lstm", or one of the others.
 
     Raises:
       ConfigError: another name.
@@ -75,7 +75,7 @@ def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
     >>> two_tower("resnet18", "lstm").encoder_a.name
     'resnet18'
     """
-    for name, known in ((image, _ENCODERS), (text, _TEXT_ENCODERS)):
+    for name, known in ((image, _ENCODERS), (text, {**_TEXT_ENCODERS, **_ENCODERS})):
         if name not in known:
             raise ConfigError(f"unknown encoder {name!r}; known: {', '.join(known)}")
     return ConfigDict(
@@ -83,7 +83,7 @@ def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
             "name": "two_tower",
             "dim": 128,
             "encoder_a": {"name": image, **_ENCODERS[image]},
-            "encoder_b": {"name": text, **_TEXT_ENCODERS[text]},
+            "encoder_b": {"name": text, **{**_TEXT_ENCODERS, **_ENCODERS}[text]},
             "dtype": "float32",
         }
     )

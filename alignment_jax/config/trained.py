@@ -173,7 +173,9 @@ def signature(split: data.PairSplit, sample: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> tuple[ConfigDict, data.PairSource]:
+def open_source(
+    workdir: Folder, spec: str | None, split: str | None = None, *, on_bad_sample: str | None = None
+) -> tuple[ConfigDict, data.PairSource]:
     """The configuration of a workdir and a data set to use its model on.
 
     The run's own data set keeps the splits of the run, also where those were cut by hash, and so does the same content
@@ -183,6 +185,7 @@ def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> 
       workdir: of the run.
       spec: of the data; None for the run's own.
       split: the one that is asked for; None for all of them. "all" is the whole of data without split information.
+      on_bad_sample: "error" or "skip"; None for what the run was trained with.
 
     Raises:
       UserError: the workdir holds no run.
@@ -191,6 +194,7 @@ def open_source(workdir: Folder, spec: str | None, split: str | None = None) -> 
     """
     workdir = _folder(workdir)
     config = _config_of(workdir)
+    config.input.on_bad_sample = on_bad_sample or config.input.on_bad_sample
     names = _read_signature(workdir).get(LABELS) if classifies(config) else None
     if split == ALL:
         source = load_data(config, config.data if spec is None else spec)

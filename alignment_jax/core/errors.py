@@ -57,6 +57,10 @@ class DataError(UserError):
     """A file or a row of a data set is unusable; the message names both."""
 
 
+class UnreadableFileError(DataError):
+    """A file of one sample cannot be read: it can be mended, or left out."""
+
+
 class ConfigError(UserError):
     """A setting is unknown, out of range or contradicts another one; the message names it."""
 

@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.errors import ConfigError, DataError, UnreadableFileError
 from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
+from alignment_jax.data.records import RecordField
 from alignment_jax.data.split import NOTHING
+from alignment_jax.data.tars import FileSlice
+from alignment_jax.data.video import sound
 
 # Loudness range that a spectrogram shows, below its loudest bin: quieter than this is silence.
 _RANGE_DB = 60.0
@@ -23,11 +27,11 @@ _RANGE_DB = 60.0
 _UNKNOWN_SIZE = 0xFFFFFF00
 
 
-def read_audio(path: pathlib.Path, *, where: str | None = None) -> tuple[np.ndarray, int]:
-    """Reads a recording (wav, flac, ogg, mp3), its channels averaged.
+def read_audio(path: pathlib.Path | FileSlice | RecordField, *, where: str | None = None) -> tuple[np.ndarray, int]:
+    """Reads a recording (wav, flac, ogg, mp3), or the sound of an M4A file or a video, its channels averaged.
 
     Args:
-      path: the file.
+      path: the file, which may lie inside an archive.
       where: what to call the file in messages; default the path.
 
     Returns:
@@ -39,26 +43,35 @@ def read_audio(path: pathlib.Path, *, where: str | None = None) -> tuple[np.ndar
     soundfile = require("soundfile", extra="train", purpose="read audio files")
     where = where or str(path)
     try:
-        _check_whole(path)
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        _check_whole(path, where)
+        samples, rate = soundfile.read(
+            str(path) if isinstance(path, pathlib.Path) else path.open(), dtype="float32", always_2d=True
+        )
     except (OSError, RuntimeError, ValueError) as error:  # the library's own error is a RuntimeError
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{where}: not a readable audio file ({reason})") from error
+        if isinstance(error, DataError):
+            raise
+        kind = file_kind(head_of(path))
+        if kind is None or not kind.container:
+            reason = unreadable(error, kind, wanted="audio")
+            raise UnreadableFileError(f"{where}: not a readable audio file ({reason})") from error
+        with path.open("rb") if isinstance(path, pathlib.Path) else path.open() as opened:
+            waveform, rate = sound(opened, kind, where=where, name=str(path))
+        samples = waveform[:, None]
     if not len(samples):
-        raise DataError(f"{where}: an audio file without a single sample")
+        raise UnreadableFileError(f"{where}: an audio file without a single sample")
     if not np.isfinite(samples).all():
-        raise DataError(f"{where}: an audio file with samples that are not finite")
+        raise UnreadableFileError(f"{where}: an audio file with samples that are not finite")
     return samples.mean(axis=1), int(rate)
 
 
-def _check_whole(path: pathlib.Path) -> None:
+def _check_whole(path: pathlib.Path | FileSlice | RecordField, where: str) -> None:
     """A wav file that was cut short decodes without complaint to as much as there is; its header gives it away."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+    head = head_of(path)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         size = int.from_bytes(head[4:8], "little") + 8
-        if size < _UNKNOWN_SIZE and size > path.stat().st_size:
-            raise ValueError(f"cut short: {path.stat().st_size} of {size} bytes")
+        here = path.stat().st_size if isinstance(path, pathlib.Path) else path.size
+        if size < _UNKNOWN_SIZE and size > here:
+            raise UnreadableFileError(f"{where}: not a readable audio file (cut short: {here} of {size} bytes)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +79,12 @@ class AudioColumn:
     """Recordings in files, decoded when they are read.
 
     Attributes:
-      items: paths; None where a sample has no recording, which reads as silence.
+      items: files, also inside archives and tables; None where a sample has no recording, which reads as silence.
       origins: where each comes from (manifest and row), for messages.
       verified: every file has been decoded once without an error.
     """
 
-    items: Sequence[pathlib.Path | None]
+    items: Sequence[pathlib.Path | FileSlice | RecordField | None]
     origins: Sequence[str] | None = None
     verified: bool = False
     kind: str = "audio"
@@ -98,10 +111,12 @@ class AudioColumn:
         return " from ".join(parts) or f"recording {index}"
 
     def identity(self, index: int, *, exact: bool) -> Hashable:
-        path = self.items[index]
-        if path is None:
+        item = self.items[index]
+        if item is None:
             return NOTHING
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest() if exact else path.stat().st_size
+        if exact:
+            return hashlib.blake2b(item.read_bytes(), digest_size=16).digest()
+        return item.stat().st_size if isinstance(item, pathlib.Path) else item.size
 
     def spectrograms(self, transform: Callable[[tuple[np.ndarray, int]], np.ndarray]) -> ArrayColumn:
         """All recordings transformed once and kept in memory.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from alignment_jax.core.errors import DataError, one_line
-from alignment_jax.core.optional import require
 from alignment_jax.data.audio import AudioColumn
 from alignment_jax.data.classes import class_notes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn
@@ -19,6 +17,7 @@ from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.leakage import leaks, warning
 from alignment_jax.data.missing import missing_notes
+from alignment_jax.data.open_image import open_image
 from alignment_jax.data.pixels import describe_pixels
 from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.split import Column, PairSource, PairSplit
@@ -210,11 +209,10 @@ def _image_sizes(column: ImageColumn) -> tuple[np.ndarray, Counter[str]]:
             modes["RGB"] += 1
             continue
         try:
-            opened = item if isinstance(item, pathlib.Path) else item.open()
-            with require("PIL.Image", extra="train", purpose="read images").open(opened) as image:
+            with open_image(item, where=str(item)) as image:
                 sizes.append(image.size)
                 modes[image.mode] += 1
-        except (OSError, SyntaxError, ValueError):
+        except Exception:  # PIL's plugins raise almost anything
             modes["unreadable"] += 1
     return np.array(sizes or [(0, 0)]), modes
 

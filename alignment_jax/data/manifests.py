@@ -10,6 +10,7 @@ from typing import NamedTuple
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.folder import Folder
+from alignment_jax.data.roles import is_known
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import SPLITS
 from alignment_jax.data.tables import Row, read_manifest
@@ -39,7 +40,13 @@ def manifest_options(*roles: str) -> dict[str, str]:
 
 
 def open_manifest(
-    argument: str, *, what: str, required: Sequence[str], optional: Sequence[str], bad: BadSamples
+    argument: str,
+    *,
+    what: str,
+    required: Sequence[str] = (),
+    choices: Sequence[Sequence[str]] = (),
+    optional: Sequence[str],
+    bad: BadSamples,
 ) -> Manifest:
     """Reads the table, or the tables of the splits, that a SPEC names.
 
@@ -47,13 +54,16 @@ def open_manifest(
       argument: the SPEC after its colon.
       what: the name of the source.
       required, optional: the roles of its columns; "split" is one of them.
+      choices: sets of roles, of which every table must have the same one.
       bad: told of rows that cannot be read.
 
     Raises:
       ConfigError: the options are malformed or contradict each other.
       DataError: a table cannot be read, or there is no folder `root`.
     """
-    first, options = path_and_options(argument, manifest_options(*required, *optional), what=what)
+    paired = dict.fromkeys(role for choice in choices for role in choice)
+    roles = dict.fromkeys((*required, *paired, *optional))
+    first, options = path_and_options(argument, manifest_options(*roles), what=what)
     parts = {split: options[split] for split in SPLITS if options[split]}
     if bool(first) == bool(parts):
         raise ConfigError(
@@ -75,17 +85,23 @@ def open_manifest(
             required=required,
             optional=[role for role in optional if not (split and role == "split")],
             bad=bad,
-            named={role: options[role] for role in (*required, *optional) if options[role]},
+            choices=choices,
+            named={role: options[role] for role in roles if options[role]},
             encoding=options["encoding"],
             sheet=options["sheet"],
         )
+        if found.rows:
+            choices = [choice for choice in choices if set(choice) <= set(found.rows[0].values)]
         base = path.parent if root is None else root
         folder = folders.setdefault(os.path.realpath(base), Folder(base, option="root"))
         for row in found.rows:
             rows.append((row._replace(values={**row.values, "split": split}) if split else row, folder))
         notes += found.notes
         if found.others:
-            others.append(f"{path}: columns that are not used: {', '.join(found.others)}")
+            spare = [role for role in paired if found.rows and role not in found.rows[0].values]
+            other = next((name for name in found.others if is_known(name, spare, {})), None)
+            how = "" if other is None else f" (to pair {other} name two, as in ,{spare[0]}={other},caption=COLUMN)"
+            others.append(f"{path}: columns that are not used: {', '.join(found.others)}{how}")
     common = os.path.commonpath(list(folders))
     places = {folder: pathlib.PurePath(os.path.relpath(real, common)) for real, folder in folders.items()}
     return Manifest(rows, places, argument if parts else first, [*notes, *others])

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from alignment_jax.core.errors import DataError
 
 _TEXTS = ("caption", "captions", "title", "text", "texts", "sentence", "sentences", "description", "comment")
+_VIDEOS = ("video", "videos", "video_path", "video_file", "clip")  # of which an image is a frame
 # role -> names that open_clip, img2dataset, datasets and the usual archives give to such a column, in small letters
 ALIASES: dict[str, tuple[str, ...]] = {
     "image": (
         *("image", "images", "filepath", "file_path", "filename", "file_name", "file", "path", "image_path"),
         *("image_file", "image_filename", "image_filepath", "image_name", "img", "img_path", "img_name", "picture"),
-        "photo",
+        *("photo", *_VIDEOS),
     ),
     "caption": _TEXTS,
     "text": _TEXTS,
@@ -49,6 +50,29 @@ def is_known(name: str, roles: Iterable[str], named: Mapping[str, str]) -> bool:
     return any(
         low in _aliases(role) or bool(role in _SEVERAL and numbered and numbered[1] in _aliases(role)) for role in roles
     )
+
+
+def choose_roles(
+    header: Sequence[str], choices: Sequence[Sequence[str]], named: Mapping[str, str] | None
+) -> tuple[str, ...]:
+    """The first of several sets of roles that the columns and the user's own words fit; the nearest where none does.
+
+    Args:
+      header: names of the columns, stripped.
+      choices: sets of roles, the usual one first.
+      named: as for `find_roles`.
+
+    >>> choices = [("image", "caption"), ("audio", "caption")]
+    >>> choose_roles(["audio", "title"], choices, {}), choose_roles(["x"], choices, {"audio": "x"})
+    (('audio', 'caption'), ('audio', 'caption'))
+    """
+    said = {role for role in (named or {}) if any(role in choice for choice in choices)}
+
+    def misses(choice: Sequence[str]) -> tuple[int, int]:
+        absent = sum(role not in said and not any(is_known(name, [role], {}) for name in header) for role in choice)
+        return len(said.difference(choice)), absent
+
+    return min(map(tuple, choices), key=misses)
 
 
 def find_roles(
@@ -191,6 +215,10 @@ def _nothing_found(
         )
     if any(name.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".wav", ".mp3")) for name in header):
         return f"{message}, which looks like a row: write the names of the columns above it"
+    video = next((name for name in header if name.lower() in _VIDEOS), None)
+    if "caption" in missing and video is not None:
+        both = f",audio={video},image={video}"
+        message += f"; to pair the sound of each video with a frame of it write {both} after the file"
     if not can_name:
-        return f"{message}; add {' and '.join(missing)}"
+        return f"{message}; {'or ' * (video is not None)}add {' and '.join(missing)}"
     return f"{message}; to name columns write {''.join(f',{role}=COLUMN' for role in missing)} after the file"

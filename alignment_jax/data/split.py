@@ -347,8 +347,8 @@ def with_splits(
     A source that has splits keeps them; if it has train but no val, val is taken out of train in the proportion of
     `fractions`, so that nothing is ever selected on test. A source without splits is cut into three. The cut ranks the
     a-items by a hash of (seed, id): it depends on neither their order nor the machine. A-items with the same content
-    stay together, each with all its b-items; only in mapped arrays equal contents are not looked for, because that
-    would read all of them.
+    stay together, each with all its b-items, and so do those whose b-item is the same image or recording; only in
+    mapped arrays equal contents are not looked for, because that would read all of them.
 
     Args:
       source: a data set.
@@ -380,11 +380,36 @@ def with_splits(
     return dataclasses.replace(source, splits=parts, has_splits=True)
 
 
+def _joined(group: np.ndarray, group_b: np.ndarray, b_to_a: np.ndarray) -> np.ndarray:
+    """Groups of a-items, int64 [N] from 0 without gaps: those with equal b-items are one group, too.
+
+    Of texts this is not asked: equal captions are common and harmless, the same image in two splits is neither.
+
+    >>> _joined(np.array([0, 1, 2, 3]), np.array([7, 8, 7, 9]), np.array([0, 1, 2, 3])).tolist()
+    [0, 1, 0, 2]
+    """
+    parent = np.arange(group.max(initial=-1) + 1)
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = int(parent[number])
+        return number
+
+    owner: dict[int, int] = {}
+    for number, item in zip(group_b.tolist(), group[b_to_a].tolist(), strict=True):
+        first = owner.setdefault(number, item)
+        parent[max(root(first), root(item))] = min(root(first), root(item))
+    return np.unique([root(number) for number in group.tolist()], return_inverse=True)[1].astype(np.int64)
+
+
 def _cut(whole: PairSplit, shares: Mapping[str, float], seed: int, spec: str) -> dict[str, PairSplit]:
     if getattr(whole.a, "mapped", False):
         group, names = np.arange(len(whole)), whole.ids
     else:
         (group,) = content_groups(whole.a)
+        if whole.label is None and whole.b.kind in ("image", "audio"):
+            group = _joined(group, content_groups(whole.b)[0], whole.b_to_a)
         # A group is named by its smallest id, so that the cut does not depend on the order of the items.
         least: dict[int, str] = {}
         for number, name in zip(group.tolist(), whole.ids.tolist(), strict=True):

@@ -13,7 +13,7 @@ from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.delimited import Record, split_records
 from alignment_jax.data.folder import Folder
 from alignment_jax.data.records import RecordField
-from alignment_jax.data.roles import ALIASES, find_roles, is_known, near_miss
+from alignment_jax.data.roles import ALIASES, choose_roles, find_roles, is_known, near_miss
 from alignment_jax.data.table_cells import Embedded
 from alignment_jax.data.table_files import open_table
 from alignment_jax.data.text_files import read_json, read_lines, read_text
@@ -84,6 +84,7 @@ def read_manifest(
     optional: Sequence[str] = (),
     bad: BadSamples,
     named: Mapping[str, str] | None,
+    choices: Sequence[Sequence[str]] = (),
     encoding: str | None = None,
     sheet: str | None = None,
 ) -> Rows:
@@ -92,10 +93,13 @@ def read_manifest(
     Args:
       path, required, optional, bad: see `read_table`.
       named: role -> name of its column, for those that the SPEC names; None if it has no such options.
+      choices: sets of roles; the columns of one of them must be there, too (see `choose_roles`).
       encoding, sheet: see `open_table`.
     """
-    known = (*required, *optional)
+    known = tuple(dict.fromkeys((*required, *(role for choice in choices for role in choice), *optional)))
     table = open_table(path, known=lambda name: is_known(name, known, named or {}), encoding=encoding, sheet=sheet)
+    if choices:
+        required = (*required, *choose_roles(table.header, choices, named))
     if not table.header:
         expected = ", ".join(required) + "".join(f"[, {name}]" for name in optional)
         raise DataError(f"{path}: empty file; expected a header with the columns {expected}")
@@ -103,6 +107,7 @@ def read_manifest(
     used = [k for columns in places.values() for k in columns]
     stands_for = [role for role, columns in places.items() for _ in columns]
     others = [name for k, name in enumerate(table.header) if k not in used and name]
+    known = (*required, *optional)
     if problem := near_miss(others, [role for role in known if role not in places], can_name=named is not None):
         raise DataError(f"{path}: {problem} expected {', '.join(known)}")
     rows = []

@@ -5,6 +5,7 @@ Scaling to floats happens on the device: a uint8 batch is a quarter of the bytes
 
 from __future__ import annotations
 
+import functools
 import math
 import pathlib
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.errors import ConfigError, UnreadableFileError, UserError
 from alignment_jax.core.optional import require
-from alignment_jax.data.deep_images import deep_values, opener
+from alignment_jax.data.deep_images import deep_values
+from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
+from alignment_jax.data.open_image import open_image, reduce_on_decoding
 from alignment_jax.data.pixels import to_eight_bits
 from alignment_jax.data.records import RecordField
 from alignment_jax.data.tars import FileSlice
@@ -36,6 +39,8 @@ def decode_image(
 ) -> np.ndarray:
     """Reads an image file: first frame, upright by its EXIF tag, transparency over white, three 8-bit channels.
 
+    Of a video file it is the middle frame.
+
     Args:
       path: the file, which may lie inside an archive.
       shorter_side: if set, an image whose shorter side is larger is reduced to it; a JPEG is then decoded at a fraction
@@ -48,29 +53,28 @@ def decode_image(
       uint8 [H, W, 3].
 
     Raises:
-      DataError: the file cannot be read or is not a whole image.
+      DataError: the file cannot be read, is not a whole image, or has too many pixels (see `reduce_on_decoding`).
     """
     exif_transpose = require("PIL.ImageOps", extra="train", purpose="read images").exif_transpose
-    open_image = opener(path)
+    where = where or str(path)
+    open_again = functools.partial(open_image, path, where=where)
 
     def upright(image: Any) -> Any:
         turned = exif_transpose(image)
         return turned if turned is not None else image
 
     try:
-        with open_image() as image:
-            if shorter_side is not None:
-                # Twice the size wanted, so that the last reduction still averages.
-                scale = 2 * shorter_side / max(1, min(image.size))
-                if scale < 1:
-                    image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-            deep = deep_values(image, open_image, upright)
+        with open_again() as image:
+            reduce_on_decoding(image, shorter_side, where=where)
+            deep = deep_values(image, open_again, upright)
             image.load()
             array = np.asarray(_rgb(upright(image)) if deep is None else _deep_rgb(deep, pixel_range))
+    except UserError:
+        raise
     # A damaged file makes the decoders raise almost anything (OSError, SyntaxError, ValueError, struct.error, ...).
     except Exception as error:
-        reason = " ".join(str(error).partition("<_io.")[0].split()) or type(error).__name__
-        raise DataError(f"{where or path}: not a readable image ({reason})") from error
+        reason = unreadable(error, file_kind(head_of(path)), wanted="image")
+        raise UnreadableFileError(f"{where}: not a readable image ({reason})") from error
     return array if shorter_side is None else shrink(array, shorter_side)
 
 

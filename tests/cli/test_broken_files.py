@@ -79,7 +79,7 @@ def test_a_truncated_test_file_is_found_before_anything_is_trained(broken, tmp_p
     assert main(command) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert str(file) in line
-    assert 'on_bad_sample="skip"' in line
+    assert SKIP in line
     assert fits == []
     assert not (tmp_path / "run").exists()
     file.write_bytes(content)

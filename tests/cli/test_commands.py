@@ -361,3 +361,22 @@ def test_latents_have_no_texts_to_embed(frozen_run):
 
     with pytest.raises(UserError, match="does not read texts"):
         open_run(frozen_run[0]).embed_texts(["a dog"])
+
+
+def test_a_file_that_cannot_be_read_is_left_out_on_request(raw_run, tmp_path, capsys):
+    folder = str(raw_run[0])
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        PIL.Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "3.png").write_bytes(b"<html>")
+    (tmp_path / "p.csv").write_text("image,caption\n" + "".join(f"{i}.png,a thing {i}\n" for i in range(6)))
+    where, out = ["--workdir", folder, "--data", f"pairs:{tmp_path / 'p.csv'}"], tmp_path / "out.npz"
+    for command in (["evaluate", *where], ["embed", *where, "--out", str(out)]):
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "3.png" in line
+        assert line.endswith("mend the file, or leave it out with --on_bad_sample=skip")
+        assert main([*command, "--on_bad_sample=skip"]) == 0
+        assert "3.png" in capsys.readouterr().out
+    with np.load(out) as found:
+        assert found["image_id"].tolist() == [f"{i}.png" for i in (0, 1, 2, 4, 5)]

@@ -8,6 +8,7 @@ import shutil
 import mock_data_sets as mock
 import mock_paper_sets as paper
 import pytest
+from PIL import Image
 
 from alignment_jax.cli.main import main
 
@@ -104,8 +105,26 @@ def test_leakage_warns_and_problems_fail(tmp_path, capsys):
     shown = capsys.readouterr()
     assert "problem: " in shown.out
     assert "im5.png" in shown.out
-    assert "1 problems" in shown.err
+    assert "1 problem, listed above; mend the data, or leave out what is named with --on_bad_sample=skip" in shown.err
     assert "im5.png" in page.read_text()
+
+
+def test_what_is_left_out_on_request_is_named(tmp_path, capsys):
+    spec = mock.pairs(tmp_path)
+    (tmp_path / "pictures" / "im5.png").write_bytes(b"no picture")
+    assert main(["data", "--data", spec, "--on_bad_sample=skip"]) == 0
+    assert re.search(r"left out: .*im5\.png .*row \d+ .*not a readable image \(it is a text\)", capsys.readouterr().out)
+    assert main(["data", "--data", spec, "--on_bad_sample=ignore"]) == 2
+    assert "should be one of <error|skip>" in capsys.readouterr().err
+
+
+def test_a_large_image_gives_no_warning_of_a_library(tmp_path, capsys, monkeypatch):
+    spec = mock.pairs(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)  # from here on Pillow warns; it refuses from twice as many
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(tmp_path / "pictures" / "im5.png").close()
+    assert main(["data", "--data", spec]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_clusters_of_the_texts_on_request(tmp_path, capsys):

@@ -2,12 +2,13 @@
 
 import logging
 import pathlib
+import warnings
 
 import orbax.checkpoint
 import pytest
 
 from alignment_jax.cli import main as cli
-from alignment_jax.cli.quiet import without_orbax
+from alignment_jax.cli.quiet import plain_warnings, without_orbax
 from alignment_jax.train.checkpoint import Checkpoints
 
 ORBAX = str(pathlib.Path(orbax.checkpoint.__file__).parent / "checkpoint_manager.py")
@@ -59,3 +60,10 @@ def test_a_command_runs_without_orbax_in_its_terminal(absl, caplog, monkeypatch)
     monkeypatch.setattr(type(cli.COMMANDS[entry]), "load", lambda self: Command())
     assert cli.main([entry]) == 0
     assert caplog.records == []
+
+
+def test_a_warning_is_one_line_without_a_path(capsys):
+    with plain_warnings():
+        warnings.warn_explicit("look\nhere", UserWarning, "/usr/lib/site-packages/other/thing.py", 3)
+        warnings.warn_explicit("odd tag", UserWarning, "/usr/lib/site-packages/PIL/Image.py", 3, module="PIL.Image")
+    assert capsys.readouterr().err == "alignment-jax: warning: look here\n"

@@ -27,7 +27,8 @@ SOURCES: dict[str, SourceEntry] = {
     "karpathy": SourceEntry(_HERE + "karpathy", "karpathy:DIR"),
     "pairs": SourceEntry(
         _HERE + "pairs",
-        "pairs:FILE[,image=COL][,caption=COL][,split=COL][,item=COL][,root=DIR][,encoding=NAME][,sheet=NAME], or "
+        "pairs:FILE[,image=COL][,audio=COL][,caption=COL][,split=COL][,item=COL][,root=DIR][,encoding=NAME]"
+        "[,sheet=NAME], or "
         "pairs:train=FILE,val=FILE[,test=FILE]",
         suffixes=(".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx", ".gz"),
     ),

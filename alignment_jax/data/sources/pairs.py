@@ -4,6 +4,9 @@ The table may be delimited text, JSON, JSON lines, Parquet or a workbook (`table
 usual names (`roles`) or be named: `pairs:FILE,image=COL,caption=COL`. `pairs:train=FILE,val=FILE,test=FILE` reads a
 file for each split.
 
+A recording takes the place of the image in a table with the columns audio and caption, and that of the caption is taken
+by an image in one with audio and image. Of a video file the image is its middle frame and the audio its sound.
+
 An image may have several rows, and a cell several captions. With a column `item` an item may have several images, too:
 all images and captions of the rows with one name belong together, and a row may leave one of the two empty. In training
 another image of an item is shown every time, in evaluation the middle one. Paths are relative to the folder of the
@@ -12,20 +15,22 @@ table, or to `root=DIR`, and must not leave it; a Parquet file may hold the imag
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from alignment_jax.core.errors import DataError
 from alignment_jax.data.caption_cells import MISSING_WORDS, looks_cut, split_captions
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.folder import Folder
 from alignment_jax.data.manifests import manifest_options, open_manifest
-from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.items import item_source
+from alignment_jax.data.sources.paired import Pair, paired_source
 from alignment_jax.data.split import PairSource
 from alignment_jax.data.tables import Row
 
-_REQUIRED, _OPTIONAL = ("image", "caption"), ("split", "item")
-OPTIONS = manifest_options(*_REQUIRED, *_OPTIONAL)
+PAIRS = (("image", "caption"), ("audio", "caption"), ("audio", "image"))
+_OPTIONAL = ("split", "item")
+OPTIONS = manifest_options("image", "caption", "audio", *_OPTIONAL)
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -36,28 +41,71 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       seed: not used.
       on_bad_sample: "error" or "skip".
 
+    Returns:
+      The source: a is the image and b the caption, or a is the recording and b its caption or its image.
+
     Raises:
       ConfigError: the options are malformed.
       DataError: a table or, without skipping, a row of it is unusable.
     """
     bad = BadSamples(on_bad_sample)
-    found = open_manifest(argument, what="pairs", required=_REQUIRED, optional=_OPTIONAL, bad=bad)
-    name, notes = found.name, [*found.notes, *_odd_captions(row for row, _ in found.rows)]
+    found = open_manifest(argument, what="pairs", choices=PAIRS, optional=_OPTIONAL, bad=bad)
+    a, b = _roles(found.rows)
+    name, notes = found.name, list(found.notes)
+    if b == "caption":
+        notes += _odd_captions(row for row, _ in found.rows)
     if found.rows and "item" in found.rows[0][0].values:
+        if a != "image":
+            raise DataError(f"{name}: a column item is for images with captions; rename it where it is something else")
         return item_source(found.rows, captions_of, name=name, bad=bad, notes=notes)
     places: dict[str, tuple[Folder, Row]] = {}
-    captions = []
+    pairs = []
     for row, folder in found.rows:
-        # The same name in the folders of two tables is two images.
-        image = str(found.places[folder] / folder.spelling(row.values["image"]))
-        places.setdefault(image, (folder, row))
-        captions += [Caption(image, text, row.values.get("split"), row.where) for text in captions_of(row)]
+        if not row.values[a] and a not in row.files:
+            bad.add(f"{row.where}: {_EMPTY.format(a)}")
+            continue
+        # The same name in the folders of two tables is two files.
+        item = str(found.places[folder] / folder.spelling(row.values[a]))
+        places.setdefault(item, (folder, row))
+        try:
+            partners = captions_of(row) if b == "caption" else [_file(row, folder, b, where=row.where)]
+        except DataError as error:
+            bad.add(str(error))
+            continue
+        pairs += [Pair(item, partner, row.values.get("split"), row.where) for partner in partners]
 
-    def find(image: str, *, where: str) -> ImageFile:
-        folder, row = places[image]
-        return row.files.get("image") or folder.find(row.values["image"], where=where)
+    def find(item: str, *, where: str) -> ImageFile:
+        folder, row = places[item]
+        return _file(row, folder, a, where=where)
 
-    return captioned_source(captions, find=find, name=name, bad=bad, notes=notes)
+    return paired_source(
+        pairs,
+        kinds=(_KINDS[a], _KINDS[b]),
+        find=find,
+        name=name,
+        bad=bad,
+        notes=notes,
+        no_item=f"no usable {'recording' if a == 'audio' else a} with {'a caption' if b == 'caption' else 'an image'}",
+        no_partner="empty caption; write one, or delete the row",
+    )
+
+
+_EMPTY = "no file name: the cell of the column {} is empty"
+_KINDS = {"image": "image", "audio": "audio", "caption": "text"}
+
+
+def _roles(rows: Sequence[tuple[Row, Folder]]) -> tuple[str, str]:
+    """Which two roles the rows have."""
+    present = rows[0][0].values if rows else {}
+    return next((pair for pair in PAIRS if set(pair) <= set(present)), PAIRS[0])
+
+
+def _file(row: Row, folder: Folder, role: str, *, where: str) -> ImageFile:
+    if role in row.files:
+        return row.files[role]
+    if not row.values[role]:
+        raise DataError(f"{where}: {_EMPTY.format(role)}")
+    return folder.find(row.values[role], where=where)
 
 
 def captions_of(row: Row) -> list[str]:
