@@ -54,7 +54,9 @@ def matching_files(pattern: str, *, what: str) -> list[pathlib.Path]:
             if path.is_file():
                 paths[path] = None
             elif glob.has_magic(name) and not path.exists():
-                paths |= dict.fromkeys(pathlib.Path(each) for each in sorted(glob.glob(name)) if os.path.isfile(each))
+                paths |= dict.fromkeys(
+                    pathlib.Path(each) for each in sorted(glob.glob(name)) if not os.path.isdir(each)
+                )
             else:
                 missing.append(path)
     if missing and paths:

@@ -388,9 +388,10 @@ def test_the_page_lists_the_names_that_are_found():
     from alignment_jax.data.roles import ALIASES
 
     page = (pathlib.Path(__file__).parents[2] / "docs" / "data" / "own_data.md").read_text(encoding="utf-8")
-    for role in ("image", "caption"):
-        listed = page.split(f"- {role}: ")[1].split("\n- ")[0].split("\n\n")[0]
-        assert re.findall("`([^`]+)`", listed) == list(ALIASES[role])
+    for role in ("image", "audio", "caption"):
+        # A role may have several lines: videos are listed apart.
+        listed = re.findall(rf"^- {role}(?:,[^:`]*)?: (.*?)(?=\n- |\n\n)", page, flags=re.MULTILINE | re.DOTALL)
+        assert re.findall("`([^`]+)`", " ".join(listed)) == list(ALIASES[role])
 
 
 def test_other_sources_read_the_same_tables(folder):

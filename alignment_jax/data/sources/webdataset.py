@@ -81,7 +81,8 @@ def find_shards(name: str) -> list[pathlib.Path]:
     folder = pathlib.Path(name)
     if not folder.is_dir():
         return matching_files(name, what="shards")
-    found = sorted(path for path in folder.rglob("*.tar") if path.is_file())
+    # A link that leads nowhere is kept: it is named when it is opened.
+    found = sorted(path for path in folder.rglob("*.tar") if not path.is_dir())
     packed = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(_PACKED))
     left = [path for path in packed if path.with_name(path.name.partition(".tar")[0] + ".tar") not in found]
     if left:
