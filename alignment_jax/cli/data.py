@@ -12,6 +12,7 @@ from alignment_jax import data, report
 from alignment_jax.cli import common
 from alignment_jax.config import default
 from alignment_jax.config.clusters import with_cluster_sizes
+from alignment_jax.config.from_data import lengths_of_texts
 from alignment_jax.core.errors import DataError, UserError, one_line
 
 _TEXT_LENGTH, _TEXTS = 240, 5
@@ -33,10 +34,13 @@ def run(values: flags.FlagValues) -> int:
     spec = values["data"].value
     if not spec:
         raise UserError("--data is missing: give a SPEC, as in --data=flickr:DIR")
+    if data.is_one_side(spec):
+        return _one_side(spec, values)
     source = data.load(spec, on_bad_sample="skip")
     description = data.describe(source)
     if values["clusters"].value:
         _add_clusters(source, description)
+    description["notes"] += lengths_of_texts(source)
     print(data.format_description(description))
     if values["json"].value:
         report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), description)
@@ -60,6 +64,22 @@ def run(values: flags.FlagValues) -> int:
     return 0
 
 
+def _one_side(spec: str, values: flags.FlagValues) -> int:
+    """What images without captions, texts without images, or latents of one modality are."""
+    if given := [name for name in ("json", "page", "clusters") if values[name].value]:
+        raise UserError(f"--{given[0]} is for data with both sides, and {spec} has one; leave it out")
+    items = data.load_one_side(spec, on_bad_sample="skip")
+    print(one_line(f"{spec} (one side, for alignment-jax embed)"))
+    print(f"  {data.format_column(items.column)}")
+    for line in items.notes:
+        print(one_line(line))
+    for problem in items.problems:
+        print(f"problem: {one_line(problem)}")
+    if items.problems:
+        raise DataError(f"{spec}: {len(items.problems)} problems, listed above; mend them, or leave these items out")
+    return 0
+
+
 def _add_clusters(source: data.PairSource, description: dict) -> None:
     """K-Means on the training texts, the settings those of training."""
     name = "train" if "train" in source.splits else next(iter(source.splits))
@@ -77,11 +97,12 @@ def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[rep
     for name, column in zip(source.modalities, columns, strict=False):
         of_item = [int(split.b_of_a(i)[0]) for i in items] if column is split.b else items
         drawn[name] = None if column is None else _pictures(column, of_item)
-    shown = []
+    shown, sides = [], dict(zip("abc", source.modalities, strict=False))
     for place, item in enumerate(items):
         texts = [text for column in columns if column is not None for text in _texts(split, column, item)]
         label = "" if split.label is None or source.label_names is None else source.label_names[split.label[item]]
-        pictures = [(name, found[place]) for name, found in drawn.items() if found is not None]
+        has = {name: side not in split.present or split.present[side][item] for side, name in sides.items()}
+        pictures = [(name, found[place]) for name, found in drawn.items() if found is not None and has[name]]
         shown.append(report.Shown(str(split.ids[item]), label, pictures, texts))
     return shown
 
@@ -105,4 +126,4 @@ def _texts(split: data.PairSplit, column: data.Column, item: int) -> list[str]:
         found = list(column.read(items))
     else:
         return []
-    return [text if len(text) <= _TEXT_LENGTH else text[:_TEXT_LENGTH] + "…" for text in found[:_TEXTS]]
+    return [text if len(text) <= _TEXT_LENGTH else text[:_TEXT_LENGTH] + "…" for text in found[:_TEXTS] if text]

@@ -1,8 +1,9 @@
-"""`alignment-jax embed`: both sides of a data set in the shared space, in the format of `embeddings:FILE.npz`."""
+"""`alignment-jax embed`: a data set in the shared space, in the format of `embeddings:FILE.npz`, or one side alone."""
 
 from __future__ import annotations
 
 import pathlib
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +12,16 @@ from absl import flags
 
 from alignment_jax import data
 from alignment_jax.cli import common
-from alignment_jax.config.trained import load_trained, open_source
-from alignment_jax.core.errors import UserError
+from alignment_jax.config.one_side import embed_one_side
+from alignment_jax.config.trained import load_trained, open_run, open_source
+from alignment_jax.core.errors import UserError, one_line
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
     common.define_workdir(values, "Folder of a finished training.")
-    flags.DEFINE_string("data", None, "SPEC of the data; by default the run's own.", flag_values=values)
+    about = "SPEC of the data, or images:, texts:, latents: for one side alone; by default the run's own data."
+    flags.DEFINE_string("data", None, about, flag_values=values)
     common.define_on_bad_sample(values, default=None)
     flags.DEFINE_string("out", None, "The .npz file to write.", flag_values=values)
 
@@ -28,7 +31,12 @@ def run(values: flags.FlagValues) -> int:
     if not values["out"].value:
         raise UserError("--out is missing: give the file to write, as in --out=embeddings.npz")
     out = pathlib.Path(values["out"].value).expanduser()
-    config, source = open_source(folder, values["data"].value, on_bad_sample=values["on_bad_sample"].value)
+    if out.suffix != ".npz" or not out.parent.is_dir():
+        raise UserError(f"--out={out}: it must end in .npz and lie in a folder that exists")
+    spec = values["data"].value
+    if spec and data.is_one_side(spec):
+        return _one_side(folder, spec, out, values["on_bad_sample"].value)
+    config, source = open_source(folder, spec, on_bad_sample=values["on_bad_sample"].value)
     trained = load_trained(folder, config, source)
     for line in (*source.notes, *source.problems):
         print(line)
@@ -51,4 +59,24 @@ def run(values: flags.FlagValues) -> int:
     data.save_embeddings(out, **arrays)
     dim = arrays["image"].shape[1]
     print(f"{out}: image {len(arrays['image'])} x {dim}, text {len(arrays['text'])} x {dim}, of step {trained.step}")
+    return 0
+
+
+def _one_side(folder: pathlib.Path, spec: str, out: pathlib.Path, on_bad_sample: str | None) -> int:
+    """Embeds images without captions, texts without images, or latents of one modality."""
+    trained = open_run(folder)
+    items = data.load_one_side(spec, on_bad_sample=on_bad_sample or trained.config.input.on_bad_sample)
+    for line in (*items.notes, *items.problems):
+        print(one_line(line))
+    arrays = embed_one_side(trained, items)
+    with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.stem}-", suffix=".npz", delete=False) as file:
+        partial = pathlib.Path(file.name)
+    try:
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
+        partial.chmod(0o644)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    side, (count, dim) = next((name, array.shape) for name, array in arrays.items() if array.ndim == 2)
+    print(f"{out}: {side} {count} x {dim}, of step {trained.step}")
     return 0

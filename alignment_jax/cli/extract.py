@@ -60,6 +60,7 @@ def run(values: flags.FlagValues) -> int:
         views=given["views"], dtype=given["dtype"], batch_size=given["batch_size"], shard_size=given["shard_size"]
     )
     source = data.load(given["data"], on_bad_sample=given["on_bad_sample"])
+    source = data.complete_samples(source, on_bad_sample=given["on_bad_sample"])
     for line in (*source.notes, *source.problems):
         print(line)
     image = frozen.open_encoder(

@@ -19,6 +19,7 @@ from alignment_jax.cli.gallery import make_gallery
 from alignment_jax.cli.main import status_of
 from alignment_jax.config.build import Built, build
 from alignment_jax.config.checked import check_source_files
+from alignment_jax.config.from_data import as_begun
 from alignment_jax.config.known_items import Known, keep, kept, known_of, shared_with_train
 from alignment_jax.config.methods import learned_scalars
 from alignment_jax.config.models import Models
@@ -72,6 +73,9 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
+    kept = read_config(folder)
+    if kept is not None and has_checkpoints(folder):
+        config = as_begun(config, kept)
     resuming = _goes_on(folder, config)
     before = read_config(folder) if resuming else None  # process 0 will write it anew
     processes.check_same("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))

@@ -23,6 +23,7 @@ from alignment_jax.config.classification import (
 from alignment_jax.config.clusters import with_cluster_sizes
 from alignment_jax.config.duplicates import content_numbers, duplicate_notes
 from alignment_jax.config.durations import parse_duration
+from alignment_jax.config.from_data import cut_line, cut_texts, with_decided_length, with_decided_range
 from alignment_jax.config.initial import with_start
 from alignment_jax.config.inputs import (
     Inputs,
@@ -83,6 +84,8 @@ class Built:
 def load_source(config: ConfigDict) -> data.PairSource:
     """The configuration's data set with train, val and test."""
     source = data.load(config.data, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    if not classifies(config):
+        source = data.complete_samples(source, on_bad_sample=config.input.on_bad_sample)
     split = data.with_splits(source, seed=config.data_seed)
     if "train" not in split.splits:
         raise ConfigError(f"{config.data}: no sample is in the split 'train'; training needs one")
@@ -113,10 +116,11 @@ def build(
     if processes.several():  # before anything is computed of it
         processes.check_same("data set", json.dumps(data.fingerprints(source.splits, probe=PROBED)))
     check_metric(config, source.splits)
+    config, source, pixel_notes = with_decided_range(config, source)
     train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
     check_kinds(config, train)
     if classifies(config):
-        check_classification(config, train)
+        check_classification(config, train, source)
     train = data.mismatch(train, config.input.mismatched, seed=config.data_seed)
     whole = train
     train, sizes = train.replace(stat=None, stat_b=None), None  # a batch carries only what its methods read
@@ -124,9 +128,11 @@ def build(
         train, sizes = with_cluster_sizes(config, whole)
     train = train.replace(**content_numbers(config, whole))
     tokenizer = tokenizer_for(config, train, tokenizer_file or starting_tokenizer(config))
+    asked_length, config = config.input.max_length, with_decided_length(config, train, tokenizer)
     kinds = {side: column.kind for side, column in sides(train).items()}
     inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
     splits = {**source.splits, "train": train}
+    cut = {} if tokenizer is None else {n: cut_texts(s, tokenizer, config.input.max_length) for n, s in splits.items()}
     prepared = {name: inputs.prepared(split) for name, split in splits.items()}
     train = prepared["train"]
 
@@ -134,7 +140,7 @@ def build(
     batch_size = _batch_size(config, len(train))
     # Intervals count in epochs of the whole set; what is counted from the start, in the epochs that are shown.
     steps_per_epoch = max(1, len(train) // batch_size)
-    sampler = build_sampler(config, len(train))
+    sampler = build_sampler(config, len(train), train)
     of_epochs = epoch_lengths(sampler, batch_size=batch_size, halves=config.perturb.fusemix > 0)
     total_steps = parse_duration(config.train.duration, name="train.duration").steps(
         steps_per_epoch=steps_per_epoch, batch_size=batch_size, of_epochs=of_epochs
@@ -157,7 +163,7 @@ def build(
         scales = (jnp.float32(found["a"]), jnp.float32(found["b"]))
     objective: Objective
     if classifies(config):
-        objective = build_classification(config)
+        objective = build_classification(config, train, classes=len(source.label_names or ()))
     else:
         objective = build_objective(config, Facts(steps, total_steps, sizes=sizes, scales=scales, latents=latents))
     objective = with_scores(config, objective, sampler)
@@ -197,6 +203,9 @@ def build(
         refuse_batch_statistics(model_state)
         cached = in_micro_batches(model.apply, micro_batch=config.optimizer.micro_batch)
         model = dataclasses.replace(model, apply=cached)
+    messages = tuple(chosen)
+    if classifies(config):
+        messages = (*data.missing_notes(source.splits, source.modalities), *data.class_notes(source), *chosen)
     tables, shown = resident_tables(config, train)
     task = task_of(config)
     evaluate = task.evaluation(config, model)
@@ -231,13 +240,16 @@ def build(
         devices=devices,
         halves=config.perturb.fusemix > 0,
         tables=tables,
-        messages=chosen,
+        messages=messages,
         names=tuple(source.modalities),
     )
+    cut_note = cut_line(cut, config.input.max_length, setting=asked_length)
     notes = (
         *source.notes,
         *source.problems,
-        *chosen,
+        *pixel_notes,
+        *([] if cut_note is None else [cut_note]),
+        *messages,
         *duplicate_notes(config, whole),
         *_cautions(config, prepared, total_steps, source.modalities),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data, models
@@ -46,10 +47,27 @@ def prediction_heads(config: ConfigDict) -> tuple[str, ...] | None:
     return heads
 
 
-def check_classification(config: ConfigDict, split: data.PairSplit) -> None:
-    """Raises ConfigError when the data has no labels, another number of modalities, or a method cannot apply."""
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+def check_classification(config: ConfigDict, split: data.PairSplit, source: data.PairSource) -> None:
+    """Raises ConfigError when the data has no labels, its text is made of them, or a method cannot apply."""
     if split.label is None:
-        raise ConfigError(f"{config.data}: it has no labels; a classifier needs av:FILE.csv or features:FILE.npz")
+        raise ConfigError(
+            f"{config.data}: it has no labels; a classifier reads samples:FILE.csv (label and two or three of audio, "
+            "image, text), posts:FILE.csv, av:FILE.csv or features:FILE.npz"
+        )
+    if source.from_label:
+        modality = dict(zip(INPUTS, source.modalities, strict=False))[source.from_label[0]]
+        other = (
+            f"name a field of its own, as in {config.data},{source.from_label[0]}=FIELD"
+            if source.name == "tfds"
+            else "write posts:FILE.csv (columns image, text, label) or samples:FILE.csv (audio, image, text, label)"
+        )
+        raise ConfigError(
+            f"{config.data}: its {modality} is the class itself, where a classifier reads the answer; {other}, or "
+            "align images with class names (configs/flickr8k_raw.py) and classify with evaluate --zero_shot"
+        )
     if len(split.b) != len(split.a):
         raise ConfigError(f"{config.data}: a classifier needs one item of each modality for each sample")
     modalities, encoders = (2 if split.c is None else 3), len(head_names(config)) - 1
@@ -69,8 +87,13 @@ def check_classification(config: ConfigDict, split: data.PairSplit) -> None:
         raise ConfigError(f"{used[0]} acts on contrastive alignment; it does nothing for model.name={MODEL}")
 
 
-def build_classification(config: ConfigDict) -> Classification:
-    """The objective with the configured weight of every head.
+def build_classification(config: ConfigDict, split: data.PairSplit, *, classes: int) -> Classification:
+    """The objective with the configured weight of every head and every class.
+
+    Args:
+      config: the whole configuration.
+      split: the training set.
+      classes: number of classes, also those that train does not have.
 
     Raises:
       ConfigError: a weight is negative, or all are 0.
@@ -81,7 +104,23 @@ def build_classification(config: ConfigDict) -> Classification:
             raise ConfigError(f"classification.weight_{name} must be at least 0, got {weight}")
     if not any(weights.values()):
         raise ConfigError("classification: every head's weight is 0; there is nothing to train")
-    return Classification(weights=weights)
+    of_classes = None
+    if config.classification.class_weights == "balanced":
+        assert split.label is not None
+        of_classes = balanced_weights(split.label, classes=classes)
+    return Classification(weights=weights, class_weights=of_classes)
+
+
+def balanced_weights(label: np.ndarray, *, classes: int) -> tuple[float, ...]:
+    """n / (classes that occur * n_c) for each class, so that every class counts alike and the mean over samples is 1.
+
+    A class without samples has weight 0.
+
+    >>> balanced_weights(np.array([0, 0, 0, 2]), classes=3)
+    (0.666..., 0.0, 2.0)
+    """
+    count = np.bincount(label, minlength=max(2, classes))
+    return tuple(float(len(label) / ((count > 0).sum() * n)) if n else 0.0 for n in count)
 
 
 def build_classifier(config: ConfigDict, *, classes: int, tokenizer: Any = None, several: bool = False) -> Model:
@@ -92,8 +131,8 @@ def build_classifier(config: ConfigDict, *, classes: int, tokenizer: Any = None,
 
     init, apply = pure_functions(module)
 
-    def predict(params, model_state, *inputs):
-        outputs: Any = module.apply({"params": params, **model_state}, *inputs)
+    def predict(params, model_state, *inputs, **masks):
+        outputs: Any = module.apply({"params": params, **model_state}, *inputs, **masks)
         return outputs["logits"]
 
     return Model(init=init, apply=apply, predict=predict)

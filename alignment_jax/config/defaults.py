@@ -107,6 +107,9 @@ def default() -> ConfigDict:
 
     # How samples become batches. fraction: part of the training samples to learn from, every class in proportion.
     # mismatched: share of them, up to 0.5, whose partners are exchanged on purpose, to see what wrong pairs do.
+    # pixel_range: of images of more than eight bits, which values become black and white: "auto" (the bits that are
+    # used), "percentiles" or "LOW,HIGH" (see data.pixels).
+    # max_length: tokens of a text, 0 for chosen from the captions of train (99 % of them stay whole, at most 256).
     # cache_mib: memory for decoded images. resident: "on" keeps frozen latents on the device, "auto" does where
     # they fit in cache_mib, "off" sends every batch there. on_bad_sample: "error" stops at the first unusable
     # sample, "skip" leaves it out; it may be changed while a run goes on.
@@ -116,10 +119,11 @@ def default() -> ConfigDict:
             "mismatched": 0.0,
             "batch_size": 128,
             "image_size": 64,
+            "pixel_range": "auto",
             "crop_min_area": 0.6,
             "flip": True,
             "vocab_size": 4096,
-            "max_length": 32,
+            "max_length": 0,
             "threads": 2,
             "cache_mib": 1024,
             "resident": "auto",
@@ -180,7 +184,8 @@ def default() -> ConfigDict:
             "warmup": "0 steps",
         }
     )
-    # The order of the samples. name: "shuffle", "curriculum", "anti_curriculum", "probabilistic". similarity: "auto",
+    # The order of the samples. name: "shuffle", "class_balanced" (every class equally often, rare samples several
+    # times an epoch), "curriculum", "anti_curriculum", "probabilistic". similarity: "auto",
     # "prediction", "feature", "none"; difficulty: "loss", "gradient", "none" (alignment: feature and loss). scores:
     # "fresh" measures the whole set before an epoch, "recycled" takes what training measured, averaged with `decay`.
     # rescore_every: epochs, 0 for once at the start. start, epochs: growth of a curriculum.
@@ -199,9 +204,17 @@ def default() -> ConfigDict:
         }
     )
     # Of model.name=fusion_classifier. weight_*: of each head's cross-entropy; predict: the heads whose logits are
-    # summed for the prediction, "all" or as in "a+b".
+    # summed for the prediction, "all" or as in "a+b". class_weights: of the loss, "none", or "balanced" by the classes'
+    # frequencies in train (sampling.name=class_balanced shows them equally often instead).
     config.classification = ConfigDict(
-        {"weight_a": 1.0, "weight_b": 1.0, "weight_c": 1.0, "weight_fused": 1.0, "predict": "all"}
+        {
+            "weight_a": 1.0,
+            "weight_b": 1.0,
+            "weight_c": 1.0,
+            "weight_fused": 1.0,
+            "predict": "all",
+            "class_weights": "none",
+        }
     )
 
     # accumulate: batches to one update, each with a loss of its own. micro_batch: rows a device encodes at once, the

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from alignment_jax import data
 from alignment_jax.config.readers import sides
 from alignment_jax.core.types import Batch
+from alignment_jax.data.pixels import in_range
 from alignment_jax.train import processes
 from alignment_jax.train.experiment import EvaluationSplit
 
@@ -89,6 +90,7 @@ def build_inputs(
     factor = low**-0.5
 
     def prepare(column: data.Column) -> data.Column:
+        column = in_range(column, settings.pixel_range)
         if isinstance(column, data.AudioColumn):
             size = 4 * 100 * config.audio.seconds * config.audio.bands * len(column)
             return column.spectrograms(spectrogram) if size <= settings.cache_mib << 20 else column

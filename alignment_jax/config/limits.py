@@ -16,7 +16,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "input.threads": (1, INF),
     "input.cache_mib": (0, INF),
     "input.image_size": (1, INF),
-    "input.max_length": (1, INF),
+    "input.max_length": (0, INF),
     "audio.noise": (0, INF),
     "model.dim": (1, INF),
     "optimizer.learning_rate": (0, INF),

@@ -20,13 +20,14 @@ def pure_functions(module: nn.Module) -> tuple[Callable[..., Any], Callable[...,
         variables = dict(compiled(key, *(jnp.asarray(x) for x in inputs)))
         return variables.pop("params"), variables
 
-    def apply(params, model_state, *inputs, train, rows, where, key):
+    def apply(params, model_state, *inputs, train, rows, where, key, **masks):
         outputs, changed = module.apply(
             {"params": params, **model_state},
             *inputs,
             train=train,
             rows=rows,
             where=where,
+            **masks,
             rngs={} if key is None else {"dropout": key},
             mutable=list(model_state),
         )

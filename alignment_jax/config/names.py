@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax import evals, models
-from alignment_jax.config.classification import classifies, prediction_heads
+from alignment_jax.config.classification import CLASS_WEIGHTS, classifies, prediction_heads
 from alignment_jax.config.clusters import SOURCES
 from alignment_jax.config.durations import parse_duration
 from alignment_jax.config.initial import STARTS, check_choices
@@ -23,6 +23,7 @@ from alignment_jax.config.samplers import criteria_of
 from alignment_jax.config.tasks import task_of
 from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.data.collect import ON_BAD_SAMPLE
+from alignment_jax.data.pixels import parse_pixel_range
 from alignment_jax.losses.duplicates import DUPLICATES
 from alignment_jax.models.build import ENCODER_OPTIONS, MODELS
 from alignment_jax.models.encoders import ENCODERS
@@ -72,6 +73,7 @@ def known_names(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         "clusters.source": SOURCES,
         "weighting.signal": SIGNALS,
         "weighting.mode": MODES,
+        "classification.class_weights": CLASS_WEIGHTS,
         "sampling.name": ORDERS,
         "sampling.scores": SCORES,
         **{f"sampling.{criterion}": choices for criterion, choices in criteria_of(config).items()},
@@ -109,6 +111,7 @@ def check_names(config: ConfigDict) -> None:
         prediction_heads(config)
     Form.parse(config.loss.similarity)
     check_choices(config.init)
+    parse_pixel_range(config.input.pixel_range)
     for setting in DURATIONS:
         parse_duration(settings[setting], name=setting)
     _check_model(config)
@@ -125,7 +128,7 @@ def _check_model(config: ConfigDict) -> None:
     """Raises ConfigError for what the model's own attributes call by an unknown name: only its parameters need data."""
     # Any vocabulary will do.
     tokenizer: Any = types.SimpleNamespace(vocab_size=max(1, config.input.vocab_size))
-    options = with_vocabulary(config.model.to_dict(), tokenizer, config.input.max_length)
+    options = with_vocabulary(config.model.to_dict(), tokenizer, max(1, config.input.max_length))
     name = options.pop("name")
     for side in ENCODER_OPTIONS:
         if isinstance(encoder := options.get(side), dict):

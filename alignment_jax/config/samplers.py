@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from ml_collections import ConfigDict
 
+from alignment_jax import data
 from alignment_jax.config.classification import classifies
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.objective import Objective
+from alignment_jax.train.orders import ORDERS
 from alignment_jax.train.samplers import Sampler
 from alignment_jax.train.scored import Scored
 
@@ -34,11 +37,16 @@ def criteria_of(config: ConfigDict) -> Choices:
     return CLASSIFICATION if classifies(config) else ALIGNMENT
 
 
-def build_sampler(config: ConfigDict, size: int) -> Sampler:
+def build_sampler(config: ConfigDict, size: int, split: data.PairSplit | None = None) -> Sampler:
     """The sampler of a training set of `size` samples.
 
+    Args:
+      config: the whole configuration.
+      size: samples.
+      split: the training set; None where only its size matters and no order is asked for.
+
     Raises:
-      ConfigError: a number out of range, or what contradicts another setting.
+      ConfigError: a number out of range, what contradicts another setting, or an order by classes without any.
     """
     section = config.sampling
     criteria: dict[str, str] = {}
@@ -56,13 +64,25 @@ def build_sampler(config: ConfigDict, size: int) -> Sampler:
         rescore_every=section.rescore_every,
         criteria=criteria,
         scores=section.scores,
+        label=None if split is None else split.label,
+        paired=None if split is None or not split.present else _paired(split),
     )
+    if split is not None and split.label is None and ORDERS[section.name].labels:
+        raise ConfigError(
+            f"sampling.name is {section.name!r}, but {config.data} has no classes; use sampling.name=shuffle"
+        )
     if sampler.recycles and config.perturb.fusemix > 0:
         raise ConfigError(
             "sampling.scores=recycled needs the losses of samples, but perturb.fusemix trains on mixtures of them; "
             "use sampling.scores=fresh"
         )
     return sampler
+
+
+def _paired(split: data.PairSplit) -> np.ndarray:
+    """bool [n]: the samples with two modalities or more."""
+    sides = ("a", "b") if split.c is None else ("a", "b", "c")
+    return np.sum([split.present.get(side, np.ones(len(split), bool)) for side in sides], axis=0) >= 2
 
 
 def order_is_lost(config: ConfigDict, size: int) -> bool:

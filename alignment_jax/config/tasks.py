@@ -58,10 +58,12 @@ def check_metric(config: ConfigDict, splits: Mapping[str, data.PairSplit]) -> No
     missing = task.missing(splits["val"]) if "val" in splits else ()
     if name in missing:
         given = ", ".join(f"val/{other}" for other in task.metrics(config) if other not in missing)
-        raise ConfigError(
-            f"eval.metric is 'val/{name}', but val of {config.data} does not say to which degree pairs belong "
-            f"together (graded relevancy); it gives {given}"
+        why = (
+            "does not say to which degree pairs belong together (graded relevancy)"
+            if task.aligns
+            else f"has no sample with modality {name.removeprefix('accuracy_')}"
         )
+        raise ConfigError(f"eval.metric is 'val/{name}', but val of {config.data} {why}; it gives {given}")
 
 
 def _labelled_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) -> evaluation.LabelledSplit:
@@ -83,6 +85,6 @@ CLASSIFICATION = Task(
     evaluation=lambda config, model: evaluation.classification(model, heads=prediction_heads(config)),
     chance=lambda split: evals.chance_classification(split.label),  # type: ignore[arg-type]
     metrics=lambda config: ("accuracy", "macro_f1", "mAP", *(f"accuracy_{head}" for head in head_names(config))),
-    missing=lambda split: (),
+    missing=lambda split: tuple(f"accuracy_{side}" for side, has in split.present.items() if not has.any()),
     aligns=False,
 )

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from alignment_jax import data, evals
 from alignment_jax.config.build import build_model, load_source
 from alignment_jax.config.classification import classifies
-from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split
+from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split, needed
 from alignment_jax.config.known_items import kept, with_run_splits
 from alignment_jax.config.readers import sides
 from alignment_jax.config.tasks import task_of
@@ -121,6 +121,14 @@ class Trained:
         prepared = self.inputs.prepared(split)
         return self._evaluator(self.variables, evaluation_split(self.config, prepared, self.inputs))
 
+    def embed_column(self, side: str, column: data.Column) -> np.ndarray:
+        """Embeddings [k, d] of items of one side, "a" or "b", of the kind that this side reads."""
+        prepared = self.inputs.prepare(column)
+        size = min(self.config.eval.batch_size, len(prepared))
+        transform = needed(prepared, self.inputs.evaluate[side])
+        batches = data.iterate_items(prepared, transform, size, threads=self.config.input.threads)
+        return self._evaluator.side(side, self.variables, batches)
+
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings [k, d] of texts of your own, to search the other side with.
 
@@ -209,7 +217,10 @@ def open_source(
 
 def load_data(config: ConfigDict, spec: str) -> data.PairSource:
     """A data set as it is, read as the run's configuration says."""
-    return data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    if classifies(config):
+        return source
+    return data.complete_samples(source, on_bad_sample=config.input.on_bad_sample)
 
 
 def _folder(workdir: Folder) -> pathlib.Path:

@@ -2,7 +2,7 @@
 
 from alignment_jax.data.audio import AudioColumn, log_mel
 from alignment_jax.data.checking import check_files
-from alignment_jax.data.classes import few_samples, with_label_names
+from alignment_jax.data.classes import class_notes, few_samples, with_label_names
 from alignment_jax.data.clusters import (
     ClusterSizes,
     assigned_sizes,
@@ -20,12 +20,15 @@ from alignment_jax.data.corruptions import (
     corrupt_image,
     vocabulary,
 )
-from alignment_jax.data.describe import describe, format_description, problems
+from alignment_jax.data.describe import describe, format_column, format_description, problems
 from alignment_jax.data.fingerprint import fingerprints
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
+from alignment_jax.data.missing import complete_samples, missing_notes
+from alignment_jax.data.one_side import OneSide, is_one_side, load_one_side
+from alignment_jax.data.pixels import with_pixel_range
 from alignment_jax.data.prompts import Prompts, load_prompts
 from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.shard_writer import ShardWriter
@@ -48,6 +51,7 @@ __all__ = [
     "Column",
     "FrameColumn",
     "ImageColumn",
+    "OneSide",
     "PairSource",
     "PairSplit",
     "Prompts",
@@ -64,9 +68,11 @@ __all__ = [
     "check_files",
     "class_counts",
     "class_histogram",
+    "class_notes",
     "cluster_histogram",
     "cluster_sizes",
     "cluster_sizes_in_blocks",
+    "complete_samples",
     "content_groups",
     "corrupt_captions",
     "corrupt_image",
@@ -75,13 +81,17 @@ __all__ = [
     "eval_image",
     "few_samples",
     "fingerprints",
+    "format_column",
     "format_description",
+    "is_one_side",
     "iterate_items",
     "load",
+    "load_one_side",
     "load_prompts",
     "log_mel",
     "mean_by_item",
     "mismatch",
+    "missing_notes",
     "padded_rows",
     "problems",
     "repeats",
@@ -93,5 +103,6 @@ __all__ = [
     "train_tokenizer",
     "vocabulary",
     "with_label_names",
+    "with_pixel_range",
     "with_splits",
 ]

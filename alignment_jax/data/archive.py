@@ -9,6 +9,7 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.foreign import objects_line, refuse_foreign
 from alignment_jax.data.shards import ShardedArray
 from alignment_jax.data.split import all_distinct, canonical_split
 
@@ -27,30 +28,38 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    refuse_foreign(path)
+    _check_archive(path)
     _refuse_bombs(path)
     arrays: dict[str, np.ndarray] = {}
+    name = "its directory"
     try:
         with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
-                raise DataError(f"{path}: one array, not an .npz archive of named arrays")
             for name in file.files:
-                try:
-                    arrays[name] = file[name]
-                except ValueError as error:
-                    if "pickle" in str(error):
-                        raise DataError(
-                            f"{path}: {name} holds pickled Python objects, which are never read; "
-                            "save it as numbers or as fixed-width strings (.astype(str))"
-                        ) from error
-                    raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        reason = "it holds a pickle, which is never read" if "pickle" in str(error) else " ".join(str(error).split())
-        raise DataError(f"{path}: not a readable .npz archive ({reason})") from error
-    except Exception as error:  # zlib.error and the errors of a damaged header have no common base
-        raise DataError(f"{path}: damaged .npz archive ({' '.join(str(error).split())})") from error
+                arrays[name] = file[name]
+    # NumPy, zipfile and zlib raise errors without a common base, and say it in words of their own.
+    except Exception as error:
+        if "pickle" in str(error):
+            raise DataError(objects_line(path, name)) from error
+        raise DataError(f"{path}: damaged archive, {name} cannot be read; copy or write the file again") from error
     return arrays
+
+
+def _check_archive(path: pathlib.Path) -> None:
+    """Raises DataError for a file that is no whole archive, with what it is."""
+    with open(path, "rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY":
+        raise DataError(
+            f"{path}: one array, where several with names are needed; write them into one file with np.savez, or for "
+            f"latents of two sides --data embeddings:image={path},text=FILE.npy"
+        )
+    if not zipfile.is_zipfile(path):
+        cut = start.startswith(b"PK")
+        what = (
+            "an archive that is cut short; copy it again" if cut else "not an archive of arrays; write it with np.savez"
+        )
+        raise DataError(f"{path}: {'an empty file; write it with np.savez' if not start else what}")
 
 
 def _refuse_bombs(path: pathlib.Path) -> None:

@@ -1,13 +1,14 @@
-"""What the arrays of embeddings are called: by images and texts, or by a and b for other modalities."""
+"""What the arrays of embeddings are called: by images and texts, by a and b, or as other tools call them."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
 import numpy as np
 
-from alignment_jax.core.errors import DataError
+from alignment_jax.core.errors import ConfigError, DataError, suggest
 
 # (name, generic name) of each array.
 GENERIC = {
@@ -21,6 +22,108 @@ GENERIC = {
     "cluster_size": "b_cluster_size",
 }
 VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
+MODALITIES = "modalities"
+# What others call them, in small letters.
+_ALIASES = {
+    "text_to_image": ("txt2img", "text2image", "txt_to_img", "caption_to_image", "image_index", "img_index"),
+    "image_id": ("image_ids", "id", "ids", "image_path", "image_paths", "file_name", "filename", "filenames", "key"),
+    "caption": ("captions", "sentences", "sentence", "texts", "text", "txt"),
+    "split": ("splits", "subset"),
+    "label": ("labels", "class", "classes", "target", "targets"),
+}
+_LATENTS = r"[_-]?(?:embed|embeds|emb|embs|embedding|embeddings|feat|feats|feature|features|latent|latents|vectors)"
+# Modality -> the words that begin the name of its latents, as in image_embeds or img_emb.
+_WORDS = {
+    "image": r"images?|imgs?|photos?|pictures?|visual|vision",
+    "video": r"videos?",
+    "audio": r"audios?|sounds?",
+    "text": r"texts?|txts?|captions?|sentences?|language",
+}
+_OF_MODALITY = {
+    modality: re.compile(rf"(?:{words})(?:{_LATENTS})?", re.IGNORECASE) for modality, words in _WORDS.items()
+}
+
+# What a SPEC may say: which array, or which file, is what.
+OPTIONS = dict.fromkeys((*GENERIC, *GENERIC.values(), "video", "audio", MODALITIES), "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Arrays by their own names.
+
+    Attributes:
+      arrays: image, text and whatever else of `GENERIC`, the views and `modalities` was found.
+      modalities: what the two sides are, by the names that were found.
+      unused: names of arrays that nothing is made of.
+      exact: own names of the arrays that were not found by the name of another tool.
+    """
+
+    arrays: dict[str, np.ndarray]
+    modalities: tuple[str, str]
+    unused: tuple[str, ...]
+    exact: frozenset[str]
+
+
+def role_of(name: str) -> str:
+    """The own name of an array that is given by any of its names, or by a modality.
+
+    Raises:
+      ConfigError: no array is called so.
+
+    >>> role_of("b_to_a"), role_of("a_flip"), role_of("audio"), role_of("captions")
+    ('text_to_image', 'image_flip', 'audio', 'caption')
+    """
+    view = VIEW.fullmatch(name)
+    if view:
+        return f"image_{view[1]}"
+    own = {generic: role for role, generic in GENERIC.items()} | {role: role for role in (*GENERIC, MODALITIES)}
+    own |= {word: word for word in _WORDS}
+    for role, aliases in _ALIASES.items():
+        own = dict.fromkeys(aliases, role) | own
+    if name in own:
+        return own[name]
+    raise ConfigError(f"embeddings: unknown option {name!r}{suggest(name, OPTIONS)}")
+
+
+def named(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: str) -> Named:
+    """Finds out which array is what.
+
+    Args:
+      arrays: by the names of the file.
+      given: own name or modality -> name in the file, where that was said; it goes before every guess.
+      where: for messages.
+
+    Raises:
+      DataError: a side is missing or could be several arrays.
+
+    >>> found = named({"img_emb": np.eye(2), "text_emb": np.eye(2), "extra": np.eye(2)}, {}, where="e.npz")
+    >>> sorted(found.arrays), found.modalities, found.unused
+    (['image', 'text'], ('image', 'text'), ('extra',))
+    """
+    left, found, words = dict(arrays), dict[str, np.ndarray](), dict[str, str]()
+
+    def take(role: str, name: str) -> None:
+        found[role] = left.pop(name)
+
+    for word, name in given.items():
+        if name not in left:
+            raise DataError(f"{where}: no array {name!r} for {word}; it has {_names(arrays)}")
+        take(word, name)
+    _by_own_names(left, found, words, where)
+    exact = frozenset(found)
+    for modality, pattern in _OF_MODALITY.items():
+        fits = [name for name, array in left.items() if pattern.fullmatch(name) and is_latent(array)]
+        if modality in found or not fits:
+            continue
+        if len(fits) > 1:
+            raise DataError(f"{where}: both {fits[0]!r} and {fits[1]!r} may be {modality}; add ,{modality}={fits[0]}")
+        take(modality, fits[0])
+    for role, aliases in _ALIASES.items():
+        fits = [name for alias in aliases for name in left if name.lower() == alias and not is_latent(left[name])]
+        if role not in found and fits:
+            take(role, fits[0])
+    found, sides, spare = _two_sides(found, words, arrays, where)
+    return Named(found, sides, tuple(sorted([*left, *spare])), exact)
 
 
 def with_own_names(arrays: Mapping[str, np.ndarray], *, where: str) -> dict[str, np.ndarray]:
@@ -36,18 +139,61 @@ def with_own_names(arrays: Mapping[str, np.ndarray], *, where: str) -> dict[str,
     >>> sorted(with_own_names({"a": np.eye(2), "b": np.eye(2), "a_flip": np.eye(2)}, where="e.npz"))
     ['image', 'image_flip', 'text']
     """
-    own = {generic: name for name, generic in GENERIC.items()}
-    named: dict[str, np.ndarray] = {}
-    for given, array in arrays.items():
-        view = VIEW.fullmatch(given)
-        name = f"image_{view[1]}" if view else own.get(given, given)
-        if name in named:
-            generic = f"a_{view[1]}" if view else GENERIC[name]
-            raise DataError(f"{where}: has both {name!r} and {generic!r}; keep one")
-        named[name] = array
+    left, found = dict(arrays), dict[str, np.ndarray]()
+    _by_own_names(left, found, {}, where)
     for name in ("image", "text"):
-        if name not in named:
-            raise DataError(
-                f"{where}: no array {name!r} (or {GENERIC[name]!r}); it has {', '.join(sorted(arrays)) or 'nothing'}"
-            )
-    return named
+        if name not in found:
+            raise DataError(f"{where}: no array {name!r} (or {GENERIC[name]!r}); it has {_names(arrays)}")
+    return {**found, **left}
+
+
+def is_latent(array: np.ndarray) -> bool:
+    """Whether it can hold one vector a row: floats of two or three axes."""
+    return array.ndim >= 2 and np.issubdtype(array.dtype, np.floating)
+
+
+def _by_own_names(left: dict[str, np.ndarray], found: dict[str, np.ndarray], words: dict[str, str], where: str) -> None:
+    """Moves what has its own name or its generic one from `left` to `found`."""
+    own = {generic: role for role, generic in GENERIC.items()} | {role: role for role in (*GENERIC, MODALITIES)}
+    seen: dict[str, str] = {}
+    for name in list(left):
+        view = VIEW.fullmatch(name)
+        role = f"image_{view[1]}" if view else own.get(name)
+        # Words under the name of latents: `text` is what is written.
+        if role is None or role in found or (role in ("image", "text") and left[name].dtype.kind in "SU"):
+            continue
+        if role in seen:
+            first, second = sorted((seen[role], name), key=len, reverse=True)
+            raise DataError(f"{where}: has both {first!r} and {second!r}; keep one")
+        seen[role] = name
+        if name in ("a", "b"):
+            words[name] = role
+    for role, name in seen.items():
+        found[role] = left.pop(name)
+
+
+def _two_sides(
+    found: dict[str, np.ndarray], words: Mapping[str, str], arrays: Mapping[str, np.ndarray], where: str
+) -> tuple[dict[str, np.ndarray], tuple[str, str], list[str]]:
+    """(arrays with the sides as image and text, what the sides are, modalities that are not used)."""
+    there = [modality for modality in _WORDS if modality in found]
+    second = "text" if "text" in there else (there[1] if len(there) > 1 else "")
+    first = next((modality for modality in there if modality != second), "")
+    if not first or not second:
+        missing = "text" if first and first != "text" else "image"
+        raise DataError(
+            f"{where}: no array {missing!r} (or {GENERIC[missing]!r}); it has {_names(arrays)}; say which it is with "
+            f",{missing}=NAME"
+        )
+    rest = {name: array for name, array in found.items() if name not in _WORDS}
+    sides = tuple(_called(side, words) for side in (first, second))
+    spare = [modality for modality in there if modality not in (first, second)]
+    return {**rest, "image": found[first], "text": found[second]}, sides, spare  # type: ignore[return-value]
+
+
+def _called(side: str, words: Mapping[str, str]) -> str:
+    return next((name for name, role in words.items() if role == side), side)
+
+
+def _names(arrays: Mapping[str, np.ndarray]) -> str:
+    return ", ".join(sorted(arrays)) or "nothing"

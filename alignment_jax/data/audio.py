@@ -17,6 +17,7 @@ from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
 from alignment_jax.data.records import RecordField
+from alignment_jax.data.split import NOTHING
 from alignment_jax.data.tars import FileSlice
 from alignment_jax.data.video import sound
 
@@ -78,12 +79,12 @@ class AudioColumn:
     """Recordings in files, decoded when they are read.
 
     Attributes:
-      items: files, also inside archives and tables.
+      items: files, also inside archives and tables; None where a sample has no recording, which reads as silence.
       origins: where each comes from (manifest and row), for messages.
       verified: every file has been decoded once without an error.
     """
 
-    items: Sequence[pathlib.Path | FileSlice | RecordField]
+    items: Sequence[pathlib.Path | FileSlice | RecordField | None]
     origins: Sequence[str] | None = None
     verified: bool = False
     kind: str = "audio"
@@ -93,7 +94,11 @@ class AudioColumn:
 
     def read(self, indices: np.ndarray) -> list[tuple[np.ndarray, int]]:
         """(waveform, sampling rate) of each."""
-        return [read_audio(self.items[i], where=self.describe(i)) for i in np.asarray(indices).tolist()]
+        return [self._read(i) for i in np.asarray(indices).tolist()]
+
+    def _read(self, index: int) -> tuple[np.ndarray, int]:
+        path = self.items[index]
+        return (np.zeros(1600, np.float32), 16000) if path is None else read_audio(path, where=self.describe(index))
 
     def take(self, indices: np.ndarray) -> AudioColumn:
         chosen = np.asarray(indices).tolist()
@@ -101,10 +106,14 @@ class AudioColumn:
         return dataclasses.replace(self, items=tuple(self.items[i] for i in chosen), origins=origins)
 
     def describe(self, index: int) -> str:
-        return f"{self.items[index]}" + ("" if self.origins is None else f" from {self.origins[index]}")
+        parts = [] if self.items[index] is None else [str(self.items[index])]
+        parts += [] if self.origins is None else [self.origins[index]]
+        return " from ".join(parts) or f"recording {index}"
 
     def identity(self, index: int, *, exact: bool) -> Hashable:
         item = self.items[index]
+        if item is None:
+            return NOTHING
         if exact:
             return hashlib.blake2b(item.read_bytes(), digest_size=16).digest()
         return item.stat().st_size if isinstance(item, pathlib.Path) else item.size

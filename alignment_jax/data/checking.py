@@ -95,7 +95,7 @@ def _files(column: Column | None) -> Iterator[_File]:
         # One pixel: a JPEG is still decoded whole, but reduced on the way.
         column = dataclasses.replace(column, shorter_side=1, cache=None)
     for index, item in enumerate(column.items):
-        if not isinstance(item, np.ndarray):
+        if item is not None and not isinstance(item, np.ndarray):
             yield _File(column, index, file_key(item))
 
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.split import PairSource, PairSplit
+from alignment_jax.data.split import NOTHING, Column, PairSource, PairSplit
+
+_NAMED = 5  # classes that a note names before it counts the others
 
 
 def number_classes(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -30,6 +32,68 @@ def number_classes(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.array([number[name] for name in names], np.int32), tuple(ordered)
 
 
+def class_notes(source: PairSource) -> list[str]:
+    """What to know of the classes: labels that differ only by case or space, classes that only val or test has, and a
+    modality that says the class outright.
+
+    Args:
+      source: a data set; one without labels has no notes.
+
+    >>> import alignment_jax as aj
+    >>> class_notes(aj.data.load("synthetic:train=8,val=2,test=2,size=16,concepts=2"))
+    []
+    """
+    if source.label_names is None:
+        return []
+    names, notes = source.label_names, _telling(source)
+    count = {
+        name: np.bincount(split.label, minlength=len(names))
+        for name, split in source.splits.items()
+        if split.label is not None
+    }
+    alike: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        alike.setdefault("".join(name.casefold().split()), []).append(number)
+    for numbers in alike.values():
+        if len(numbers) > 1:
+            each = ", ".join(f"{names[k]!r} ({sum(int(found[k]) for found in count.values())})" for k in numbers)
+            notes.append(f"labels that differ only by case or space are classes of their own: {each}")
+    if "train" not in count:
+        return notes
+    unlearned = []
+    for number in np.flatnonzero(count["train"] == 0).tolist():
+        elsewhere = [f"{found[number]} in {name}" for name, found in count.items() if found[number]]
+        unlearned += [f"{names[number]!r} ({', '.join(elsewhere)})"] if elsewhere else []
+    if unlearned:
+        more = f" and {len(unlearned) - _NAMED} more" if len(unlearned) > _NAMED else ""
+        notes.append(
+            f"train has no sample of {', '.join(unlearned[:_NAMED])}{more}: a classifier cannot learn them, and their "
+            "samples count as wrong; give train some of them, or remove them"
+        )
+    return notes
+
+
+def _telling(source: PairSource) -> list[str]:
+    """One line for each modality that says the class outright: every class has one content, and no two the same."""
+    notes: list[str] = []
+    split = source.splits.get("train", next(iter(source.splits.values())))
+    if split.label is None:
+        return notes
+    for side, modality in zip("abc", source.modalities, strict=False):
+        column: Column | None = getattr(split, side)
+        # Of files, and of what stays on disk, every content would have to be read.
+        if column is None or column.kind not in ("text", "embedding") or getattr(column, "mapped", False):
+            continue
+        label = split.label[split.b_to_a] if side == "b" else split.label
+        there = split.present.get(side, np.ones(len(split), bool))
+        pairs = {(int(k), column.identity(i, exact=True)) for i, k in enumerate(label) if side == "b" or there[i]}
+        pairs = {pair for pair in pairs if pair[1] != NOTHING}
+        classes = {k for k, _ in pairs}
+        if 1 < len(classes) == len(pairs) == len({content for _, content in pairs}) <= len(column) // 2:
+            notes.append(f"each class has one {modality} of its own: a classifier can read its answer there")
+    return notes
+
+
 def with_label_names(source: PairSource, names: Sequence[str]) -> PairSource:
     """The source with its classes numbered as in `names`, for a model that was trained on another data set.
 
@@ -46,7 +110,8 @@ def with_label_names(source: PairSource, names: Sequence[str]) -> PairSource:
     unknown = [name for name in source.label_names if name not in names]
     if unknown:
         raise DataError(
-            f"{source.spec}: class {unknown[0]!r} is none that the model was trained on ({', '.join(names)})"
+            f"{source.spec}: class {unknown[0]!r} is none that the model was trained on ({', '.join(names)}); "
+            "remove its rows, or give them one of these names"
         )
     number = np.array([names.index(name) for name in source.label_names], np.int32)
     splits = {name: split.replace(label=number[split.label]) for name, split in source.splits.items()}

@@ -15,6 +15,7 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.records import RecordField
 from alignment_jax.data.shards import ShardedArray
+from alignment_jax.data.split import NOTHING
 from alignment_jax.data.tars import FileSlice
 
 ImageFile: TypeAlias = pathlib.Path | FileSlice | RecordField
@@ -154,19 +155,23 @@ class ImageColumn:
     """Images: files (also inside archives) that are decoded when read, or uint8 arrays in memory.
 
     Attributes:
-      items: each a path, a part of an archive, or a uint8 array [H, W, 3].
+      items: each a path, a part of an archive, or a uint8 array [H, W, 3]; None where a sample has no image, which
+        reads as a black one.
       origins: where each comes from (manifest and row), for messages.
       shorter_side: if set, images whose shorter side is larger are reduced to it when they are decoded.
       cache: keeps decoded images, or None.
       verified: every file has been decoded once without an error.
+      pixel_range: the values of images of more than eight bits that become black and white, the same for the whole data
+        set (see `data.with_pixel_range`); None for those of each image alone.
     """
 
-    items: Sequence[ImageFile | np.ndarray]
+    items: Sequence[ImageFile | np.ndarray | None]
     origins: Sequence[str] | None = None
     shorter_side: int | None = None
     cache: ImageCache | None = None
     verified: bool = False
     kind: str = "image"
+    pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         # A tuple holds its arrays, so that `id` names an image for as long as the cache lives.
@@ -182,11 +187,18 @@ class ImageColumn:
         from alignment_jax.data.transforms import decode_image, shrink
 
         item = self.items[index]
+        if item is None:
+            return np.zeros((16, 16, 3), np.uint8)
         key: object = id(item) if isinstance(item, np.ndarray) else str(item)
         image = None if self.cache is None else self.cache.get(key)
         if image is None:
             if not isinstance(item, np.ndarray):
-                image = decode_image(item, shorter_side=self.shorter_side, where=self.describe(index))
+                image = decode_image(
+                    item,
+                    shorter_side=self.shorter_side,
+                    where=self.describe(index),
+                    pixel_range=self.pixel_range,
+                )
             elif self.shorter_side is not None and min(item.shape[:2]) > self.shorter_side:
                 image = shrink(item, self.shorter_side)
             else:
@@ -219,12 +231,14 @@ class ImageColumn:
 
     def describe(self, index: int) -> str:
         item = self.items[index]
-        parts = [] if isinstance(item, np.ndarray) else [str(item)]
+        parts = [] if item is None or isinstance(item, np.ndarray) else [str(item)]
         parts += [] if self.origins is None else [self.origins[index]]
         return " from ".join(parts) or f"image {index}"
 
     def identity(self, index: int, *, exact: bool) -> Hashable:
         item = self.items[index]
+        if item is None:
+            return NOTHING
         if isinstance(item, np.ndarray):
             return _digest(np.ascontiguousarray(item).data)
         if exact:

@@ -10,12 +10,15 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.audio import AudioColumn
+from alignment_jax.data.classes import class_notes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.leakage import leaks, warning
+from alignment_jax.data.missing import missing_notes
 from alignment_jax.data.open_image import open_image
+from alignment_jax.data.pixels import describe_pixels
 from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.split import Column, PairSource, PairSplit
 
@@ -38,11 +41,13 @@ def describe(source: PairSource) -> dict[str, Any]:
     {'min': 2, 'mean': 2.0, 'max': 2}
     """
     found = {side: leaks(source, side) for side in ("a", "b")}
-    splits = {}
+    splits, deep = {}, describe_pixels(source)
     for name, split in source.splits.items():
         repeated = {side: of_side[1][name] for side, of_side in found.items()}
         line = None if split.label is not None else repeats_line(name, repeats(split), source.modalities)
         splits[name] = {**_split(split, source.label_names), "repeated": repeated, "repeats": line}
+        for side, pixels in deep.get(name, {}).items():
+            splits[name][side] |= pixels
     return {
         "name": source.name,
         "spec": source.spec,
@@ -53,7 +58,7 @@ def describe(source: PairSource) -> dict[str, Any]:
         # Equal captions in two splits are common and harmless ("a dog runs"): they are counted, not warned of.
         "warnings": [warning(leak, source.modalities[0]) for leak in found["a"][0]],
         "skipped": len(source.problems),
-        "notes": list(source.notes),
+        "notes": [*source.notes, *missing_notes(source.splits, source.modalities), *class_notes(source)],
     }
 
 
@@ -65,6 +70,16 @@ def problems(source: PairSource) -> list[str]:
             if column is not None:
                 lines += [message for _, message in faults(column)]
     return lines
+
+
+def format_column(column: Column) -> str:
+    """A column as a line of text: count, kind and statistics.
+
+    >>> from alignment_jax.data.columns import TextColumn
+    >>> format_column(TextColumn(("a dog",)))[:20]
+    '1 text: words min 2,'
+    """
+    return _line(_column(column))
 
 
 def format_description(description: dict[str, Any]) -> str:
@@ -81,9 +96,7 @@ def format_description(description: dict[str, Any]) -> str:
     for name, split in description["splits"].items():
         lines.append(name)
         for side in (side for side in ("a", "b", "c") if side in split):
-            column = dict(split[side])
-            head = f"{column.pop('count')} {column.pop('kind')}"
-            lines.append(f"  {side}  {head}: " + "; ".join(f"{key} {_value(value)}" for key, value in column.items()))
+            lines.append(f"  {side}  {_line(split[side])}")
         lines.append(f"  pairs per a-item {_value(split['b_per_a'])}")
         for kind in ("classes", "clusters"):
             if kind in split:
@@ -104,6 +117,11 @@ def format_description(description: dict[str, Any]) -> str:
     return "\n".join(one_line(line) for line in [*lines, *description["notes"]])
 
 
+def _line(column: dict[str, Any]) -> str:
+    rest = "; ".join(f"{key} {_value(value)}" for key, value in column.items() if key not in ("count", "kind"))
+    return f"{column['count']} {column['kind']}: {rest}"
+
+
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_value(item)}" for key, item in value.items())
@@ -117,10 +135,9 @@ def _ends(counts: dict[str, int], most: int = 5, least: int = 3) -> str:
 
 
 def _split(split: PairSplit, names: tuple[str, ...] | None) -> dict[str, Any]:
+    columns = {"a": split.a, "b": split.b, **({} if split.c is None else {"c": split.c})}
     out = {
-        "a": _column(split.a),
-        "b": _column(split.b),
-        **({} if split.c is None else {"c": _column(split.c)}),
+        **{side: _present(column, split.present.get(side)) for side, column in columns.items()},
         "b_per_a": _range(np.bincount(split.b_to_a, minlength=len(split.a))),
     }
     sizes = split.stat_b if split.stat_b is not None else split.stat
@@ -129,6 +146,14 @@ def _split(split: PairSplit, names: tuple[str, ...] | None) -> dict[str, Any]:
     elif sizes is not None:
         out["clusters"] = cluster_histogram(sizes)
     return out
+
+
+def _present(column: Column, has: np.ndarray | None) -> dict[str, Any]:
+    """The items that are there; how many samples have none stands beside them."""
+    if has is None or has.all():
+        return _column(column)
+    found = _column(column.take(np.flatnonzero(has))) if has.any() else {"count": 0, "kind": column.kind}
+    return {**found, "missing": int((~has).sum())}
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -177,6 +202,8 @@ def _image_sizes(column: ImageColumn) -> tuple[np.ndarray, Counter[str]]:
     """Sizes [N, 2] and colour modes; only the header of a file is read, and what is no image is left to `problems`."""
     sizes, modes = [], Counter[str]()
     for item in column.items:
+        if item is None:
+            continue
         if isinstance(item, np.ndarray):
             sizes.append((item.shape[1], item.shape[0]))
             modes["RGB"] += 1

@@ -48,8 +48,8 @@ class TrainLoader:
     """Iterates over the batches of one epoch.
 
     A batch is a dict of arrays: `a` and `b` [B, ...], `index` int32 [B] (the a-item, -1 where padded), `where` bool
-    [B], and `c`, `stat` float32, `label`, `id_a`, `id_b` int32 where the split has them. Padded rows are zero. Floats
-    are float32.
+    [B], and `c`, `stat` float32, `label`, `id_a`, `id_b` int32 where the split has them, and `has_a` bool [B] (`has_b`,
+    `has_c`) where some samples lack that modality. Padded rows are zero. Floats are float32.
 
     Args:
       split: the pairs.
@@ -142,6 +142,8 @@ class TrainLoader:
             batch["id_a"] = split.id_a[index]
         if split.id_b is not None:
             batch["id_b"] = split.id_b[chosen_b]
+        for side, has in split.present.items():
+            batch[f"has_{side}"] = has[index]
         batch = {name: _padded(value, where) for name, value in batch.items()}
         batch["index"] = row.astype(np.int32)
         return {**batch, "where": where}

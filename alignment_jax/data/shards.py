@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.foreign import objects_line, refuse_foreign
 from alignment_jax.data.tables import Folder, read_text
 
 FORMAT, VERSION, MANIFEST = "alignment_jax embeddings", 1, "manifest.json"
@@ -171,7 +172,7 @@ def read_manifest(folder: pathlib.Path) -> tuple[list[Shard], dict[str, Any]]:
     if not path.is_file():
         raise DataError(
             f"{folder}: no {MANIFEST}; a folder of embeddings is written by `alignment-jax extract --out DIR`, "
-            "and has none until that has finished"
+            "and has none until that has finished; others hold image.npy and text.npy, or img_emb/ and text_emb/"
         )
     try:
         found = json.loads(read_text(path))
@@ -212,7 +213,11 @@ def map_array(path: pathlib.Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # what NumPy raises for a damaged header has no common base
-        raise DataError(f"{path}: not a readable .npy array ({' '.join(str(error).split())})") from error
+        refuse_foreign(path)
+        if "Python objects" in str(error):
+            raise DataError(f"not a readable .npy array: {objects_line(path, 'it')}") from error
+        cut = "it is cut short" if "mmap length" in str(error) else "its header is damaged or missing"
+        raise DataError(f"{path}: not a readable .npy array ({cut}); copy it again or write it with np.save") from error
 
 
 def digest_of(path: pathlib.Path) -> str:

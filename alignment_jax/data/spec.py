@@ -38,6 +38,8 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     {'train': (20, 40), 'val': (5, 10), 'test': (5, 10)}
     """
     name, colon, argument = spec.partition(":")
+    if name in _ALONE:
+        raise ConfigError(f"{spec!r} is one side alone, for alignment-jax embed; here both are needed, {_ALONE[name]}")
     if name not in SOURCES:
         raise ConfigError(f"unknown data source {name!r} in {spec!r}{_meant(spec) or suggest(name, SOURCES)}")
     if on_bad_sample not in ON_BAD_SAMPLE:
@@ -53,6 +55,8 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
 
 def _meant(spec: str) -> str:
     """The end of a message about a file without its source in front; "" for what does not look like one."""
+    if os.path.isdir(os.path.expanduser(spec)):
+        return f": a folder needs its source in front, did you mean {f'folder:{spec}'!r}?"
     suffix = pathlib.PurePath(spec).suffix
     fits = [
         f"{name}:{spec}"
@@ -130,5 +134,11 @@ def parse_options(text: str, defaults: Mapping[str, Any], *, what: str) -> dict[
     return options
 
 
+# What `one_side` opens -> what a source with both sides is called.
+_ALONE = {
+    "images": "as in folder:DIR or pairs:FILE.csv",
+    "texts": "as in folder:DIR or pairs:FILE.csv",
+    "latents": "as in embeddings:FILE.npz",
+}
 _OPTION = re.compile(r"\s*[a-z_]+\s*=")
 _ARTICLE = {int: "an integer", float: "a number", str: "a word"}

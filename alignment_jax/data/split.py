@@ -19,6 +19,7 @@ from alignment_jax.data.relevancy import Relevancy
 
 KINDS = ("embedding", "image", "text", "audio")
 SPLITS = ("train", "val", "test")
+NOTHING = ""  # the identity of an item that is missing
 ALL = "all"  # the only split of a source that carries no split information
 
 
@@ -60,6 +61,8 @@ class PairSplit:
       id_a, id_b: int32 [N] and [M], content numbers (`same_a`, `same_b`) that batches are to carry, or None.
       c: column of N items, a third modality, or None; its item i belongs to a-item i.
       extra_a, extra_b: further arrays [N, ...] and [M, ...], or columns, that are kept in step with the items.
+      present: side ("a", "b", "c") -> bool [N], which samples have that modality; a side without an entry has all. For
+        classification, where b-item i belongs to a-item i; the item of a sample without it is a placeholder.
       relevancy: which b-items answer an a-item to what degree, where that is more than `b_to_a` says, or None.
       original: the split before its columns were prepared for a model (texts cut to tokens, images reduced), whose
         content says which items are equal; None where this is it.
@@ -79,6 +82,7 @@ class PairSplit:
     extra_b: Mapping[str, np.ndarray | Column] = dataclasses.field(default_factory=dict)
     relevancy: Relevancy | None = None
     original: PairSplit | None = None
+    present: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n, m = len(self.a), len(self.b)
@@ -103,6 +107,9 @@ class PairSplit:
             for name, value in getattr(self, side).items():
                 if len(value) != size:
                     raise DataError(f"{side}[{name!r}] must have {size} rows, got {len(value)}")
+        for side, has in self.present.items():
+            if np.shape(has) != (n,) or np.asarray(has).dtype != bool:
+                raise DataError(f"present[{side!r}] must be bool [{n}], got {np.asarray(has).dtype} {np.shape(has)}")
         if m and (self.b_to_a.min() < 0 or self.b_to_a.max() >= n):
             raise DataError(f"b_to_a must be in [0, {n}), got {self.b_to_a.min()} to {self.b_to_a.max()}")
         alone = np.flatnonzero(np.bincount(self.b_to_a, minlength=n) == 0)
@@ -183,6 +190,7 @@ class PairSplit:
             extra_b={k: _rows_of(v, kept_b) for k, v in self.extra_b.items()},
             relevancy=None if self.relevancy is None else self.relevancy.subset(indices, kept_b),
             original=None if self.original is None else self.original.subset(indices, keep_b=keep_b),
+            present={side: has[indices] for side, has in self.present.items()},
         )
 
     def replace(self, **changes: Any) -> PairSplit:
@@ -209,6 +217,7 @@ class PairSource:
       hints: what augmentation the data bears: "flip" (bool), "crop_scale" (smallest share of the area). Captions that
         speak of left and right do not survive a mirrored image.
       modalities: what the columns are called in tables and pictures, a first.
+      from_label: the sides ("b") whose items are made of the class: a classifier would read its answer there.
     """
 
     name: str
@@ -220,6 +229,7 @@ class PairSource:
     label_names: tuple[str, ...] | None = None
     hints: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     modalities: tuple[str, ...] = ("image", "text")
+    from_label: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # They quote names from files, and are printed, logged and put into pages.
@@ -321,11 +331,12 @@ def _content_numbers(column: Column) -> np.ndarray:
 
 
 def _identity(column: Column, index: int, *, exact: bool) -> Hashable:
-    """What tells the item apart; a file that cannot be read is equal to none, and is named when it is read."""
+    """What tells the item apart; what is missing, and a file that cannot be read, is equal to nothing."""
     try:
-        return column.identity(index, exact=exact)
-    except OSError:
+        found = column.identity(index, exact=exact)
+    except OSError:  # it is named when it is read
         return "unreadable", column.describe(index)
+    return ("missing", column.describe(index)) if found == NOTHING else found
 
 
 def with_splits(

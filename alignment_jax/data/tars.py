@@ -10,6 +10,9 @@ import tarfile
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
 
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_JUNK = ("._", ".DS_Store")  # what macOS adds to an archive
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileSlice:
@@ -41,38 +44,56 @@ class FileSlice:
         return io.BytesIO(self.read_bytes())
 
 
-def index_shard(path: pathlib.Path, bad: BadSamples) -> dict[str, dict[str, FileSlice]]:
-    """The samples of a WebDataset shard: key -> ending -> file.
-
-    A file's key is its name up to the first dot after the last slash, its ending is the rest. Names are keys and are
-    never used as paths. Links, devices and sparse files are told to `bad`.
+def shard_files(path: pathlib.Path, bad: BadSamples) -> list[FileSlice]:
+    """The files of a tar archive, in order. Links, devices and sparse files are told to `bad`.
 
     Raises:
       DataError: not an uncompressed tar archive, or cut short.
     """
-    samples: dict[str, dict[str, FileSlice]] = {}
+    files: list[FileSlice] = []
     try:
         size = path.stat().st_size
+        with open(path, "rb") as file:
+            packing = next((name for start, name in _PACKED.items() if file.peek(8).startswith(start)), None)
+        if packing:
+            raise DataError(
+                f"{path}: not a whole uncompressed tar archive, packed by {packing}, and files are read where they "
+                f"lie; unpack it: {packing} -dc < {path.name} > NEW.tar"
+            )
         with tarfile.open(path, "r:") as archive:
             for member in archive:
-                if member.isdir():
+                if member.isdir() or member.name.rpartition("/")[2].startswith(_JUNK):
                     continue
-                folder, slash, file = member.name.rpartition("/")
-                stem, dot, ending = file.partition(".")
-                key, where = f"{folder}{slash}{stem}", f"{path}: {member.name!r}"
                 if not member.isreg() or member.issparse():
-                    bad.add(f"{where} is no ordinary file")
+                    bad.add(f"{path}: {member.name!r} is no ordinary file")
                 elif member.offset_data + member.size > size:
-                    raise DataError(f"{path}: cut short in {member.name!r}")
-                elif not dot or not stem:
-                    bad.add(f"{where} has no ending that says what it is")
-                elif ending.lower() in samples.get(key, {}):
-                    bad.add(f"{where} stands there twice")
+                    raise DataError(f"{path}: cut short in {member.name!r}; copy or download it again")
                 else:
-                    found = FileSlice(path, member.offset_data, member.size, member.name)
-                    samples.setdefault(key, {})[ending.lower()] = found
+                    files.append(FileSlice(path, member.offset_data, member.size, member.name))
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not a whole uncompressed tar archive ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path}: not a whole uncompressed tar archive; copy or download it again") from error
+    return files
+
+
+def samples_of(files: list[FileSlice], bad: BadSamples, *, last_dot: bool = False) -> dict[str, dict[str, FileSlice]]:
+    """The samples of a WebDataset shard: key -> ending in small letters -> file.
+
+    A file's key is its name up to the first dot after the last slash, its ending is the rest; with `last_dot` the last
+    dot separates them. Names are keys and are never used as paths.
+    """
+    samples: dict[str, dict[str, FileSlice]] = {}
+    for file in files:
+        folder, slash, name = file.name.rpartition("/")
+        stem, dot, ending = name.rpartition(".") if last_dot else name.partition(".")
+        key, where = f"{folder}{slash}{stem}", f"{file.archive}: {file.name!r}"
+        if not dot or not stem:
+            bad.add(f"{where} has no ending that says what it is")
+        elif ending.lower() in samples.get(key, {}):
+            bad.add(f"{where} stands there twice")
+        else:
+            samples.setdefault(key, {})[ending.lower()] = file
     return samples

@@ -68,6 +68,15 @@ class Tokenizer:
             ids[row, : len(kept) + 2] = [BOS, *kept, EOS]
         return ids
 
+    def count(self, texts: Sequence[str], most: int) -> np.ndarray:
+        """Ids of each text, [BOS] and [EOS] included; int64 [n]. What is longer than `most` may count less, above it.
+
+        >>> train_tokenizer(["a red dog"] * 5).count(["a red dog", ""], 8).tolist()
+        [5, 2]
+        """
+        short = [_clean(text, (most + 1) * (_MAX_TOKEN + 1)) for text in texts]
+        return np.array([len(found.ids) + 2 for found in self._inner.encode_batch(short, add_special_tokens=False)])
+
     def decode(self, ids: np.ndarray) -> list[str]:
         """Texts of ids [n, length]; padding and control tokens are left out."""
         rows = [[int(i) for i in row if i not in (PAD, BOS, EOS)] for row in np.asarray(ids)]

@@ -14,8 +14,10 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, UnreadableFileError, UserError
 from alignment_jax.core.optional import require
+from alignment_jax.data.deep_images import deep_values
 from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
 from alignment_jax.data.open_image import open_image, reduce_on_decoding
+from alignment_jax.data.pixels import to_eight_bits
 from alignment_jax.data.records import RecordField
 from alignment_jax.data.tars import FileSlice
 
@@ -28,7 +30,11 @@ def _pil() -> Any:
 
 
 def decode_image(
-    path: pathlib.Path | FileSlice | RecordField, *, shorter_side: int | None = None, where: str | None = None
+    path: pathlib.Path | FileSlice | RecordField,
+    *,
+    shorter_side: int | None = None,
+    where: str | None = None,
+    pixel_range: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Reads an image file: first frame, upright by its EXIF tag, transparency over white, three 8-bit channels.
 
@@ -39,6 +45,8 @@ def decode_image(
       shorter_side: if set, an image whose shorter side is larger is reduced to it; a JPEG is then decoded at a fraction
         of its size, which is several times faster.
       where: what to call the file in messages; default the path.
+      pixel_range: the values of an image of more than eight bits that become black and white (see `data.pixels`); None
+        for those of this image alone.
 
     Returns:
       uint8 [H, W, 3].
@@ -48,12 +56,20 @@ def decode_image(
     """
     exif_transpose = require("PIL.ImageOps", extra="train", purpose="read images").exif_transpose
     where = where or str(path)
+
+    def open_again() -> Any:
+        return open_image(path, where=where)
+
+    def upright(image: Any) -> Any:
+        turned = exif_transpose(image)
+        return turned if turned is not None else image
+
     try:
-        with open_image(path, where=where) as image:
+        with open_again() as image:
             reduce_on_decoding(image, shorter_side, where=where)
+            deep = deep_values(image, open_again, upright)
             image.load()
-            upright = exif_transpose(image)
-            array = np.asarray(_rgb(upright if upright is not None else image))
+            array = np.asarray(_rgb(upright(image)) if deep is None else _deep_rgb(deep, pixel_range))
     except UserError:
         raise
     # A damaged file makes the decoders raise almost anything (OSError, SyntaxError, ValueError, struct.error, ...).
@@ -63,10 +79,14 @@ def decode_image(
     return array if shorter_side is None else shrink(array, shorter_side)
 
 
+def _deep_rgb(values: np.ndarray, pixel_range: tuple[float, float] | None) -> Any:
+    pixels = to_eight_bits(values[..., :3] if values.ndim == 3 else values, pixel_range)
+    if values.shape[2:] == (4,):  # how transparent a pixel is has a range of its own
+        pixels = np.dstack([pixels, (values[..., 3] >> 8).astype(np.uint8)])
+    return _rgb(_pil().fromarray(pixels))
+
+
 def _rgb(image: Any) -> Any:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # PIL clips 16-bit grey values to 255; the upper eight bits are the picture.
-        return _pil().fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = _pil().new("RGBA", image.size, (255, 255, 255, 255))

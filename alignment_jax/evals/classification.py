@@ -13,10 +13,15 @@ from alignment_jax import metrics
 
 @dataclasses.dataclass(frozen=True)
 class Classified:
-    """Logits of every head over one split, head -> [n, c], and the right classes [n]."""
+    """Logits of every head over one split, head -> [n, c], and the right classes [n].
+
+    present: head -> bool [n], the samples that have its modality; a head without an entry serves all of them. The
+    logits of the others are zero.
+    """
 
     logits: Mapping[str, np.ndarray]
     label: np.ndarray
+    present: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def classify_items(
@@ -26,7 +31,8 @@ def classify_items(
 
     Args:
       predict: batch -> logits of every head, head -> [k, c].
-      batches: with `where` [k] and `label` [k], all of one size, so that `predict` compiles once.
+      batches: with `where` [k] and `label` [k], all of one size, so that `predict` compiles once; `has_a` [k] and so on
+        where samples lack modality a.
 
     >>> batches = [{"x": np.eye(2), "label": np.array([0, 1]), "where": np.array([True, False])}]
     >>> classify_items(lambda batch: {"a": batch["x"]}, batches).logits["a"]
@@ -34,16 +40,22 @@ def classify_items(
     """
     parts: dict[str, list[np.ndarray]] = {}
     labels = []
+    present: dict[str, list[np.ndarray]] = {}
     for batch in batches:
         where = np.asarray(batch["where"])
         labels.append(np.asarray(batch["label"])[where])
         for name, logits in predict(batch).items():
             parts.setdefault(name, []).append(np.asarray(logits, np.float32)[where])
-    return Classified({name: np.concatenate(found) for name, found in parts.items()}, np.concatenate(labels))
+            if f"has_{name}" in batch:
+                present.setdefault(name, []).append(np.asarray(batch[f"has_{name}"])[where])
+    logits, has = ({name: np.concatenate(each) for name, each in found.items()} for found in (parts, present))
+    return Classified(logits, np.concatenate(labels), has)
 
 
 def classification(classified: Classified, *, heads: Sequence[str] | None = None) -> dict[str, float]:
     """Accuracy, macro-F1 and mAP of the summed logits of some heads, and the accuracy of every head alone, in %.
+
+    A head of one modality is judged by the samples that have it, and has no accuracy where none has.
 
     mAP ranks softmax(sum of logits) and counts a class without samples as 0, as the authors of BSS do.
 
@@ -74,7 +86,10 @@ def classification(classified: Classified, *, heads: Sequence[str] | None = None
         "macro_f1": metrics.macro_f1(scores, label),
         "mAP": metrics.mean_average_precision(_softmax(scores), label),
     }
-    found |= {f"accuracy_{name}": metrics.accuracy(logits, label) for name, logits in classified.logits.items()}
+    for name, logits in classified.logits.items():
+        has = classified.present.get(name, np.ones(len(label), bool))
+        if has.any():
+            found[f"accuracy_{name}"] = metrics.accuracy(logits[has], label[has])
     return {name: float(value) for name, value in found.items()}
 
 

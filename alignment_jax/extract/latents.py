@@ -61,7 +61,7 @@ def extract(
     The same call goes on where a killed one stopped, and does nothing where it had finished.
 
     Args:
-      source: images and texts.
+      source: images and texts; images of more than eight bits are scaled by one range, see `data.with_pixel_range`.
       image, text: see `open_encoder`.
       out: a file ending in .npz, or a folder for shards. Until a file is complete its parts are in `FILE.npz.parts`.
       settings: see `Settings`.
@@ -83,7 +83,9 @@ def extract(
                 f"{source.spec} holds {split.a.kind} and {split.b.kind} items; extract takes image and text"
             )
     folder = out.with_name(out.name + ".parts") if single else out
-    writer = data.ShardWriter(folder, _plan(source, image, text, settings))
+    source, measured = data.with_pixel_range(source)
+    plan = _plan(source, image, text, settings) | ({} if measured is None else {"pixel_range": list(measured.auto)})
+    writer = data.ShardWriter(folder, plan)
     parts = [
         (name, split, np.arange(start, min(start + settings.shard_size, len(split))))
         for name, split in source.splits.items()

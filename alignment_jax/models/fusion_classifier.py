@@ -14,6 +14,7 @@ from alignment_jax.models.masking import zero_padded_rows
 FUSIONS = ("concat", "sum", "gated")
 MODALITIES = ("a", "b", "c")
 FUSED = "fused"
+_CLOSED = -1e9  # the score of a gate of what is missing
 
 
 class Fusion(nn.Module):
@@ -21,20 +22,28 @@ class Fusion(nn.Module):
 
     "concat": the features side by side. "sum": sum_m W_m h_m, all brought to the width of the first. "gated":
     sum_m g_m W_m h_m, the gates g = softmax over modalities of a linear map of all features, for each unit.
+
+    `present` [n] bool for each modality, or None for all: features of a missing one are zero, its term is left out of
+    the sum, and its gate is closed.
     """
 
     kind: str
 
     @nn.compact
-    def __call__(self, features: list[jax.Array]) -> jax.Array:
+    def __call__(self, features: list[jax.Array], present: list[Array | None]) -> jax.Array:
         together = jnp.concatenate(features, axis=-1)
         if self.kind == "concat":
             return together
         width = features[0].shape[-1]
         mapped = [nn.Dense(width, name=f"map_{m}")(h) for m, h in zip(MODALITIES, features, strict=False)]
+        mapped = [zero_padded_rows(h, has) for h, has in zip(mapped, present, strict=True)]
         if self.kind == "sum":
             return sum(mapped[1:], start=mapped[0])
         scores = [nn.Dense(width, name=f"gate_{m}")(together) for m, _ in zip(MODALITIES, mapped, strict=False)]
+        # Not -inf, which makes NaN of a row of padding that has nothing.
+        scores = [
+            s if has is None else jnp.where(has[:, None], s, _CLOSED) for s, has in zip(scores, present, strict=True)
+        ]
         gates = jax.nn.softmax(jnp.stack(scores), axis=0)
         return jnp.sum(gates * jnp.stack(mapped), axis=0)
 
@@ -79,7 +88,12 @@ class FusionClassifier(nn.Module):
 
     @nn.compact
     def __call__(
-        self, *inputs: Array, train: bool = False, rows: Array | None = None, where: Array | None = None
+        self,
+        *inputs: Array,
+        train: bool = False,
+        rows: Array | None = None,
+        where: Array | None = None,
+        present: Mapping[str, Array] | None = None,
     ) -> dict[str, dict[str, jax.Array]]:
         """Logits and features of a batch.
 
@@ -88,9 +102,13 @@ class FusionClassifier(nn.Module):
           train: applies dropout (needs `rngs={"dropout": key}`) and the batch's own statistics in batch norm.
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
           where: [n] bool, false for padding; None means all true.
+          present: modality ("a", "b", "c") -> [n] bool, which samples have it; one without an entry is there in all.
+            What stands in place of a missing one changes nothing: neither outputs, nor batch statistics, nor gradients.
 
         Returns:
           {"logits": {"a": [n, classes], .., "fused": ..}, "features": {"a": [n, width], .., "fused": ..}}, float32.
+          Where a modality is missing, its features and its logits are zero, so that a sum of heads is one of those
+          there are.
 
         Raises:
           ValueError: as many inputs as encoders are needed.
@@ -98,13 +116,24 @@ class FusionClassifier(nn.Module):
         encoders = [encoder for encoder in (self.encoder_a, self.encoder_b, self.encoder_c) if encoder is not None]
         if len(inputs) != len(encoders):
             raise ValueError(f"inputs: this model has {len(encoders)} encoders, got {len(inputs)} arrays")
+        has = {name: None if present is None else present.get(name) for name in MODALITIES[: len(encoders)]}
         features: dict[str, jax.Array] = {}
         for name, encoder, x in zip(MODALITIES, encoders, inputs, strict=False):
-            h = encoder(zero_padded_rows(x, where), train=train, rows=rows, where=where)
-            features[name] = h.astype(jnp.float32)
-        features[FUSED] = Fusion(self.fusion, name="fusion")(list(features.values()))
-        logits = {name: nn.Dense(self.classes, name=f"head_{name}")(h) for name, h in features.items()}
+            real = _both(where, has[name])
+            h = encoder(zero_padded_rows(x, real), train=train, rows=rows, where=real)
+            features[name] = zero_padded_rows(h.astype(jnp.float32), has[name])
+        features[FUSED] = Fusion(self.fusion, name="fusion")(list(features.values()), list(has.values()))
+        logits = {
+            name: zero_padded_rows(nn.Dense(self.classes, name=f"head_{name}")(h), has.get(name))
+            for name, h in features.items()
+        }
         return {"logits": logits, "features": features}
+
+
+def _both(where: Array | None, has: Array | None) -> jax.Array | None:
+    """The rows that are in both masks; None is all."""
+    masks = [jnp.asarray(mask) for mask in (where, has) if mask is not None]
+    return None if not masks else masks[0] if len(masks) == 1 else masks[0] & masks[1]
 
 
 def predict(logits: Mapping[str, Array], heads: Iterable[str] | None = None) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core import Array, ConfigError
-from alignment_jax.core.reduce import masked_mean
+from alignment_jax.core.reduce import masked_count, masked_mean
 
 NORMS = ("group", "batch")
 CHANNELS_PER_GROUP = 16
@@ -57,8 +57,10 @@ class BatchNorm(nn.Module):
             # Second pass about the mean: E[x^2] - E[x]^2 loses the variance of channels that are far from zero.
             variance = masked_mean(jnp.mean(jnp.square(x - mean), inner), where, axis_name=axis_name)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                running_mean.value = self.momentum * running_mean.value + (1.0 - self.momentum) * mean
-                running_variance.value = self.momentum * running_variance.value + (1.0 - self.momentum) * variance
+                # A batch in which nobody has this modality says nothing of it.
+                kept = jnp.where(masked_count(x, where, axis_name=axis_name) > 0, self.momentum, 1.0)
+                running_mean.value = kept * running_mean.value + (1.0 - kept) * mean
+                running_variance.value = kept * running_variance.value + (1.0 - kept) * variance
         y = (x - mean) * (jax.lax.rsqrt(variance + self.epsilon) * scale) + bias
         return y.astype(self.dtype)
 

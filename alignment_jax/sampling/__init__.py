@@ -4,6 +4,7 @@ Everything here is a pure function of its arguments; randomness is a function of
 resumed in the middle of an epoch sees the order it would have seen.
 """
 
+from alignment_jax.sampling.balanced import class_balanced_order
 from alignment_jax.sampling.curriculum import curriculum_order, pacing, shuffle_order
 from alignment_jax.sampling.difficulty import cross_entropy, gradient_magnitude
 from alignment_jax.sampling.probabilistic import draw_order, sampling_probabilities
@@ -11,6 +12,7 @@ from alignment_jax.sampling.scores import balance_score, feature_similarity, min
 
 __all__ = [
     "balance_score",
+    "class_balanced_order",
     "cross_entropy",
     "curriculum_order",
     "draw_order",

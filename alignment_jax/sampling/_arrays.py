@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 # One stream per purpose: an order drawn with the same seed and epoch must not be correlated with another one.
-SHUFFLE, CURRICULUM, DRAW = range(3)
+SHUFFLE, CURRICULUM, DRAW, BALANCED = range(4)
 
 
 def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:

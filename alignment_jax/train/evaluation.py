@@ -18,7 +18,7 @@ from alignment_jax import evals
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.core.types import Array, Batch, PyTree
-from alignment_jax.train.classification import batch_inputs
+from alignment_jax.train.classification import batch_inputs, batch_masks
 from alignment_jax.train.experiment import EvaluationSplit, Model
 
 
@@ -139,7 +139,8 @@ class Classifier:
     def __call__(self, variables: PyTree, split: LabelledSplit) -> evals.Classified:
         own = jax.tree.map(_local, variables)
         return evals.classify_items(
-            lambda batch: self._predict(own["params"], own["model_state"], *batch_inputs(batch)), split.batches()
+            lambda batch: self._predict(own["params"], own["model_state"], *batch_inputs(batch), **batch_masks(batch)),
+            split.batches(),
         )
 
 

@@ -29,6 +29,8 @@ class Settings(Protocol):
     def replacement(self) -> bool: ...
     @property
     def floor(self) -> float: ...
+    @property
+    def label(self) -> np.ndarray | None: ...
 
 
 Scores = np.ndarray | None
@@ -46,6 +48,7 @@ class Order:
     scored: whether the order depends on scores at all.
     permutes: settings -> whether every epoch shows every sample once, so that it changes nothing where one batch holds
       them all.
+    labels: whether it depends on the samples' classes, `settings.label`; data without them is refused.
     """
 
     order: Callable[[Settings, int, int, Scores, Scores], np.ndarray]
@@ -53,6 +56,7 @@ class Order:
     repeats: Callable[[Settings], tuple[int, int]] | None = None
     scored: bool = True
     permutes: Callable[[Settings], bool] = lambda settings: False
+    labels: bool = False
 
 
 def _shuffle(settings: Settings, epoch: int, since: int, similarity: Scores, difficulty: Scores) -> np.ndarray:
@@ -62,6 +66,11 @@ def _shuffle(settings: Settings, epoch: int, since: int, similarity: Scores, dif
 def _probabilistic(settings: Settings, epoch: int, since: int, similarity: Scores, difficulty: Scores) -> np.ndarray:
     p = sampling.sampling_probabilities(similarity, difficulty, floor=settings.floor)
     return sampling.draw_order(p, epoch=epoch, seed=settings.seed, replacement=settings.replacement)
+
+
+def _class_balanced(settings: Settings, epoch: int, since: int, similarity: Scores, difficulty: Scores) -> np.ndarray:
+    assert settings.label is not None
+    return sampling.class_balanced_order(settings.label, epoch=epoch, seed=settings.seed)
 
 
 def _curriculum(reverse: bool) -> Order:
@@ -87,6 +96,7 @@ def _curriculum(reverse: bool) -> Order:
 
 ORDERS: dict[str, Order] = {
     "shuffle": Order(_shuffle, scored=False, permutes=lambda settings: True),
+    "class_balanced": Order(_class_balanced, scored=False, labels=True),
     "curriculum": _curriculum(reverse=False),
     "anti_curriculum": _curriculum(reverse=True),
     "probabilistic": Order(_probabilistic, permutes=lambda settings: not settings.replacement),

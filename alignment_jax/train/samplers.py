@@ -42,6 +42,9 @@ class Sampler:
       criteria: what "similarity" and "difficulty" are called among what a step measures; a name that is missing here is
         left out of the score.
       scores: "fresh" or "recycled".
+      label: int [size] classes, for an order that depends on them.
+      paired: bool [size], the samples with two modalities or more; the others' similarity is the mean of these. None
+        for all.
 
     Raises:
       ConfigError: an unknown name or a number out of range.
@@ -65,6 +68,8 @@ class Sampler:
     rescore_every: int = 1
     criteria: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scores: str = "fresh"
+    label: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+    paired: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, value, known in (("name", self.method, tuple(ORDERS)), ("scores", self.scores, SCORES)):
@@ -152,14 +157,16 @@ class Sampler:
                     f"{self.size} samples); check the input, or lower optimizer.learning_rate and start again in "
                     "another --workdir"
                 )
-        return scores
+        return {name: self._of_pairs(name, found, np.ones(self.size, bool)) for name, found in scores.items()}
 
     def settle(self, running: Scores, seen: np.ndarray) -> dict[str, np.ndarray]:
         """Recycled scores, float32 [size] for each criterion, from the running averages of the samples seen so far."""
-        return {
-            name: np.where(seen, value, value[seen].mean() if seen.any() else 0.0).astype(np.float32)
-            for name, value in running.items()
-        }
+        return {name: self._of_pairs(name, np.asarray(value), np.asarray(seen)) for name, value in running.items()}
+
+    def _of_pairs(self, criterion: str, value: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """A sample whose score is not known has the mean of the others."""
+        known = seen if criterion != "similarity" or self.paired is None else seen & self.paired
+        return np.where(known, value, value[known].mean() if known.any() else 0.0).astype(np.float32)
 
     def order(self, scores: Scores, epoch: int) -> np.ndarray:
         """The samples of an epoch in the order in which they are shown: int64 [shown(epoch)]."""

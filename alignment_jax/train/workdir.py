@@ -16,6 +16,8 @@ _DECIDES_NOTHING = ("name", "data", "input.on_bad_sample")
 
 DURATION = "train.duration"
 _FIRST = "; once it has finished, a longer train.duration goes on from there"
+# Settings that came later -> what was done before.
+_BEFORE = {"input.pixel_range": "auto:0,65536", "loss.duplicates": "negative", "classification.class_weights": "none"}
 
 
 @contextlib.contextmanager
@@ -135,6 +137,8 @@ def last_saved(workdir: pathlib.Path) -> int:
 def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
     """The configuration of the run in a workdir, or None when there is none.
 
+    Settings that it is older than have the value of what was done before they were there.
+
     Raises:
       UserError: config.json is not JSON.
     """
@@ -142,6 +146,11 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); restore it or choose another --workdir") from error
+    for setting, value in _BEFORE.items() if isinstance(found, dict) else ():
+        section, _, name = setting.partition(".")
+        if isinstance(found.get(section), dict):
+            found[section].setdefault(name, value)
+    return found

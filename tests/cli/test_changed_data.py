@@ -8,6 +8,8 @@ from cli_runs import FAST, write_embeddings
 
 from alignment_jax.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path, repository):

@@ -9,6 +9,8 @@ from cli_runs import FAST
 
 from alignment_jax.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 
 def write_noise(path, *, n=60, seed=0, **more):
     rng = np.random.default_rng(seed)

@@ -15,6 +15,8 @@ from alignment_jax.config.trained import load_trained, open_run, open_source
 from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.train.loop import fit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, repository):

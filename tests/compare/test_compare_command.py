@@ -12,6 +12,8 @@ import pytest
 from alignment_jax.cli.main import main
 from alignment_jax.compare import records
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "--quiet", "--stress=none", "--config.input.batch_size=16", "--config.train.devices=1", "--config.model.dim=8",
     "--config.train.duration=4 epochs", "--config.eval.interval=2 epochs",

@@ -16,6 +16,8 @@ from alignment_jax.core.memo import remember
 from alignment_jax.train.evaluation import Evaluator
 from alignment_jax.train.together import fit_together
 
+pytestmark = pytest.mark.slow
+
 
 def base_config(embeddings):
     config = configs.default()

@@ -23,6 +23,7 @@ DATA = {
     "audio_text": "pairs:{recordings},audio=audio,caption=label",
     "audio_image": "pairs:{recordings}",
     "av_digits_bss": "av:{recordings}",
+    "classify": "{sarcasm}",
     "cremad_bss": "{cremad}",
     "kinetics_sounds_bss": "{kinetics_sounds}",
     "vggsound_bss": "{vggsound}",
@@ -253,3 +254,14 @@ def test_settings_out_of_range_are_named(changes, message, latents):
     config.update_from_flattened_dict(changes)
     with pytest.raises(ConfigError, match=message):
         build(config)
+
+
+def test_classify_takes_the_encoders_of_its_modalities():
+    model = get_config("classify", "modalities=audio+image+text,image_encoder=vit,text_encoder=transformer").model
+    assert [model[f"encoder_{side}"].name for side in "abc"] == ["convnet", "vit", "transformer"]
+    config = get_config("classify", "data=samples:x.csv,text=tweet,method=class_balanced,weights=balanced")
+    assert config.data == "samples:x.csv,text=tweet"
+    assert (config.sampling.name, config.classification.class_weights) == ("class_balanced", "balanced")
+    for modalities in ("text", "text+image", "image+smell"):
+        with pytest.raises(ConfigError, match="two or three of audio, image, text in this order"):
+            get_config("classify", f"modalities={modalities}")

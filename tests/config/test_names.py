@@ -74,7 +74,14 @@ def test_every_known_name_is_accepted(make):
 @make
 def test_no_setting_that_is_a_word_is_left_out(make):
     free = {"name", "data", "model.dtype", "model.encoder_a.norm", "model.encoder_b.norm", "model.encoder_b.pooling"}
-    free |= {"model.input_norm", "model.fusion", "classification.predict", "loss.similarity", *DURATIONS}
+    free |= {
+        "model.input_norm",
+        "model.fusion",
+        "classification.predict",
+        "loss.similarity",
+        "input.pixel_range",
+        *DURATIONS,
+    }
     free |= {"init.shrinkage", "init.dim", "init.power"}
     words = {setting for setting, value in flat(make().to_dict()).items() if isinstance(value, str)}
     assert words - free - set(known_names(make())) == set()

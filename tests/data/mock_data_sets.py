@@ -243,6 +243,15 @@ def synthetic(folder: pathlib.Path) -> str:
 
 
 # name -> (writes the data and returns its SPEC, kinds of the two sides, carries splits). A new source adds a row.
+def folder_of_texts(folder: pathlib.Path) -> str:
+    for i in range(N):
+        place = folder / split_of(i)
+        place.mkdir(exist_ok=True)
+        picture(i).save(place / f"im{i}.png")
+        (place / f"im{i}.txt").write_text("\n".join(caption(i, k) for k in range(CAPTIONS)))
+    return f"folder:{folder}"
+
+
 MOCKS = {
     "synthetic": (synthetic, ("image", "text"), True),
     "flickr": (flickr, ("image", "text"), True),
@@ -253,6 +262,7 @@ MOCKS = {
     "karpathy, flickr30k": (karpathy_flickr30k, ("image", "text"), True),
     "karpathy, coco": (karpathy_coco, ("image", "text"), True),
     "pairs": (pairs, ("image", "text"), True),
+    "folder": (folder_of_texts, ("image", "text"), True),
     "embeddings": (embeddings, ("embedding", "embedding"), True),
     "embeddings in shards": (embeddings_folder, ("embedding", "embedding"), True),
     "embeddings, generic names": (generic_embeddings, ("embedding", "embedding"), False),

@@ -109,7 +109,10 @@ def test_a_set_of_the_library(tmp_path):
     assert one.label_names == ("ring", "disc")
     assert split.label.tolist() == [0, 1] * 3
     assert split.b.read(np.arange(2)) == ["ring", "disc"]
-    vectors = data.load(f"{spec},split=train,a=vector,b=image").splits["all"]
+    assert one.from_label == ("b",)  # a classifier refuses it
+    own = data.load(f"{spec},split=train,a=vector,b=image")
+    assert own.from_label == ()
+    vectors = own.splits["all"]
     np.testing.assert_array_equal(vectors.a.read(np.array([5]))[0], np.full(4, 5))
     assert vectors.b.kind == "image"
     np.testing.assert_array_equal(vectors.b.read(np.array([3]))[0], np.asarray(mock.picture(3)))

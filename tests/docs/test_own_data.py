@@ -39,9 +39,11 @@ def test_the_row_does_what_it_says(pieces, tmp_path, monkeypatch, capsys):
     for piece in pieces:
         if piece.startswith("alignment-jax "):
             assert main(piece.split()[1:]) == 0, capsys.readouterr().err
-        elif piece.partition(":")[0] in data.SOURCES:
+        elif piece.partition(":")[0] in data.SOURCES or data.is_one_side(piece):
             assert main(["data", "--data", piece]) == 0, capsys.readouterr().err
-    if counts is not None:
+    if counts is not None and data.is_one_side(pieces[0]):
+        assert (len(data.load_one_side(pieces[0]).column), 0) == counts
+    elif counts is not None:
         splits = data.load(pieces[0]).splits.values()
         assert (sum(len(split.a) for split in splits), sum(len(split.b) for split in splits)) == counts
 

@@ -7,6 +7,7 @@ import mock_data_sets as mock
 import numpy as np
 import onnx_models
 import pytest
+from PIL import Image
 
 from alignment_jax import data, extract
 from alignment_jax.cli.main import main
@@ -54,6 +55,19 @@ def test_latents_are_those_of_the_encoder_and_the_index_is_kept(tmp_path, source
         assert data.caption_texts(latents) == texts
         np.testing.assert_array_equal(latents.ids, split.ids)
         np.testing.assert_array_equal(latents.b_to_a, split.b_to_a)
+
+
+def test_deep_images_are_scaled_by_one_range_for_all_splits(tmp_path):
+    """Of one brightness each: 16 k of 16 bits is k of eight bits, the dark ones of val as well."""
+    rows = ["image,caption,split"]
+    for k in range(1, 9):
+        Image.fromarray(np.full((4, 6), 16 * 30 * k, np.uint16)).save(tmp_path / f"{k}.png")
+        rows.append(f"{k}.png,picture {k} of 3,{'val' if k < 3 else 'train'}")
+    (tmp_path / "p.csv").write_text("\n".join(rows))
+    found = run(data.load(f"pairs:{tmp_path / 'p.csv'}"), tmp_path / "latents.npz", dtype="float32")
+    for name, expected in (("train", range(3, 9)), ("val", (1, 2))):
+        latents = found.splits[name].a
+        np.testing.assert_allclose(latents.read(np.arange(len(latents)))[:, 0], [30 * k for k in expected])
 
 
 def test_half_precision_by_default(tmp_path, source):

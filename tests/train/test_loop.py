@@ -17,7 +17,7 @@ from alignment_jax.core.errors import RunError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.loop import Position, fit, initial_state
 
-pytestmark = pytest.mark.costly
+pytestmark = pytest.mark.slow
 PATIENCE = 900  # seconds; nothing takes as long but a process that hangs
 
 

@@ -15,8 +15,8 @@ N = 50
 
 
 def make(method="curriculum", **options):
-    criteria = {"similarity": "prediction_similarity", "difficulty": "loss"}
-    return Sampler(size=N, seed=3, method=method, **{"criteria": criteria, "epochs": 8, **options})
+    defaults = {"criteria": {"similarity": "prediction_similarity", "difficulty": "loss"}, "epochs": 8}
+    return Sampler(size=N, seed=3, method=method, **{**defaults, "label": np.arange(N) % 7 // 6, **options})
 
 
 def measured(size=7, seed=0):
@@ -35,13 +35,13 @@ def measured(size=7, seed=0):
 
 @pytest.mark.parametrize("method", ORDERS)
 @pytest.mark.parametrize("scores", ["fresh", "recycled"])
-def test_every_order_has_the_promised_length_and_only_replacement_repeats(method, scores):
+def test_every_order_has_the_promised_length_and_only_what_says_so_repeats(method, scores):
     sampler = make(method, scores=scores)
     for epoch in range(10):
         order = sampler.order(sampler.collect(measured(seed=epoch)[0]), epoch)
         assert order.dtype == np.int64
         assert len(order) == sampler.shown(epoch)
-        assert len(set(order.tolist())) == len(order)
+        assert len(set(order.tolist())) == len(order) or ORDERS[method].labels
     assert sampler.shown(10) == N
 
 
@@ -152,3 +152,30 @@ def test_recycling_starts_with_a_plain_epoch_and_then_the_schedule():
 def test_settings_are_checked(options, message):
     with pytest.raises(ConfigError, match=message):
         make(**{"method": "curriculum", **options})
+
+
+def test_a_balanced_order_shows_every_class_equally_often():
+    label = np.repeat([0, 1, 2], [40, 9, 1])
+    sampler = make("class_balanced", label=label)
+    shown = [sampler.order({}, epoch) for epoch in range(20)]
+    counts = [np.bincount(label[order]) for order in shown]
+    assert all(sorted(count.tolist()) == [16, 17, 17] for count in counts)
+    assert len({tuple(count) for count in counts}) > 1  # not always the same class is shown less
+    assert not np.array_equal(np.sort(shown[0]), np.sort(shown[1]))  # a frequent class shows others each time
+    of_second = np.bincount(shown[0])[40:49]
+    assert of_second.max() - of_second.min() <= 1
+    assert {int(i) for order in shown for i in order} == set(range(N))
+
+
+def test_a_sample_without_a_pair_has_the_mean_similarity():
+    batches, similarity, loss = measured()
+    paired = np.arange(N) % 5 != 0
+    sampler = make(paired=paired)
+    fresh = sampler.collect(batches)
+    np.testing.assert_allclose(fresh["similarity"], np.where(paired, similarity, similarity[paired].mean()), rtol=1e-6)
+    np.testing.assert_array_equal(fresh["difficulty"], loss)
+    seen = np.arange(N) < 20
+    settled = sampler.settle({"similarity": similarity, "difficulty": loss}, seen)
+    expected = similarity[seen & paired].mean()
+    np.testing.assert_allclose(settled["similarity"], np.where(seen & paired, similarity, expected), rtol=1e-6)
+    np.testing.assert_allclose(settled["difficulty"], np.where(seen, loss, loss[seen].mean()), rtol=1e-6)

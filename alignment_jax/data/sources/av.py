@@ -1,17 +1,19 @@
 """`av:FILE.csv`: one row a recording with its image, columns audio, image, label and, optionally, split.
 
 The two belong together one to one. A label is any text. Paths are relative to the folder of the CSV file and must not
-leave it; an audio file stands in one row only, the same image may stand in several.
+leave it; an audio file stands in one row only, the same image may stand in several. One of the two cells may be empty:
+a classifier masks what is missing. A text beside them, or other columns: `samples:FILE.csv`.
 """
 
 from __future__ import annotations
 
 import pathlib
 
+from alignment_jax.core.errors import DataError
 from alignment_jax.data.collect import BadSamples
-from alignment_jax.data.sources.samples import Sample, labelled_source
+from alignment_jax.data.sources.samples import Sample, labelled_source, table_notes
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Folder, Row, read_table
+from alignment_jax.data.tables import Folder, Row, first_record, read_table
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -29,13 +31,26 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       DataError: the file or, without skipping, a row of it is unusable.
     """
     path = pathlib.Path(argument)
-    bad = BadSamples(on_bad_sample)
+    bad, silent = BadSamples(on_bad_sample), 0
+    header = first_record(path)
+    if "text" in header and "label" in header and not {"audio", "image"} <= set(header):
+        raise DataError(
+            f"{path}: av: reads the columns audio, image, label; found {', '.join(header)[:200]}: write samples:{path}"
+        )
     rows, others = read_table(path, required=("audio", "image", "label"), optional=("split",), bad=bad)
+    notes = table_notes(path, rows, others)
+    if "text" in others:
+        notes.append(f"samples:{path} reads the column text as a third modality")
     folder = Folder(path.parent)
 
     def sample(row: Row) -> Sample:
-        audio, image = (folder.find(row.values[name], where=row.where) for name in ("audio", "image"))
-        name = str(pathlib.PurePath(row.values["audio"]))
+        nonlocal silent
+        cells = row.values["audio"], row.values["image"]
+        audio, image = (folder.find(cell, where=row.where) if cell else None for cell in cells)
+        name = str(pathlib.PurePath(cells[0]))
+        if audio is None:  # an image names no row by itself
+            silent += 1
+            name = f"{pathlib.PurePath(cells[1])}, without audio {silent}"
         return Sample(name, row.values["label"], row.values.get("split"), (audio, image), row.where)
 
     return labelled_source(
@@ -46,6 +61,6 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         name="av",
         where=path,
         bad=bad,
-        notes=[f"{path}: columns that are not used: {', '.join(others)}"] if others else [],
+        notes=notes,
         hints={"flip": False},  # a mirrored digit or letter is another one
     )

@@ -1,11 +1,12 @@
-"""`embeddings:FILE.npz`: both sides already encoded, the pairs as an index.
+"""`embeddings:FILE`: both sides already encoded, the pairs as an index.
 
 Arrays: `image` [N, Da] and `text` [M, Db], or `a` and `b` for other modalities; `text_to_image` (`b_to_a`) int [M],
 which may be absent when N = M (row i belongs to row i); optional `image_id` [N], `caption` [M], `split` [N], `label`
 [N] (whole numbers or text), `cluster_size` [M], and further views of the image [N, Da]: `image_flip`, `image_crop_1`,
 `image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. `modalities` [2]
-says what the two are called. No pickles: an array of Python objects is refused. `embeddings:DIR` opens a
-folder of shards, see `embeddings_folder`.
+says what the two are called. No pickles: an array of Python objects is refused. `text` may be [N, K, Db]: K texts of
+each image. `array_names` has the names of other tools that are understood, `embeddings_files` the other files.
+`embeddings:DIR` opens a folder of shards, see `embeddings_folder`.
 """
 
 from __future__ import annotations
@@ -22,24 +23,25 @@ from alignment_jax.data.archive import (
     check_unique,
     finite_rows,
     modality_names,
-    read_archive,
     split_names,
     text_vector,
     vector,
 )
-from alignment_jax.data.array_names import GENERIC, VIEW, with_own_names
+from alignment_jax.data.array_names import OPTIONS as OPTIONS
+from alignment_jax.data.array_names import VIEW
 from alignment_jax.data.classes import number_classes
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.sources.embeddings_files import holds_arrays, open_files, unused_notes
 from alignment_jax.data.sources.embeddings_folder import load_folder
-from alignment_jax.data.split import PairSource, PairSplit, split_by_name
+from alignment_jax.data.split import PairSource, PairSplit, all_distinct, split_by_name
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
     """Opens an embeddings file; see the module for the format.
 
     Args:
-      argument: the path of the file, or of a folder of shards.
+      argument: the path of the file or folder, or a file for each array, see `embeddings_files.open_files`.
       seed: not used.
       on_bad_sample: "skip" leaves out rows with NaN or infinity (and a-items that lose their last pair with them).
 
@@ -50,14 +52,18 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       DataError: the file is missing, damaged, holds pickles, or its arrays do not fit together.
     """
     path = pathlib.Path(argument)
-    if path.is_dir():
+    if path.is_dir() and not holds_arrays(path):
         return load_folder(path, spec=f"embeddings:{argument}", on_bad_sample=on_bad_sample)
-    arrays, modalities = _read(path)
+    read, path = open_files(argument)
+    arrays, modalities = _one_vector_a_row(path, read.arrays), read.modalities
     image, text = _embedding(path, arrays, "image"), _embedding(path, arrays, "text")
     n, m = len(image), len(text)
     owner = _owners(path, arrays, n, m)
     ids = vector(path, arrays, "image_id", n)
     ids = np.arange(n).astype(str) if ids is None else text_vector(path, "image_id", ids)
+    notes = unused_notes(read, path)
+    if "image_id" not in read.exact and not all_distinct(ids):  # paths of images that stand in several rows
+        ids = np.arange(n).astype(str)
     check_unique(path, "image_id", ids)
     caption = vector(path, arrays, "caption", m)
     cluster = vector(path, arrays, "cluster_size", m)
@@ -109,6 +115,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         splits,
         has_splits,
         problems,
+        notes=tuple(notes),
         modalities=modality_names(path, arrays, modalities),
     )
     return dataclasses.replace(found, label_names=classes)
@@ -175,20 +182,33 @@ def save(
             raise
 
 
-def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    arrays = read_archive(path)
-    named = with_own_names(arrays, where=str(path))
-    # The file's own words say whether these are images and texts.
-    image, text = (name if name in arrays else GENERIC[name] for name in ("image", "text"))
-    return named, modality_names(path, arrays, (image, text))
+def _one_vector_a_row(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays with `text` [N, K, D] as N * K rows, and its index; an axis of one is left out of both sides."""
+    out = dict(arrays)
+    for name in ("image", "text", *(name for name in arrays if VIEW.fullmatch(name))):
+        if isinstance(out[name], np.ndarray) and out[name].ndim == 3 and out[name].shape[1] == 1:
+            out[name] = out[name][:, 0]
+    text = out["text"]
+    if text.ndim != 3 or not isinstance(text, np.ndarray):
+        return out
+    count, each = text.shape[:2]
+    if "text_to_image" in arrays:
+        raise DataError(
+            f"{path}: text has {each} vectors a row, which says whose they are, and text_to_image; keep one"
+        )
+    for name in ("text", "caption", "cluster_size"):
+        if name in out and out[name].shape[:2] == (count, each):
+            out[name] = out[name].reshape(count * each, *out[name].shape[2:])
+    return {**out, "text_to_image": np.repeat(np.arange(count), each)}
 
 
 def _embedding(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
     array = arrays[name]
     if array.ndim != 2 or 0 in array.shape:
-        raise DataError(f"{path}: {name} must have shape [rows, dimensions], got {list(array.shape)}")
+        hint = f"; keep one vector a row, as {name}.mean(axis=1)" if array.ndim > 2 and 0 not in array.shape else ""
+        raise DataError(f"{path}: {name} must have shape [rows, dimensions], got {list(array.shape)}{hint}")
     if not np.issubdtype(array.dtype, np.floating):
-        raise DataError(f"{path}: {name} must be floating point, got {array.dtype}")
+        raise DataError(f"{path}: {name} must be floating point, got {array.dtype}; save {name}.astype('float32')")
     return array
 
 
@@ -196,8 +216,13 @@ def _owners(path: pathlib.Path, arrays: dict[str, np.ndarray], n: int, m: int) -
     owner = vector(path, arrays, "text_to_image", m)
     if owner is None:
         if n != m:
+            each = (
+                ""
+                if m % n
+                else f"; where {m // n} texts in a row belong to one image, save text.reshape({n}, {m // n}, -1)"
+            )
             raise DataError(
-                f"{path}: no text_to_image, and image has {n} rows, text {m}; only one-to-one pairs may lack it"
+                f"{path}: no text_to_image, and image has {n} rows, text {m}; only one-to-one pairs may lack it{each}"
             )
         return np.arange(n)
     if not np.issubdtype(owner.dtype, np.integer):

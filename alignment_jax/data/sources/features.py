@@ -54,7 +54,8 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     arrays = read_archive(path)
     for name in ("a", "b", "label"):
         if name not in arrays:
-            raise DataError(f"{path}: no array {name!r}; it has {', '.join(sorted(arrays)) or 'nothing'}")
+            hint = f"; to align two sides without labels write embeddings:{path}" if name == "label" else ""
+            raise DataError(f"{path}: no array {name!r}; it has {', '.join(sorted(arrays)) or 'nothing'}{hint}")
     found = {name: _features(path, name, arrays[name]) for name in _MODALITIES if name in arrays}
     n = len(found["a"])
     for name, array in found.items():

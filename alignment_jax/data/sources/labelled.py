@@ -1,18 +1,21 @@
 """`labelled:FILE.csv`: images with a class each, columns image, label and, optionally, split.
 
 The text of an image is the name of its class, so that the set can be trained on and evaluated like captions; `label`
-holds the class, for zero-shot classification. Paths are relative to the folder of the CSV file and must not leave it.
+holds the class, for zero-shot classification. A trained classifier would read its answer in that text and is refused;
+`posts:FILE.csv` has a text of its own. Paths are relative to the folder of the CSV file and must not leave it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from alignment_jax.data.classes import number_classes
 from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.split import PairSource
 from alignment_jax.data.tables import read_table
@@ -45,7 +48,20 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             first[image] = row.where
             captions.append(Caption(name, row.values["label"], row.values.get("split"), row.where))
     notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
-    source = captioned_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
+    return labelled_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
+
+
+def labelled_source(
+    captions: Iterable[Caption],
+    *,
+    root: pathlib.Path | None = None,
+    name: str,
+    bad: BadSamples,
+    notes: Iterable[str] = (),
+    find: Callable[..., ImageFile] | None = None,
+) -> PairSource:
+    """The source of images whose only caption is the name of their class; arguments are those of `captioned_source`."""
+    source = captioned_source(captions, root=root, name=name, bad=bad, notes=notes, find=find)
     names = {name: split.b.read(split.pick_b(np.arange(len(split)))) for name, split in source.splits.items()}
     _, classes = number_classes([each for found in names.values() for each in found])
     number = {each: k for k, each in enumerate(classes)}
@@ -53,4 +69,4 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         name: split.replace(label=np.array([number[each] for each in names[name]], np.int32))
         for name, split in source.splits.items()
     }
-    return dataclasses.replace(source, splits=splits, label_names=classes)
+    return dataclasses.replace(source, splits=splits, label_names=classes, from_label=("b",))

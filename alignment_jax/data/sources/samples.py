@@ -16,12 +16,16 @@ from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.split import Column, PairSource, PairSplit, canonical_split, split_by_name
+from alignment_jax.data.tables import Row
 
 RowT = TypeVar("RowT")
 
 
 class Sample(NamedTuple):
-    """One sample: its name, class, split (None: no such information), a part for each modality, file and row."""
+    """One sample: its name, class, split (None: no such information), a part for each modality, file and row.
+
+    A part is None where the sample does not have this modality.
+    """
 
     name: str
     label: str
@@ -30,12 +34,14 @@ class Sample(NamedTuple):
     where: str
 
 
+# What may be missing in a sample: its column has something to show in its place.
+_MAY_MISS = ("audio", "image", "text")
 # kind of a part -> its column: a path to a recording or an image, paths of the frames of a clip, a text, a vector.
 _COLUMNS: dict[str, Callable[[Sequence[Any], Sequence[str], bool], Column]] = {
     "audio": lambda parts, where, verified: AudioColumn(tuple(parts), tuple(where), verified),
     "image": lambda parts, where, verified: ImageColumn(tuple(parts), tuple(where), verified=verified),
     "frames": lambda parts, where, verified: FrameColumn.of(parts, where, verified=verified),
-    "text": lambda parts, where, verified: TextColumn(tuple(parts), tuple(where)),
+    "text": lambda parts, where, verified: TextColumn(tuple(part or "" for part in parts), tuple(where)),
     "features": lambda parts, where, verified: _stacked(parts, where),
 }
 
@@ -72,9 +78,9 @@ def labelled_source(
       notes, hints: of the source.
 
     Raises:
-      DataError: a bad sample that may not be skipped, or nothing usable is left.
+      DataError: a bad sample that may not be skipped, nothing usable is left, or no sample has one of the modalities.
     """
-    samples = _collect(rows, make, bad)
+    samples = _collect(rows, make, bad, kinds=kinds, modalities=modalities)
     columns = _columns(samples, kinds, verified=False) if samples else []
     if bad.skip and samples:
         found = {index: line for column in columns for index, line in faults(column)}
@@ -85,6 +91,7 @@ def labelled_source(
     problems = bad.settle()
     if not samples:
         raise DataError(f"{where}: no usable sample" + (f"; first: {problems[0]}" if problems else ""))
+    present = _present(samples, modalities, where)
     label, names = number_classes([sample.label for sample in samples])
     whole = PairSplit(
         a=columns[0],
@@ -93,6 +100,7 @@ def labelled_source(
         b_to_a=np.arange(len(samples), dtype=np.int32),
         ids=np.array([sample.name for sample in samples]),
         label=label,
+        present=present,
     )
     listed = None if samples[0].split is None else [str(sample.split) for sample in samples]
     splits, has_splits = split_by_name(whole, listed)
@@ -109,7 +117,40 @@ def labelled_source(
     )
 
 
-def _collect(rows: Iterable[RowT], make: Callable[[RowT], Sample], bad: BadSamples) -> list[Sample]:
+def table_notes(path: pathlib.Path, rows: Sequence[Row], others: Sequence[str], *, label: str = "label") -> list[str]:
+    """Notes on a table: columns that are not used, and labels with space around them, which is left out."""
+    notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
+    padded = [row for row in rows if label in row.padded]
+    if padded:
+        name = padded[0].values[label]
+        notes.append(f"{padded[0].where}: space around the label {name!r} is left out ({len(padded)} such rows)")
+    return notes
+
+
+def _present(samples: Sequence[Sample], modalities: Sequence[str], where: pathlib.Path) -> dict[str, np.ndarray]:
+    """Side -> which samples have it, for the sides that some do not have."""
+    found = {}
+    for k, (side, modality) in enumerate(zip("abc", modalities, strict=False)):
+        has = np.array([sample.parts[k] is not None for sample in samples])
+        if not has.any():
+            raise DataError(f"{where}: no row has {_a(modality)}; a classifier needs two modalities that are there")
+        if not has.all():
+            found[side] = has
+    return found
+
+
+def _a(modality: str) -> str:
+    return f"{'an' if modality[0] in 'aeiou' else 'a'} {modality}"
+
+
+def _collect(
+    rows: Iterable[RowT],
+    make: Callable[[RowT], Sample],
+    bad: BadSamples,
+    *,
+    kinds: Sequence[str],
+    modalities: Sequence[str],
+) -> list[Sample]:
     samples: list[Sample] = []
     seen: dict[str, str] = {}
     for row in rows:
@@ -117,6 +158,11 @@ def _collect(rows: Iterable[RowT], make: Callable[[RowT], Sample], bad: BadSampl
             sample = make(row)
             if not sample.label:
                 raise DataError(f"{sample.where}: no label")
+            if all(part is None for part in sample.parts):
+                raise DataError(f"{sample.where}: neither {' nor '.join(modalities)}; a sample needs at least one")
+            for part, kind, modality in zip(sample.parts, kinds, modalities, strict=True):
+                if part is None and kind not in _MAY_MISS:
+                    raise DataError(f"{sample.where}: no {modality}")
             split = None if sample.split is None else canonical_split(sample.split)
             if sample.split is not None and split is None:
                 raise DataError(f"{sample.where}: unknown split {sample.split!r}; known: train, val, test")

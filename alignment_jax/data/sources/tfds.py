@@ -77,8 +77,13 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         problems,
         tuple(notes),
         label_names=classes,
+        from_label=tuple(side for side in ("a", "b") if _is_label(roles, side)),
         modalities=tuple(_word(kind.pop()) for kind in kinds),  # type: ignore[arg-type]
     )
+
+
+def _is_label(roles: dict[str, str], side: str) -> bool:
+    return roles[f"kind_{side}"] == "class" or (roles[side] != "" and roles[side] == roles["label"])
 
 
 def _word(kind: str) -> str:

@@ -1,81 +1,184 @@
-"""`webdataset:DIR`: images with captions in tar shards, as img2dataset and open_clip write them.
+"""`webdataset:SHARDS`: images with captions in tar shards, as img2dataset and open_clip write them.
 
-  DIR/**/*.tar      000000012.jpg (or jpeg, png, webp) with 000000012.txt, or 000000012.json that holds "caption"
+SHARDS is a folder, whose archives are looked for at any depth; a file; a pattern (`shards/{00000..00012}.tar`,
+`shards/*.tar`); or several, joined by `::`. `webdataset:train=SHARDS,val=SHARDS` names those of each split. Otherwise a
+shard whose name or folder says train, val (validation) or test belongs to that split.
 
-A shard whose name or folder says train, val (validation) or test belongs to that split. Nothing is unpacked: an index
-of the archives is made when the data set is opened, and pictures are read where they lie.
+A sample is the files of one name: a picture (jpg, jpeg, png, webp, ..., img, also input.jpg) and a text (txt, text,
+caption, cap, also outputs.txt), a caption a line, or a json with a field caption, captions, text or the like.
+`image=ENDING` and `caption=ENDING` or `caption=FIELD` choose where there are several.
+
+Nothing is unpacked: an index of the archives is made when the data set is opened, and pictures are read where they lie.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import pathlib
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from alignment_jax.core.errors import DataError
+from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.patterns import matching_files
+from alignment_jax.data.sample_files import IMAGES, RECORDINGS, captions_of, kinds_of, picture_of
 from alignment_jax.data.sources.captioned import Caption, captioned_source
-from alignment_jax.data.sources.clips import existing_folder
-from alignment_jax.data.split import PairSource, canonical_split
-from alignment_jax.data.tars import FileSlice, index_shard
+from alignment_jax.data.spec import path_and_options
+from alignment_jax.data.split import SPLITS, PairSource, canonical_split
+from alignment_jax.data.tars import FileSlice, samples_of, shard_files
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
-_LONGEST = 1 << 20  # bytes of a caption with what is known of its picture
+OPTIONS = dict.fromkeys(("image", "caption", *SPLITS), "")
+_PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+
+
+class _Sample(NamedTuple):
+    shard: pathlib.Path
+    key: str
+    files: dict[str, FileSlice]
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of shards, laid out as the module says.
+    """Opens shards, named and laid out as the module says.
 
     Arguments and errors are those of `data.load`.
     """
-    return load_shards(existing_folder(argument), on_bad_sample)
+    first, options = path_and_options(argument, OPTIONS, what="webdataset")
+    parts = {split: options[split] for split in SPLITS if options[split]}
+    if bool(first) == bool(parts):
+        raise ConfigError(
+            f"webdataset:{argument}: name shards, as in webdataset:shards/{{00000..00012}}.tar, or those of each "
+            "split, as in webdataset:train=SHARDS,val=SHARDS"
+        )
+    shards = {split: find_shards(each) for split, each in (parts or {"": first}).items()}
+    every = [path for each in shards.values() for path in each]
+    root = pathlib.Path(first)
+    if not root.is_dir():
+        root = pathlib.Path(os.path.commonpath([path.parent.absolute() for path in every]))
+    splits: dict[pathlib.Path, str | None] = {}
+    for split, each in shards.items():
+        for path in each:
+            if path in splits:
+                raise DataError(f"{path}: a shard of {splits[path]} and of {split}; name it in one of them")
+            splits[path] = split or _split_of(_relative(path, root))
+    return _load(splits, root, argument, BadSamples(on_bad_sample), options["image"], options["caption"])
 
 
 def load_shards(folder: pathlib.Path, on_bad_sample: str) -> PairSource:
     """The source of all shards in a folder and the folders in it."""
-    shards = sorted(folder.rglob("*.tar"))
-    if not shards:
-        raise DataError(f"{folder}: no *.tar")
-    bad = BadSamples(on_bad_sample)
-    splits = {path: _split_of(path.relative_to(folder)) for path in shards}
+    splits = {path: _split_of(_relative(path, folder)) for path in find_shards(str(folder))}
+    return _load(splits, folder, str(folder), BadSamples(on_bad_sample))
+
+
+def find_shards(name: str) -> list[pathlib.Path]:
+    """The shards that a folder, a file or a pattern stands for.
+
+    Raises:
+      DataError: there are none, some are not there, or they are compressed or on another computer.
+    """
+    if name.startswith("pipe:") or re.match(r"[a-z0-9]+://", name):
+        raise DataError(f"{name}: shards are read from disk; copy them into a folder and write webdataset:DIR")
+    folder = pathlib.Path(name)
+    if not folder.is_dir():
+        return matching_files(name, what="shards")
+    found = sorted(path for path in folder.rglob("*.tar") if path.is_file())
+    packed = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(_PACKED))
+    left = [path for path in packed if path.with_name(path.name.partition(".tar")[0] + ".tar") not in found]
+    if left:
+        raise DataError(
+            f"{left[0]}: a compressed shard, and pictures are read where they lie; unpack it, as with gunzip "
+            f"{left[0]}" + (f" ({len(left)} such shards)" if len(left) > 1 else "")
+        )
+    if not found:
+        raise DataError(f"{folder}: no *.tar in it; for images with their texts beside them write folder:{folder}")
+    return found
+
+
+def _load(
+    splits: dict[pathlib.Path, str | None],
+    root: pathlib.Path,
+    name: str,
+    bad: BadSamples,
+    image: str = "",
+    caption: str = "",
+) -> PairSource:
     if None in splits.values() and len(set(splits.values())) > 1:
         unknown = next(path for path, split in splits.items() if split is None)
         raise DataError(f"{unknown}: no split in its name, but others have one; name it as in cc3m-train-0000.tar")
+    samples, notes = _samples(splits, bad, image, caption)
+    _refuse_other_kinds(samples, name)
     captions: list[Caption] = []
     pictures: dict[str, FileSlice] = {}
-    for path in shards:
-        for key, files in index_shard(path, bad).items():
-            picture = next((files[ending] for ending in _IMAGES if ending in files), None)
-            name = f"{path.relative_to(folder).as_posix()}/{key}"
-            if picture is None or not picture.size:
-                bad.add(f"{path}: {key!r} has no picture ({', '.join(sorted(files))})")
-                continue
-            try:
-                captions.append(Caption(name, _caption(path, key, files), splits[path], f"{path}: {key}"))
-                pictures[name] = picture
-            except DataError as error:
-                bad.add(str(error))
+    several = 0
+    for path, key, files in samples:
+        where, item = f"{path}: {key!r}", f"{_relative(path, root).as_posix()}/{key}"
+        try:
+            pictures[item] = picture_of(files, where=where, named=image.lower())
+            texts = captions_of(files, where=where, named=caption)
+        except DataError as error:
+            bad.add(str(error))
+            continue
+        several += len(texts) > 1
+        captions += [Caption(item, text, splits[path], f"{path}: {key}") for text in texts]
+    if several:
+        notes.append(f"samples with several captions (lines of a text, lists in a json): {several} of {len(samples)}")
     return captioned_source(
-        captions, root=folder, name=str(folder), bad=bad, find=lambda name, *, where: pictures[name]
+        captions, root=root, name=name, bad=bad, notes=notes, find=lambda item, *, where: pictures[item]
     )
 
 
-def _split_of(path: pathlib.Path) -> str | None:
+def _samples(
+    shards: Iterable[pathlib.Path], bad: BadSamples, image: str, caption: str
+) -> tuple[list[_Sample], list[str]]:
+    """The samples of all shards and notes on them. Names are cut at their last dot where only that pairs up."""
+    files = {path: shard_files(path, bad) for path in shards}
+
+    def cut(found: BadSamples, *, last_dot: bool) -> list[_Sample]:
+        each = ((path, samples_of(of_shard, found, last_dot=last_dot)) for path, of_shard in files.items())
+        return [_Sample(path, key, of_key) for path, samples in each for key, of_key in samples.items()]
+
+    problems, other = BadSamples("skip"), BadSamples("skip")
+    samples, notes = cut(problems, last_dot=False), []
+    if not image and any(sum(ending.rpartition(".")[2] in IMAGES for ending in each.files) > 1 for each in samples):
+        dotted = cut(other, last_dot=True)
+        if len(dotted) > len(samples) and all(_is_whole(each.files) for each in dotted):
+            samples, problems = dotted, other
+            notes.append(
+                f"names with dots, such as {dotted[0].key!r}, are cut at their last dot: {len(dotted)} samples"
+            )
+    for line in problems.settle():
+        bad.add(line)
+    return samples, notes
+
+
+def _is_whole(files: dict[str, FileSlice]) -> bool:
+    try:
+        return bool(picture_of(files, where="") and captions_of(files, where=""))
+    except DataError:
+        return False
+
+
+def _refuse_other_kinds(samples: list[_Sample], name: str) -> None:
+    """Raises DataError for shards of something else, which every sample would say again."""
+    endings = {ending.rpartition(".")[2] for each in samples for ending in each.files}
+    if not samples or endings & set(IMAGES):
+        if endings and endings <= {*IMAGES, "cls"} and "cls" in endings:
+            raise DataError(
+                f"{name}: classes (.cls) and no captions: unpack the shards (tar -xf), list the pictures with the "
+                "names of their classes in a table with the columns image and label, and write labelled:FILE.csv"
+            )
+        return
+    held = f"{name}: no pictures in {len(samples)} samples, which hold {kinds_of(each.files for each in samples)}"
+    if endings & set(RECORDINGS):
+        raise DataError(f"{held}; recordings are read from files: unpack the shards (tar -xf) and list them in a table")
+    raise DataError(f"{held}; if one of them is a picture, write ,image=ENDING after the shards")
+
+
+def _relative(path: pathlib.Path, root: pathlib.Path) -> pathlib.PurePath:
+    return pathlib.PurePath(os.path.relpath(path, root))
+
+
+def _split_of(path: pathlib.PurePath) -> str | None:
     words = re.findall(r"[a-z]+", path.as_posix().lower())
     found = {split for split in map(canonical_split, words) if split is not None}
     return found.pop() if len(found) == 1 else None
-
-
-def _caption(path: pathlib.Path, key: str, files: dict[str, FileSlice]) -> str:
-    where = f"{path}: {key!r}"
-    file = files.get("txt") or files.get("json")
-    if file is None or file.size > _LONGEST:
-        raise DataError(f"{where} has no .txt and no .json with a caption")
-    try:
-        text = file.read_bytes().decode("utf-8")
-        caption = text if "txt" in files else json.loads(text)["caption"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{where}: no caption can be read from {file.name} ({type(error).__name__})") from error
-    if not isinstance(caption, str):
-        raise DataError(f"{where}: the caption in {file.name} is no text")
-    return " ".join(caption.split())

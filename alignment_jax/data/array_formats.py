@@ -1,0 +1,110 @@
+"""Named arrays of one file: .npz, .safetensors, or the columns of a Parquet file."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import DataError
+from alignment_jax.core.optional import require
+from alignment_jax.data.archive import read_archive
+
+_DTYPES = {
+    **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
+    "BOOL": "?",
+    "BF16": "<u2",
+}
+
+
+def read_named_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of a file by their names; a Parquet file has one row of each array in a row.
+
+    Raises:
+      DataError: the file is missing, damaged, or of another kind.
+      MissingPackageError: a Parquet file without pyarrow.
+    """
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return read_parquet(path)
+    return read_safetensors(path) if path.suffix.lower() == ".safetensors" else read_archive(path)
+
+
+def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The tensors of a .safetensors file; bfloat16 as float32.
+
+    The format is a length in eight bytes, a JSON header with dtype, shape and place of each, and their bytes.
+
+    Raises:
+      DataError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    content = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+    arrays = {}
+    try:
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        header = json.loads(content[8:start].tobytes())
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            first, last = entry["data_offsets"]
+            flat = content[start + first : start + last].view(_DTYPES[entry["dtype"]])
+            if entry["dtype"] == "BF16":  # the upper half of a float32
+                flat = (flat.astype(np.uint32) << 16).view(np.float32)
+            arrays[str(name)] = np.array(flat.reshape(entry["shape"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: not a whole .safetensors file; copy it again, or write it with safetensors.numpy.save_file"
+        ) from error
+    return arrays
+
+
+def read_parquet(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The columns of a Parquet file that are numbers, texts or lists of them, all lists of one length.
+
+    Returns:
+      Column -> [N], [N, D], or [N, K, D] for lists of lists; columns of other types are left out.
+
+    Raises:
+      DataError: the file is missing or damaged, or lists of a column differ in length.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    parquet = require("pyarrow.parquet", extra="tables", purpose="read Parquet files")
+    try:
+        table = parquet.read_table(path)
+    except Exception as error:  # pyarrow's errors have no common base beside Exception
+        raise DataError(f"{path}: not a whole Parquet file; copy it or write it again") from error
+    arrays = {name: _parquet_column(path, name, table.column(name)) for name in table.column_names}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _parquet_column(path: pathlib.Path, name: str, column: Any) -> np.ndarray | None:
+    types = require("pyarrow.types", extra="tables", purpose="read Parquet files")
+    kind, depth = column.type, 0
+    while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        kind, depth = kind.value_type, depth + 1
+    text = types.is_string(kind) or types.is_large_string(kind)
+    if not (text or types.is_integer(kind) or types.is_floating(kind)):
+        return None
+    values, shape = column.combine_chunks(), [len(column)]
+    for _ in range(depth):
+        found = values.value_lengths().to_numpy(zero_copy_only=False)
+        empty, first = values.null_count, found[0] if len(found) else 0
+        other = np.flatnonzero(~(found == first))  # a missing list has no length
+        if empty or other.size:
+            row = int(other[0]) if other.size else 0
+            row = row if len(shape) == 1 else row // int(np.prod(shape[1:]))
+            raise DataError(
+                f"{path}: the lists in column {name!r} have different lengths, first in row {row}; keep one length, or "
+                "a row for each of them"
+            )
+        shape.append(int(first))
+        values = values.flatten()
+    if text:
+        return np.array([value or "" for value in values.to_pylist()], np.str_).reshape(shape)
+    return values.to_numpy(zero_copy_only=False).reshape(shape)

@@ -1,0 +1,163 @@
+"""Items of one side alone: images, texts and latents, from whatever people keep them in."""
+
+import mock_data_sets as mock
+import numpy as np
+import pytest
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError, DataError
+
+COUNT = 4
+
+
+def photos(folder):
+    return mock.pictures(folder / "photos", COUNT)
+
+
+def table(folder, name, header, cells):
+    (folder / name).write_text("\n".join([header, *cells]) + "\n")
+
+
+IMAGES = {
+    "a folder": (photos, "photos", "im{}.png"),
+    "names in a text file": (
+        lambda f: (f / "list.txt").write_text("\n".join(f"photos/{n}" for n in photos(f)) + "\n\n"),
+        "list.txt",
+        "photos/im{}.png",
+    ),
+    "a column": (lambda f: table(f, "t.csv", "name", photos(f)), "t.csv,root=photos", "im{}.png"),
+    "one of several columns": (
+        lambda f: table(f, "t.csv", "x,filepath", [f"0,{n}" for n in photos(f)]),
+        "t.csv,root=photos",
+        "im{}.png",
+    ),
+    "a named column": (
+        lambda f: table(f, "t.csv", "x,Bild", [f"0,photos/{n}" for n in photos(f)]),
+        "t.csv,image=Bild",
+        "photos/im{}.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_images_without_captions(case, tmp_path, monkeypatch):
+    write, argument, name = IMAGES[case]
+    write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    items = data.load_one_side(f"images:{argument}")
+    assert (items.column.kind, items.side) == ("image", "")
+    assert items.names.tolist() == [name.format(n) for n in range(COUNT)]
+    for number, image in enumerate(items.column.read(np.arange(COUNT))):
+        np.testing.assert_array_equal(image, np.asarray(mock.picture(number)))
+
+
+TEXTS = {
+    "lines": (lambda f: (f / "t.txt").write_text("a dog, brown\n\na cat\n"), "t.txt", ["line 1", "line 3"]),
+    "a column": (
+        lambda f: table(f, "t.csv", "what", ['"a dog, brown"', "a cat"]),
+        "t.csv",
+        ["row 1 (line 2)", "row 2 (line 3)"],
+    ),
+    "one of several columns": (
+        lambda f: table(f, "t.csv", "Title;x", ["a dog, brown;1", "a cat;2"]),
+        "t.csv",
+        ["row 1 (line 2)", "row 2 (line 3)"],
+    ),
+    "a list in a cell": (
+        lambda f: table(f, "t.csv", "id;text", ["0;['a dog, brown', 'a cat']"]),
+        "t.csv",
+        ["row 1 (line 2)"] * 2,
+    ),
+    "a named column": (
+        lambda f: table(f, "t.csv", "x;y", ["a dog, brown;1", "a cat;2"]),
+        "t.csv,text=x",
+        ["row 1 (line 2)", "row 2 (line 3)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_texts_without_images(case, tmp_path):
+    write, argument, names = TEXTS[case]
+    write(tmp_path)
+    items = data.load_one_side(f"texts:{tmp_path}/{argument}")
+    assert items.column.read(np.arange(2)) == ["a dog, brown", "a cat"]
+    assert (items.column.kind, items.names.tolist()) == ("text", names)
+
+
+def test_latents_of_one_modality(tmp_path):
+    array = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float16)
+    np.save(tmp_path / "x.npy", array)
+    np.savez(tmp_path / "named.npz", text=array, id=list("abcde"))
+    np.savez(tmp_path / "two.npz", one=array[:, :2], two=array)
+    for argument, names, side in (
+        ("x.npy", list("01234"), ""),
+        ("x.npy,side=b", list("01234"), "b"),
+        ("named.npz", list("abcde"), "b"),
+        ("two.npz,array=two", list("01234"), ""),
+    ):
+        items = data.load_one_side(f"latents:{tmp_path}/{argument}")
+        np.testing.assert_array_equal(items.column.read(np.arange(5)), array.astype(np.float32))
+        assert (items.names.tolist(), items.side) == (names, side)
+
+
+def broken(folder):
+    photos(folder)
+    (folder / "photos" / "im9.png").write_bytes(b"no picture")
+
+
+def test_bad_items_are_named_and_may_be_skipped(tmp_path):
+    broken(tmp_path)
+    items = data.load_one_side(f"images:{tmp_path / 'photos'}", on_bad_sample="skip")
+    assert len(items.column) == len(items.names) == COUNT
+    (problem,) = items.problems
+    assert "im9.png: not a readable image" in problem
+
+
+def latents(folder, **arrays):
+    np.savez(folder / "x.npz", **arrays)
+
+
+REFUSED = {
+    "no images": (lambda f: (f / "a.txt").write_text("x"), "images:{}", ["no images in it", "jpg, png"]),
+    "missing image": (
+        lambda f: table(f, "t.csv", "image", ["1.png"]),
+        "images:{}/t.csv",
+        ["row 1", "no such file", "root=DIR"],
+    ),
+    "outside": (lambda f: table(f, "t.csv", "image", ["../1.png"]), "images:{}/t.csv", ["leads out of the folder"]),
+    "which column": (
+        lambda f: table(f, "t.csv", "x,y", ["1,2"]),
+        "texts:{}/t.csv",
+        ["expected the columns text", ",text=COLUMN"],
+    ),
+    "folder of texts": (lambda f: None, "texts:{}", ["a folder; name a file"]),
+    "no file": (lambda f: None, "texts:{}/t.txt", ["t.txt: no such file"]),
+    "several arrays": (
+        lambda f: latents(f, a=np.ones((2, 3)), z=np.ones((2, 3))),
+        "latents:{}/x.npz",
+        [",array=a or ,array=z"],
+    ),
+    "no such array": (lambda f: latents(f, a=np.ones((2, 3))), "latents:{}/x.npz,array=b", ["no array 'b'; it has a"]),
+    "a vector": (lambda f: np.save(f / "x.npy", np.ones(3)), "latents:{}/x.npy", ["[rows, dimensions]"]),
+    "NaN": (lambda f: np.save(f / "x.npy", np.full((2, 3), np.nan)), "latents:{}/x.npy", ["row 0 holds NaN"]),
+    "another file": (lambda f: (f / "x.pt").write_bytes(b"x"), "latents:{}/x.pt", [".npy and .npz"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_is_refused_with_what_to_do(case, tmp_path):
+    write, spec, parts = REFUSED[case]
+    write(tmp_path)
+    with pytest.raises(DataError) as error:
+        data.load_one_side(spec.format(tmp_path))
+    for part in parts:
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_one_side_is_no_data_set_to_train_on(tmp_path):
+    with pytest.raises(ConfigError, match=r"one side alone, for alignment-jax embed.*folder:DIR"):
+        data.load(f"images:{tmp_path}")
+    with pytest.raises(ConfigError, match="the form is images:DIR"):
+        data.load_one_side("images:")

@@ -1,0 +1,215 @@
+"""Tables of samples with a label: a text of their own, empty cells as missing modalities, odd labels by name."""
+
+import mock_data_sets as mock
+import mock_samples as samples
+import numpy as np
+import pytest
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.leakage import leaks
+
+
+def test_a_post_has_its_own_text_and_its_class(tmp_path):
+    source = data.load(f"posts:{samples.posts(tmp_path)}")
+    assert (source.name, source.modalities, source.label_names) == ("posts", ("image", "text"), samples.CLASSES)
+    assert source.from_label == ()
+    split = source.splits["val"]
+    assert split.ids[0] == "3.png"
+    assert split.b.read(np.array([0])) == ["a post, number 3"]
+    np.testing.assert_array_equal(split.a.read(np.array([0]))[0], np.asarray(mock.picture(3)))
+    assert source.label_names[split.label[0]] == "angry"
+    assert all(split.present == {} for split in source.splits.values())
+
+
+@pytest.mark.parametrize("kinds", [("audio", "text"), ("audio", "image"), ("audio", "image", "text")])
+def test_the_columns_are_the_modalities(tmp_path, kinds):
+    source = data.load(f"samples:{samples.table(tmp_path, (*reversed(kinds), 'label', 'split'))}")
+    split = source.splits["train"]
+    columns = [column for column in (split.a, split.b, split.c) if column is not None]
+    assert source.modalities == kinds == tuple(column.kind for column in columns)
+    assert all(len(column) == 18 for column in columns)
+    ((wave, rate),) = split.a.read(np.array([1]))
+    assert (len(wave), rate) == (800, 8000)
+    assert split.ids[1] == "1.wav"
+
+
+def test_other_names_and_fewer_modalities(tmp_path):
+    path = samples.table(tmp_path, ("audio", "image", "text", "label"))
+    path.write_text(path.read_text().replace("audio,image,text,label", "audio,image,tweet,mood"))
+    with pytest.raises(DataError, match="expected the columns audio, image, label"):
+        data.load(f"samples:{path}")
+    source = data.load(f"samples:{path},text=tweet,label=mood,use=text+image")
+    assert (source.modalities, source.has_splits) == (("image", "text"), False)
+    assert source.notes == (f"{path}: columns that are not used: audio",)
+    for options, message in (
+        ("text=words", "text=words, but its columns are audio, image, tweet, mood"),
+        ("label=mood,use=image+smell", "'smell' is none of audio, image, text"),
+        ("label=mood,use=image+text", "there is no column 'text'"),
+        ("label=mood,use=image", "two or three of the columns audio, image, text"),
+        ("tone=mood", "unknown option 'tone'"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=message):
+            data.load(f"samples:{path},{options}")
+
+
+def test_one_modality_alone_says_what_there_is(tmp_path):
+    path = samples.table(tmp_path, ("text", "label"))
+    with pytest.raises(DataError, match=r"takes two or three of the columns .*; found only text in text, label"):
+        data.load(f"posts:{path}")
+
+
+def test_the_same_picture_with_two_texts_is_two_samples(tmp_path):
+    path = samples.posts(tmp_path)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("3.png,another text,sad,val\n")
+    split = data.load(f"posts:{path}").splits["val"]
+    assert split.ids.tolist()[:1] + split.ids.tolist()[-1:] == ["3.png", "3.png (2)"]
+
+
+@pytest.mark.parametrize("spec", ["av", "samples"])
+def test_an_empty_cell_is_a_missing_modality(tmp_path, spec):
+    source = data.load(f"{spec}:{samples.with_gaps(tmp_path)}")
+    split = source.splits["train"]
+    number = [i for i in range(samples.N) if samples.SPLITS[i % 5] == "train"]
+    assert split.present["a"].tolist() == [i % 4 != 0 for i in number]
+    assert split.present["b"].tolist() == [i % 6 != 1 for i in number]
+    part = split.subset(np.array([1, 0]))
+    assert part.present["a"].tolist() == split.present["a"][[1, 0]].tolist()
+    # What stands in its place can be read, and says where it comes from.
+    hole = int(np.argmin(split.present["a"]))
+    ((wave, _),) = split.a.read(np.array([hole]))
+    assert not wave.any()
+    assert "row 1 (line 2)" in split.a.describe(hole)
+    assert split.b.read(np.array([int(np.argmin(split.present["b"]))]))[0].dtype == np.uint8
+    assert data.problems(source) == []
+
+
+def test_missing_modalities_are_counted(tmp_path):
+    source = data.load(f"av:{samples.with_gaps(tmp_path)}")
+    notes = data.missing_notes(source.splits, source.modalities)
+    assert notes == [
+        "8 samples have no audio (train 4 of 18, val 2 of 6, test 2 of 6): a classifier masks what is missing",
+        "5 samples have no image (train 3 of 18, val 1 of 6, test 1 of 6): a classifier masks what is missing",
+    ]
+    description = data.describe(source)
+    assert set(notes) <= set(description["notes"])
+    audio = description["splits"]["train"]["a"]
+    assert (audio["count"], audio["missing"]) == (14, 4)
+    assert audio["seconds"]["min"] == 0.1  # not of silence in place of a recording
+    assert "14 audio: " in data.format_description(description)
+    assert "missing 4" in data.format_description(description)
+
+
+def test_a_sample_needs_one_modality_and_a_modality_one_sample(tmp_path):
+    path = samples.with_gaps(tmp_path)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(",,sad,train\n")
+    with pytest.raises(DataError, match=r"row 31 \(line 32\): neither audio nor image"):
+        data.load(f"samples:{path}")
+    assert len(data.load(f"samples:{path}", on_bad_sample="skip").problems) == 1
+    nothing = samples.table(
+        tmp_path, ("image", "text", "label"), name="nothing.csv", changes=lambda i, row: {**row, "text": ""}
+    )
+    with pytest.raises(DataError, match="no row has a text"):
+        data.load(f"posts:{nothing}")
+
+
+def test_what_is_missing_is_equal_to_nothing(tmp_path):
+    """Neither a leak between splits, nor one group that is never divided."""
+    path = samples.with_gaps(tmp_path, ("audio", "image", "label"))
+    source = data.with_splits(data.load(f"samples:{path}"))
+    assert [leaks(source, side)[0] for side in "ab"] == [[], []]
+    assert set(leaks(source, "a")[1].values()) == {0}
+    holes = [int((~split.present["a"]).sum()) for split in source.splits.values()]
+    assert sum(holes) == 8
+    assert max(holes) < 8
+
+
+def test_a_fingerprint_does_not_depend_on_where_the_table_lies(tmp_path):
+    found = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        found.append(data.fingerprints(data.load(f"av:{samples.with_gaps(tmp_path / name)}").splits))
+    assert found[0] == found[1]
+
+
+def test_an_alignment_takes_complete_samples(tmp_path):
+    source = data.load(f"av:{samples.with_gaps(tmp_path)}")
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): no audio \(13 samples lack a modality\)"):
+        data.complete_samples(source)
+    left = data.complete_samples(source, on_bad_sample="skip")
+    assert sum(len(split) for split in left.splits.values()) == samples.N - 13
+    assert all(split.present == {} for split in left.splits.values())
+    assert "13 samples that lack a modality are left out" in left.problems[0]
+    whole = data.load(f"posts:{samples.posts(tmp_path)}")
+    assert data.complete_samples(whole) is whole
+
+
+def test_batches_carry_the_masks(tmp_path):
+    split = data.load(f"samples:{samples.with_gaps(tmp_path, ('image', 'text', 'label', 'split'))}").splits["train"]
+    tokens = data.encode_texts(split.b, data.train_tokenizer(split.b.texts, vocab_size=300), 6)
+    loader = data.TrainLoader(
+        split.replace(b=tokens),
+        np.array([[0, 4, -1]]),
+        seed=0,
+        epoch=0,
+        transform_a=data.eval_image(8),
+        threads=1,
+    )
+    batch = loader.batch(0)
+    assert batch["has_a"].tolist() == [*split.present["a"][[0, 4]].tolist(), False]
+    assert batch["has_b"].dtype == bool
+
+
+def test_labels_that_are_nearly_the_same_are_named(tmp_path):
+    def spoiled(number, row):
+        return {**row, "label": {0: "Angry", 1: "ha ppy", 2: " sad"}.get(number, row["label"])}
+
+    source = data.load(f"posts:{samples.table(tmp_path, ('image', 'text', 'label', 'split'), changes=spoiled)}")
+    assert source.label_names == ("Angry", "angry", "ha ppy", "happy", "sad")  # not merged
+    assert data.class_notes(source) == [
+        "labels that differ only by case or space are classes of their own: 'Angry' (1), 'angry' (9)",
+        "labels that differ only by case or space are classes of their own: 'ha ppy' (1), 'happy' (9)",
+    ]
+    (note,) = source.notes
+    assert "row 3 (line 4): space around the label 'sad' is left out (1 such rows)" in note
+
+
+def test_a_class_that_only_val_has_is_named(tmp_path):
+    def rare(number, row):
+        return {**row, "label": "rare" if number in (3, 8) else row["label"]}
+
+    source = data.load(f"posts:{samples.table(tmp_path, ('image', 'text', 'label', 'split'), changes=rare)}")
+    (note,) = data.class_notes(source)
+    assert note.startswith("train has no sample of 'rare' (2 in val): a classifier cannot learn them")
+    assert note in data.describe(source)["notes"]
+
+
+def test_av_names_the_source_that_reads_a_text(tmp_path):
+    path = samples.table(tmp_path, ("audio", "image", "text", "label"))
+    source = data.load(f"av:{path}")
+    assert source.notes[-1] == f"samples:{path} reads the column text as a third modality"
+    with pytest.raises(DataError, match="write samples:"):
+        data.load(f"av:{samples.table(tmp_path, ('audio', 'text', 'label'))}")
+
+
+def test_labels_make_the_text_of_labelled(tmp_path):
+    assert data.load(mock.labelled(tmp_path)).from_label == ("b",)
+
+
+def test_a_text_that_says_the_class_is_named(tmp_path):
+    """Content decides, not the source: the text of a user's own, or latents that were made of class names."""
+    note = "each class has one text of its own: a classifier can read its answer there"
+
+    def told(number, row):
+        return {**row, "text": "" if number == 7 else f"it sounds {row['label']}"}
+
+    path = samples.table(tmp_path, ("image", "text", "label", "split"), changes=told)
+    assert data.class_notes(data.load(f"posts:{path}")) == [note]
+    assert data.class_notes(data.load(mock.labelled(tmp_path))) == [note]
+    assert data.class_notes(data.load(f"posts:{samples.posts(tmp_path)}")) == []
+    label = np.arange(12) % 3
+    np.savez(tmp_path / "f.npz", a=np.random.default_rng(0).normal(size=(12, 2)), b=np.eye(3)[label], label=label)
+    (of_vectors,) = data.class_notes(data.load(f"features:{tmp_path / 'f.npz'}"))
+    assert of_vectors.startswith("each class has one b of its own")

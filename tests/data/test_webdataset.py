@@ -1,0 +1,170 @@
+"""Shards as people have them: keys, JSON fields, several captions, files and patterns; and what is refused."""
+
+import gzip
+import json
+
+import mock_data_sets as mock
+import numpy as np
+import pytest
+from shard_inputs import COUNT, plain, write_shards
+
+from alignment_jax import data
+from alignment_jax.core.errors import ConfigError, DataError
+
+
+def texts(spec, split="all"):
+    column = data.load(spec).splits[split].b
+    return list(column.read(np.arange(len(column))))
+
+
+ONE = [f"picture {number}" for number in range(COUNT)]
+TWO = [f"{word} {number}" for number in range(COUNT) for word in ("picture", "image")]
+
+
+def sample(ending, content, picture="png", stem="s{:04d}"):
+    """One picture and one more file; `content` is a text or something for JSON."""
+
+    def files(number):
+        filled = json.loads(json.dumps(content).replace("#", str(number)))
+        written = filled if isinstance(content, str) and "json" not in ending else json.dumps(filled)
+        key = stem.format(number)
+        return {f"{key}.{picture}": mock.encoded(number), f"{key}.{ending}": written.encode()}
+
+    return files
+
+
+KEYS = {
+    "txt": (sample("txt", "picture #"), "", ONE),
+    "capital letters": (sample("TXT", "picture #", picture="PNG"), "", ONE),
+    "img and cap": (sample("cap", "picture #", picture="img"), "", ONE),
+    "input and outputs": (sample("outputs.txt", "picture #", picture="input.png"), "", ONE),
+    "JSON text": (sample("json", {"url": "u", "text": "picture #"}), "", ONE),
+    "JSON caption before title": (sample("json", {"title": "x", "caption": "picture #"}), "", ONE),
+    "JSON list": (sample("json", {"captions": ["picture #", "image #"]}), "", TWO),
+    "JSON numbered": (sample("json", {"caption_1": "picture #", "caption_2": "image #"}), "", TWO),
+    "JSON of sentences": (sample("json", {"sentences": [{"raw": "picture #"}, {"raw": "image #"}]}), "", TWO),
+    "JSON named field": (sample("json", {"caption": "x", "said": {"en": "picture #"}}), ",caption=said.en", ONE),
+    "lines of a text": (sample("txt", "picture #\nimage #\r\n\n"), "", TWO),
+    "names with dots": (sample("txt", "picture #", stem="photo.{:04d}"), "", ONE),
+    "named endings": (
+        lambda n: {**plain(n), f"{n:05d}.jpg": b"mask", f"{n:05d}.alt.txt": b"x"},
+        ",image=png,caption=txt",
+        ONE,
+    ),
+    "files of macOS": (lambda n: {**plain(n), f"._{n:05d}.png": b"x", ".DS_Store": b"x"}, "", ONE),
+}
+
+
+@pytest.mark.parametrize("case", KEYS)
+def test_captions_are_found_under_many_keys(case, tmp_path):
+    files, options, expected = KEYS[case]
+    write_shards(tmp_path / "shards", files)
+    spec = f"webdataset:{tmp_path / 'shards'}{options}"
+    assert texts(spec) == expected
+    split = data.load(spec).splits["all"]
+    assert np.bincount(split.b_to_a).tolist() == [len(expected) // COUNT] * COUNT
+    np.testing.assert_array_equal(split.a.read(np.array([3]))[0], np.asarray(mock.picture(3)))
+
+
+def test_several_captions_and_cut_names_are_said(tmp_path):
+    write_shards(tmp_path / "a", sample("txt", "picture #\nimage #"))
+    assert any(
+        "several captions" in note and "6 of 6" in note for note in data.load(f"webdataset:{tmp_path / 'a'}").notes
+    )
+    write_shards(tmp_path / "b", sample("txt", "picture #", stem="photo.{:04d}"))
+    assert any("last dot" in note for note in data.load(f"webdataset:{tmp_path / 'b'}").notes)
+
+
+def test_a_caption_of_two_lines_that_the_json_has_as_one_is_one(tmp_path):
+    """img2dataset writes the same caption into both."""
+
+    def files(number):
+        caption = f"a picture\nof {number}"
+        return {
+            **plain(number),
+            f"{number:05d}.txt": caption.encode(),
+            f"{number:05d}.json": json.dumps({"caption": caption}).encode(),
+        }
+
+    assert texts(f"webdataset:{write_shards(tmp_path / 's', files)}") == [f"a picture of {n}" for n in range(COUNT)]
+
+
+def test_a_file_a_pattern_and_a_shard_list_for_each_split(tmp_path, monkeypatch):
+    write_shards(tmp_path / "shards", plain, names=("000.tar", "001.tar", "002.tar"))
+    monkeypatch.chdir(tmp_path)
+    assert texts("webdataset:shards/001.tar") == ONE[2:4]
+    for pattern in ("{000..002}.tar", "{000,001,002}.tar", "*.tar", "000.tar::shards/{001..002}.tar"):
+        assert texts(f"webdataset:shards/{pattern}") == ONE
+    source = data.load("webdataset:train=shards/{000..001}.tar,val=shards/002.tar")
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 4, "val": 2}
+    whole = data.load("webdataset:shards").splits["all"]
+    assert whole.ids.tolist() == data.load("webdataset:shards/{000..002}.tar").splits["all"].ids.tolist()
+
+
+def packed(folder):
+    write_shards(folder, plain)
+    path = folder / "00001.tar"
+    (folder / "00001.tar.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+REFUSED = {
+    "missing of a pattern": (
+        lambda f: write_shards(f, plain),
+        "{}/{{00000..00003}}.tar",
+        ["00002.tar: no such file", "4 shards", "2 are there, up to 00001.tar"],
+    ),
+    "nothing there": (lambda f: None, "{}/none/x.tar", ["no such folder", "{00000..00012}"]),
+    "compressed in a folder": (packed, "{}", ["00001.tar.gz", "gunzip"]),
+    "compressed file": (packed, "{}/00001.tar.gz", ["00001.tar.gz", "packed by gzip", "gzip -dc"]),
+    "in the cloud": (lambda f: None, "s3://bucket/{{0..3}}.tar", ["read from disk", "copy them"]),
+    "a pipe": (lambda f: None, "pipe:aws s3 cp x -", ["read from disk"]),
+    "classes": (lambda f: write_shards(f, sample("cls", "1")), "{}", ["no captions", "labelled:FILE.csv"]),
+    "recordings": (
+        lambda f: write_shards(f, sample("json", {"text": "x"}, picture="flac")),
+        "{}",
+        ["6 flac, 6 json", "list them in a table"],
+    ),
+    "two pictures": (
+        lambda f: write_shards(f, lambda n: {**plain(n), f"{n:05d}.jpg": b"x"}),
+        "{}",
+        ["png, jpg", ",image=png"],
+    ),
+    "two fields": (
+        lambda f: write_shards(f, sample("json", {"title": "x", "description": "y"})),
+        "{}",
+        [",caption=title or ,caption=description"],
+    ),
+    "no field": (
+        lambda f: write_shards(f, sample("json", {"url": "x", "key": "y"})),
+        "{}",
+        ["it has url, key", ",caption=FIELD"],
+    ),
+    "no such field": (
+        lambda f: write_shards(f, sample("json", {"url": "x"})),
+        "{},caption=said",
+        ["'said'", "it has url"],
+    ),
+    "one shard in two splits": (
+        lambda f: write_shards(f, plain),
+        "train={0}/00000.tar,val={0}/*.tar",
+        ["00000.tar: a shard of train and of val"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_is_refused_with_what_to_do(case, tmp_path):
+    write, spec, parts = REFUSED[case]
+    write(tmp_path / "shards")
+    with pytest.raises(DataError) as error:
+        data.load(f"webdataset:{spec.format(tmp_path / 'shards')}")
+    for part in parts:
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_shards_and_shards_of_splits_are_not_mixed(tmp_path):
+    write_shards(tmp_path, plain)
+    with pytest.raises(ConfigError, match="name shards"):
+        data.load(f"webdataset:{tmp_path},val={tmp_path}/00001.tar")
