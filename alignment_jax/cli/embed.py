@@ -35,7 +35,7 @@ def run(values: flags.FlagValues) -> int:
         raise UserError(f"--out={out}: it must end in .npz and lie in a folder that exists")
     spec = values["data"].value
     if spec and data.is_one_side(spec):
-        return _one_side(folder, spec, out)
+        return _one_side(folder, spec, out, values["on_bad_sample"].value)
     config, source = open_source(folder, spec, on_bad_sample=values["on_bad_sample"].value)
     trained = load_trained(folder, config, source)
     for line in (*source.notes, *source.problems):
@@ -62,10 +62,10 @@ def run(values: flags.FlagValues) -> int:
     return 0
 
 
-def _one_side(folder: pathlib.Path, spec: str, out: pathlib.Path) -> int:
+def _one_side(folder: pathlib.Path, spec: str, out: pathlib.Path, on_bad_sample: str | None) -> int:
     """Embeds images without captions, texts without images, or latents of one modality."""
     trained = open_run(folder)
-    items = data.load_one_side(spec, on_bad_sample=trained.config.input.on_bad_sample)
+    items = data.load_one_side(spec, on_bad_sample=on_bad_sample or trained.config.input.on_bad_sample)
     for line in (*items.notes, *items.problems):
         print(one_line(line))
     arrays = embed_one_side(trained, items)

@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ImageFile
+from alignment_jax.data.open_image import open_image, reduce_on_decoding
 from alignment_jax.data.records import RecordField
 
-_EIGHT_BITS = (".jpg", ".jpeg", ".gif", ".webp", ".bmp")  # formats without more: not even opened
+# Formats without more: not even opened. Of videos and HEIC images eight bits are read.
+_EIGHT_BITS = (
+    *(".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".heif"),
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"),
+)
 # Which byte of two Pillow takes; with the other letter it takes the other one.
 _OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def opener(item: ImageFile) -> Callable[[], Any]:
     """Opens a file as a PIL image each time it is called."""
-    module = require("PIL.Image", extra="train", purpose="read images")
-    return lambda: module.open(item if isinstance(item, pathlib.Path) else item.open())
+    return lambda: open_image(item, where=str(item))
 
 
 def is_deep(image: Any) -> bool:
@@ -73,6 +76,7 @@ def read_deep(item: ImageFile | np.ndarray) -> np.ndarray | None:
     open_again = opener(item)
     try:
         with open_again() as image:
+            reduce_on_decoding(image, None, where=str(item))
             values = deep_values(image, open_again, lambda found: found)
     except Exception:  # a damaged file makes the decoders raise almost anything
         return None

@@ -5,7 +5,6 @@ Scaling to floats happens on the device: a uint8 batch is a quarter of the bytes
 
 from __future__ import annotations
 
-import functools
 import math
 import pathlib
 from collections.abc import Callable
@@ -57,7 +56,9 @@ def decode_image(
     """
     exif_transpose = require("PIL.ImageOps", extra="train", purpose="read images").exif_transpose
     where = where or str(path)
-    open_again = functools.partial(open_image, path, where=where)
+
+    def open_again() -> Any:
+        return open_image(path, where=where)
 
     def upright(image: Any) -> Any:
         turned = exif_transpose(image)
