@@ -49,7 +49,8 @@ def run(values: flags.FlagValues) -> int:
         name=name,
         include=bool(values["include_trained"].value) or asked == TRAIN,
     )
-    for line in (*source.notes, *source.problems, *data.missing_notes({name: split}, source.modalities), *lines):
+    missing = data.missing_notes({name: split}, source.modalities)
+    for line in (*source.notes, *source.problems, *missing, *lines, *trained.cut_texts({name: split})):
         print(line)
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())

@@ -20,7 +20,8 @@ def parse_arg(arg: str | None, **known: Any) -> ConfigDict:
 
     A bare name sets a boolean to true. A data SPEC may itself contain commas: a piece that is no argument of its own
     and follows `data=` belongs to the SPEC (`data=synthetic:train=200,wrong=0.1`), unless it is a `word=` that the
-    SPEC's source does not take either.
+    SPEC's source does not take either. Where `image=` is both, an encoder of the config and a column of the SPEC, the
+    name of an encoder is the encoder and any other word is the column (`data=pairs:a.csv,image=photo,image=vit`).
 
     Args:
       arg: the text after the colon; None or "" for none.
@@ -43,7 +44,7 @@ def parse_arg(arg: str | None, **known: Any) -> ConfigDict:
     for piece in (arg or "").split(","):
         name, equals, value = piece.partition("=")
         name = name.strip()
-        if name not in known and previous == "data":
+        if previous == "data" and (name not in known or _names_a_column(name, value, result.data, known[name])):
             _check_piece(piece, result.data, known)
             result.data = f"{result.data},{piece}"
             continue
@@ -56,6 +57,17 @@ def parse_arg(arg: str | None, **known: Any) -> ConfigDict:
         result[name] = _read(name, value if equals else "true", known[name])
         previous = name
     return result
+
+
+def _names_a_column(name: str, value: str, spec: str, default: Any) -> bool:
+    """Whether a word of the config that the SPEC before it takes, too, is meant for the SPEC."""
+    from alignment_jax.data.spec import options_of  # only here, as below
+
+    if name not in options_of(spec.partition(":")[0]):
+        return False
+    from alignment_jax.models.encoders import ENCODERS
+
+    return default in ENCODERS and value.strip() not in ENCODERS
 
 
 def _check_piece(piece: str, spec: str, known: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from alignment_jax import data, evals
 from alignment_jax.config.build import build_model, load_source
 from alignment_jax.config.classification import classifies
+from alignment_jax.config.from_data import cut_texts
 from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split, needed
 from alignment_jax.config.known_items import kept, with_run_splits
 from alignment_jax.config.readers import sides
@@ -104,6 +105,18 @@ class Trained:
                     f"{where}: an item of {called[side]} has shape {found['shape']}, but the model was trained on "
                     f"{self.reads[side]['shape']}; use the encoder that made the training data"
                 )
+
+    def cut_texts(self, splits: Mapping[str, data.PairSplit]) -> list[str]:
+        """A line for each split with texts that are longer than the model reads."""
+        tokenizer, length = self.inputs.tokenizer, self.config.input.max_length
+        if tokenizer is None:
+            return []
+        cut = {name: cut_texts(split, tokenizer, length) for name, split in splits.items()}
+        return [
+            f"{few} of {all_} texts of {name} are longer than the {length} tokens that this model reads"
+            for name, (few, all_) in cut.items()
+            if few
+        ]
 
     @functools.cached_property
     def _evaluator(self) -> Evaluator:

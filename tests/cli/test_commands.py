@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -369,7 +370,8 @@ def test_a_file_that_cannot_be_read_is_left_out_on_request(raw_run, tmp_path, ca
     for i in range(6):
         PIL.Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / f"{i}.png")
     (tmp_path / "3.png").write_bytes(b"<html>")
-    (tmp_path / "p.csv").write_text("image,caption\n" + "".join(f"{i}.png,a thing {i}\n" for i in range(6)))
+    texts = [f"a thing {i}" for i in range(5)] + ["a thing" + " and another one" * 90]
+    (tmp_path / "p.csv").write_text("image,caption\n" + "".join(f"{i}.png,{text}\n" for i, text in enumerate(texts)))
     where, out = ["--workdir", folder, "--data", f"pairs:{tmp_path / 'p.csv'}"], tmp_path / "out.npz"
     for command in (["evaluate", *where], ["embed", *where, "--out", str(out)]):
         assert main(command) == 2
@@ -377,6 +379,8 @@ def test_a_file_that_cannot_be_read_is_left_out_on_request(raw_run, tmp_path, ca
         assert "3.png" in line
         assert line.endswith("mend the file, or leave it out with --on_bad_sample=skip")
         assert main([*command, "--on_bad_sample=skip"]) == 0
-        assert "3.png" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "3.png" in said
+        assert re.search(r"1 of 5 texts of all are longer than the \d+ tokens that this model reads", said)
     with np.load(out) as found:
         assert found["image_id"].tolist() == [f"{i}.png" for i in (0, 1, 2, 4, 5)]

@@ -30,6 +30,11 @@ def test_a_spec_may_hold_commas(text, data):
     assert parse_arg(text).data == data
 
 
+def test_a_word_of_both_is_the_encoder_where_it_names_one():
+    found = parse_arg("data=posts:a.csv,image=photo,text=words,image=vit", image="convnet", text="lstm")
+    assert (found.data, found.image, found.text) == ("posts:a.csv,image=photo,text=words", "vit", "lstm")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
