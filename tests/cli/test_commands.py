@@ -138,7 +138,7 @@ def test_what_evaluate_says_of_data_cannot_steer_the_terminal(frozen_run, monkey
     workdir, _ = frozen_run
     config, source = open_source(workdir, None)
     odd = dataclasses.replace(source, notes=("a\x1b[31mnote",), problems=("b\x9b",), modalities=("c\x1b", "d"))
-    monkeypatch.setattr("alignment_jax.cli.evaluate.open_source", lambda *_: (config, odd))
+    monkeypatch.setattr("alignment_jax.cli.evaluate.open_source", lambda *_, **__: (config, odd))
     assert main(["evaluate", "--workdir", str(workdir)]) == 0
     shown = capsys.readouterr().out
     assert "a [31mnote" in shown
