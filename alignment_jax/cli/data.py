@@ -53,14 +53,7 @@ def run(values: flags.FlagValues) -> int:
             page, description=description, problems=problems, samples=samples, names=source.modalities
         )
         print(f"page: {one_line(str(page))}")
-    skip = values["on_bad_sample"].value == "skip"
-    for problem in problems:
-        print(f"{'left out' if skip else 'problem'}: {one_line(problem)}")
-    if problems and not skip:
-        raise DataError(
-            f"{spec}: {len(problems)} problem{'s' * (len(problems) > 1)}, listed above; mend the data, or leave out "
-            "what is named with --on_bad_sample=skip (of train --config.input.on_bad_sample=skip)"
-        )
+    _list_problems(spec, problems, "--on_bad_sample=skip (of train --config.input.on_bad_sample=skip)", values)
     return 0
 
 
@@ -73,11 +66,20 @@ def _one_side(spec: str, values: flags.FlagValues) -> int:
     print(f"  {data.format_column(items.column)}")
     for line in items.notes:
         print(one_line(line))
-    for problem in items.problems:
-        print(f"problem: {one_line(problem)}")
-    if items.problems:
-        raise DataError(f"{spec}: {len(items.problems)} problems, listed above; mend them, or leave these items out")
+    _list_problems(spec, items.problems, "--on_bad_sample=skip, of embed, too", values)
     return 0
+
+
+def _list_problems(spec: str, problems: Sequence[str], skip: str, values: flags.FlagValues) -> None:
+    """Prints all problems; raises DataError for them where they are not to be skipped, `skip` says how to."""
+    skips = values["on_bad_sample"].value == "skip"
+    for problem in problems:
+        print(f"{'left out' if skips else 'problem'}: {one_line(problem)}")
+    if problems and not skips:
+        raise DataError(
+            f"{spec}: {len(problems)} problem{'s' * (len(problems) > 1)}, listed above; mend the data, or leave out "
+            f"what is named with {skip}"
+        )
 
 
 def _add_clusters(source: data.PairSource, description: dict) -> None:

@@ -181,10 +181,13 @@ def _two_sides(
     first = next((modality for modality in there if modality != second), "")
     if not first or not second:
         missing = "text" if first and first != "text" else "image"
-        raise DataError(
-            f"{where}: no array {missing!r} (or {GENERIC[missing]!r}); it has {_names(arrays)}; say which it is with "
-            f",{missing}=NAME"
-        )
+        latents = [name for name, array in arrays.items() if is_latent(array)]
+        more = f"say which it is with ,{missing}=NAME"
+        if not latents:
+            more = "latents are floats [rows, dimensions]"
+        elif len(latents) == 1:
+            more = "pairs need latents of both sides. To embed one alone, latents:FILE is for alignment-jax embed"
+        raise DataError(f"{where}: no array {missing!r} (or {GENERIC[missing]!r}); it has {_names(arrays)}; {more}")
     rest = {name: array for name, array in found.items() if name not in _WORDS}
     sides = tuple(_called(side, words) for side in (first, second))
     spare = [modality for modality in there if modality not in (first, second)]

@@ -87,6 +87,8 @@ def find_cached(name: str, config: str, cache: pathlib.Path) -> pathlib.Path:
     Raises:
       DataError: it is not there, or has several configurations; the message lists what is there.
     """
+    if pathlib.Path(name).is_file():
+        raise DataError(f"hf:{name}: a file, where a folder is needed; of a table write pairs:{name}")
     folder = cache / name.replace("/", "___")
     safe = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) is not None and ".." not in name
     found = sorted(folder.glob(f"*/*/*/{_INFO}"), key=lambda path: path.stat().st_mtime) if safe else []

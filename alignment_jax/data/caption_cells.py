@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import tokenize
+from typing import Any
 
 MISSING_WORDS = ("nan", "none", "null", "<na>", "n/a")  # what programs write for a cell that was empty
 
@@ -20,7 +21,7 @@ def split_captions(cell: str) -> list[str]:
         return [cell]
     try:
         found = json.loads(cell)
-        texts = [each for each in found if each is not None]
+        texts = [_text_of(each) for each in found if each is not None]
     except (ValueError, RecursionError):
         texts = _python_list(cell)
     if not all(isinstance(each, str) for each in texts) or (not texts and cell[1:-1].strip()):
@@ -34,7 +35,17 @@ def looks_cut(cell: str) -> bool:
     >>> looks_cut("['a dog', 'a]"), looks_cut("[a dog]"), looks_cut("['a dog'")
     (True, False, True)
     """
-    return cell.startswith(("['", '["')) and split_captions(cell) == [cell]
+    return cell.startswith(("['", '["', "[{")) and split_captions(cell) == [cell]
+
+
+def _text_of(value: Any) -> Any:
+    """The text of an object that has one, as COCO's {"raw": "a dog"}; anything else as it is."""
+    texts = (
+        [value[key] for key in ("raw", "text", "caption") if isinstance(value.get(key), str)]
+        if isinstance(value, dict)
+        else []
+    )
+    return texts[0] if len(texts) == 1 else value
 
 
 def _python_list(cell: str) -> list[str]:

@@ -27,9 +27,16 @@ class Folder:
     alignment_jax.core.errors.DataError: pairs.csv, row 1: '../secret.png' leads out of the folder data
     """
 
-    def __init__(self, root: pathlib.Path, *, option: str = ""):
-        """`option`: the option of a SPEC that names another folder, which messages then offer."""
+    def __init__(self, root: pathlib.Path, *, option: str = "", table: pathlib.Path | None = None):
+        """The folder `root`.
+
+        Args:
+          root: what names are relative to, and what no file may lie outside of.
+          option: the option of a SPEC that names another folder, which messages then offer.
+          table: the folder of the table where that is another one; a name that begins with .. starts there.
+        """
         self._root = root
+        self._table = table or root
         self._option = option
         self._absolute = pathlib.Path(os.path.abspath(root))
         self._real = pathlib.Path(os.path.realpath(root))
@@ -85,7 +92,7 @@ class Folder:
         path = pathlib.Path(self._slashes(name))
         try:
             if ".." in path.parts:
-                path = self._resolved(self._root / path)
+                path = self._resolved(self._place(str(path)))
             for root in (self._absolute, self._real) if path.is_absolute() else ():
                 if path.is_relative_to(root):
                     return str(path.relative_to(root))
@@ -107,15 +114,27 @@ class Folder:
         if _DRIVE.match(name) and not self.has(name):
             raise DataError(f"{where}: {name[:80]!r} is a path of another computer{self._tail(name)}")
         name = self._slashes(name)
-        path = self._root / name
+        path = self._place(name)
         with self._unusable(name, where):
             inside = self._resolved(path).is_relative_to(self._real)
         if not inside:
             direct = ".." in path.parts or pathlib.PurePath(name).is_absolute()
-            advice = f"; if the files lie elsewhere, add {self._option}=DIR" if self._option and direct else ""
+            advice = self._advice(path) if self._option and direct else ""
             link = "" if direct else " by a symbolic link: copy what it leads to"
             raise DataError(f"{where}: {name!r} leads out of the folder {self._root}{link}{advice}")
         return path
+
+    def _place(self, name: str) -> pathlib.Path:
+        path = pathlib.PurePath(name)
+        return (self._table if path.parts[:1] == ("..",) else self._root) / path
+
+    def _advice(self, path: pathlib.Path) -> str:
+        """The option with the folder that holds both the table and a file outside of `root`."""
+        with contextlib.suppress(OSError, ValueError):
+            common = os.path.commonpath([self._resolved(path), os.path.realpath(self._table)])
+            if ".." in path.parts and path.name.lower().endswith(_ENDINGS) and len(common) > 1 and path.is_file():
+                return f"; add {self._option}={common}"
+        return f"; if the files lie elsewhere, add {self._option}=DIR"
 
     def _tail(self, name: str) -> str:
         """The advice about a path of another computer: what to take off, where the rest is a file of the folder."""

@@ -26,12 +26,14 @@ class Manifest(NamedTuple):
       places: of every such folder, relative to the one that holds them all.
       name: the data set, for messages.
       notes: of the source.
+      options: what the SPEC says, "" for what it does not say.
     """
 
     rows: list[tuple[Row, Folder]]
     places: dict[Folder, pathlib.PurePath]
     name: str
     notes: list[str]
+    options: dict[str, str]
 
 
 def manifest_options(*roles: str) -> dict[str, str]:
@@ -46,6 +48,7 @@ def open_manifest(
     required: Sequence[str] = (),
     choices: Sequence[Sequence[str]] = (),
     optional: Sequence[str],
+    more: Sequence[str] = (),
     bad: BadSamples,
 ) -> Manifest:
     """Reads the table, or the tables of the splits, that a SPEC names.
@@ -55,6 +58,7 @@ def open_manifest(
       what: the name of the source.
       required, optional: the roles of its columns; "split" is one of them.
       choices: sets of roles, of which every table must have the same one.
+      more: options that name no column.
       bad: told of rows that cannot be read.
 
     Raises:
@@ -63,7 +67,7 @@ def open_manifest(
     """
     paired = dict.fromkeys(role for choice in choices for role in choice)
     roles = dict.fromkeys((*required, *paired, *optional))
-    first, options = path_and_options(argument, manifest_options(*roles), what=what)
+    first, options = path_and_options(argument, manifest_options(*roles, *more), what=what)
     parts = {split: options[split] for split in SPLITS if options[split]}
     if bool(first) == bool(parts):
         raise ConfigError(
@@ -74,7 +78,7 @@ def open_manifest(
     root = pathlib.Path(os.path.expanduser(options["root"])) if options["root"] else None
     if root is not None and not root.is_dir():
         raise DataError(f"root={root}: no such folder")
-    folders: dict[str, Folder] = {}
+    folders: dict[tuple[str, str], Folder] = {}
     rows: list[tuple[Row, Folder]] = []
     others: list[str] = []
     notes: list[str] = []
@@ -93,7 +97,9 @@ def open_manifest(
         if found.rows:
             choices = [choice for choice in choices if set(choice) <= set(found.rows[0].values)]
         base = path.parent if root is None else root
-        folder = folders.setdefault(os.path.realpath(base), Folder(base, option="root"))
+        # Names that begin with .. start at the folder of their table, so each of those is a Folder of its own.
+        place = (os.path.realpath(base), os.path.realpath(path.parent))
+        folder = folders.setdefault(place, Folder(base, option="root", table=path.parent))
         for row in found.rows:
             rows.append((row._replace(values={**row.values, "split": split}) if split else row, folder))
         notes += found.notes
@@ -102,6 +108,6 @@ def open_manifest(
             other = next((name for name in found.others if is_known(name, spare, {})), None)
             how = "" if other is None else f" (to pair {other} name two, as in ,{spare[0]}={other},caption=COLUMN)"
             others.append(f"{path}: columns that are not used: {', '.join(found.others)}{how}")
-    common = os.path.commonpath(list(folders))
-    places = {folder: pathlib.PurePath(os.path.relpath(real, common)) for real, folder in folders.items()}
-    return Manifest(rows, places, argument if parts else first, [*notes, *others])
+    common = os.path.commonpath([real for real, _ in folders])
+    places = {folder: pathlib.PurePath(os.path.relpath(real, common)) for (real, _), folder in folders.items()}
+    return Manifest(rows, places, argument if parts else first, [*notes, *others], options)

@@ -10,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.archive import finite_rows, read_archive, text_vector
+from alignment_jax.data.archive import finite_rows, text_vector
+from alignment_jax.data.array_formats import read_named_arrays
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, ImageFile, TextColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.folder import Folder
 from alignment_jax.data.folder_files import files_below, is_image
+from alignment_jax.data.foreign import refuse_foreign
 from alignment_jax.data.roles import is_known
 from alignment_jax.data.shards import map_array
 from alignment_jax.data.sources.pairs import captions_of
@@ -28,7 +30,7 @@ from alignment_jax.data.text_files import read_lines
 ONE_SIDE = {
     "images": "images:DIR, images:FILE of names or a table[,image=COL][,root=DIR]",
     "texts": "texts:FILE of lines or a table[,text=COL]",
-    "latents": "latents:FILE.npy or latents:FILE.npz[,array=NAME][,side=a or b]",
+    "latents": "latents:FILE.npy, or FILE.npz, .safetensors or .parquet[,array=NAME][,side=a or b]",
 }
 _SIDES = {"a": "a", "b": "b", "image": "a", "text": "b"}
 _FILE_OPTIONS = {"encoding": "", "sheet": ""}
@@ -118,7 +120,7 @@ def _images(argument: str, bad: BadSamples) -> _Items:
         folder, wanted, stored = Folder(path.parent), [(path.name, str(path))], {}
     else:
         root = pathlib.Path(options["root"]).expanduser() if options["root"] else path.parent
-        folder, stored = Folder(root, option="root"), {}
+        folder, stored = Folder(root, option="root", table=path.parent), {}
         rows, notes = _rows(path, "image", options, bad)
         wanted = [(row.values["image"], row.where) for row in rows]
         stored = {row.values["image"]: row.files["image"] for row in rows if "image" in row.files}
@@ -180,12 +182,15 @@ def _latents(argument: str, bad: BadSamples) -> _Items:
     if options["side"] not in ("", *_SIDES):
         raise ConfigError(f"latents: side={options['side']}; it is a or b, the first or the second modality of the run")
     ids, chosen = None, options["array"]
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if path.is_file():
+        refuse_foreign(path)
+    if suffix == ".npy":
         if chosen:
-            raise ConfigError(f"{path}: array={chosen} is for .npz files, which hold several; leave it out")
+            raise ConfigError(f"{path}: array={chosen} is for files that hold several arrays; leave it out")
         array = map_array(path)
-    elif path.suffix == ".npz":
-        arrays = read_archive(path)
+    elif suffix in (".npz", ".safetensors", ".parquet", ".pq"):
+        arrays = read_named_arrays(path)
         tables = [each for each, found in arrays.items() if found.ndim == 2 and found.dtype.kind == "f"]
         if chosen and chosen not in arrays:
             raise DataError(f"{path}: no array {chosen!r}; it has {', '.join(sorted(arrays)) or 'nothing'}")
@@ -197,7 +202,9 @@ def _latents(argument: str, bad: BadSamples) -> _Items:
         array = arrays[chosen]
         ids = next((arrays[each] for each in (f"{chosen}_id", "id", "ids") if each in arrays), None)
     else:
-        raise DataError(f"{path}: latents are read from .npy and .npz files; numpy.save writes them")
+        raise DataError(
+            f"{path}: latents are read from .npy, .npz, .safetensors and .parquet files; numpy.save writes them"
+        )
     if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"{path}: expected floating point [rows, dimensions], found {array.dtype} {list(array.shape)}")
     if ids is not None and ids.shape != (len(array),):

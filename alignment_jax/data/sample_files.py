@@ -51,7 +51,8 @@ def captions_of(files: Mapping[str, File], *, where: str, named: str = "") -> li
       named: an ending, or a field of the JSON file ("meta.text" for a field of a field).
 
     Raises:
-      DataError: there is none, or several could be it; a file is too long, not UTF-8 or not JSON.
+      DataError: there is none, or several could be it; a file is too long, not JSON, or neither UTF-8 nor UTF-16 with
+        its mark.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -108,9 +109,15 @@ def _text(file: File, where: str) -> str:
     try:
         if _size(file) > _LONGEST:
             raise DataError(f"{where}: {_name(file)} is too long for a caption ({_size(file)} bytes)")
-        return file.read_bytes().decode("utf-8-sig")
+        content = file.read_bytes()
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in content
+        return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}: no caption can be read from {_name(file)}: not UTF-8") from error
+        name = _name(file)
+        raise DataError(
+            f"{where}: no caption can be read from {name}: not UTF-8; convert it, as with iconv -f cp1252 -t utf-8 "
+            f"{name} > NEW if it is of Windows"
+        ) from error
     except OSError as error:
         raise DataError(f"{where}: no caption can be read from {_name(file)} ({error.strerror or error})") from error
 

@@ -37,13 +37,16 @@ def open_table(
     if start.startswith((b"PAR1", b"PK\x03\x04")):
         if encoding:
             raise ConfigError(f"{path}: encoding={encoding} is for text files, and it is none; leave it out")
-        return read_parquet(path) if start.startswith(b"PAR1") else read_workbook(path, sheet)
+        if not start.startswith(b"PAR1"):
+            return read_workbook(path, sheet)
     if sheet:
         raise ConfigError(f"{path}: sheet={sheet} is for workbooks, and it is none; leave it out")
+    if start.startswith(b"PAR1"):
+        return read_parquet(path)
     text = read_text(path, encoding=encoding or "", save=_SAVE if encoding is None else _NAME)
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if any(suffix in _LINES for suffix in suffixes) or text.lstrip()[:1] in ("{", "["):
-        return read_json_table(text, path, lines=any(suffix in _LINES for suffix in suffixes))
+        return read_json_table(text, path, lines=any(suffix in _LINES for suffix in suffixes), known=known)
     return _delimited(text, path, known)
 
 

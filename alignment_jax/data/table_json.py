@@ -8,13 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.roles import is_known
+from alignment_jax.data.split import canonical_split
 from alignment_jax.data.table_cells import Cells, Table, row_of
 from alignment_jax.data.text_files import parse_json
 
 
-def read_json_table(text: str, path: pathlib.Path, *, lines: bool) -> Table:
-    """The table of a JSON text: of an object in every line, if `lines` or if the text is no single value."""
+def read_json_table(text: str, path: pathlib.Path, *, lines: bool, known: Callable[[str], bool]) -> Table:
+    """The table of a JSON text: of an object in every line, if `lines` or if the text is no single value.
+
+    `known`: whether a name of a column is one that is looked for.
+    """
     found: list[tuple[Any, str]]
+    lines = lines and not text.lstrip().startswith("[")  # a list is no line of JSON lines, whatever the file is called
     try:
         content = None if lines else json.loads(text)
     except json.JSONDecodeError as error:
@@ -26,11 +32,14 @@ def read_json_table(text: str, path: pathlib.Path, *, lines: bool) -> Table:
     if lines:
         found = [_line(line, f"{path}, row {number} (line {number})") for number, line in _numbered(text)]
     else:
-        objects = _objects(content, path, pairs=lambda: json.loads(text, object_pairs_hook=list))
+        objects = _objects(content, path, known, pairs=lambda: json.loads(text, object_pairs_hook=list))
         found = [(each, f"{path}, row {number}") for number, each in enumerate(objects, start=1)]
     header = list(dict.fromkeys(str(key) for each, _ in found if isinstance(each, dict) for key in each))
     if found and not header:
-        raise DataError(f"{path}: expected objects with the columns as keys, found {str(found[0][0])[:60]!r}")
+        raise DataError(
+            f'{path}: expected objects with the columns as keys, as {{"image": "1.jpg", "caption": "a dog"}}; found '
+            f"{str(found[0][0])[:60]!r}"
+        )
 
     def rows(places: Sequence[int]) -> Iterator[tuple[Cells | None, str]]:
         names = [header[k] for k in places]
@@ -54,13 +63,14 @@ def _line(line: str, where: str) -> tuple[Any, str]:
         return None, where
 
 
-def _objects(content: Any, path: pathlib.Path, *, pairs: Callable[[], Any]) -> list[Any]:
-    """The rows of a JSON value: a list of objects, columns by name, captions by file name, or one list in an object.
+def _objects(content: Any, path: pathlib.Path, known: Callable[[str], bool], *, pairs: Callable[[], Any]) -> list[Any]:
+    """The rows of a JSON value: a list of objects or texts, columns by name, rows or captions by file name, or one list
+    in an object or one for each split.
 
     `pairs` reads the value with its objects as lists of (key, value), where a key may occur twice.
     """
     if isinstance(content, list):
-        return content
+        return [{"text": each} for each in content] if _texts(content) else content
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a list of objects, found {str(content)[:60]!r}")
     if {"images", "annotations"} <= set(content):
@@ -68,7 +78,14 @@ def _objects(content: Any, path: pathlib.Path, *, pairs: Callable[[], Any]) -> l
     values = list(content.values())
     if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):  # pandas, orient="split"
         return [dict(zip(content["columns"], each, strict=False)) for each in content["data"]]
-    if values and all(isinstance(each, dict) for each in values):  # pandas: column -> row -> cell
+    if values and all(isinstance(each, dict) for each in values):
+        inner = {str(key) for each in values for key in each}
+        if not any(map(known, map(str, content))) and any(map(known, inner)):  # row or file name -> column -> cell
+            if len(pairs()) > len(content):
+                raise DataError(f"{path}: a name occurs twice in it; write a list of objects, one a row")
+            by_file = not any(is_known(name, ("image", "audio"), {}) for name in inner)
+            return [{**({"image": key} if by_file else {}), **each} for key, each in content.items()]
+        # pandas: column -> row -> cell
         keys = dict.fromkeys(key for each in values for key in each)
         return [{name: column.get(key) for name, column in content.items()} for key in keys]
     lists = [each for each in values if isinstance(each, list)]
@@ -76,6 +93,10 @@ def _objects(content: Any, path: pathlib.Path, *, pairs: Callable[[], Any]) -> l
         if any("sentences" in each for each in lists[0][:1]):
             raise DataError(f"{path}: a file of Karpathy's splits; write karpathy:DIR, DIR the folder that holds it")
         return lists[0]
+    if values and len(lists) == len(values) and all(map(canonical_split, map(str, content))):  # split -> rows
+        if any(not isinstance(each, dict) for rows in lists for each in rows):
+            raise DataError(f"{path}: expected a list of objects for each split, one a row")
+        return [{"split": split, **each} for split, rows in content.items() for each in rows]
     if values and all(isinstance(each, str) or _texts(each) for each in values):
         named = {str(key).lower() for key in content}
         if not named & {"image", "file_name", "filepath", "caption", "text", "title"}:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.caption_cells import split_captions
 from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.delimited import Record, split_records
 from alignment_jax.data.folder import Folder
@@ -128,10 +129,26 @@ def read_manifest(
             if isinstance(first := cells[begin], Embedded):
                 files[role] = first.item
             begin += len(columns)
+        if several := _only_files(values):
+            bad.add(f"{where}: {several}")
+            continue
         rows.append(Row(values, where, padded, more, files))
     if empty:
         raise DataError(f"{path}: only a header, no rows")
     return Rows(rows, others, notes)
+
+
+def _only_files(values: dict[str, str]) -> str:
+    """Takes files out of lists of one; what is wrong where a list holds several."""
+    for role in ("image", "audio"):
+        found = split_captions(values.get(role, ""))
+        if len(found) != 1:
+            return (
+                f"a list of {len(found)} files in column {role}; write a row for each, with a column item for one thing"
+            )
+        if role in values:
+            values[role] = found[0]
+    return ""
 
 
 def read_rows(

@@ -70,6 +70,9 @@ def shard_files(path: pathlib.Path, bad: BadSamples) -> list[FileSlice]:
                     raise DataError(f"{path}: cut short in {member.name!r}; copy or download it again")
                 else:
                     files.append(FileSlice(path, member.offset_data, member.size, member.name))
+            if archive.offset + tarfile.BLOCKSIZE > size:  # a block of zeros follows the last file
+                last = f" after {files[-1].name!r}" if files else ""
+                bad.add(f"{path}: no end mark{last}, as where an archive is cut short; copy or write it again")
     except DataError:
         raise
     except FileNotFoundError as error:

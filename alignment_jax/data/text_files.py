@@ -27,7 +27,9 @@ _KINDS = {
     b"SQLite format 3": ("a SQLite database", "export the table as CSV"),
     b"\x89PNG": ("an image", "name the table that lists it"),
     b"\xff\xd8\xff": ("an image", "name the table that lists it"),
+    b"\x93NUMPY": ("an array of NumPy", "write embeddings:image=A.npy,text=B.npy, or name a table"),
 }
+_TAR = b"ustar"  # from byte 257 on
 _PICKLES = (".pkl", ".pickle")
 _FREE_SIZE, _MOST_PACKED = 1 << 28, 100  # text shrinks to a tenth; what shrinks to a hundredth and is large is no text
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -52,7 +54,7 @@ def read_text(path: pathlib.Path, *, encoding: str = "", save: str = _SAVE) -> s
     """
     content = _read(path)
     found = encoding or next((name for mark, name in _MARKS.items() if content.startswith(mark)), "")
-    if found in ("utf-16", "utf-32") and b"\0" not in content:
+    if not encoding and found in ("utf-16", "utf-32") and b"\0" not in content:
         found = ""  # two bytes that look like a mark: in UTF-16 each line end holds a zero
     if not found and len(content) > 3 and b"\0" in (content[:1], content[1:2]):
         found = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
@@ -88,7 +90,7 @@ def _read(path: pathlib.Path, count: int = -1) -> bytes:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file{_near(path)}") from error
     except IsADirectoryError as error:
-        raise DataError(f"{path}: it is a folder, name a file{_tables_in(path)}") from error
+        raise DataError(f"{path}: it is a folder; {_in_folder(path)}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or cut short (gzip); copy or download it again") from error
     except OSError as error:
@@ -103,14 +105,18 @@ def _near(path: pathlib.Path) -> str:
         names = [each.name for each in path.parent.iterdir()]
     except OSError:
         return ""
+    if any(sign in path.name for sign in "*?[{"):
+        return f"; a table is one file. To read several, folder:{path.parent} reads those of a folder"
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
     return f", did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _tables_in(folder: pathlib.Path) -> str:
+def _in_folder(folder: pathlib.Path) -> str:
     endings = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
     found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in endings)
-    return f" in it, as {folder / found[0]}" if found else ""
+    if len(found) == 1:
+        return f"name the file in it, {folder / found[0]}"
+    return f"folder:{folder} reads all of it" + (f", {folder / found[0]} one table" if found else "")
 
 
 def _refuse_other_kinds(path: pathlib.Path, content: bytes) -> None:
@@ -123,6 +129,15 @@ def _refuse_other_kinds(path: pathlib.Path, content: bytes) -> None:
     for start, (what, advice) in _KINDS.items():
         if content.startswith(start):
             raise DataError(f"{path}: not a text file, it is {what}; {advice}")
+    if content[257:262] == _TAR:
+        raise DataError(f"{path}: not a text file, it is a tar archive; write webdataset:{path}")
+    if b"\0" in content and not _is_wide(content):
+        raise DataError(f"{path}: not a text file, it holds zero bytes; name a table, such as a CSV file")
+
+
+def _is_wide(content: bytes) -> bool:
+    """Whether about every other byte is zero, as in UTF-16 text of a Latin alphabet."""
+    return content[:200].count(b"\0") * 3 > len(content[:200])
 
 
 def read_lines(path: pathlib.Path) -> list[str]:

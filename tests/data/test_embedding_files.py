@@ -275,3 +275,14 @@ def test_what_is_no_archive_is_said_in_words_of_one_line(name, content, parts, t
     with pytest.raises(DataError, match=parts) as error:
         data.load(f"embeddings:{tmp_path / name}")
     assert not re.search(r"damaged \.npz|context manager|allow_pickle=False|Errno|zip file", str(error.value))
+
+
+def test_one_side_alone_and_folders_of_splits_say_what_to_write(tmp_path):
+    np.savez(tmp_path / "one.npz", image=np.eye(3))
+    with pytest.raises(DataError, match=r"pairs need latents of both sides\. To embed one alone, latents:FILE"):
+        data.load(f"embeddings:{tmp_path}/one.npz")
+    for split in ("train", "test"):
+        (tmp_path / "d" / split).mkdir(parents=True)
+        np.save(tmp_path / "d" / split / "image.npy", np.eye(3))
+    with pytest.raises(DataError, match=r"folder of a split; .*split=SPLIT\.txt"):
+        data.load(f"embeddings:{tmp_path}/d")

@@ -14,6 +14,19 @@ from alignment_jax.core.errors import DataError
 COUNT = 6
 
 
+def test_texts_in_other_encodings_are_read_or_named(tmp_path):
+    images(tmp_path / "a", numbers=[0])
+    put(tmp_path, "a/0.txt", "schön\nschöner".encode("utf-16"))
+    assert data.load(f"folder:{tmp_path}/a").splits["all"].b.read(np.arange(2)) == ["schön", "schöner"]
+    put(tmp_path, "a/0.txt", "schön".encode("cp1252"))
+    with pytest.raises(DataError, match=r"not UTF-8; convert it, as with iconv -f cp1252 -t utf-8 0\.txt"):
+        data.load(f"folder:{tmp_path}/a")
+    put(tmp_path, "t.csv", "image,caption\n")
+    for source in ("folder", "hf"):
+        with pytest.raises(DataError, match=rf"a file, where a folder is needed; .*write pairs:{tmp_path}/t\.csv"):
+            data.load(f"{source}:{tmp_path}/t.csv")
+
+
 def put(folder, name, content):
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from alignment_jax import data
+from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError, DataError
 
 COUNT = 4
@@ -141,7 +142,7 @@ REFUSED = {
     "no such array": (lambda f: latents(f, a=np.ones((2, 3))), "latents:{}/x.npz,array=b", ["no array 'b'; it has a"]),
     "a vector": (lambda f: np.save(f / "x.npy", np.ones(3)), "latents:{}/x.npy", ["[rows, dimensions]"]),
     "NaN": (lambda f: np.save(f / "x.npy", np.full((2, 3), np.nan)), "latents:{}/x.npy", ["row 0 holds NaN"]),
-    "another file": (lambda f: (f / "x.pt").write_bytes(b"x"), "latents:{}/x.pt", [".npy and .npz"]),
+    "another file": (lambda f: (f / "x.pt").write_bytes(b"x"), "latents:{}/x.pt", ["two lines of Python"]),
 }
 
 
@@ -161,3 +162,29 @@ def test_one_side_is_no_data_set_to_train_on(tmp_path):
         data.load(f"images:{tmp_path}")
     with pytest.raises(ConfigError, match="the form is images:DIR"):
         data.load_one_side("images:")
+
+
+def test_latents_from_the_files_of_other_tools(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    table = pyarrow.table({"embedding": list(rows), "name": ["a", "b", "c"]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "e.parquet")
+    np.testing.assert_array_equal(data.load_one_side(f"latents:{tmp_path}/e.parquet").column.read(np.arange(3)), rows)
+    for name in ("e.pkl", "e.pt"):
+        (tmp_path / name).write_bytes(b"\x80\x04\x95")
+        with pytest.raises(DataError, match="two lines of Python"):
+            data.load_one_side(f"latents:{tmp_path}/{name}")
+
+
+def test_a_json_list_of_texts(tmp_path):
+    (tmp_path / "t.json").write_text('["a dog", "a cat"]')
+    assert data.load_one_side(f"texts:{tmp_path}/t.json").column.read(np.arange(2)) == ["a dog", "a cat"]
+
+
+def test_the_data_command_leaves_out_what_is_named(tmp_path, capsys):
+    photos(tmp_path)
+    (tmp_path / "list.txt").write_text("photos/im0.png\nphotos/gone.png\n")
+    assert main(["data", f"--data=images:{tmp_path}/list.txt"]) == 2
+    assert "1 problem, listed above" in capsys.readouterr().err
+    assert main(["data", f"--data=images:{tmp_path}/list.txt", "--on_bad_sample=skip"]) == 0
+    assert "left out: " in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Tables of samples with a label: a text of their own, empty cells as missing modalities, odd labels by name."""
 
+import json
+
 import mock_data_sets as mock
 import mock_samples as samples
 import numpy as np
@@ -43,7 +45,7 @@ def test_other_names_and_fewer_modalities(tmp_path):
     assert (source.modalities, source.has_splits) == (("image", "text"), False)
     assert source.notes == (f"{path}: columns that are not used: audio",)
     for options, message in (
-        ("text=words", "text=words, but its columns are audio, image, tweet, mood"),
+        ("text=words", "text=words, but no column 'words'; found audio, image, tweet, mood"),
         ("label=mood,use=image+smell", "'smell' is none of audio, image, text"),
         ("label=mood,use=image+text", "there is no column 'text'"),
         ("label=mood,use=image", "two or three of the columns audio, image, text"),
@@ -51,6 +53,28 @@ def test_other_names_and_fewer_modalities(tmp_path):
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             data.load(f"samples:{path},{options}")
+
+
+def test_tables_of_samples_are_read_as_those_of_pairs(tmp_path):
+    mock.pictures(tmp_path / "p", 4)
+    rows = [[f"im{n}.png", f"words {n}", "ab"[n % 2]] for n in range(4)]
+    text = "\n".join(";".join(row) for row in [["File_Name", "Caption", "CLASS"], *rows[:2]])
+    (tmp_path / "train.csv").write_bytes(text.encode("utf-16"))
+    keys = ("image", "text", "label", "path")  # `path` is no second image
+    (tmp_path / "val.jsonl").write_text(
+        "".join(json.dumps(dict(zip(keys, [*r, "x"], strict=True))) + "\n" for r in rows[2:])
+    )
+    source = data.load(f"posts:train={tmp_path}/train.csv,val={tmp_path}/val.jsonl,root={tmp_path}/p")
+    assert (source.modalities, source.label_names) == (("image", "text"), ("a", "b"))
+    assert {name: split.ids.tolist() for name, split in source.splits.items()} == {
+        "train": ["im0.png", "im1.png"],
+        "val": ["im2.png", "im3.png"],
+    }
+    assert source.splits["val"].b.read(np.arange(2)) == ["words 2", "words 3"]
+    (tmp_path / "two.csv").write_text("image,text_1,text_2,label\np/im0.png,x,y,a\np/im1.png,z,w,b\n")
+    with pytest.raises(DataError, match=r"several texts.*,text=COLUMN"):
+        data.load(f"posts:{tmp_path}/two.csv")
+    assert data.load(f"posts:{tmp_path}/two.csv,text=text_2").splits["all"].b.read(np.arange(2)) == ["y", "w"]
 
 
 def test_one_modality_alone_says_what_there_is(tmp_path):

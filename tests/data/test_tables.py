@@ -76,6 +76,9 @@ GOOD = {
     "pandas.json": json.dumps({h: {str(i): row[k] for i, row in enumerate(ROWS)} for k, h in enumerate(HEADER)}),
     "columns.json": json.dumps({h: [row[k] for row in ROWS] for k, h in enumerate(HEADER)}),
     "split.json": json.dumps({"columns": HEADER, "index": [0, 1, 2, 3], "data": ROWS}),
+    "a_list.jsonl": json.dumps(records(), indent=1),
+    "rows.json": json.dumps({str(i): row for i, row in enumerate(records())}),
+    "rows_by_name.json": json.dumps({name: {"Caption": text, "w": 1} for name, text in ROWS}),
     "spaces.csv": separated([["Image Path", "caption"], *ROWS]),
     "excel.csv": "sep=|\r\n" + separated(delimiter="|"),
     "backslash.csv": separated([HEADER, *([".\\" + n.replace("/", "\\"), t] for n, t in ROWS)]),
@@ -191,6 +194,7 @@ SEVERAL = {
     "one and numbered": ["image,text,text2", "p/im0.png,a dog,it's brown", "p/im1.png,[sic],"],
     "rows": ["image,caption", "p/im0.png,a dog", "p\\im0.png,it's brown", "p/im1.png,[sic]"],
     "file names twice": ['{"p/im0.png": "a dog", "p/im0.png": ["it\'s brown"],', '"p/im1.png": "[sic]"}'],
+    "objects": ["image;caption", 'p/im0.png;[{"raw": "a dog"}, {"raw": "it\'s brown"}]', "p/im1.png;[sic]"],
     "plural": ["image,captions,caption_id", "p/im0.png,\"['a dog', 'it\\'s brown']\",4", "p/im1.png,[sic],5"],
 }
 
@@ -246,6 +250,15 @@ def test_a_file_for_each_split(folder):
         data.load(f"pairs:train={folder}/a.csv,val={folder}/b.tsv")
 
 
+def test_a_json_list_for_each_split(folder):
+    (folder / "x.json").write_text(json.dumps({"train": records()[:3], "validation": records()[3:]}))
+    splits = data.load(f"pairs:{folder}/x.json").splits
+    assert {name: split.ids.tolist() for name, split in splits.items()} == {"train": NAMES[:3], "val": NAMES[3:]}
+    (folder / "x.json").write_text('{"1": {"image": "p/im0.png", "caption": "a"}, "1": {"caption": "b"}}')
+    with pytest.raises(DataError, match="a name occurs twice"):
+        data.load(f"pairs:{folder}/x.json")
+
+
 def test_images_elsewhere(folder):
     (folder / "t").mkdir()
     rows = [["im0.png", "a"], [str(folder / "p" / "im1.png"), "b"], ["..\\p\\im2.png", "c"]]
@@ -254,7 +267,7 @@ def test_images_elsewhere(folder):
     assert source.splits["all"].ids.tolist() == ["im0.png", "im1.png", "im2.png"]
     for row, message in zip(rows, ("no such file", "leads out", "leads out"), strict=True):
         mock.write_csv(folder / "t" / "y.csv", [HEADER, row])
-        with pytest.raises(DataError, match=rf"row 1 .*{message}.*; if the files lie elsewhere, add root=DIR"):
+        with pytest.raises(DataError, match=rf"row 1 .*{message}.*; (if the files lie elsewhere, )?add root="):
             data.load(f"pairs:{folder}/t/y.csv")
     with pytest.raises(DataError, match="no such folder"):
         data.load(f"pairs:{folder}/t/x.csv,root={folder}/q")
@@ -269,6 +282,21 @@ def test_a_name_with_a_backslash_in_it(folder):
 def test_absolute_paths_inside_are_one_with_relative_ones(folder):
     rows = [HEADER, [str(folder / NAMES[0]), "a"], [NAMES[0], "b"], ["p\\..\\p\\im0.png", "c"]]
     assert loaded(folder, "x.csv", separated(rows[:3])).splits["all"].ids.tolist() == [NAMES[0]]
+
+
+def test_a_name_that_begins_with_two_dots_starts_at_its_table(folder):
+    (folder / "t").mkdir()
+    rows = [HEADER, *([f"../{name}", text] for name, text in ROWS), ["p/im0.png", "another"]]
+    mock.write_csv(folder / "t" / "x.csv", rows)
+    with pytest.raises(DataError, match=rf"leads out of the folder .*; add root={re.escape(str(folder))} "):
+        data.load(f"pairs:{folder}/t/x.csv")
+    split = data.load(f"pairs:{folder}/t/x.csv,root={folder}").splits["all"]
+    assert split.ids.tolist() == NAMES  # one spelling for "../p/im0.png" and "p/im0.png"
+    assert len(split.b) == len(ROWS) + 1
+    for name in ("../../q.png", "../../../etc/passwd"):
+        mock.write_csv(folder / "t" / "y.csv", [HEADER, [name, "x"]])
+        with pytest.raises(DataError, match=r"leads out of the folder .*add root=DIR"):
+            data.load(f"pairs:{folder}/t/y.csv,root={folder}")
 
 
 TABLE = separated()
@@ -320,6 +348,14 @@ REFUSED = {
     "empty.jsonl": ("\n", ["empty file"]),
     "line.jsonl": ('{"image": "p/im0.png", "caption": "x"}\n{"image": "p/im', ["row 2 (line 2)", "not a JSON object"]),
     "x.parquet,encoding=cp1252": (b"PAR1" + bytes(20), ["encoding=cp1252 is for text files"]),
+    "x.parquet,sheet=a": (b"PAR1" + bytes(20), ["sheet=a is for workbooks"]),
+    "x.csv,encoding=utf-16": (TABLE.encode("cp1252"), ["not utf-16 text", "another encoding"]),
+    "x.npy": (b"\x93NUMPY\x01\0v\0" + bytes(40), ["an array of NumPy", "embeddings:image="]),
+    "x.tar": (bytes([255]) * 257 + b"ustar" + bytes(100), ["a tar archive", "webdataset:"]),
+    "x.bin": (bytes([1, 200, 3]) * 50 + b"\0", ["zero bytes", "name a table"]),
+    "lists.json": (json.dumps(ROWS), ["expected objects with the columns as keys", '{"image": ']),
+    "split.json": (json.dumps({"train": [ROWS[0]], "val": [ROWS[1]]}), ["a list of objects for each split"]),
+    "images.json": (json.dumps([{"image": NAMES[:2], "caption": "x"}]), ["a list of 2 files", "a row for each"]),
     "x.csv,sheet=a": (TABLE, ["sheet=a is for workbooks"]),
     "x.csv,train=y.csv": (TABLE, ["name one file", "train=train.csv,val=val.csv"]),
     "x.csv,coption=a": (TABLE, ["unknown option 'coption', did you mean 'caption'"]),
@@ -340,7 +376,7 @@ def test_it_is_refused_with_what_to_do(written, folder):
 
 def test_a_folder_or_a_misspelt_file_gets_the_right_name(folder):
     (folder / "captions.csv").write_text(TABLE)
-    with pytest.raises(DataError, match=r"it is a folder, name a file in it, as .*captions\.csv"):
+    with pytest.raises(DataError, match=r"it is a folder; name the file in it, .*captions\.csv"):
         data.load(f"pairs:{folder}")
     with pytest.raises(DataError, match=r"no such file, did you mean .*captions\.csv\?"):
         data.load(f"pairs:{folder}/caption.csv")

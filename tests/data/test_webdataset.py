@@ -168,3 +168,17 @@ def test_shards_and_shards_of_splits_are_not_mixed(tmp_path):
     write_shards(tmp_path, plain)
     with pytest.raises(ConfigError, match="name shards"):
         data.load(f"webdataset:{tmp_path},val={tmp_path}/00001.tar")
+
+
+def test_an_archive_without_its_end_is_named(tmp_path):
+    write_shards(tmp_path, sample("txt", "picture #"))
+    shard = sorted(tmp_path.rglob("*.tar"))[0]
+    shard.write_bytes(shard.read_bytes().rstrip(b"\0")[: 512 * 2])  # whole files, and nothing after them
+    with pytest.raises(DataError, match=r"no end mark after|cut short"):
+        data.load(f"webdataset:{tmp_path}")
+
+
+def test_a_packed_shard_is_unpacked_by_its_own_program(tmp_path):
+    (tmp_path / "a.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    with pytest.raises(DataError, match=r"as with unzstd .*a\.tar\.zst"):
+        data.load(f"webdataset:{tmp_path}")

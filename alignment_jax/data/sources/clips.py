@@ -20,6 +20,8 @@ def existing_folder(argument: str) -> pathlib.Path:
       DataError: there is none.
     """
     folder = pathlib.Path(argument)
+    if folder.is_file():
+        raise DataError(f"{folder}: a file, where a folder is needed; of a table write pairs:{folder}")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     return folder

@@ -14,6 +14,7 @@ from alignment_jax.data.array_formats import read_named_arrays, read_parquet
 from alignment_jax.data.array_names import Named, named, role_of
 from alignment_jax.data.foreign import refuse_foreign
 from alignment_jax.data.shards import MANIFEST, ShardedArray, map_array
+from alignment_jax.data.split import canonical_split
 from alignment_jax.data.tables import read_text
 
 # Parts of more bytes stay on the disk and are read row by row.
@@ -101,6 +102,11 @@ def _folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
         inside = path.parent != folder
         name = path.parent.name if inside else re.sub(r"_\d+$", "", path.stem)
         parts.setdefault(name, []).append(path)
+    if split := next((name for name in parts if canonical_split(name)), None):
+        raise DataError(
+            f"{folder}: {split} is a folder of a split; join the splits into one array for each side, and write "
+            "embeddings:image=A.npy,text=B.npy,split=SPLIT.txt with the split of each image a line"
+        )
     arrays = {name: _joined([map_array(path) for path in paths], name) for name, paths in parts.items()}
     tables = sorted([*folder.glob("*.parquet"), *folder.glob("metadata/*.parquet")], key=_natural)
     columns: dict[str, list[np.ndarray]] = {}

@@ -1,25 +1,31 @@
 """`samples:FILE.csv` and `posts:FILE.csv`: one row a sample to classify, its modalities in columns.
 
 Columns: `label`, two or three of `audio`, `image` and `text`, and, optionally, `split`. A cell may be empty where a
-sample lacks that modality, as long as it has another. Other names are given behind the file: `text=tweet,label=mood`;
-`use=image+text` leaves out a modality that is there. Paths are relative to the folder of the file and must not leave
-it. `posts:` is the same for images with texts.
+sample lacks that modality, as long as it has another. The table may have any form that `pairs` reads, with usual names
+of the columns (`roles`) or those that are given behind the file: `text=tweet,label=mood`. Where two modalities have
+their own names, others are not looked for by other names. `use=image+text` leaves out a modality that is there. Paths
+are relative to the folder of the file, or to `root=DIR`, and must not leave it. `posts:` is the same for images with
+texts.
 """
 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifests import manifest_options, open_manifest
+from alignment_jax.data.roles import is_known
 from alignment_jax.data.sources.samples import Sample, labelled_source, table_notes
 from alignment_jax.data.spec import path_and_options
-from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Folder, Row, first_record, read_table
+from alignment_jax.data.split import SPLITS, PairSource
+from alignment_jax.data.table_files import open_table
+from alignment_jax.data.tables import Folder, Row
 
 MODALITIES = ("audio", "image", "text")  # in this order they are a, b and c
-OPTIONS: dict[str, str] = {**dict.fromkeys((*MODALITIES, "label", "split"), ""), "use": ""}
+OPTIONS = manifest_options(*MODALITIES, "label", "split", "use")
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -35,65 +41,75 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       classes.
 
     Raises:
-      ConfigError: an option is unknown, or names no column or modality.
+      ConfigError: an option is unknown, or names no modality.
       DataError: the file or, without skipping, a row of it is unusable, or it has fewer than two modalities.
     """
-    file, options = path_and_options(argument, OPTIONS, what="samples")
-    path, bad = pathlib.Path(file), BadSamples(on_bad_sample)
-    header = first_record(path)
-    columns = {role: options[role] or role for role in (*MODALITIES, "label", "split")}
-    for role, column in columns.items():
-        if options[role] and column not in header:
-            raise ConfigError(f"{path}: {role}={column}, but its columns are {', '.join(header)[:200]}")
-    used = _modalities(path, header, columns, options["use"])
-    optional = (columns["split"],) if columns["split"] in header else ()
-    rows, others = read_table(
-        path, required=(*(columns[name] for name in used), columns["label"]), optional=optional, bad=bad
+    bad, used = BadSamples(on_bad_sample), _modalities(argument)
+    found = open_manifest(
+        argument, what="samples", required=(*used, "label"), optional=("split",), more=("use",), bad=bad
     )
-    folder, count = Folder(path.parent), dict[str, int]()
+    path, count = pathlib.Path(found.name), dict[str, int]()
 
-    def sample(row: Row) -> Sample:
-        cells = {name: row.values[columns[name]] for name in used}
-        parts: dict[str, Any] = {
-            name: None if not cell else cell if name == "text" else folder.find(cell, where=row.where)
-            for name, cell in cells.items()
-        }
+    def sample(entry: tuple[Row, Folder]) -> Sample:
+        row, folder = entry
+        parts: dict[str, Any] = {}
+        for name in used:
+            if name == "text" and any(row.more.get("text", ())):
+                raise DataError(f"{row.where}: several texts, and a sample has one; write ,text=COLUMN to take that")
+            cell = row.values[name]
+            file = row.files.get(name)
+            parts[name] = file or (None if not cell else cell if name == "text" else folder.find(cell, where=row.where))
         # A file may stand in several rows, each with another text or partner.
-        name = next((str(pathlib.PurePath(cells[m])) for m in used if m != "text" and cells[m]), cells.get("text", ""))
+        named = next((name for name in used if name != "text" and row.values[name]), "")
+        name = str(found.places[folder] / folder.spelling(row.values[named])) if named else row.values.get("text", "")
         name = " ".join(name.split())[:200]
         count[name] = count.get(name, 0) + 1
         name = name if count[name] == 1 else f"{name} ({count[name]})"
-        return Sample(
-            name, row.values[columns["label"]], row.values.get(columns["split"]), tuple(parts.values()), row.where
-        )
+        return Sample(name, row.values["label"], row.values.get("split"), tuple(parts.values()), row.where)
 
     return labelled_source(
-        rows,
+        found.rows,
         sample,
         kinds=used,
         modalities=used,
         name="samples",
         where=path,
         bad=bad,
-        notes=table_notes(path, rows, others, label=columns["label"]),
+        notes=[*found.notes, *table_notes(path, [row for row, _ in found.rows], ())],
         hints={"flip": used == ("image", "text")},  # a mirrored digit or letter is another one
     )
 
 
-def _modalities(path: pathlib.Path, header: list[str], columns: dict[str, str], use: str) -> tuple[str, ...]:
-    found = tuple(name for name in MODALITIES if columns[name] in header)
-    chosen = tuple(name.strip() for name in use.split("+")) if use else found
+def _modalities(argument: str) -> tuple[str, ...]:
+    """Those that the SPEC or the first table has, by their own names if those are two, else by usual ones."""
+    file, options = path_and_options(argument, OPTIONS, what="samples")
+    file = file or next((options[split] for split in SPLITS if options[split]), "")
+    if not file:
+        return MODALITIES[:2]  # said better by who reads the table
+    path, use = pathlib.Path(file).expanduser(), options["use"]
+
+    def known(name: str) -> bool:
+        return is_known(name, (*MODALITIES, "label"), {})
+
+    header = open_table(path, known=known, encoding=options["encoding"], sheet=options["sheet"]).header
+    low = [name.lower() for name in header]
+    own = [name for name in MODALITIES if options[name] or name in low]
+    usual = [name for name in MODALITIES if name in own or any(is_known(column, [name], {}) for column in header)]
+    found = own if len(own) > 1 else usual
+    chosen = tuple(name.strip() for name in use.split("+")) if use else tuple(found)
     for name in chosen:
         if name not in MODALITIES:
             raise ConfigError(f"{path}: use={use}: {name!r} is none of {', '.join(MODALITIES)}")
-        if name not in found:
-            raise ConfigError(
-                f"{path}: use={use}, but there is no column {columns[name]!r}; it has {', '.join(header)[:200]}"
-            )
+        if name not in usual:
+            raise ConfigError(f"{path}: use={use}, but there is no column {name!r}; it has {_names(header)}")
     if len(chosen) < 2:
         there = f"only {chosen[0]}" if chosen else "none of them"
         raise DataError(
             f"{path}: a classifier takes two or three of the columns {', '.join(MODALITIES)}, with label; found "
-            f"{there} in {' '.join(', '.join(header).split())[:200]}; name others as in {path.name},text=COLUMN"
+            f"{there} in {_names(header)}; name others as in {path.name},text=COLUMN"
         )
     return tuple(name for name in MODALITIES if name in chosen)
+
+
+def _names(header: Sequence[str]) -> str:
+    return " ".join(", ".join(header).split())[:200]

@@ -29,6 +29,7 @@ from alignment_jax.data.split import SPLITS, PairSource, canonical_split
 from alignment_jax.data.tars import FileSlice, samples_of, shard_files
 
 OPTIONS = dict.fromkeys(("image", "caption", *SPLITS), "")
+_UNPACKED_BY = {".zst": "unzstd", ".bz2": "bunzip2", ".xz": "unxz"}
 _PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 
@@ -87,8 +88,9 @@ def find_shards(name: str) -> list[pathlib.Path]:
     left = [path for path in packed if path.with_name(path.name.partition(".tar")[0] + ".tar") not in found]
     if left:
         raise DataError(
-            f"{left[0]}: a compressed shard, and pictures are read where they lie; unpack it, as with gunzip "
-            f"{left[0]}" + (f" ({len(left)} such shards)" if len(left) > 1 else "")
+            f"{left[0]}: a compressed shard, and pictures are read where they lie; unpack it, as with "
+            f"{_UNPACKED_BY.get(left[0].suffix.lower(), 'gunzip')} {left[0]}"
+            + (f" ({len(left)} such shards)" if len(left) > 1 else "")
         )
     if not found:
         raise DataError(f"{folder}: no *.tar in it; for images with their texts beside them write folder:{folder}")
