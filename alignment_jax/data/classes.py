@@ -46,6 +46,8 @@ def class_notes(source: PairSource) -> list[str]:
     if source.label_names is None:
         return []
     names, notes = source.label_names, _telling(source)
+    if len(names) == 1:
+        notes.append(f"all samples have the label {names[0]!r}: a classifier has nothing to tell apart")
     count = {
         name: np.bincount(split.label, minlength=len(names))
         for name, split in source.splits.items()

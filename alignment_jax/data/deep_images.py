@@ -22,6 +22,8 @@ _EIGHT_BITS = (
 # Which byte of two Pillow takes; with the other letter it takes the other one.
 _OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
+_GRAY_ALPHA = "LA;16B"  # a gray PNG with transparency
+
 
 def opener(item: ImageFile) -> Callable[[], Any]:
     """Opens a file as a PIL image each time it is called."""
@@ -56,6 +58,12 @@ def deep_values(image: Any, open_again: Callable[[], Any], upright: Callable[[An
         return None
     if not _two_bytes(image):
         return np.asarray(upright(image))
+    if _raw_mode(image.tile[0]) == _GRAY_ALPHA:
+        # Pillow has no mode that takes the other bytes, but four bytes of a pixel are one of RGBA, too.
+        image.tile = [(*tile[:3], "RGBA") for tile in image.tile]
+        stored = np.asarray(upright(image)).astype(np.uint16)
+        pair = stored[..., ::2] * 256 + stored[..., 1::2]
+        return pair[..., [0, 0, 0, 1]]
     with open_again() as lower:
         lower.tile = [(*tile[:3], _swapped(tile[3])) for tile in lower.tile]
         low = np.asarray(upright(lower))

@@ -25,13 +25,13 @@ def pictures():
 
 
 def png_of_16_bits(pixels):
-    """A PNG of uint16 [H, W, 3 or 4], which Pillow does not write."""
+    """A PNG of uint16 [H, W, 2, 3 or 4], which Pillow does not write."""
 
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
     height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -55,8 +55,8 @@ def as_colour_files(folder, factor, channels):
     paths = [folder / f"{k}.png" for k in range(N)]
     for path, picture in zip(paths, pictures(), strict=True):
         pixels = np.repeat((picture.astype(np.uint16) * factor)[..., None], channels, axis=2)
-        if channels == 4:
-            pixels[..., 3] = 65535
+        if channels in (2, 4):
+            pixels[..., -1] = 65535
         path.write_bytes(png_of_16_bits(pixels))
     return paths
 
@@ -71,6 +71,7 @@ KINDS = {
     "floats to 255": (lambda f: as_float_files(f, 1), (0, 256)),
     "colour, 12 of 16 bits": (lambda f: as_colour_files(f, 16, 3), (0, 4096)),
     "colour and opacity, 12 of 16 bits": (lambda f: as_colour_files(f, 16, 4), (0, 4096)),
+    "gray and opacity, 12 of 16 bits": (lambda f: as_colour_files(f, 16, 2), (0, 4096)),
 }
 
 

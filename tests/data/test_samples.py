@@ -210,6 +210,12 @@ def test_a_class_that_only_val_has_is_named(tmp_path):
     assert note in data.describe(source)["notes"]
 
 
+def test_a_single_class_is_named(tmp_path):
+    path = samples.table(tmp_path, ("image", "text", "label"), changes=lambda number, row: {**row, "label": "one"})
+    (note,) = data.class_notes(data.load(f"posts:{path}"))
+    assert note == "all samples have the label 'one': a classifier has nothing to tell apart"
+
+
 def test_av_names_the_source_that_reads_a_text(tmp_path):
     path = samples.table(tmp_path, ("audio", "image", "text", "label"))
     source = data.load(f"av:{path}")
