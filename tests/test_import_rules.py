@@ -57,7 +57,8 @@ RULES = {
     "compare/records": ({"core", "report", "train"}, set()),
     "compare/summary": ({"core"}, {"numpy"}),
     "compare/outputs": ({"report"}, set()),
-    "config/arguments": ({"core", "data"}, {"ml_collections"}),
+    # models for its names of encoders, and only where a word may also be a column.
+    "config/arguments": ({"core", "data", "models"}, {"ml_collections"}),
     "config/defaults": ({"core", "config"}, {"ml_collections"}),
     "config/ranges": (set(), set()),
     "config/durations": ({"core"}, set()),
