@@ -106,6 +106,16 @@ def changed_items(source: data.PairSource, known: Known) -> list[str]:
     return sorted(name for name in source.splits.keys() | known.keys() if not same(name))
 
 
+def reordered(source: data.PairSource, known: Known) -> bool:
+    """Whether every split has the items that the run kept, in whatever order."""
+
+    def same(name: str) -> bool:
+        found = _prints(source.splits[name], source.spec)
+        return found is not None and np.array_equal(np.sort(found.row), np.sort(known[name].row))
+
+    return source.splits.keys() == known.keys() and all(map(same, known))
+
+
 def shared_with_train(known: Known, config: ConfigDict) -> tuple[str, ...]:
     """A line for each split that holds rows of the run's own train."""
     lines = []

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data
 from alignment_jax.config.build import load_source
-from alignment_jax.config.known_items import TRAIN, VAL, changed_items, kept, with_run_splits
+from alignment_jax.config.known_items import TRAIN, VAL, changed_items, kept, reordered, with_run_splits
 from alignment_jax.config.trained import kept_fingerprints, load_data
 from alignment_jax.core.errors import DataError
 from alignment_jax.train.workdir import changed_names, read_config
@@ -36,6 +36,12 @@ def moved_source(workdir: pathlib.Path, config: ConfigDict) -> data.PairSource |
         source = data.with_splits(with_run_splits(loaded, known, config), seed=config.data_seed)
         changed = changed_items(source, known)
     if {TRAIN, VAL} & set(changed):
+        if known is not None and reordered(source, known):
+            raise DataError(
+                f"{config.data}: it has the items of {found.get('data')}, which the run in {workdir} began with, in "
+                "another order, and would not end with the same numbers; give it its rows in that order to resume, or "
+                "choose another --workdir"
+            )
         raise DataError(
             f"{config.data}: {', '.join(changed)} is not what the run in {workdir} began with ({found.get('data')}); "
             "give it the same data to resume, or choose another --workdir"

@@ -156,6 +156,10 @@ def test_a_run_goes_on_with_the_same_content_under_another_name_and_with_no_othe
     other = write_noise(tmp_path / "other.npz", seed=1)
     assert main(command_with(other)) == 2
     assert "train, val is not what the run in" in capsys.readouterr().err
+    with np.load(moved) as found:
+        np.savez(tmp_path / "turned.npz", **{name: array[::-1] for name, array in found.items()})
+    assert main(command_with(tmp_path / "turned.npz")) == 2
+    assert "in another order" in capsys.readouterr().err
 
 
 def test_rows_that_train_and_test_share_are_named_when_the_run_begins(run, tmp_path, capsys):
