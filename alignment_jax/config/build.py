@@ -126,7 +126,7 @@ def build(
     train, sizes = train.replace(stat=None, stat_b=None), None  # a batch carries only what its methods read
     if needs_cluster_sizes(config):
         train, sizes = with_cluster_sizes(config, whole)
-    train = train.replace(**content_numbers(config, whole))
+    train = train.replace(**content_numbers(config, train))
     tokenizer = tokenizer_for(config, train, tokenizer_file or starting_tokenizer(config))
     asked_length, config = config.input.max_length, with_decided_length(config, train, tokenizer)
     kinds = {side: column.kind for side, column in sides(train).items()}
@@ -250,7 +250,7 @@ def build(
         *pixel_notes,
         *([] if cut_note is None else [cut_note]),
         *messages,
-        *duplicate_notes(config, whole),
+        *duplicate_notes(config, train),
         *_cautions(config, prepared, total_steps, source.modalities),
     )
     return Built(experiment, splits, shown, inputs, source, notes)

@@ -15,7 +15,7 @@ from alignment_jax.config.methods import loss_of
 def content_numbers(config: ConfigDict, split: data.PairSplit) -> dict[str, np.ndarray | None]:
     """`id_a` and `id_b` of the training split (see `PairSplit`), where its batches are to carry them.
 
-    A side whose items are all of a kind has none, and a step without any is compiled without ids. An order that draws
+    A side whose items all differ has none, and a step without any is compiled without ids. An order that draws
     with replacement shows a sample beside itself.
     """
     if classifies(config) or config.loss.duplicates not in loss_of(config).duplicates:

@@ -195,7 +195,13 @@ class PairSplit:
 
     def replace(self, **changes: Any) -> PairSplit:
         """A copy with some fields changed, checked again."""
-        return dataclasses.replace(self, **changes)
+        changed = dataclasses.replace(self, **changes)
+        # Content is read once: files are hashed for it.
+        for side in ("a", "b"):
+            known = self.__dict__.get(f"same_{side}")
+            if known is not None and not changes.keys() & {side, "original"}:
+                changed.__dict__[f"same_{side}"] = known
+        return changed
 
 
 def _rows_of(values: np.ndarray | Column, rows: np.ndarray) -> np.ndarray | Column:

@@ -107,3 +107,16 @@ def test_what_a_perfect_model_could_reach_if_equal_rows_were_different():
     assert plain["b2a_R@1"] == pytest.approx(found.most_b2a) == pytest.approx(100 / 6)
     half = split.subset(np.arange(0, 24, 2))
     np.testing.assert_array_equal(half.replace(b=data.TextColumn(["cut"] * 12), original=half).same_b, half.same_b)
+
+
+def test_content_is_read_once_however_often_a_split_is_changed(monkeypatch):
+    read = []
+    column = data.TextColumn(["a", "b", "a"])
+    monkeypatch.setattr(type(column), "identity", lambda self, index, *, exact: read.append(index) or self.texts[index])
+    split = data.PairSplit(data.ArrayColumn(np.eye(3)), column, np.arange(3), np.array(list("xyz")))
+    assert split.same_b.tolist() == [0, 1, 0]
+    seen = len(read)
+    assert split.replace(label=np.zeros(3)).same_b.tolist() == [0, 1, 0]
+    assert split.replace(b=data.TextColumn(["cut"] * 3), original=split).same_b.tolist() == [0, 1, 0]
+    assert len(read) == seen
+    assert split.replace(b=data.TextColumn(["c", "c", "d"])).same_b.tolist() == [0, 0, 1]
