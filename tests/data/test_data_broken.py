@@ -67,7 +67,7 @@ GOOD = ["pictures/im0.png", "x", "train"]
 # what is wrong -> (how to make it, parts of the message)
 PAIRS = {
     "no file": (lambda folder: f"pairs:{folder / 'no.csv'}", ["no.csv", "no such file"]),
-    "a folder": (lambda folder: f"pairs:{folder}", ["it is a folder, name a file"]),
+    "a folder": (lambda folder: f"pairs:{folder}", ["it is a folder; folder:"]),
     "empty": (raw_csv(b""), ["pairs.csv", "empty file", "image, caption[, split]"]),
     "header only": (raw_csv(b"image,caption\r\n"), ["pairs.csv", "only a header"]),
     "not UTF-8": (raw_csv(b"image,caption\npictures/im0.png,caf\xe9\n"), ["pairs.csv", "UTF-8", "byte 34"]),
