@@ -81,12 +81,17 @@ class Built:
         return evaluator_of(self.experiment.evaluate)
 
 
+def load_data(config: ConfigDict, spec: str) -> data.PairSource:
+    """A data set as it is, read as the configuration says."""
+    source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
+    if classifies(config):
+        return source
+    return data.complete_samples(source, on_bad_sample=config.input.on_bad_sample)
+
+
 def load_source(config: ConfigDict) -> data.PairSource:
     """The configuration's data set with train, val and test."""
-    source = data.load(config.data, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
-    if not classifies(config):
-        source = data.complete_samples(source, on_bad_sample=config.input.on_bad_sample)
-    split = data.with_splits(source, seed=config.data_seed)
+    split = data.with_splits(load_data(config, config.data), seed=config.data_seed)
     if "train" not in split.splits:
         raise ConfigError(f"{config.data}: no sample is in the split 'train'; training needs one")
     return split

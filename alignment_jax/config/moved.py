@@ -8,9 +8,9 @@ import pathlib
 from ml_collections import ConfigDict
 
 from alignment_jax import data
-from alignment_jax.config.build import load_source
+from alignment_jax.config.build import load_data, load_source
 from alignment_jax.config.known_items import TRAIN, VAL, changed_items, kept, reordered, with_run_splits
-from alignment_jax.config.trained import kept_fingerprints, load_data
+from alignment_jax.config.trained import kept_fingerprints
 from alignment_jax.core.errors import DataError
 from alignment_jax.train.workdir import changed_names, read_config
 

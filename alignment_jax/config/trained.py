@@ -16,7 +16,7 @@ from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
 from alignment_jax import data, evals
-from alignment_jax.config.build import build_model, load_source
+from alignment_jax.config.build import build_model, load_data, load_source
 from alignment_jax.config.classification import classifies
 from alignment_jax.config.from_data import cut_texts
 from alignment_jax.config.inputs import Inputs, build_inputs, evaluation_split, needed
@@ -226,14 +226,6 @@ def open_source(
         known = kept(workdir)
         source = source if known is None else with_run_splits(source, known, config)
     return config, source if names is None else data.with_label_names(source, names)
-
-
-def load_data(config: ConfigDict, spec: str) -> data.PairSource:
-    """A data set as it is, read as the run's configuration says."""
-    source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
-    if classifies(config):
-        return source
-    return data.complete_samples(source, on_bad_sample=config.input.on_bad_sample)
 
 
 def _folder(workdir: Folder) -> pathlib.Path:

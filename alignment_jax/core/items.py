@@ -16,12 +16,15 @@ class DistinctItems:
     Attributes:
       rows_a, rows_b: int64 [N], [M], the first row of every distinct item, in the order of the rows.
       pair_a, pair_b: int64 [p], the pairs in numbers of items, each pair once, ordered by `pair_a`.
+      item_a, item_b: int64 [n], [m], the number of each row's item.
     """
 
     rows_a: np.ndarray
     rows_b: np.ndarray
     pair_a: np.ndarray
     pair_b: np.ndarray
+    item_a: np.ndarray
+    item_b: np.ndarray
 
     def belong(self, item_a: Array, item_b: Array) -> np.ndarray:
         """bool, whether item_a[...] and item_b[...] (numbers of items, broadcast) are a pair.
@@ -63,7 +66,7 @@ def distinct_items(a_of_b: Array, *, n_a: int, ids_a: Array | None = None, ids_b
     rows_a, item_a = _numbered("ids_a", ids_a, n_a)
     rows_b, item_b = _numbered("ids_b", ids_b, len(owner))
     pairs = np.unique(item_a[owner.astype(np.int64)] * len(rows_b) + item_b)
-    return DistinctItems(rows_a, rows_b, pairs // len(rows_b), pairs % len(rows_b))
+    return DistinctItems(rows_a, rows_b, pairs // len(rows_b), pairs % len(rows_b), item_a, item_b)
 
 
 def _numbered(name: str, ids: Array | None, length: int) -> tuple[np.ndarray, np.ndarray]:

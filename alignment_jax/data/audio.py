@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import pathlib
 import zlib
@@ -14,7 +13,7 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError, UnreadableFileError
 from alignment_jax.core.optional import require
-from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.columns import ArrayColumn, file_identity
 from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
 from alignment_jax.data.records import RecordField
 from alignment_jax.data.split import NOTHING
@@ -114,9 +113,7 @@ class AudioColumn:
         item = self.items[index]
         if item is None:
             return NOTHING
-        if exact:
-            return hashlib.blake2b(item.read_bytes(), digest_size=16).digest()
-        return item.stat().st_size if isinstance(item, pathlib.Path) else item.size
+        return file_identity(item, exact=exact)
 
     def spectrograms(self, transform: Callable[[tuple[np.ndarray, int]], np.ndarray]) -> ArrayColumn:
         """All recordings transformed once and kept in memory.

@@ -25,6 +25,13 @@ def _digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
+def file_identity(item: ImageFile, *, exact: bool) -> Hashable:
+    """A key of the content of a file, of a part of an archive or of a record; see `Column.identity`."""
+    if exact:
+        return _digest(item.read_bytes())
+    return item.stat().st_size if isinstance(item, pathlib.Path) else item.size
+
+
 @dataclasses.dataclass(frozen=True)
 class ArrayColumn:
     """Items that are rows of one array, in memory or mapped, read by plain fancy indexing.
@@ -241,6 +248,4 @@ class ImageColumn:
             return NOTHING
         if isinstance(item, np.ndarray):
             return _digest(np.ascontiguousarray(item).data)
-        if exact:
-            return _digest(item.read_bytes())
-        return item.stat().st_size if isinstance(item, pathlib.Path) else item.size
+        return file_identity(item, exact=exact)

@@ -106,5 +106,5 @@ def _may_be_deep(item: ImageFile | np.ndarray) -> bool:
     try:
         with opener(item)() as image:  # its header alone is read
             return is_deep(image)
-    except Exception:
+    except Exception:  # decoders raise almost anything; decoding the image names the problem
         return False

@@ -79,7 +79,7 @@ def _kind(path: pathlib.Path) -> str | None:
         with open(path, "rb") as file:
             start = file.read(8)
         inside = zipfile.ZipFile(path).namelist() if start.startswith(b"PK") and zipfile.is_zipfile(path) else []
-    except (OSError, zipfile.BadZipFile, NotImplementedError):  # said better by who reads it
+    except (OSError, zipfile.BadZipFile, NotImplementedError):  # whoever reads the file names the problem
         return None
     if any(name.endswith("/data.pkl") for name in inside):
         return "torch"

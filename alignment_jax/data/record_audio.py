@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,3 @@ class RecordAudioColumn(AudioColumn):
         chosen = np.asarray(indices).tolist()
         items, rates = (tuple(values[i] for i in chosen) for values in (self.items, self.rates))
         return dataclasses.replace(self, items=items, rates=rates)
-
-    def identity(self, index: int, *, exact: bool) -> Hashable:
-        item = self.items[index]
-        return hashlib.blake2b(item.read_bytes(), digest_size=16).digest() if exact else item.size

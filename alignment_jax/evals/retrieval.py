@@ -38,32 +38,16 @@ class Embedded:
         return metrics.distinct_items(self.b_to_a, n_a=len(self.a), ids_a=self.same_a, ids_b=self.same_b)
 
     @functools.cached_property
-    def item_a(self) -> np.ndarray:
-        """int64 [n], the number of each a-row's item in `items`."""
-        return np.arange(len(self.a)) if self.same_a is None else _item_numbers(self.same_a, self.items.rows_a)
-
-    @functools.cached_property
-    def item_b(self) -> np.ndarray:
-        """int64 [m], the number of each b-row's item in `items`."""
-        return np.arange(len(self.b)) if self.same_b is None else _item_numbers(self.same_b, self.items.rows_b)
-
-    @functools.cached_property
     def owner(self) -> np.ndarray:
         """int64 [m], the a-row of every b-row, the first where several have the same content."""
-        return self.items.rows_a[self.item_a[self.b_to_a]]
+        return self.items.rows_a[self.items.item_a[self.b_to_a]]
 
     def best_a(self, rows_b: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The a-rows [q, k] of the k items that are most similar to each of these b-rows, and which are right, bool."""
         items = self.items
         _, found = metrics.top_k(self.b[rows_b], self.a[items.rows_a], k=min(k, len(items.rows_a)))
         top = np.asarray(found)
-        return items.rows_a[top], items.belong(top, self.item_b[rows_b][:, None])
-
-
-def _item_numbers(same: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The number of each row's item, whose first row is `rows[number]`."""
-    order = np.argsort(same[rows])
-    return order[np.searchsorted(same[rows], same, sorter=order)]
+        return items.rows_a[top], items.belong(top, items.item_b[rows_b][:, None])
 
 
 def recall(embedded: Embedded, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
