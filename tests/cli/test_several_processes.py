@@ -19,8 +19,10 @@ from alignment_jax.train.step import batch_mesh
 
 
 def rows_of(workdir):
+    """The complete rows so far; the last one may still be in the middle of its write."""
     path = workdir / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def assert_same_run(found, expected):
@@ -95,8 +97,10 @@ def test_machines_that_share_nothing_but_a_bucket_go_on_from_it(tmp_path):
     workdir = tmp_path / "bucket" / "w"
     command = ["-m", "alignment_jax", *arguments, "--workdir", f"file://{workdir}"]
     (tmp_path / "first").mkdir()
+    # Only fixed names below the run's folder: a recursive glob fails where a checkpoint is renamed meanwhile.
+    saved = ".cache/alignment_jax/workdirs/*/checkpoints/last/6"
     with Processes(command, tmp_path / "first", count=2, homes=True) as run:
-        run.wait_until(lambda: list((tmp_path / "first" / "home0").rglob("last/6")))
+        run.wait_until(lambda: list((tmp_path / "first" / "home0").glob(saved)))
         run.send(1, signal.SIGTERM)
         assert run.wait() == [143, 143], "\n".join(log.read_text() for log in run.logs)
     assert 6 <= rows_of(workdir)[-1]["step"] < 60
