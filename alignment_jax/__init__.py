@@ -1,7 +1,7 @@
 """Contrastive alignment of two modalities on small data: pure JAX functions and a trainer.
 
-The rooms load on first use, so that ``import alignment_jax as aj`` costs almost nothing and a program that only needs
-one loss never imports flax, grain, TensorFlow or matplotlib.
+The subpackages load on first use, so that ``import alignment_jax as aj`` costs almost nothing and a program that only
+needs one loss never imports flax, grain, TensorFlow or matplotlib.
 
 >>> import alignment_jax as aj
 >>> aj.losses.infonce  # doctest: +ELLIPSIS
@@ -13,9 +13,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from alignment_jax import _moved
+
 __version__ = "0.1.0"
 
-_ROOMS = (
+_SUBPACKAGES = (
+    "assembly",
     "baselines",
     "compare",
     "config",
@@ -23,6 +26,7 @@ _ROOMS = (
     "data",
     "evals",
     "extract",
+    "inference",
     "losses",
     "metrics",
     "models",
@@ -35,10 +39,11 @@ _ROOMS = (
     "weighting",
 )
 
-__all__ = ["__version__", *_ROOMS]
+__all__ = ["__version__", *_SUBPACKAGES]
 
 if TYPE_CHECKING:  # lets editors and type checkers see what __getattr__ finds at run time
     from alignment_jax import (  # noqa: F401
+        assembly,
         baselines,
         compare,
         config,
@@ -46,6 +51,7 @@ if TYPE_CHECKING:  # lets editors and type checkers see what __getattr__ finds a
         data,
         evals,
         extract,
+        inference,
         losses,
         metrics,
         models,
@@ -59,8 +65,11 @@ if TYPE_CHECKING:  # lets editors and type checkers see what __getattr__ finds a
     )
 
 
+_moved.install()
+
+
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

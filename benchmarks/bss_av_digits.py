@@ -23,8 +23,8 @@ from scipy import stats
 from sections import write_section
 
 from alignment_jax import data
-from alignment_jax.config.build import build, load_source
-from alignment_jax.config.inputs import build_inputs
+from alignment_jax.assembly.build import build, load_source
+from alignment_jax.assembly.inputs import build_inputs
 from alignment_jax.report import append_row, read_rows, table, to_markdown
 from alignment_jax.train.loop import fit
 

@@ -16,7 +16,7 @@ import numpy as np
 from bss_av_digits import get_config
 
 from alignment_jax import sampling
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
 from alignment_jax.train.loop import fit
 
 PARTS = {

@@ -13,8 +13,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignment_jax.compare.cells import Condition, condition_of
-from alignment_jax.compare.paired import Difference, compare_paired
+from alignment_jax.compare.paired_differences import Difference, compare_paired
+from alignment_jax.compare.run_matrix import Condition, condition_of
 from alignment_jax.compare.summary import summarize
 from alignment_jax.report import to_markdown
 from alignment_jax.report.tables import table

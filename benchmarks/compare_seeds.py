@@ -18,10 +18,10 @@ import jax
 import numpy as np
 
 from alignment_jax import config as configs
-from alignment_jax.config.build import Built, build, with_seed
+from alignment_jax.assembly.build import Built, build, with_seed
 from alignment_jax.report import table, to_markdown
 from alignment_jax.train.loop import fit, placement_of
-from alignment_jax.train.together import fit_together
+from alignment_jax.train.vmapped_seeds import fit_together
 
 # name -> (pairs, batch, width of the latents, shared width, steps)
 CASES = {

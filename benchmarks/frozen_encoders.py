@@ -26,7 +26,7 @@ import sys
 import numpy as np
 
 from alignment_jax import data
-from alignment_jax.report.files import write_text_atomic
+from alignment_jax.core.storage import write_text_atomic
 from alignment_jax.report.tables import table, to_markdown
 
 HERE = pathlib.Path(__file__).resolve().parent

@@ -20,8 +20,8 @@ import jax
 import numpy as np
 
 from alignment_jax import config as configs
-from alignment_jax.cli.benchmark_loss import machine
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
+from alignment_jax.benchmarking.losses import machine
 from alignment_jax.train.loop import initial_state
 from alignment_jax.train.step import make_step
 

@@ -32,8 +32,8 @@ import numpy as np
 
 from alignment_jax import config as configs
 from alignment_jax import data
-from alignment_jax.config.build import build
-from alignment_jax.report.files import write_text_atomic
+from alignment_jax.assembly.build import build
+from alignment_jax.core.storage import write_text_atomic
 from alignment_jax.report.tables import table, to_markdown
 from alignment_jax.train.batching import batch_rows
 from alignment_jax.train.loop import initial_state

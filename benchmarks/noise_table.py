@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignment_jax.compare.cells import Condition, condition_of
+from alignment_jax.compare.run_matrix import Condition, condition_of
 from alignment_jax.report.comparison_charts import NOISES
 from alignment_jax.report.comparison_runs import spread
 from alignment_jax.report.comparison_tables import spread_cell

@@ -19,7 +19,7 @@ import numpy as np
 from sections import write_section
 
 from alignment_jax import data
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
 from alignment_jax.report import append_row, read_rows, table, to_markdown
 from alignment_jax.train.loop import evaluation_variables, fit, initial_state
 

@@ -24,10 +24,10 @@ from noise_table import noise_table
 from sections import write_section
 
 from alignment_jax.cli.main import main as alignment_jax
-from alignment_jax.compare import records
-from alignment_jax.compare.cells import Condition
-from alignment_jax.compare.outputs import conditions_table, main_table
-from alignment_jax.compare.same import same_under
+from alignment_jax.compare import run_records as records
+from alignment_jax.compare.equivalent_methods import same_under
+from alignment_jax.compare.result_files import conditions_table, main_table
+from alignment_jax.compare.run_matrix import Condition
 from alignment_jax.compare.summary import summarize
 from alignment_jax.report import format_seconds, to_markdown
 

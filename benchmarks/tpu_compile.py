@@ -89,7 +89,7 @@ def step_program(kind: str, form: str, batch: int, mesh):
     from jax.sharding import PartitionSpec as P
 
     from alignment_jax import config as configs
-    from alignment_jax.config.build import build
+    from alignment_jax.assembly.build import build
     from alignment_jax.train.loop import initial_state
     from alignment_jax.train.step import AXIS, make_step, shard_step
 

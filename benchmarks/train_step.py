@@ -33,13 +33,13 @@ import numpy as np
 
 from alignment_jax import config as configs
 from alignment_jax import data
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
 from alignment_jax.core import l2_normalize
 from alignment_jax.core.types import Batch
 from alignment_jax.train.batching import batch_rows
+from alignment_jax.train.device_data_set import Resident
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.loop import initial_state
-from alignment_jax.train.resident import Resident
 from alignment_jax.train.step import Placement, make_step
 
 HERE = pathlib.Path(__file__).resolve().parent

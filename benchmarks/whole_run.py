@@ -33,14 +33,14 @@ PARTS = ("imports", "data", "compilation", "steps", "evaluation", "checkpoints",
 # What belongs to which part, as module:name. Names that a checkout does not have are passed over.
 TIMED = {
     "data": (
-        "alignment_jax.config.build:load_source",
+        "alignment_jax.assembly.build:load_source",
         "alignment_jax.compare.engine:load_source",
-        "alignment_jax.config.build:build",
+        "alignment_jax.assembly.build:build",
         "alignment_jax.compare.engine:build",
         "alignment_jax.cli.train:build",
-        "alignment_jax.config.analysis:evaluation_sizes",
+        "alignment_jax.inference.analysis:evaluation_sizes",
     ),
-    "steps": ("alignment_jax.train.together:_Together.run", "alignment_jax.train.loop:_Run.advance"),
+    "steps": ("alignment_jax.train.vmapped_seeds:_Together.run", "alignment_jax.train.loop:_Run.advance"),
     "evaluation": (
         "alignment_jax.train.evaluation:Retrieval.watched",
         "alignment_jax.train.evaluation:Retrieval.watched_seeds",
@@ -60,7 +60,7 @@ TIMED = {
     "pictures": (
         "alignment_jax.evals.embedding_map:embedding_map",
         "alignment_jax.evals:embedding_map",
-        "alignment_jax.config.analysis:_embedding_map",
+        "alignment_jax.inference.analysis:_embedding_map",
         "alignment_jax.compare.engine:write_outputs",
         "alignment_jax.cli.run_report:write",
         "alignment_jax.cli.train:make_gallery",

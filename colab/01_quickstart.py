@@ -80,7 +80,7 @@ plt.show()
 # %%
 import numpy as np
 
-from alignment_jax.config.trained import open_run, open_source
+from alignment_jax.inference.trained_model import open_run, open_source
 
 trained = open_run(pathlib.Path("runs/quickstart").absolute())
 _, source = open_source(pathlib.Path("runs/quickstart").absolute(), None)

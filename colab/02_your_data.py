@@ -151,7 +151,7 @@ assert main(["train", "--config", config, "--workdir", "runs/mine", "--quiet"]) 
 # %%
 import matplotlib.pyplot as plt
 
-from alignment_jax.config.trained import open_run, open_source
+from alignment_jax.inference.trained_model import open_run, open_source
 
 workdir = pathlib.Path("runs/mine").absolute()
 _, trained_on = open_source(workdir, None)

@@ -17,10 +17,10 @@ def identify(path):
 @pytest.fixture
 def registries():
     """What a page registers is gone after it: other tests go through all that is registered."""
-    from alignment_jax.config.methods import LOSSES, SMOOTHINGS
+    from alignment_jax.assembly.methods import LOSSES, SMOOTHINGS
     from alignment_jax.config.recipes import METHODS
     from alignment_jax.data.sources import SOURCES
-    from alignment_jax.train.orders import ORDERS
+    from alignment_jax.sampling.orders import ORDERS
 
     saved = [(registry, dict(registry)) for registry in (LOSSES, SMOOTHINGS, METHODS, SOURCES, ORDERS)]
     yield

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from alignment_jax.cli.benchmark_loss import run_benchmark
+from alignment_jax.benchmarking.losses import run_benchmark
 from alignment_jax.report import write_text_atomic
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_flags
 from alignment_jax import config, report
 from alignment_jax.cli import common
 from alignment_jax.cli.main import parse, status_of
-from alignment_jax.compare import records
+from alignment_jax.compare import run_records as records
 from alignment_jax.compare.engine import Wanted, compare
 from alignment_jax.compare.training import Preempted
 from alignment_jax.core.errors import ConfigError, UserError

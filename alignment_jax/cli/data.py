@@ -9,10 +9,10 @@ import numpy as np
 from absl import flags
 
 from alignment_jax import data, report
+from alignment_jax.assembly.cluster_sizes import with_cluster_sizes
+from alignment_jax.assembly.inferred_settings import lengths_of_texts
 from alignment_jax.cli import common
 from alignment_jax.config import default
-from alignment_jax.config.clusters import with_cluster_sizes
-from alignment_jax.config.from_data import lengths_of_texts
 from alignment_jax.core.errors import DataError, UserError, one_line
 
 _TEXT_LENGTH, _TEXTS = 240, 5

@@ -12,9 +12,9 @@ from absl import flags
 
 from alignment_jax import data
 from alignment_jax.cli import common
-from alignment_jax.config.one_side import embed_one_side
-from alignment_jax.config.trained import load_trained, open_run, open_source
 from alignment_jax.core.errors import UserError, one_line
+from alignment_jax.inference.one_side import embed_one_side
+from alignment_jax.inference.trained_model import load_trained, open_run, open_source
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from absl import flags
 
 from alignment_jax import data, evals, report
+from alignment_jax.assembly.tasks import task_of
 from alignment_jax.cli import common
-from alignment_jax.config.known_items import TRAIN, kept, without_trained
-from alignment_jax.config.tasks import task_of
-from alignment_jax.config.trained import load_trained, open_source
-from alignment_jax.config.zero_shot import zero_shot_accuracy
 from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.split import ALL
+from alignment_jax.inference.class_prompts import zero_shot_accuracy
+from alignment_jax.inference.item_record import TRAIN, kept, without_trained
+from alignment_jax.inference.trained_model import load_trained, open_source
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:

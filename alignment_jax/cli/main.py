@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from alignment_jax.cli.commands import COMMANDS
-from alignment_jax.cli.quiet import plain_warnings, without_orbax
-from alignment_jax.cli.ways_out import in_flags
-from alignment_jax.config.files import find_config, shipped
+from alignment_jax.cli.error_hints import in_flags
+from alignment_jax.cli.terminal_noise import plain_warnings, without_orbax
+from alignment_jax.config.shipped import find_config, shipped
 from alignment_jax.core.errors import AlignmentError, ConfigError, UserError
 
 PROGRAM = "alignment-jax"

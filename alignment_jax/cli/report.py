@@ -8,7 +8,7 @@ from absl import flags
 
 from alignment_jax.cli import common, run_report
 from alignment_jax.compare.pages import write_outputs
-from alignment_jax.compare.records import read_comparison
+from alignment_jax.compare.run_records import read_comparison
 from alignment_jax.core.errors import UserError
 from alignment_jax.train.workdir import read_config
 

@@ -14,18 +14,20 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from alignment_jax import data, report
+from alignment_jax.assembly.build import Built, build
+from alignment_jax.assembly.file_checks import check_source_files
+from alignment_jax.assembly.inferred_settings import as_begun
+from alignment_jax.assembly.methods import learned_scalars
+from alignment_jax.assembly.tasks import task_of
 from alignment_jax.cli import common, run_report
-from alignment_jax.cli.gallery import make_gallery
+from alignment_jax.cli.gallery_examples import make_gallery
 from alignment_jax.cli.main import status_of
-from alignment_jax.config.build import Built, build
-from alignment_jax.config.checked import check_source_files
-from alignment_jax.config.from_data import as_begun
-from alignment_jax.config.known_items import Known, keep, kept, known_of, shared_with_train
-from alignment_jax.config.methods import learned_scalars
-from alignment_jax.config.models import Models
-from alignment_jax.config.moved import moved_source
-from alignment_jax.config.tasks import task_of
-from alignment_jax.config.trained import (
+from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
+from alignment_jax.core.types import PyTree
+from alignment_jax.inference.item_record import Known, keep, kept, known_of, shared_with_train
+from alignment_jax.inference.renamed_data import moved_source
+from alignment_jax.inference.seed_models import Models
+from alignment_jax.inference.trained_model import (
     DATA,
     HINTS,
     LABELS,
@@ -35,8 +37,6 @@ from alignment_jax.config.trained import (
     changed_splits,
     signature,
 )
-from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
-from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.loop import Finished, fit
 from alignment_jax.train.workdir import check_same_config, has_checkpoints, has_saved, last_saved, locked, read_config

@@ -17,19 +17,19 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from alignment_jax import data, report
-from alignment_jax.compare import records
-from alignment_jax.compare.cells import Condition, Group, condition_of, conditions, missing
+from alignment_jax.assembly.build import Built, build, load_source
+from alignment_jax.assembly.file_checks import check_source_files
+from alignment_jax.assembly.known_names import check_names
+from alignment_jax.assembly.tasks import task_of
+from alignment_jax.compare import run_records as records
+from alignment_jax.compare.equivalent_methods import same_trainings, same_under, with_settings
 from alignment_jax.compare.pages import write_outputs
-from alignment_jax.compare.remaining import Remaining
-from alignment_jax.compare.same import same_trainings, same_under, with_settings
+from alignment_jax.compare.run_matrix import Condition, Group, condition_of, conditions, missing
 from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search
+from alignment_jax.compare.time_left import Remaining
 from alignment_jax.compare.training import Trained, measure, train_seeds
-from alignment_jax.config.build import Built, build, load_source
-from alignment_jax.config.checked import check_source_files
 from alignment_jax.config.limits import check_limits
-from alignment_jax.config.names import check_names
 from alignment_jax.config.recipes import parts_of
-from alignment_jax.config.tasks import task_of
 from alignment_jax.config.titles import data_name
 from alignment_jax.core.errors import ConfigError, DataError, RunError
 from alignment_jax.train.workdir import flat, locked

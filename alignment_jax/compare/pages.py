@@ -9,10 +9,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax import data, report
-from alignment_jax.compare import records
-from alignment_jax.compare.outputs import plain_text, write_results
+from alignment_jax.assembly.build import load_source
+from alignment_jax.compare import run_records as records
+from alignment_jax.compare.result_files import plain_text, write_results
 from alignment_jax.compare.summary import Row, summarize
-from alignment_jax.config.build import load_source
 from alignment_jax.core.errors import AlignmentError
 
 _OVER_BOTH = (

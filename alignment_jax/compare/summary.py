@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.compare.cells import Condition, condition_of
-from alignment_jax.compare.items import items_for
-from alignment_jax.compare.paired import Difference, compare_paired, mean_and_deviation
+from alignment_jax.compare.item_scores import items_for
+from alignment_jax.compare.paired_differences import Difference, compare_paired, mean_and_deviation
+from alignment_jax.compare.run_matrix import Condition, condition_of
 from alignment_jax.core.errors import DataError, RunError
 
 Run = Mapping[str, Any]

@@ -13,17 +13,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import report
-from alignment_jax.compare.items import of_classification, of_retrieval
-from alignment_jax.config.analysis import analyse, analyse_models, kept_embeddings
-from alignment_jax.config.build import Built, with_seed
-from alignment_jax.config.classification import prediction_heads
-from alignment_jax.config.models import Models
-from alignment_jax.config.tasks import task_of
+from alignment_jax.assembly.build import Built, with_seed
+from alignment_jax.assembly.classifier import prediction_heads
+from alignment_jax.assembly.tasks import task_of
+from alignment_jax.compare.item_scores import of_classification, of_retrieval
 from alignment_jax.core.types import PyTree
+from alignment_jax.inference.analysis import analyse, analyse_models, kept_embeddings
+from alignment_jax.inference.seed_models import Models
 from alignment_jax.report.metrics_log import encode_line
 from alignment_jax.train.evaluation import Classifier
 from alignment_jax.train.loop import fit, placement_of
-from alignment_jax.train.together import fit_together, obstacle
+from alignment_jax.train.vmapped_seeds import fit_together, obstacle
 
 HISTORY, ITEMS, EMBEDDINGS = "metrics.jsonl", "items.npz", "embeddings.npz"
 

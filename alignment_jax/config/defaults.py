@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alignment_jax.config.ranges import SEARCH
+from alignment_jax.config.search_space import SEARCH
 from alignment_jax.core.errors import ConfigError
 
 
@@ -248,6 +248,6 @@ def default() -> ConfigDict:
     config.checkpoint = ConfigDict({"interval": "1 epochs", "keep": 2})
     config.log = ConfigDict({"interval": "10 steps", "tensorboard": True})
     config.report = ConfigDict({"gallery": 24})
-    # What `compare --search` draws from; see config/ranges.py for how a range is written.
+    # What `compare --search` draws from; see config/search_space.py for how a range is written.
     config.search = SEARCH
     return config

@@ -2,7 +2,7 @@
 
 from alignment_jax.data.audio import AudioColumn, log_mel
 from alignment_jax.data.checking import check_files
-from alignment_jax.data.classes import class_notes, few_samples, with_label_names
+from alignment_jax.data.class_labels import class_notes, few_samples, with_label_names
 from alignment_jax.data.clusters import (
     ClusterSizes,
     assigned_sizes,
@@ -28,7 +28,7 @@ from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
 from alignment_jax.data.missing import complete_samples, missing_notes
 from alignment_jax.data.one_side import OneSide, is_one_side, load_one_side
-from alignment_jax.data.pixels import with_pixel_range
+from alignment_jax.data.pixel_range import with_pixel_range
 from alignment_jax.data.prompts import Prompts, load_prompts
 from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.shard_writer import ShardWriter

@@ -8,10 +8,10 @@ import zipfile
 import numpy as np
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.foreign import objects_line, refuse_foreign
 from alignment_jax.data.shards import ShardedArray
 from alignment_jax.data.split import all_distinct, canonical_split
+from alignment_jax.data.validation import BadSamples
 
 # Up to so many bytes anything is unpacked; beyond, only what packing made smaller by no more than this factor.
 _FREE_SIZE = 1 << 28

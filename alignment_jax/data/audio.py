@@ -15,7 +15,7 @@ from alignment_jax.core.errors import ConfigError, DataError, UnreadableFileErro
 from alignment_jax.core.optional import require
 from alignment_jax.data.columns import ArrayColumn, file_identity
 from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
-from alignment_jax.data.records import RecordField
+from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.split import NOTHING
 from alignment_jax.data.tars import FileSlice
 from alignment_jax.data.video import sound

@@ -14,11 +14,11 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.audio import AudioColumn
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ImageColumn
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.split import Column, PairSource
 from alignment_jax.data.tars import FileSlice
+from alignment_jax.data.validation import BadSamples
 
 # Files that are decoded between two looks at the progress.
 _BLOCK = 1024

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.records import RecordField
+from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.shards import ShardedArray
 from alignment_jax.data.split import NOTHING
 from alignment_jax.data.tars import FileSlice

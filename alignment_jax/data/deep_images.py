@@ -12,7 +12,7 @@ import numpy as np
 
 from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.open_image import open_image, reduce_on_decoding
-from alignment_jax.data.records import RecordField
+from alignment_jax.data.record_fields import RecordField
 
 # Formats without more: not even opened. Of videos and HEIC images eight bits are read.
 _EIGHT_BITS = (

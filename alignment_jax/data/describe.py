@@ -10,7 +10,7 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.audio import AudioColumn
-from alignment_jax.data.classes import class_notes
+from alignment_jax.data.class_labels import class_notes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
@@ -18,7 +18,7 @@ from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.leakage import leaks, warning
 from alignment_jax.data.missing import missing_notes
 from alignment_jax.data.open_image import open_image
-from alignment_jax.data.pixels import describe_pixels
+from alignment_jax.data.pixel_range import describe_pixels
 from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.split import Column, PairSource, PairSplit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import NamedTuple
 
-from alignment_jax.data.records import RecordField
+from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.tars import FileSlice
 
 HEAD = 512  # bytes that are looked at

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.collect import BadSamples
-from alignment_jax.data.folder import Folder
+from alignment_jax.data.confined_folder import Folder
+from alignment_jax.data.manifest_rows import Row, read_manifest
 from alignment_jax.data.roles import is_known
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import SPLITS
-from alignment_jax.data.tables import Row, read_manifest
+from alignment_jax.data.validation import BadSamples
 
 _FILE_OPTIONS = ("root", "encoding", "sheet")
 

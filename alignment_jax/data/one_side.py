@@ -12,20 +12,20 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.archive import finite_rows, text_vector
 from alignment_jax.data.array_formats import read_named_arrays
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, ImageFile, TextColumn
+from alignment_jax.data.confined_folder import Folder
 from alignment_jax.data.faults import faults
-from alignment_jax.data.folder import Folder
 from alignment_jax.data.folder_files import files_below, is_image
 from alignment_jax.data.foreign import refuse_foreign
+from alignment_jax.data.manifest_rows import Row, read_manifest
 from alignment_jax.data.roles import is_known
 from alignment_jax.data.shards import map_array
 from alignment_jax.data.sources.pairs import captions_of
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import Column
 from alignment_jax.data.table_files import open_table
-from alignment_jax.data.tables import Row, read_manifest
 from alignment_jax.data.text_files import read_lines
+from alignment_jax.data.validation import BadSamples
 
 ONE_SIDE = {
     "images": "images:DIR, images:FILE of names or a table[,image=COL][,root=DIR]",

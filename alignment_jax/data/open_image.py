@@ -12,7 +12,7 @@ from typing import Any
 from alignment_jax.core.errors import ConfigError, MissingPackageError, UnreadableFileError
 from alignment_jax.core.optional import require
 from alignment_jax.data.file_kinds import file_kind, head_of
-from alignment_jax.data.records import RecordField
+from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.tars import FileSlice
 from alignment_jax.data.video import middle_frame
 

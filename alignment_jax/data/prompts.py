@@ -14,10 +14,10 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.archive import finite_rows, read_archive, text_vector, vector
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ArrayColumn, TextColumn
+from alignment_jax.data.manifest_rows import read_lines
 from alignment_jax.data.split import Column
-from alignment_jax.data.tables import read_lines
+from alignment_jax.data.validation import BadSamples
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.foreign import objects_line, refuse_foreign
-from alignment_jax.data.tables import Folder, read_text
+from alignment_jax.data.manifest_rows import Folder, read_text
 
 FORMAT, VERSION, MANIFEST = "alignment_jax embeddings", 1, "manifest.json"
 

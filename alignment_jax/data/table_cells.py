@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from alignment_jax.data.records import RecordField
+from alignment_jax.data.record_fields import RecordField
 
 _TEXT_KEYS = ("raw", "text", "caption", "path")
 

@@ -17,8 +17,8 @@ from alignment_jax.core.optional import require
 from alignment_jax.data.deep_images import deep_values
 from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
 from alignment_jax.data.open_image import open_image, reduce_on_decoding
-from alignment_jax.data.pixels import to_eight_bits
-from alignment_jax.data.records import RecordField
+from alignment_jax.data.pixel_range import to_eight_bits
+from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.tars import FileSlice
 
 # What a loader applies to each item that it reads: (item, generator) -> array of a fixed shape.

@@ -1,19 +1,19 @@
 """Evaluations: what the metrics say about a model on a split. Predict functions come in as arguments."""
 
 from alignment_jax.evals.calibration import calibration, calibrations, fit_temperature
-from alignment_jax.evals.classification import (
+from alignment_jax.evals.collapse import collapse_warning, collapsed_sides, effective_rank, participation, variability
+from alignment_jax.evals.embedding import embed_items, mean_direction
+from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
+from alignment_jax.evals.head_accuracy import (
     Classified,
     balance,
     chance_classification,
     classification,
     classify_items,
 )
-from alignment_jax.evals.collapse import collapse_warning, collapsed_sides, effective_rank, participation, variability
-from alignment_jax.evals.embedding import embed_items, mean_direction
-from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
 from alignment_jax.evals.long_tail import BUCKETS, long_tail, size_buckets
 from alignment_jax.evals.measure import measure, watched_values
-from alignment_jax.evals.retrieval import Embedded, Sampled, multi_instance, recall, sample_retrievals
+from alignment_jax.evals.retrieval_results import Embedded, Sampled, multi_instance, recall, sample_retrievals
 from alignment_jax.evals.stress import Noise, latent_noise, retained, stress, stress_of_models
 from alignment_jax.evals.zero_shot import chance_zero_shot, class_embeddings, zero_shot
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.evals.retrieval import Embedded
+from alignment_jax.evals.retrieval_results import Embedded
 
 # Far below what any trained model has, and above what rounding leaves of equal rows.
 LEAST_VARIANCE = 1e-4

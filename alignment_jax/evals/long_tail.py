@@ -9,7 +9,7 @@ import numpy as np
 
 from alignment_jax import metrics
 from alignment_jax.core.types import Array
-from alignment_jax.evals.retrieval import Embedded
+from alignment_jax.evals.retrieval_results import Embedded
 
 BUCKETS = ("head", "middle", "tail")
 

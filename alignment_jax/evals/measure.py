@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from alignment_jax import metrics
 from alignment_jax.core.types import Array
 from alignment_jax.evals.collapse import participation
-from alignment_jax.evals.retrieval import recall_of_ranks
+from alignment_jax.evals.retrieval_results import recall_of_ranks
 
 
 def measure(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.evals.retrieval import Embedded, recall
+from alignment_jax.evals.retrieval_results import Embedded, recall
 
 CLEAN = "clean"
 

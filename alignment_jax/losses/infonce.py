@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from alignment_jax.core.checks import check_number
 from alignment_jax.core.reduce import psum_if
 from alignment_jax.core.types import Array
-from alignment_jax.losses.inputs import global_count, prepare, silence
+from alignment_jax.losses.arguments import global_count, prepare, silence
 from alignment_jax.similarity.duplicates import MASK, mode_of
-from alignment_jax.similarity.form import Form
-from alignment_jax.similarity.softmax import softmax_losses
+from alignment_jax.similarity.implementation import Form
+from alignment_jax.similarity.softmax_losses import softmax_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
-from alignment_jax.losses.inputs import global_count, prepare, silence
-from alignment_jax.similarity.form import Form
+from alignment_jax.losses.arguments import global_count, prepare, silence
+from alignment_jax.similarity.implementation import Form
 from alignment_jax.similarity.pairwise import HINGE, pairwise_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
 

@@ -4,11 +4,11 @@ Concrete arrays give Python floats; the same functions under `jax.jit` give trac
 `top_k_accuracy`, which takes concrete arrays alone.
 """
 
-from alignment_jax.core.items import DistinctItems, distinct_items
+from alignment_jax.core.distinct_items import DistinctItems, distinct_items
 from alignment_jax.metrics.classification import accuracy, macro_f1, mean_average_precision
 from alignment_jax.metrics.multi_instance import multi_instance
 from alignment_jax.metrics.ranks import retrieval_ranks
-from alignment_jax.metrics.retrieval import recall_at, retrieval_recall
+from alignment_jax.metrics.recall import recall_at, retrieval_recall
 from alignment_jax.metrics.top_k import top_k
 from alignment_jax.metrics.top_k_accuracy import top_k_accuracy
 

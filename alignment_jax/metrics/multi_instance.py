@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.metrics._arrays import namespace, scalar, traced
+from alignment_jax.metrics._arguments import namespace, scalar, traced
 
 # Queries sorted at once: bounds the temporaries to a few copies of that many rows.
 _ROWS = 512

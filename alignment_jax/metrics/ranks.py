@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_over, varying_axes
-from alignment_jax.metrics._arrays import class_numbers, embeddings
+from alignment_jax.metrics._arguments import class_numbers, embeddings
 from alignment_jax.metrics._duplicates import row_classes
 from alignment_jax.metrics._items import content_ids, first_rows
 from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles

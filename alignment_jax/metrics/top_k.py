@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_over, varying_axes
-from alignment_jax.metrics._arrays import embeddings
+from alignment_jax.metrics._arguments import embeddings
 from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles
 
 

@@ -6,13 +6,13 @@
 """
 
 from alignment_jax.models.adapters import Adapters, normalized_input
-from alignment_jax.models.build import MODELS, build, build_encoder
 from alignment_jax.models.decay import decay_mask
 from alignment_jax.models.dropout import Dropout, row_dropout
 from alignment_jax.models.encoders import ENCODERS
 from alignment_jax.models.fusion_classifier import FusionClassifier, predict
 from alignment_jax.models.linear_start import start_from
 from alignment_jax.models.norm import BatchNorm
+from alignment_jax.models.registry import MODELS, build, build_encoder
 from alignment_jax.models.temperature import LogitScale, clamp_temperature
 from alignment_jax.models.two_tower import TwoTower
 

@@ -1,5 +1,14 @@
 """What a run leaves for people to read: logs, progress, tables, curves, and a page that works offline."""
 
+from alignment_jax.core.jsonl import append_row, read_rows
+from alignment_jax.core.storage import (
+    json_ready,
+    open_atomic,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_npz_atomic,
+    write_text_atomic,
+)
 from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
 from alignment_jax.report.comparison import write_comparison
@@ -8,17 +17,8 @@ from alignment_jax.report.comparison_tables import same_as, same_methods
 from alignment_jax.report.data_page import Shown, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
-from alignment_jax.report.files import (
-    json_ready,
-    open_atomic,
-    write_bytes_atomic,
-    write_json_atomic,
-    write_npz_atomic,
-    write_text_atomic,
-)
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
 from alignment_jax.report.html import best_row, write_report
-from alignment_jax.report.jsonl import append_row, read_rows
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics

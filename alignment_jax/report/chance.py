@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alignment_jax.core.items import distinct_items
+from alignment_jax.core.distinct_items import distinct_items
 
 
 def chance_recall(

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from alignment_jax.core.storage import write_bytes_atomic, write_text_atomic
 from alignment_jax.report import comparison_charts as charts
 from alignment_jax.report import comparison_tables as tables
 from alignment_jax.report.bars import Bars, draw_bars
 from alignment_jax.report.charts import Chart
 from alignment_jax.report.comparison_runs import Comparison, Run, at
 from alignment_jax.report.disagreements import Images, disagreements, disagreements_html
-from alignment_jax.report.files import write_bytes_atomic, write_text_atomic
-from alignment_jax.report.lead import lead
 from alignment_jax.report.maps import PairMap, draw_map
 from alignment_jax.report.metric_names import metric_label
 from alignment_jax.report.plots import draw_chart
+from alignment_jax.report.subtitle import lead
 from alignment_jax.report.tables import Table, escape, to_html
 from alignment_jax.report.template import facts, page, picture, section
 

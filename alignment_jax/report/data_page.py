@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from alignment_jax.core.storage import write_text_atomic
 from alignment_jax.report.charts import Chart, Series
-from alignment_jax.report.files import write_text_atomic
 from alignment_jax.report.pictures import data_url, encode_picture, picture_type
 from alignment_jax.report.plots import draw_chart
 from alignment_jax.report.tables import Table, escape, table, to_html

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.errors import RunError
-from alignment_jax.report.files import write_npz_atomic
+from alignment_jax.core.storage import write_npz_atomic
 from alignment_jax.report.pictures import data_url, encode_picture, picture_type
 from alignment_jax.report.tables import escape
 

@@ -9,14 +9,14 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alignment_jax.core.storage import write_bytes_atomic, write_text_atomic
 from alignment_jax.report.charts import Chart, learning_curves
-from alignment_jax.report.files import write_bytes_atomic, write_text_atomic
 from alignment_jax.report.gallery import Gallery, gallery_html
-from alignment_jax.report.lead import lead
 from alignment_jax.report.machine import format_bytes, format_seconds
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label
 from alignment_jax.report.pictures import picture_type
 from alignment_jax.report.plots import draw_chart
+from alignment_jax.report.subtitle import lead
 from alignment_jax.report.tables import metric_cell, metrics_table, to_html
 from alignment_jax.report.template import bullet_list, facts, page, picture, section
 

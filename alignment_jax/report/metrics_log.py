@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignment_jax.core.errors import RunError
-from alignment_jax.report.jsonl import encode_row, end_last_line, read_lines, read_rows, write_lines
+from alignment_jax.core.jsonl import encode_row, end_last_line, read_lines, read_rows, write_lines
 
 # A number that JSON cannot hold is written as null, and spelled out under this key of the same line.
 NON_FINITE = "non_finite"

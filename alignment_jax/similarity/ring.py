@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.similarity.form import Layout
+from alignment_jax.similarity.implementation import Layout
 from alignment_jax.similarity.tiled import State
 
 Tree = Any

@@ -9,7 +9,7 @@ import jax
 from alignment_jax.core.reduce import masked_mean
 from alignment_jax.similarity.anchors import Found, anchor_statistics
 from alignment_jax.similarity.dense import dense_block, dense_softmax
-from alignment_jax.similarity.form import Form, choose
+from alignment_jax.similarity.implementation import Form, choose
 from alignment_jax.similarity.tiled_softmax import sweep_softmax
 
 Pair = tuple[jax.Array, jax.Array]

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from alignment_jax.similarity.anchors import Found, anchor_statistics, sign_and_size, softmax_losses_of, targets_of
 from alignment_jax.similarity.duplicates import POSITIVE, Duplicates, mode_of
-from alignment_jax.similarity.form import Layout
+from alignment_jax.similarity.implementation import Layout
+from alignment_jax.similarity.online_softmax import combine, group, masked, see, softmax_constants, softmax_states
 from alignment_jax.similarity.ring import Sweep, sweep_all
-from alignment_jax.similarity.softmax_tile import combine, group, masked, see, softmax_constants, softmax_states
 from alignment_jax.similarity.tiled import (
     State,
     Tile,

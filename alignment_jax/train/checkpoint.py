@@ -28,7 +28,7 @@ import orbax.checkpoint as ocp
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
-from alignment_jax.train.ordered import Ordered
+from alignment_jax.train.background import Ordered
 
 LAST, BEST = "last", "best"
 REMOVED = ".removed"  # where checkpoints are put that are about to be deleted

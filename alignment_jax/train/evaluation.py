@@ -18,7 +18,7 @@ from alignment_jax import evals
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.core.types import Array, Batch, PyTree
-from alignment_jax.train.classification import batch_inputs, batch_masks
+from alignment_jax.train.classification_objective import batch_inputs, batch_masks
 from alignment_jax.train.experiment import EvaluationSplit, Model
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from alignment_jax.core.types import Batch, PyTree
+from alignment_jax.sampling.sampler import Sampler
 from alignment_jax.train.objective import Objective
-from alignment_jax.train.samplers import Sampler
 
 
 @dataclasses.dataclass(frozen=True)

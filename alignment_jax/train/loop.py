@@ -19,12 +19,12 @@ from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train import checkpoint, processes
 from alignment_jax.train.batching import batch_rows, scoring_rows
+from alignment_jax.train.device_data_set import Resident
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.objective import Metrics
 from alignment_jax.train.preemption import Request, preemption
-from alignment_jax.train.resident import Resident
-from alignment_jax.train.scored import Scored
-from alignment_jax.train.scoring import Scorer
+from alignment_jax.train.score_pass import Scorer
+from alignment_jax.train.score_tracking import Scored
 from alignment_jax.train.state import TrainState, create_state, evaluation_params
 from alignment_jax.train.step import Placement, make_step
 from alignment_jax.train.workdir import has_saved

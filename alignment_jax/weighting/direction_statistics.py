@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from alignment_jax.core.checks import check_pair, check_scalar_or_rows
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_together
-from alignment_jax.similarity.form import Form
+from alignment_jax.similarity.implementation import Form
 from alignment_jax.similarity.statistics import DirectionStatistics, similarity_statistics
 
 

@@ -30,7 +30,7 @@ import jax  # noqa: E402
 from sections import write_section  # noqa: E402
 from small_runs import load_config  # noqa: E402
 
-from alignment_jax.config.build import build  # noqa: E402
+from alignment_jax.assembly.build import build  # noqa: E402
 from alignment_jax.train.loop import fit  # noqa: E402
 
 # name -> (kind of run, changes to its configuration)

@@ -11,8 +11,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from alignment_jax.cli.gallery import make_gallery
-from alignment_jax.config.trained import load_trained, open_source
+from alignment_jax.cli.gallery_examples import make_gallery
+from alignment_jax.inference.trained_model import load_trained, open_source
 
 QUERIES, SHOWN = 4, 5
 HIT, MISS = "#009E73", "#9a9a9a"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from alignment_jax.compare import records
+from alignment_jax.compare import run_records as records
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 

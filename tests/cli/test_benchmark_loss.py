@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from alignment_jax.cli import benchmark_forms, benchmark_loss
-from alignment_jax.cli.benchmark_goals import goals
+from alignment_jax.benchmarking import implementations as benchmark_forms
+from alignment_jax.benchmarking import losses as benchmark_loss
+from alignment_jax.benchmarking.goals import goals
 
 
 @pytest.fixture(scope="module")

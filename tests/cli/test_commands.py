@@ -13,7 +13,7 @@ import pytest
 from cli_runs import FAST, write_embeddings
 
 from alignment_jax.cli.main import main
-from alignment_jax.config.trained import open_source
+from alignment_jax.inference.trained_model import open_source
 from alignment_jax.report import chance_recall
 
 KEYS = {f"{way}_R@{k}" for way in ("a2b", "b2a") for k in (1, 5, 10)} | {"rsum"}
@@ -334,7 +334,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, embeddings, repositor
 def test_texts_of_ones_own_are_embedded(raw_run):
     """The captions of the test split, given as plain strings, land where `embed` puts them."""
     from alignment_jax import data
-    from alignment_jax.config.trained import open_run, open_source
+    from alignment_jax.inference.trained_model import open_run, open_source
 
     workdir, _ = raw_run
     _, source = open_source(workdir, None)
@@ -346,7 +346,7 @@ def test_texts_of_ones_own_are_embedded(raw_run):
 
 def test_a_run_opened_without_its_data_decodes_images_alike(raw_run):
     """Hints of the data set decide the size of decoded images, so they are kept with the run."""
-    from alignment_jax.config.trained import load_trained, open_run
+    from alignment_jax.inference.trained_model import load_trained, open_run
 
     workdir, _ = raw_run
     config, source = open_source(workdir, None)
@@ -357,8 +357,8 @@ def test_a_run_opened_without_its_data_decodes_images_alike(raw_run):
 
 
 def test_latents_have_no_texts_to_embed(frozen_run):
-    from alignment_jax.config.trained import open_run
     from alignment_jax.core.errors import UserError
+    from alignment_jax.inference.trained_model import open_run
 
     with pytest.raises(UserError, match="does not read texts"):
         open_run(frozen_run[0]).embed_texts(["a dog"])

@@ -6,7 +6,7 @@ import pytest
 
 from alignment_jax import data
 from alignment_jax.cli.main import main
-from alignment_jax.config.trained import open_run, open_source
+from alignment_jax.inference.trained_model import open_run, open_source
 
 
 @pytest.fixture(scope="module")

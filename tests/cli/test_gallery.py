@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_jax import data, evals
-from alignment_jax.cli.gallery import make_gallery
+from alignment_jax.cli.gallery_examples import make_gallery
 
 pytest.importorskip("PIL.Image", reason="needs the extra 'train'")
 

@@ -9,10 +9,10 @@ import pytest
 from cli_runs import FAST, write_embeddings
 
 from alignment_jax import data
+from alignment_jax.assembly.methods import LOSSES, Loss
 from alignment_jax.cli.main import main
-from alignment_jax.config.methods import LOSSES, Loss
-from alignment_jax.config.trained import load_trained, open_run, open_source
 from alignment_jax.core.errors import DataError, UserError
+from alignment_jax.inference.trained_model import load_trained, open_run, open_source
 from alignment_jax.train.loop import fit
 
 pytestmark = pytest.mark.slow
@@ -109,7 +109,7 @@ def test_a_folder_without_a_run_is_said(tmp_path, monkeypatch):
 
 def test_a_run_by_hand_may_have_a_relative_workdir(embeddings, tmp_path, monkeypatch):
     from alignment_jax import config as configs
-    from alignment_jax.config.build import build
+    from alignment_jax.assembly.build import build
 
     config = configs.default()
     config.data, config.model.dim, config.train.devices = f"embeddings:{embeddings}", 8, 1

@@ -8,7 +8,7 @@ import orbax.checkpoint
 import pytest
 
 from alignment_jax.cli import main as cli
-from alignment_jax.cli.quiet import plain_warnings, without_orbax
+from alignment_jax.cli.terminal_noise import plain_warnings, without_orbax
 from alignment_jax.train.checkpoint import Checkpoints
 
 ORBAX = str(pathlib.Path(orbax.checkpoint.__file__).parent / "checkpoint_manager.py")

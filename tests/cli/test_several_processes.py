@@ -36,7 +36,7 @@ def assert_same_run(found, expected):
 
 def restored_on(workdir, devices):
     """Step and checksums of the newest checkpoint, restored onto these devices by this one process."""
-    from alignment_jax.config.build import build
+    from alignment_jax.assembly.build import build
     from alignment_jax.train.loop import evaluation_variables
 
     experiment = build(load_config(workdir.parent, "alignment", epochs=5)).experiment

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from alignment_jax.cli.main import main
-from alignment_jax.compare import records
+from alignment_jax.compare import run_records as records
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ TINY = (
 KILLED = """
 import os, signal, sys
 from alignment_jax.cli.main import main
-from alignment_jax.compare import records
+from alignment_jax.compare import run_records as records
 
 append = records.append
 

@@ -9,12 +9,15 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax import data
-from alignment_jax.compare import engine, paired, records, training
-from alignment_jax.config import clusters, initial
-from alignment_jax.config.build import build, with_seed
-from alignment_jax.core.memo import remember
+from alignment_jax.assembly import cca_start as initial
+from alignment_jax.assembly import cluster_sizes as clusters
+from alignment_jax.assembly.build import build, with_seed
+from alignment_jax.compare import engine, training
+from alignment_jax.compare import paired_differences as paired
+from alignment_jax.compare import run_records as records
+from alignment_jax.core.memoize import remember
 from alignment_jax.train.evaluation import Evaluator
-from alignment_jax.train.together import fit_together
+from alignment_jax.train.vmapped_seeds import fit_together
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,9 @@
 import pytest
 
 from alignment_jax import config as configs
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
+from alignment_jax.assembly.known_names import check_names
 from alignment_jax.config.limits import check_limits
-from alignment_jax.config.names import check_names
 from alignment_jax.core.errors import ConfigError
 
 WRONG = [

@@ -8,7 +8,7 @@ import soundfile
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.audio import add_noise, read_audio
-from alignment_jax.data.classes import number_classes
+from alignment_jax.data.class_labels import number_classes
 
 N = 8
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from alignment_jax.data import ArrayColumn, ImageColumn, PairSplit, ShardedArray, TextColumn
-from alignment_jax.data import items as items_module
-from alignment_jax.data.items import item_prints, places
+from alignment_jax.data import item_fingerprints as items_module
+from alignment_jax.data.item_fingerprints import item_prints, places
 
 
 def split_of(a, texts=("one", "two", "three"), owner=(0, 1, 2), **more):

@@ -11,7 +11,7 @@ from alignment_jax import data
 from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.columns import ImageColumn, TextColumn
-from alignment_jax.data.pixels import in_range, parse_pixel_range, pixel_values, to_eight_bits, with_pixel_range
+from alignment_jax.data.pixel_range import in_range, parse_pixel_range, pixel_values, to_eight_bits, with_pixel_range
 from alignment_jax.data.split import PairSource, PairSplit
 from alignment_jax.data.transforms import decode_image
 

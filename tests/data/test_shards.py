@@ -227,7 +227,7 @@ def test_repeated_names_are_found(tmp_path):
 
 def test_clusters_of_mapped_texts_are_those_of_texts_in_memory(tmp_path):
     from alignment_jax import config
-    from alignment_jax.config.clusters import with_cluster_sizes
+    from alignment_jax.assembly.cluster_sizes import with_cluster_sizes
 
     rng = np.random.default_rng(0)
     arrays = mock.embedding_arrays()

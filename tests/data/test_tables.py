@@ -17,8 +17,8 @@ from alignment_jax import data
 from alignment_jax.cli.main import main
 from alignment_jax.config.arguments import parse_arg
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data import tables
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data import manifest_rows as tables
+from alignment_jax.data.validation import BadSamples
 
 NAMES = [f"p/im{i}.png" for i in range(4)]
 TEXTS = ['a dog, "running"', "un carré à midi", "two cats; asleep", "a | b\tc".replace("\t", " ")]

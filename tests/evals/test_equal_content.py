@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_jax import data, evals, report
-from alignment_jax.compare.items import items_for, of_retrieval
+from alignment_jax.compare.item_scores import items_for, of_retrieval
 
 
 def unit(z):

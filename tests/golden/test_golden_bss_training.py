@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alignment_jax import evals
-from alignment_jax.train.classification import Classification, measure
+from alignment_jax.train.classification_objective import Classification, measure
 
 pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from alignment_jax.core import ConfigError
-from alignment_jax.models import MODELS, Adapters, build, decay_mask, predict
+from alignment_jax.models import MODELS, Adapters, decay_mask, predict
+from alignment_jax.models import build
 
 pytestmark = pytest.mark.costly
 

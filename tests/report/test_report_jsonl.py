@@ -2,7 +2,7 @@
 
 import pytest
 
-from alignment_jax.compare import records
+from alignment_jax.compare import run_records as records
 from alignment_jax.core.errors import RunError
 from alignment_jax.report import MetricsLog, append_row, read_metrics, read_rows
 

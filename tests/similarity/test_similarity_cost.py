@@ -14,7 +14,7 @@ from products import contains, products, scan_bodies, waiting
 
 from alignment_jax import losses, weighting
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.similarity.form import Form, choose
+from alignment_jax.similarity.implementation import Form, choose
 
 pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 

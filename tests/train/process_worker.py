@@ -14,11 +14,11 @@ from absl import flags
 
 from alignment_jax import baselines, data
 from alignment_jax import config as configs
+from alignment_jax.assembly import build as build_module
+from alignment_jax.assembly.build import build
+from alignment_jax.assembly.inputs import tokenizer_for
 from alignment_jax.cli import common
 from alignment_jax.cli.main import _leave
-from alignment_jax.config import build as build_module
-from alignment_jax.config.build import build
-from alignment_jax.config.inputs import tokenizer_for
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
 from alignment_jax.train import processes
 from alignment_jax.train.checkpoint import checksums

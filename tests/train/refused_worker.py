@@ -13,7 +13,7 @@ import sys
 
 import jax.numpy as jnp
 
-from alignment_jax.cli.quiet import without_orbax
+from alignment_jax.cli.terminal_noise import without_orbax
 from alignment_jax.core.errors import RunError
 from alignment_jax.train.checkpoint import Checkpoints
 

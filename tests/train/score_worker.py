@@ -8,11 +8,11 @@ import numpy as np
 from absl import flags
 
 from alignment_jax import config as configs
+from alignment_jax.assembly.build import build
 from alignment_jax.cli import common
-from alignment_jax.config.build import build
 from alignment_jax.train.batching import scoring_rows
 from alignment_jax.train.loop import initial_state
-from alignment_jax.train.scoring import Scorer
+from alignment_jax.train.score_pass import Scorer
 from alignment_jax.train.step import Placement
 
 # Four batches of 12, 11, 11 and 11 samples: there is padding on any number of devices.

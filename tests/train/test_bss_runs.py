@@ -10,12 +10,12 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax import sampling
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.loop import fit
 from alignment_jax.train.objective import Outcome
-from alignment_jax.train.scored import Scored
+from alignment_jax.train.score_tracking import Scored
 
 pytestmark = pytest.mark.costly
 

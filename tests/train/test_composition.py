@@ -11,7 +11,7 @@ import json
 import numpy as np
 import pytest
 
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
 from alignment_jax.config.recipes import METHODS
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.loop import fit

@@ -7,8 +7,8 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax import losses
-from alignment_jax.config.build import build
-from alignment_jax.config.methods import LOSSES, Loss
+from alignment_jax.assembly.build import build
+from alignment_jax.assembly.methods import LOSSES, Loss
 from alignment_jax.core.errors import ConfigError
 
 N = 12

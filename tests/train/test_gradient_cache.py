@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alignment_jax import config as configs
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.gradient_cache import in_micro_batches
 from alignment_jax.train.loop import fit, initial_state

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from alignment_jax import config as configs
-from alignment_jax.config.build import build
+from alignment_jax.assembly.build import build
 from alignment_jax.core.errors import RunError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.loop import Position, fit, initial_state

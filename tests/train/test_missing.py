@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignment_jax import evals, models
-from alignment_jax.config.classification import balanced_weights
-from alignment_jax.config.modules import pure_functions
+from alignment_jax.assembly.classifier import balanced_weights
+from alignment_jax.assembly.flax_modules import pure_functions
 from alignment_jax.train.batching import batch_rows
-from alignment_jax.train.classification import Classification, measure, sample_loss
+from alignment_jax.train.classification_objective import Classification, measure, sample_loss
 from alignment_jax.train.evaluation import Classifier, LabelledSplit
 from alignment_jax.train.experiment import Model
 from alignment_jax.train.state import create_state

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_runs import load_config, write_run
 
+from alignment_jax.assembly.build import build
 from alignment_jax.cli.main import main
 from alignment_jax.config import default
-from alignment_jax.config.build import build
 from alignment_jax.config.recipes import apply_methods
 from alignment_jax.train.loop import fit
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import pathlib
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import Folder, Row, first_record, read_table
 from alignment_jax.data.sources.samples import Sample, labelled_source, table_notes
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Folder, Row, first_record, read_table
+from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:

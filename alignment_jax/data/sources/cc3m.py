@@ -15,12 +15,12 @@ import pathlib
 import zlib
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import first_record, read_rows
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.clips import existing_folder
 from alignment_jax.data.sources.webdataset import load_shards
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import first_record, read_rows
+from alignment_jax.data.validation import BadSamples
 
 # list, folder of its pictures, split
 _LISTS = (

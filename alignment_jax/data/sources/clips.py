@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.frames import frame_files
-from alignment_jax.data.tables import Folder
+from alignment_jax.data.manifest_rows import Folder
 
 AUDIO, FRAMES = "AudioWAV", "Image-01-FPS"
 KINDS, MODALITIES = ("audio", "frames"), ("audio", "video")

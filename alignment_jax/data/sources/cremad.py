@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import Folder, Row, read_rows
 from alignment_jax.data.sources.clips import AUDIO, KINDS, MODALITIES, clip_parts, existing_folder, find_list
 from alignment_jax.data.sources.samples import Sample, labelled_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Folder, Row, read_rows
+from alignment_jax.data.validation import BadSamples
 
 _NAME = re.compile(r"^\d{4}_[A-Z]{3}_(ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}$")
 

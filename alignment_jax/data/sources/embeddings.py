@@ -29,12 +29,12 @@ from alignment_jax.data.archive import (
 )
 from alignment_jax.data.array_names import OPTIONS as OPTIONS
 from alignment_jax.data.array_names import VIEW
-from alignment_jax.data.classes import number_classes
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.sources.embeddings_files import holds_arrays, open_files, unused_notes
 from alignment_jax.data.sources.embeddings_folder import load_folder
 from alignment_jax.data.split import PairSource, PairSplit, all_distinct, split_by_name
+from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:

@@ -13,9 +13,9 @@ from alignment_jax.core.errors import ConfigError, DataError, one_line
 from alignment_jax.data.array_formats import read_named_arrays, read_parquet
 from alignment_jax.data.array_names import Named, named, role_of
 from alignment_jax.data.foreign import refuse_foreign
+from alignment_jax.data.manifest_rows import read_text
 from alignment_jax.data.shards import MANIFEST, ShardedArray, map_array
 from alignment_jax.data.split import canonical_split
-from alignment_jax.data.tables import read_text
 
 # Parts of more bytes stay on the disk and are read row by row.
 MOST_BYTES = 2 << 30

@@ -13,11 +13,11 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.archive import check_unique, finite_rows
-from alignment_jax.data.classes import number_classes
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.shards import Shard, ShardedArray, StoredTextColumn, map_array, read_manifest, verify
 from alignment_jax.data.split import ALL, SPLITS, PairSource, PairSplit, canonical_split
+from alignment_jax.data.validation import BadSamples
 
 
 def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairSource:

@@ -22,13 +22,13 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.array_files import find_array_file, read_array, read_features
-from alignment_jax.data.classes import number_classes
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, TextColumn
+from alignment_jax.data.manifest_rows import Row, read_lines, read_table
 from alignment_jax.data.relevancy import ClassRelevancy, Relevancy, RelevancyMatrix
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import Column, PairSource, PairSplit
-from alignment_jax.data.tables import Row, read_lines, read_table
+from alignment_jax.data.validation import BadSamples
 
 _COLUMNS = ("narration_id", "narration", "verb_class", "noun_class", "all_noun_classes")
 OPTIONS = {"features": "", "count": "noun"}

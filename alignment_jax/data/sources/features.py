@@ -21,10 +21,10 @@ from alignment_jax.data.archive import (
     text_vector,
     vector,
 )
-from alignment_jax.data.classes import number_classes
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.split import PairSource, PairSplit, split_by_name
+from alignment_jax.data.validation import BadSamples
 
 _MODALITIES = ("a", "b", "c")
 

@@ -18,10 +18,10 @@ import re
 from collections.abc import Iterable
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import read_lines, read_table
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import read_lines, read_table
+from alignment_jax.data.validation import BadSamples
 
 IMAGE_FOLDERS = (
     "Images",

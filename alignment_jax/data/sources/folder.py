@@ -16,8 +16,7 @@ from __future__ import annotations
 import pathlib
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
-from alignment_jax.data.folder import Folder
+from alignment_jax.data.confined_folder import Folder
 from alignment_jax.data.folder_files import METADATA, Item, classes_of, files_below, is_image, items_of, split_of
 from alignment_jax.data.folder_kinds import refuse_other_kinds
 from alignment_jax.data.sample_files import captions_of, picture_of
@@ -28,6 +27,7 @@ from alignment_jax.data.sources.labelled import labelled_source
 from alignment_jax.data.sources.webdataset import load_shards
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import PairSource
+from alignment_jax.data.validation import BadSamples
 
 OPTIONS = {"image": "", "caption": ""}
 

@@ -6,15 +6,15 @@ import pathlib
 import re
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ImageFile
-from alignment_jax.data.folder import Folder
+from alignment_jax.data.confined_folder import Folder
 from alignment_jax.data.folder_files import METADATA, split_of
+from alignment_jax.data.manifest_rows import Row, read_manifest
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.pairs import captions_of
 from alignment_jax.data.split import PairSource, canonical_split
 from alignment_jax.data.table_files import open_table
-from alignment_jax.data.tables import Row, read_manifest
+from alignment_jax.data.validation import BadSamples
 
 _BYTES = ("jpg", "png", "webp")  # the columns that img2dataset stores images in
 

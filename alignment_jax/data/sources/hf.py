@@ -22,15 +22,15 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
 from alignment_jax.data.arrow_files import ArrowFiles, ArrowSplit, cache_folder, find_cached, saved_splits
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ImageFile
-from alignment_jax.data.folder import Folder
+from alignment_jax.data.confined_folder import Folder
 from alignment_jax.data.hf_columns import Columns, find_columns
-from alignment_jax.data.records import RecordField
+from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.labelled import labelled_source
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import PairSource, canonical_split
+from alignment_jax.data.validation import BadSamples
 
 OPTIONS = dict.fromkeys(("image", "caption", "label", "split", "config", "cache_dir", "root"), "")
 

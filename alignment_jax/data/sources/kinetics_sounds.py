@@ -9,11 +9,11 @@ train_img/Image-01-FPS/ID/*.jpg, test_img/Image-01-FPS/ID/*.jpg
 from __future__ import annotations
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import Folder, Row, read_rows, read_table
 from alignment_jax.data.sources.clips import FRAMES, KINDS, MODALITIES, clip_parts, existing_folder, find_list
 from alignment_jax.data.sources.samples import Sample, labelled_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Folder, Row, read_rows, read_table
+from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:

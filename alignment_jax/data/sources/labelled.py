@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from alignment_jax.data.classes import number_classes
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ImageFile
+from alignment_jax.data.manifest_rows import read_table
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import read_table
+from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:

@@ -19,12 +19,12 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.array_files import read_array
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.frames import frame_files
+from alignment_jax.data.manifest_rows import Folder, read_lines
 from alignment_jax.data.sources.clips import existing_folder, find_list
 from alignment_jax.data.sources.samples import Sample, labelled_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Folder, read_lines
+from alignment_jax.data.validation import BadSamples
 
 # modality, its folder, the sensor of the list that says where the gesture is
 _SENSORS = (("color", "sk_color", "color"), ("flow", "sk_flow", "color"), ("depth", "sk_depth", "depth"))

@@ -19,14 +19,14 @@ from collections.abc import Iterable, Sequence
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.caption_cells import MISSING_WORDS, looks_cut, split_captions
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.columns import ImageFile
-from alignment_jax.data.folder import Folder
+from alignment_jax.data.confined_folder import Folder
+from alignment_jax.data.manifest_rows import Row
 from alignment_jax.data.manifests import manifest_options, open_manifest
-from alignment_jax.data.sources.items import item_source
-from alignment_jax.data.sources.paired import Pair, paired_source
+from alignment_jax.data.sources.grouped_items import item_source
+from alignment_jax.data.sources.item_pairs import Pair, paired_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Row
+from alignment_jax.data.validation import BadSamples
 
 PAIRS = (("image", "caption"), ("audio", "caption"), ("audio", "image"))
 _OPTIONAL = ("split", "item")

@@ -10,13 +10,13 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.audio import AudioColumn
-from alignment_jax.data.classes import number_classes
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
+from alignment_jax.data.manifest_rows import Row
 from alignment_jax.data.split import Column, PairSource, PairSplit, canonical_split, split_by_name
-from alignment_jax.data.tables import Row
+from alignment_jax.data.validation import BadSamples
 
 RowT = TypeVar("RowT")
 

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import Folder, Row
 from alignment_jax.data.manifests import manifest_options, open_manifest
 from alignment_jax.data.roles import is_known
 from alignment_jax.data.sources.samples import Sample, labelled_source, table_notes
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import SPLITS, PairSource
 from alignment_jax.data.table_files import open_table
-from alignment_jax.data.tables import Folder, Row
+from alignment_jax.data.validation import BadSamples
 
 MODALITIES = ("audio", "image", "text")  # in this order they are a, b and c
 OPTIONS = manifest_options(*MODALITIES, "label", "split", "use")

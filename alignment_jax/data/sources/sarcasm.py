@@ -16,11 +16,11 @@ import pathlib
 from typing import Any, NamedTuple
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import read_lines
 from alignment_jax.data.sources.clips import existing_folder, picture_folder
 from alignment_jax.data.sources.samples import Sample, labelled_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import read_lines
+from alignment_jax.data.validation import BadSamples
 
 GIVEAWAYS = frozenset(
     ("sarcasm", "sarcastic", "reposting", "<url>", "joke", "humour", "humor", "jokes", "irony", "ironic", "exgag")

@@ -16,14 +16,14 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
-from alignment_jax.data.classes import number_classes
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
 from alignment_jax.data.faults import faults
 from alignment_jax.data.record_audio import RecordAudioColumn
-from alignment_jax.data.records import RecordField, pick
+from alignment_jax.data.record_fields import RecordField, pick
 from alignment_jax.data.spec import parse_options
 from alignment_jax.data.split import ALL, Column, PairSource, PairSplit, canonical_split
+from alignment_jax.data.validation import BadSamples
 
 OPTIONS = {"data_dir": "", "split": "", "a": "", "b": "", "label": "", "id": "", "rate": ""}
 _CHUNK = 256  # records of one look while the index is made

@@ -14,11 +14,11 @@ from __future__ import annotations
 import pathlib
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import Row, first_record, read_rows
 from alignment_jax.data.sources.clips import existing_folder, find_list, picture_folder
 from alignment_jax.data.sources.samples import Sample, labelled_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Row, first_record, read_rows
+from alignment_jax.data.validation import BadSamples
 
 # Headers without their numbers, and what the columns hold.
 _LAYOUTS = {

@@ -8,11 +8,11 @@ Image-01-FPS/ID_000030/*.jpg                frames of each clip, under the same 
 from __future__ import annotations
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.collect import BadSamples
+from alignment_jax.data.manifest_rows import Folder, Row, read_rows
 from alignment_jax.data.sources.clips import KINDS, MODALITIES, clip_parts, existing_folder, find_list
 from alignment_jax.data.sources.samples import Sample, labelled_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.tables import Folder, Row, read_rows
+from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:

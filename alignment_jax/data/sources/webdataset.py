@@ -20,13 +20,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.collect import BadSamples
 from alignment_jax.data.patterns import matching_files
 from alignment_jax.data.sample_files import IMAGES, RECORDINGS, captions_of, kinds_of, picture_of
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import SPLITS, PairSource, canonical_split
 from alignment_jax.data.tars import FileSlice, samples_of, shard_files
+from alignment_jax.data.validation import BadSamples
 
 OPTIONS = dict.fromkeys(("image", "caption", *SPLITS), "")
 _UNPACKED_BY = {".zst": "unzstd", ".bz2": "bunzip2", ".xz": "unxz"}

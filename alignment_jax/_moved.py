@@ -1,0 +1,108 @@
+"""Old module names, kept for one minor version: importing one gives the module of the new name and a warning."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+import warnings
+from collections.abc import Sequence
+
+# old name -> new name, both below alignment_jax; to be removed in 0.3
+MOVED = {
+    "config.build": "assembly.build",
+    "config.inputs": "assembly.inputs",
+    "config.methods": "assembly.methods",
+    "config.samplers": "assembly.sampling",
+    "config.clusters": "assembly.cluster_sizes",
+    "config.resident": "assembly.device_data",
+    "config.tasks": "assembly.tasks",
+    "config.modules": "assembly.flax_modules",
+    "config.initial": "assembly.cca_start",
+    "config.classification": "assembly.classifier",
+    "config.duplicates": "assembly.duplicate_ids",
+    "config.from_data": "assembly.inferred_settings",
+    "config.readers": "assembly.modality_checks",
+    "config.run_start": "assembly.warm_start",
+    "config.checked": "assembly.file_checks",
+    "config.names": "assembly.known_names",
+    "config.known_items": "inference.item_record",
+    "config.moved": "inference.renamed_data",
+    "config.models": "inference.seed_models",
+    "config.trained": "inference.trained_model",
+    "config.analysis": "inference.analysis",
+    "config.zero_shot": "inference.class_prompts",
+    "config.one_side": "inference.one_side",
+    "config.ranges": "config.search_space",
+    "config.files": "config.shipped",
+    "losses.inputs": "losses.arguments",
+    "losses.duplicates": "losses.item_ids",
+    "models.build": "models.registry",
+    "train.classification": "train.classification_objective",
+    "train.resident": "train.device_data_set",
+    "train.together": "train.vmapped_seeds",
+    "train.scored": "train.score_tracking",
+    "train.scoring": "train.score_pass",
+    "train.ordered": "train.background",
+    "train.samplers": "sampling.sampler",
+    "train.orders": "sampling.orders",
+    "evals.classification": "evals.head_accuracy",
+    "evals.retrieval": "evals.retrieval_results",
+    "compare.cells": "compare.run_matrix",
+    "compare.same": "compare.equivalent_methods",
+    "compare.remaining": "compare.time_left",
+    "compare.items": "compare.item_scores",
+    "compare.paired": "compare.paired_differences",
+    "compare.records": "compare.run_records",
+    "compare.outputs": "compare.result_files",
+    "core.items": "core.distinct_items",
+    "core.memo": "core.memoize",
+    "data.items": "data.item_fingerprints",
+    "data.sources.items": "data.sources.grouped_items",
+    "data.sources.paired": "data.sources.item_pairs",
+    "data.folder": "data.confined_folder",
+    "data.collect": "data.validation",
+    "data.records": "data.record_fields",
+    "data.tables": "data.manifest_rows",
+    "data.pixels": "data.pixel_range",
+    "data.classes": "data.class_labels",
+    "extract.prompts": "extract.prompt_latents",
+    "metrics.retrieval": "metrics.recall",
+    "metrics._arrays": "metrics._arguments",
+    "report.lead": "report.subtitle",
+    "report.files": "core.storage",
+    "report.jsonl": "core.jsonl",
+    "similarity.form": "similarity.implementation",
+    "similarity.softmax": "similarity.softmax_losses",
+    "similarity.softmax_tile": "similarity.online_softmax",
+}
+
+
+class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, rest = name.partition(".")
+        if package != __package__ or rest not in MOVED:
+            return None
+        return importlib.machinery.ModuleSpec(name, self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        new = f"{__package__}.{MOVED[spec.name.partition('.')[2]]}"
+        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        old = types.ModuleType(spec.name)
+        module = importlib.import_module(new)
+        old.__dict__.update({name: value for name, value in vars(module).items() if not name.startswith("__")})
+        old.__doc__ = module.__doc__
+        return old
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+def install() -> None:
+    """Makes the old names importable."""
+    if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
+        sys.meta_path.append(_MovedModules())

@@ -1,0 +1,246 @@
+"""The results of a comparison as files: results.csv, results.json, results.tex, and the table on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from alignment_jax import report
+from alignment_jax.compare.equivalent_methods import same_under
+from alignment_jax.compare.run_matrix import Condition
+from alignment_jax.compare.summary import Row
+from alignment_jax.report import Cell, Table, is_percent, metric_label, table
+
+CSV, JSON, LATEX = "results.csv", "results.json", "results.tex"
+_BESIDE = ("a2b_R@1", "b2a_R@1", "accuracy_a", "accuracy_b", "macro_f1", "mAP")
+
+
+def spread(mean: float, deviation: float | None, digits: int = 1) -> str:
+    """As in "404.1 ± 3.2".
+
+    >>> spread(404.125, 3.21), spread(404.125, None)
+    ('404.1 ± 3.2', '404.1')
+    """
+    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """As in "+0.4 to +5.9".
+
+    >>> interval(0.4, 5.9), interval(None, None)
+    ('+0.4 to +5.9', '–')
+    """
+    return "–" if low is None or high is None else f"{low:+.1f} to {high:+.1f}"
+
+
+def main_table(
+    rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[str, str], same: Mapping[str, str] | None = None
+) -> Table:
+    """A row a method, of the rows of one condition.
+
+    Args:
+      rows: of one condition.
+      metric: what decides.
+      baseline: whose row is called so.
+      names: what the modalities are called.
+      same: methods without runs of their own, see `same.same_under`.
+    """
+    beside = [key for key in _BESIDE if key != metric and any(key in row.metrics for row in rows)]
+    columns = ["method", _titled(metric, names), f"difference to {baseline}", "95 % interval", "verdict"]
+    columns += [_titled(key, names) for key in beside] + ["runs"]
+    lines = []
+    for row in rows:
+        found = row.to_json()
+        difference = Cell("–") if row.difference is None else Cell(f"{row.difference.mean:+.1f}", row.difference.mean)
+        verdict = "the baseline" if row.method == baseline else found["verdict"] or "–"
+        beside_cells = [
+            Cell(spread(*row.metrics[key]), row.metrics[key][0]) if key in row.metrics else None for key in beside
+        ]
+        lines.append(
+            [
+                row.method,
+                Cell(spread(row.mean, row.deviation), row.mean, strong=True),
+                difference,
+                Cell(interval(found["low"], found["high"]), found["low"]),
+                verdict,
+                *beside_cells,
+                Cell(str(len(row.seeds)), float(len(row.seeds))),
+            ]
+        )
+    for method, other in (same or {}).items():
+        lines.append([method, None, None, None, report.same_as(other), *[None] * len(beside), Cell("0", 0.0)])
+    return table(columns, lines)
+
+
+def conditions_table(rows: Sequence[Row], *, baseline: str, about: Mapping[str, Any] | None = None) -> Table | None:
+    """Methods by conditions, "*" where the interval of the difference leaves out 0; None for a single condition.
+
+    Args:
+      rows: of all conditions.
+      baseline: whose row has no differences.
+      about: what comparison.json holds, for methods without runs of their own.
+    """
+    conditions = list(dict.fromkeys(row.condition for row in rows))
+    if len(conditions) < 2:
+        return None
+    same = {condition: same_under(about or {}, condition) for condition in conditions}
+    methods = list(dict.fromkeys([*(row.method for row in rows), *(name for found in same.values() for name in found)]))
+    known = {(row.method, row.condition): row for row in rows}
+
+    def cell(method: str, condition: Condition) -> Cell | None:
+        row = known.get((method, condition))
+        if row is None:
+            other = same[condition].get(method)
+            return None if other is None else Cell(f"as {other}")
+        mark = " *" if row.difference is not None and row.difference.verdict in ("better", "worse") else ""
+        return Cell(spread(row.mean, row.deviation) + mark, row.mean)
+
+    lines = [[method, *(cell(method, condition) for condition in conditions)] for method in methods]
+    return table(["method", *(condition.words for condition in conditions)], lines)
+
+
+def plain_text(
+    rows: Sequence[Row],
+    *,
+    metric: str,
+    baseline: str,
+    names: tuple[str, str],
+    about: Mapping[str, Any] | None = None,
+) -> str:
+    """Everything that the terminal shows at the end; `about` as for `conditions_table`."""
+    if not rows:
+        return "no run has finished yet"
+    first = rows[0].condition
+    main = [row for row in rows if row.condition == first]
+    parts = [
+        f"test, {first.words}, of the checkpoints that were best on val; mean ± standard deviation over seeds:",
+        report.to_plain(
+            main_table(main, metric=metric, baseline=baseline, names=names, same=same_under(about or {}, first))
+        ),
+    ]
+    if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
+        label = metric_label(metric, names)
+        parts += [
+            "",
+            f"{label} by training data (* the interval of the difference to {baseline} leaves out 0):",
+            report.to_plain(others),
+        ]
+    return "\n".join(parts)
+
+
+def write_results(
+    folder: pathlib.Path,
+    comparison: Mapping[str, Any],
+    rows: Sequence[Row],
+    runs: Sequence[Mapping[str, Any]],
+    trials: Sequence[Mapping[str, Any]],
+) -> None:
+    """Writes results.csv (a line a run and a trial), results.json (summary, runs, trials) and results.tex."""
+    report.write_text_atomic(folder / CSV, csv_text(runs, trials))
+    shown = [
+        {key: run[key] for key in run if key not in ("analysis", "history", "embeddings", "items")} for run in runs
+    ]
+    report.write_json_atomic(
+        folder / JSON,
+        {
+            **{key: comparison.get(key) for key in ("title", "metric", "baseline", "methods", "seeds", "complete")},
+            "same": list(comparison.get("same", ())),
+            "summary": [row.to_json() for row in rows],
+            "runs": shown,
+            "trials": list(trials),
+        },
+    )
+    report.write_text_atomic(folder / LATEX, latex_text(rows, comparison))
+
+
+def csv_text(runs: Iterable[Mapping[str, Any]], trials: Iterable[Mapping[str, Any]]) -> str:
+    """A line for every run and for every trial of a search, which has only val.
+
+    >>> run = {"method": "vals", "seed": 0, "test": {"rsum": 401.5}, "val": {"rsum": 399.0}}
+    >>> print(csv_text([run], []))
+    kind,method,fraction,mismatched,seed,trial,test/rsum,val/rsum
+    run,vals,1.0,0.0,0,0,401.5,399.0
+    """
+    lines: list[dict[str, Any]] = []
+    for run in runs:
+        lines.append({**_head("run", run), "seed": run["seed"], "trial": run.get("trial", 0), **_numbers(run)})
+    for trial in trials:
+        for seed, value in zip(trial["seeds"], trial["values"], strict=True):
+            numbers = {**_numbers({"cost": trial.get("cost")}), f"val/{trial['metric']}": value}
+            settings = {f"setting/{name}": found for name, found in trial["settings"].items()}
+            lines.append({**_head("trial", trial), "seed": seed, "trial": trial["trial"], **numbers, **settings})
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _head(kind: str, run: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "method": run["method"],
+        "fraction": run.get("fraction", 1.0),
+        "mismatched": run.get("mismatched", 0.0),
+    }
+
+
+def _numbers(run: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part in ("test", "val", "cost"):
+        found |= {f"{part}/{name}": value for name, value in (run.get(part) or {}).items()}
+    return found
+
+
+def latex_text(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
+    """A LaTeX table (booktabs) of every condition, a row a method; bold where the verdict is "better"."""
+    metric, baseline = comparison["metric"], comparison["baseline"]
+    lines = [
+        f"% {comparison.get('title', 'comparison')}: {metric} on test, mean and standard deviation over seeds;".replace(
+            "\n", " "
+        ),
+        "% difference to the baseline with its 95 % interval; bold where that lies above 0. Needs booktabs.",
+        r"\begin{tabular}{llrrl}",
+        r"\toprule",
+        f"data & method & {_tex(metric)} & difference to {_tex(baseline)} & 95\\,\\% interval \\\\",
+    ]
+    shown: Condition | None = None
+    for row in rows:
+        if row.condition != shown:
+            lines += [*_same_lines(comparison, shown), r"\midrule"]
+        found = row.to_json()
+        value = f"{row.mean:.1f}" + ("" if row.deviation is None else f" \\pm {row.deviation:.1f}")
+        value = f"$\\mathbf{{{value}}}$" if found["verdict"] == "better" else f"${value}$"
+        difference = "--" if row.difference is None else f"${row.difference.mean:+.1f}$"
+        limits = "--" if found["low"] is None else f"$[{found['low']:+.1f}, {found['high']:+.1f}]$"
+        words = _tex(row.condition.words) if row.condition != shown else ""
+        lines.append(f"{words} & {_tex(row.method)} & {value} & {difference} & {limits} \\\\")
+        shown = row.condition
+    lines += _same_lines(comparison, shown)
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _same_lines(comparison: Mapping[str, Any], condition: Condition | None) -> list[str]:
+    same = {} if condition is None else same_under(comparison, condition)
+    return [
+        f" & {_tex(method)} & \\multicolumn{{3}}{{l}}{{{_tex(report.same_as(other))}}} \\\\"
+        for method, other in same.items()
+    ]
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+def _titled(key: str, names: tuple[str, str]) -> str:
+    return metric_label(key, names) + (" [%]" if is_percent(key) else "")

@@ -1,0 +1,45 @@
+"""Zero-shot classification with the model of a run: its text side reads the classes, its other side the items."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alignment_jax import data, evals
+from alignment_jax.core.errors import DataError
+from alignment_jax.inference.trained_model import Trained
+
+
+def zero_shot_accuracy(
+    trained: Trained, source: data.PairSource, split: data.PairSplit, prompts: data.Prompts
+) -> dict[str, float]:
+    """Accuracy at 1 and 5 over the classes of `prompts`, in %.
+
+    Args:
+      trained: the model of an alignment.
+      source, split: items with labels, and the split to classify.
+      prompts: texts for a model that reads texts; for one on frozen latents, their latents.
+
+    Raises:
+      DataError: no labels, a class without a prompt, or prompts that the model cannot read.
+    """
+    if split.label is None or source.label_names is None:
+        raise DataError(f"{source.spec}: it has no labels to classify; use labelled:FILE.csv or a file with `label`")
+    number = {name.casefold(): k for k, name in enumerate(prompts.classes)}
+    unknown = [name for name in source.label_names if name.casefold() not in number]
+    if unknown:
+        raise DataError(
+            f"--zero_shot: class {unknown[0]!r} of {source.spec} has no prompt ({len(unknown)} such classes); "
+            f"the prompts are of {', '.join(prompts.classes[:8])}{', ...' if len(prompts.classes) > 8 else ''}"
+        )
+    if isinstance(prompts.column, data.ArrayColumn) and isinstance(split.b, data.ArrayColumn):
+        found, wanted = prompts.column.array.shape[1], split.b.array.shape[1]
+        if found != wanted:
+            raise DataError(
+                f"{prompts.column.describe(0)}: {found} numbers, but the model reads {wanted}; extract the prompts "
+                "with the encoder that made the training data"
+            )
+    label = np.array([number[name.casefold()] for name in source.label_names], np.int32)[split.label]
+    # First, so that a classifier is refused as what it is.
+    items = trained.embed(split).a
+    classes = evals.class_embeddings(trained.embed_prompts(prompts.column), prompts.class_of)
+    return evals.zero_shot(items, classes, label)

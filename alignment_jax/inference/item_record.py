@@ -1,0 +1,182 @@
+"""What a run keeps of its items: fingerprints of their content, by which they are found in data of any name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from alignment_jax import data, report
+from alignment_jax.assembly.classifier import classifies
+from alignment_jax.core.errors import DataError, RunError, one_line
+from alignment_jax.data.item_fingerprints import ItemPrints, item_prints, places
+
+FILE = "items.npz"  # in a workdir: SPLIT.SIDE -> uint64, see ItemPrints
+TRAIN, VAL = "train", "val"
+_SHOWN = 3  # items that a line names
+Known = Mapping[str, ItemPrints]
+
+
+def known_of(source: data.PairSource) -> Known | None:
+    """The fingerprints of every split; None where arrays on disk are too large to be read for them."""
+    found: dict[str, ItemPrints] = {}
+    for name, split in source.splits.items():
+        prints = _prints(split, source.spec)
+        if prints is None:
+            return None
+        found[name] = prints
+    return found
+
+
+def _prints(split: data.PairSplit, spec: str) -> ItemPrints | None:
+    name = hashlib.sha256(f"{pathlib.Path.cwd()}\0{spec}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return item_prints(split, memory=pathlib.Path.home() / ".cache" / "alignment_jax" / "item_fingerprints" / name)
+
+
+def keep(workdir: pathlib.Path, known: Known | None) -> None:
+    """Writes them to the workdir; with None, those of an earlier run there are removed."""
+    if known is None:
+        (workdir / FILE).unlink(missing_ok=True)
+        return
+    arrays = {f"{name}.{side}": array for name, prints in known.items() for side, array in prints.arrays().items()}
+    report.write_npz_atomic(workdir / FILE, arrays)
+
+
+def kept(workdir: pathlib.Path) -> Known | None:
+    """The fingerprints of a run; None where it kept none (runs of earlier versions, or too much data on disk).
+
+    Raises:
+      RunError: the file is damaged.
+    """
+    path = workdir / FILE
+    if not path.is_file():
+        return None
+    found: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                split, _, side = name.partition(".")
+                found.setdefault(split, {})[side] = arrays[name]
+        return {name: ItemPrints(**sides) for name, sides in found.items()}
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} cannot be read ({error}); run the train command again to restore it") from error
+
+
+def with_run_splits(source: data.PairSource, known: Known, config: ConfigDict) -> data.PairSource:
+    """The source with the run's splits where it holds nothing but the run's items; else as it is.
+
+    Only what the data does not say itself is taken from the run: all splits, or val where the run cut it out of train.
+
+    Args:
+      source: as it was loaded.
+      known: of the run.
+      config: of the run.
+    """
+    part = next(iter(source.splits)) if not source.has_splits else TRAIN
+    if part not in source.splits or VAL in source.splits:
+        return source
+    split = source.splits[part]
+    prints = _prints(split, source.spec)
+    if prints is None:
+        return source
+    known = {name: one for name, one in known.items() if not source.has_splits or name in (TRAIN, VAL)}
+    which = places(prints, known, _sides(config))
+    if (which < 0).any():
+        return source
+    cut = {name: split.subset(np.flatnonzero(which == number)) for number, name in enumerate(known) if number in which}
+    rest = {name: other for name, other in source.splits.items() if name != part and name not in cut}
+    note = "its content is that of the run's own data: the splits are the run's"
+    return dataclasses.replace(source, splits={**cut, **rest}, has_splits=True, notes=(*source.notes, note))
+
+
+def changed_items(source: data.PairSource, known: Known) -> list[str]:
+    """The splits that are not, item for item and in the same order, what the run kept."""
+
+    def same(name: str) -> bool:
+        if name not in source.splits or name not in known:
+            return False
+        found = _prints(source.splits[name], source.spec)
+        return found is not None and found.equals(known[name])
+
+    return sorted(name for name in source.splits.keys() | known.keys() if not same(name))
+
+
+def reordered(source: data.PairSource, known: Known) -> bool:
+    """Whether every split has the items that the run kept, in whatever order."""
+
+    def same(name: str) -> bool:
+        found = _prints(source.splits[name], source.spec)
+        return found is not None and np.array_equal(np.sort(found.row), np.sort(known[name].row))
+
+    return source.splits.keys() == known.keys() and all(map(same, known))
+
+
+def shared_with_train(known: Known, config: ConfigDict) -> tuple[str, ...]:
+    """A line for each split that holds rows of the run's own train."""
+    lines = []
+    for name, prints in known.items():
+        if name != TRAIN and (count := int(_trained(prints, known, config).sum())):
+            lines.append(
+                f"{count} of {len(prints.a)} rows of {name} are also in train: they count in the results of this run, "
+                "and `evaluate` leaves them out"
+            )
+    return tuple(lines)
+
+
+def _trained(prints: ItemPrints, known: Known, config: ConfigDict) -> np.ndarray:
+    """bool [N]: the a-items that are in the run's training data.
+
+    To an alignment an a-item is known whatever its captions; to a classifier only with all its modalities together,
+    because one of them may be missing or shared.
+    """
+    return places(prints, {TRAIN: known[TRAIN]}, _sides(config)) == 0
+
+
+def _sides(config: ConfigDict) -> tuple[str, ...]:
+    return ("row",) if classifies(config) else ("row", "a")
+
+
+def without_trained(
+    split: data.PairSplit,
+    known: Known | None,
+    config: ConfigDict,
+    *,
+    where: str,
+    name: str,
+    include: bool,
+) -> tuple[data.PairSplit, tuple[str, ...]]:
+    """The split without the rows that the run was trained on, and lines that count and name them.
+
+    Args:
+      split: to evaluate.
+      known: of the run, see `kept`.
+      config: of the run.
+      where: SPEC of the data.
+      name: of the split.
+      include: count these rows all the same.
+
+    Raises:
+      DataError: nothing would be left.
+    """
+    prints = None if known is None else _prints(split, where)
+    if known is None or prints is None or TRAIN not in known:
+        unknown = (
+            "warning: this run keeps no fingerprints of its items: rows that it was trained on cannot be told apart"
+        )
+        return split, () if name == TRAIN else (unknown,)
+    found = _trained(prints, known, config)
+    rows = np.flatnonzero(found)
+    if not rows.size:
+        return split, ()
+    shown = ", ".join(one_line(str(split.ids[row])) for row in rows[:_SHOWN]) + (", ..." if rows.size > _SHOWN else "")
+    count = f"{rows.size} of {len(split)} rows of {name} were in the run's training data ({shown})"
+    if include:
+        return split, (f"{count} and are counted",)
+    if rows.size == len(split):
+        raise DataError(f"{where}: {count}: nothing is left to evaluate; --include_trained counts them")
+    return split.subset(np.flatnonzero(~found)), (f"{count} and are left out; --include_trained counts them",)

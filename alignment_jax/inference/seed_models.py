@@ -1,0 +1,60 @@
+"""Trained models of one configuration and several seeds: each split is embedded once, for all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alignment_jax import evals
+from alignment_jax.assembly.build import Built
+from alignment_jax.core.types import PyTree
+from alignment_jax.train.evaluation import embedded_split
+
+Batches = Iterable[tuple[np.ndarray, np.ndarray]]
+
+
+class Models:
+    """The models of an alignment.
+
+    Args:
+      built: the run of any of the seeds.
+      variables: {"params", "model_state"} of every model. Several of them must be able to train together (see
+        `train.together.obstacle`): their encoders are mapped over the seeds.
+
+    Raises:
+      ValueError: the run is a classifier.
+    """
+
+    def __init__(self, built: Built, variables: Sequence[PyTree]):
+        self.built, self.variables = built, list(variables)
+        self._evaluator = built.evaluator
+        self._stacked = None
+        if len(self.variables) > 1:
+            self._stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.variables)
+        self._embedded: dict[str, list[evals.Embedded]] = {}
+
+    def embedded(self, split: str) -> list[evals.Embedded]:
+        """Both sides of a split of the run, of every model."""
+        if split not in self._embedded:
+            items = self.built.experiment.evaluations[split]
+            if self._stacked is None:
+                found = [self._evaluator(self.variables[0], items)]
+            else:
+                a, b = self._evaluator.of_seeds(self._stacked, items)
+                found = [embedded_split(items, x, y) for x, y in zip(a, b, strict=True)]
+            self._embedded[split] = found
+        return self._embedded[split]
+
+    def side(self, side: str, batches: Callable[[], Batches]) -> np.ndarray:
+        """[models, k, d]: the items of side "a" or "b" in padded batches (items, where)."""
+        if self._stacked is None:
+            return self._evaluator.side(side, self.variables[0], batches())[None]
+        return self._evaluator.side_of_seeds(side, self._stacked, batches())
+
+    def metrics(self, split: str) -> list[dict[str, float]]:
+        """The metrics of the run's task on a split, of every model."""
+        evaluate, items = self.built.experiment.evaluate, self.built.experiment.evaluations[split]
+        return [evaluate.measure(embedded, items) for embedded in self.embedded(split)]  # type: ignore[attr-defined]

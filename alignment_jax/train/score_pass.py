@@ -1,0 +1,53 @@
+"""The extra pass of fresh scores: every training sample measured once, sharded as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import PartitionSpec as P
+
+from alignment_jax.core.types import Batch
+from alignment_jax.train.objective import Metrics
+from alignment_jax.train.score_tracking import Scored
+from alignment_jax.train.state import TrainState
+from alignment_jax.train.step import AXIS, Placement
+
+
+class Scorer:
+    """Measures batches with the parameters of a state; compiled once.
+
+    Args:
+      objective: what measures.
+      apply: as for `make_step`.
+      placement: where state and batches live.
+    """
+
+    def __init__(self, objective: Scored, apply: Callable[..., Any], placement: Placement):
+        self._placement = placement
+
+        def score(axis_name: str | None) -> Callable[[TrainState, Batch], Metrics]:
+            return lambda state, batch: objective.score(
+                apply, state.params, state.model_state, batch, step=state.step, axis_name=axis_name
+            )
+
+        if placement.several:
+            mapped = jax.shard_map(score(AXIS), mesh=placement.mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
+            self._score = jax.jit(mapped)
+        else:
+            self._score = jax.jit(score(None))
+
+    def __call__(self, state: TrainState, batches: Iterable[Batch]) -> Iterator[dict[str, np.ndarray]]:
+        """What is measured of each batch, as arrays of the host; rows of padding included."""
+        for batch in batches:
+            yield _fetch(self._score(state, self._placement.put_batch(batch)))
+
+
+def _fetch(per_sample: Metrics) -> dict[str, np.ndarray]:
+    """Per-sample results of all devices, those of other processes too, on this host."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(per_sample, tiled=True)
+    return {name: np.asarray(value) for name, value in per_sample.items()}

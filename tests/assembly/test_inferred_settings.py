@@ -1,0 +1,122 @@
+"""Settings that the data decides: how long texts are, which pixels are black and white, and what a run keeps of it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alignment_jax import config
+from alignment_jax.assembly.build import build
+from alignment_jax.assembly.inferred_settings import MOST_TOKENS, as_begun, chosen_length
+from alignment_jax.cli.main import main
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.workdir import check_same_config, read_config
+
+N = 24
+INTRODUCTION = " ".join(f"standard sentence {k}" for k in ("one", "two", "three", "four") * 4)
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """12-bit pictures with captions that begin alike for 48 words and differ in the last one."""
+    folder = tmp_path_factory.mktemp("reports")
+    with open(folder / "pairs.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "caption", "split"])
+        for k in range(N):
+            Image.fromarray(np.full((8, 8), 100 * k + 50, np.uint16)).save(folder / f"{k}.png")
+            rows.writerow([f"{k}.png", f"{INTRODUCTION} finding{k}", ("train", "train", "val", "test")[k % 4]])
+    return folder / "pairs.csv"
+
+
+def settings(path, **changes):
+    made = config.default()
+    made.model = config.two_tower("convnet")
+    made.data = f"pairs:{path}"
+    made.input.update({"image_size": 8, "batch_size": 4, **changes})
+    return made
+
+
+def test_texts_are_as_long_as_the_captions_of_train(reports):
+    built = build(settings(reports))
+    length = built.experiment.config["input"]["max_length"]
+    # [BOS] 48 words, at least one piece for the finding, [EOS]; no more than its ten letters.
+    assert length in (56, 64)
+    assert built.experiment.first_batch[1].shape[1] == length
+    val = built.splits["val"]
+    assert len(np.unique(built.inputs.prepare(val.b).read(np.arange(len(val.b))), axis=0)) == len(val.b)
+    assert not any("lose their end" in note for note in built.notes)
+
+
+def test_what_is_cut_is_counted_and_said(reports):
+    built = build(settings(reports, max_length=16))
+    assert built.experiment.config["input"]["max_length"] == 16
+    (line,) = (note for note in built.notes if "lose their end" in note)
+    assert line == (
+        "12 of 12 texts of train, 6 of 6 texts of val, 6 of 6 texts of test are longer than 16 tokens, and lose their "
+        "end; --config.input.max_length=0 chooses the length from the data"
+    )
+
+
+def test_the_chosen_length_has_a_cap():
+    assert chosen_length(np.full(10, 10_000)) == MOST_TOKENS == 256
+    assert chosen_length(np.full(10, 2)) == 8
+
+
+def test_data_says_how_long_texts_will_be(reports, capsys):
+    assert main(["data", "--data", f"pairs:{reports}"]) == 0
+    out = capsys.readouterr().out
+    length = build(settings(reports)).experiment.config["input"]["max_length"]
+    assert f"training reads {length} tokens of each" in out
+    assert f"0 of {N} are longer" in out
+
+
+def test_a_run_keeps_the_range_and_shows_it(reports):
+    built = build(settings(reports))
+    assert built.experiment.config["input"]["pixel_range"] == "auto:0,4096"
+    assert {name: split.a.pixel_range for name, split in built.splits.items()} == dict.fromkeys(
+        ("train", "val", "test"), (0, 4096)
+    )
+    (line,) = (note for note in built.notes if "more than 8 bits" in note)
+    assert "the pixels of train are 50 to 2150; 0 becomes black and 4096 white" in line
+
+
+def test_an_unknown_range_is_refused_before_data_is_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"input\.pixel_range is 'best'"):
+        build(settings(tmp_path / "nowhere.csv", pixel_range="best"))
+
+
+def begun(folder, kept):
+    """A workdir with a checkpoint of a run of this configuration."""
+    (folder / "checkpoints" / "last" / "1").mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(kept))
+    return folder
+
+
+def test_a_run_goes_on_with_what_was_decided_when_it_began(reports, tmp_path):
+    asked = settings(reports)
+    folder = begun(tmp_path, build(asked).experiment.config)
+    again = as_begun(asked, read_config(folder))
+    assert check_same_config(folder, again.to_dict())
+    # Nothing is measured or chosen again.
+    assert build(again).experiment.config["input"] == read_config(folder)["input"]
+    for changes in ({"max_length": 16}, {"pixel_range": "percentiles"}, {"pixel_range": "0,4096"}):
+        other = as_begun(settings(reports, **changes), read_config(folder))
+        with pytest.raises(ConfigError, match="holds a run with another configuration"):
+            check_same_config(folder, other.to_dict())
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_began(reports, tmp_path):
+    """It read 32 tokens, and the upper eight of 16 bits."""
+    asked = settings(reports)
+    kept = asked.to_dict()
+    kept["input"]["max_length"] = 32
+    del kept["input"]["pixel_range"]
+    folder = begun(tmp_path, kept)
+    again = as_begun(asked, read_config(folder))
+    assert check_same_config(folder, again.to_dict())
+    built = build(again)
+    assert built.experiment.first_batch[1].shape[1] == 32
+    assert built.splits["train"].a.read(np.array([11]))[0].max() == (100 * 21 + 50) >> 8

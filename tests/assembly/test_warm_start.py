@@ -1,0 +1,71 @@
+"""Which arrays of another run's model are taken over."""
+
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alignment_jax.assembly import warm_start as run_start
+from alignment_jax.config import default
+from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.experiment import Model
+
+
+def init(key, a, b):
+    return {"map_a": {"kernel": jnp.zeros((2, 3))}, "head_a": {"kernel": jnp.zeros((3, 2))}}, {}
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """(arrays of the run, its classes) -> the parameters that a run with classes x and y starts from, and the lines."""
+
+    def call(arrays, labels=("x", "y")):
+        config = default()
+        config.init.name = "run:somewhere"
+        found = {"arrays": arrays, "step": 7, "labels": list(labels)}
+        monkeypatch.setattr(run_start, "_read", lambda *_: found)
+        batch = (np.zeros((1, 2)), np.zeros((1, 2)))
+        model, lines = run_start.with_run_start(config, Model(init, apply=init), batch, labels=("x", "y"))
+        return model.init(None, *batch)[0], lines
+
+    return call
+
+
+def test_the_last_layer_belongs_to_its_classes(start):
+    ones = {"params/map_a/kernel": np.ones((2, 3), np.float32), "params/head_a/kernel": np.ones((3, 2), np.float32)}
+    same, lines = start(ones)
+    assert float(same["head_a"]["kernel"].sum()) == 6
+    assert lines[0].startswith("start: 2 of 2 arrays")
+    other, lines = start(ones, labels=("y", "x"))
+    assert float(other["head_a"]["kernel"].sum()) == 0
+    assert float(other["map_a"]["kernel"].sum()) == 6
+    assert "params/head_a/kernel" in " ".join(lines[1:])
+
+
+def test_what_does_not_fit_is_named_and_nothing_at_all_is_refused(start):
+    wrong = {"params/map_a/kernel": np.ones((2, 4), np.float32), "params/old": np.ones(1)}
+    with pytest.raises(ConfigError, match="no array of the model there fits"):
+        start(wrong)
+    _, lines = start(wrong | {"params/head_a/kernel": np.ones((3, 2), np.float32)})
+    assert "start: params/map_a/kernel [2, 4] there, [2, 3] here did not fit, and are left at their start" in lines
+    assert "start: params/old are there and not used" in lines
+
+
+def test_another_model_is_refused(tmp_path, monkeypatch):
+    config = default()
+    config.init.name = f"run:{tmp_path}"
+    (tmp_path / "config.json").write_text("{}")
+    run = types.SimpleNamespace(config=types.SimpleNamespace(model=types.SimpleNamespace(name="two_tower")))
+    monkeypatch.setattr("alignment_jax.inference.trained_model.open_run", lambda folder: run)
+    with pytest.raises(ConfigError, match="is of model two_tower, and this one of adapters"):
+        run_start._read(tmp_path, config)
+
+
+def test_tokens_are_those_of_the_run(tmp_path):
+    config = default()
+    assert run_start.starting_tokenizer(config) is None
+    config.init.name = f"run:{tmp_path}"
+    assert run_start.starting_tokenizer(config) is None
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert run_start.starting_tokenizer(config) == tmp_path / "tokenizer.json"
