@@ -179,4 +179,4 @@ print(
 )
 
 # %% [markdown]
-# One page a method on what to change in a trainer that you have: `docs/embed/`.
+# One page a method on what to change in a trainer that you have: `docs/your_code/`.
