@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import json
 import math
-import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -150,44 +149,13 @@ def sign_flip(differences: Sequence[float] | np.ndarray, *, most: int = 12) -> f
     return float(np.mean(totals >= np.abs(each.sum()) * (1 - 1e-12)))
 
 
-def student_quantile(degrees: int, probability: float) -> float:
-    """Quantile of Student's t, by bisection on its distribution function.
-
-    >>> round(student_quantile(4, 0.975), 3), round(student_quantile(1, 0.975), 3)
-    (2.776, 12.706)
-    """
-    low, high = 0.0, 1.0
-    while _student_cdf(high, degrees) < probability:
-        high *= 2.0
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if _student_cdf(middle, degrees) < probability else (low, middle)
-    return 0.5 * (low + high)
-
-
-def _student_cdf(t: float, degrees: int) -> float:
-    """For t >= 0 and whole degrees of freedom, in closed form (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
-    theta = math.atan(t / math.sqrt(degrees))
-    cosine, sine = math.cos(theta), math.sin(theta)
-    odd = degrees % 2
-    term = total = cosine if odd else 1.0
-    for k in range(2 + odd, degrees - 1, 2):
-        term *= cosine * cosine * (k - 1) / k
-        total += term
-    if degrees == 1:
-        inside = 2 * theta / math.pi
-    elif odd:
-        inside = 2 / math.pi * (theta + sine * total)
-    else:
-        inside = sine * total
-    return 0.5 + 0.5 * inside
-
-
 def _stretched_weights(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
     """Weights [resamples, n], each summing to 1: a draw of n seeds, its deviation from equal weights stretched."""
+    from scipy import stats  # takes a second to import
+
     counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
     tail = 0.5 + 0.5 * _LEVEL
-    stretch = math.sqrt(n / (n - 1)) * student_quantile(n - 1, tail) / statistics.NormalDist().inv_cdf(tail)
+    stretch = math.sqrt(n / (n - 1)) * float(stats.t.ppf(tail, n - 1) / stats.norm.ppf(tail))
     return 1 / n + stretch * (counts / n - 1 / n)
 
 
