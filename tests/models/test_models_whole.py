@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from alignment_jax.core import ConfigError
-from alignment_jax.models import MODELS, Adapters, decay_mask, predict
-from alignment_jax.models import build
+from alignment_jax.models import MODELS, Adapters, build, decay_mask, predict
 
 pytestmark = pytest.mark.costly
 
