@@ -1,4 +1,4 @@
-"""Every command and every piece of code in the README, run as a reader would, on small data."""
+"""Every command and every code block of the README runs on small data."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ COMMANDS = [
     for language, text in BLOCKS
     if language == "bash" and text.strip() not in SCRIPTS and NETWORK not in text
 ]
-# A reader trains for minutes; the same commands must run here in seconds.
+# The README's commands train for minutes; these replacements make it seconds.
 SHORTER = [
     ("configs/flickr8k_raw.py:data=", "configs/flickr8k_raw.py:runlocal,data="),
     ("configs/flickr8k_frozen.py:data=", "configs/flickr8k_frozen.py:runlocal,data="),
@@ -102,7 +102,7 @@ def test_every_command_runs(folder):
 @pytest.mark.optimized
 def test_code_runs_where_the_commands_have_run(folder):
     blocks = [text for language, text in BLOCKS if language == "python"]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     if not (folder / "embeddings.npz").exists():
         test_every_command_runs(folder)
     for block in blocks:
@@ -122,10 +122,28 @@ def test_every_path_exists(document):
     assert missing == []
 
 
-def test_the_words_of_method_are_those_that_there_are():
+def test_every_method_is_listed():
     (sentence,) = re.findall(r"The words are (.*?)\.\s", README, flags=re.S)
     assert sorted(re.findall(r"`(\w+)`", sentence)) == sorted([*METHODS, "all"])
     assert changed_by("all") == changed_by("vals+modest_align+mm_ts+bss")  # what it says of `all`
+
+
+def rows_of(text, first_header):
+    """Cells of the Markdown table whose first column has this header, by the first cell of each row."""
+    lines = text[text.index(f"| {first_header} |") :].split("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line]
+    return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[1:]}
+
+
+def test_evidence_equals_the_results_page():
+    results = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
+    by_fraction = rows_of(results.split("rsum by training data", 1)[1], "method")
+    columns = ("all data", "all data, 20 % mismatched", "30 % of the data", "10 % of the data")
+    methods = {"InfoNCE": "baseline", "CCA": "cca", "VALS": "vals", "Modest-Align": "modest_align", "MM-TS": "mm_ts"}
+    shown = rows_of(README, "training images").values()
+    for column, row in zip(columns, shown, strict=True):
+        expected = {name: re.sub(r" ± [\d.]+", "", by_fraction[method][column]) for name, method in methods.items()}
+        assert row == expected, column
 
 
 def test_config_files_in_the_readme_exist():
