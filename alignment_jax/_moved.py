@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -59,6 +60,7 @@ MOVED = {
     "compare.outputs": "compare.result_files",
     "core.items": "core.distinct_items",
     "core.memo": "core.memoize",
+    "core.reduce": "core.masked_reductions",
     "data.items": "data.item_fingerprints",
     "data.sources.items": "data.sources.grouped_items",
     "data.sources.paired": "data.sources.item_pairs",
@@ -96,6 +98,8 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module = importlib.import_module(new)
         old.__dict__.update({name: value for name, value in vars(module).items() if not name.startswith("__")})
         old.__doc__ = module.__doc__
+        # Names that the new module gives through its own __getattr__.
+        old.__dict__["__getattr__"] = functools.partial(getattr, module)
         return old
 
     def exec_module(self, module: types.ModuleType) -> None:

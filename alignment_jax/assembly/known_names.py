@@ -29,7 +29,7 @@ from alignment_jax.models.encoders import ENCODERS
 from alignment_jax.models.registry import ENCODER_OPTIONS, MODELS
 from alignment_jax.sampling.orders import ORDERS
 from alignment_jax.sampling.sampler import SCORES
-from alignment_jax.similarity import Form
+from alignment_jax.similarity import Implementation
 from alignment_jax.train.optimizer import OPTIMIZERS, SCHEDULES
 from alignment_jax.train.workdir import flat
 from alignment_jax.weighting.directional import MODES, SIGNALS
@@ -109,7 +109,7 @@ def check_names(config: ConfigDict) -> None:
             raise ConfigError(f"{setting} is {value!r}{_hint(setting, str(value), known)}{task}")
     if classifies(config):
         prediction_heads(config)
-    Form.parse(config.loss.similarity)
+    Implementation.parse(config.loss.similarity)
     check_choices(config.init)
     parse_pixel_range(config.input.pixel_range)
     for setting in DURATIONS:

@@ -2,8 +2,8 @@
 
 from alignment_jax.core.ema import EmaState, ema
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
+from alignment_jax.core.masked_reductions import masked_count, masked_mean, masked_sum, psum_if
 from alignment_jax.core.normalize import l2_normalize
-from alignment_jax.core.reduce import masked_count, masked_mean, masked_sum, psum_if
 from alignment_jax.core.types import Array, Batch, PyTree
 
 __all__ = [

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
 
 
@@ -39,11 +40,12 @@ class DistinctItems:
         return known[place] == asked
 
 
-def distinct_items(a_of_b: Array, *, n_a: int, ids_a: Array | None = None, ids_b: Array | None = None) -> DistinctItems:
+@renamed_keywords(a_of_b="b_to_a")
+def distinct_items(b_to_a: Array, *, n_a: int, ids_a: Array | None = None, ids_b: Array | None = None) -> DistinctItems:
     """Collapses rows of equal content.
 
     Args:
-      a_of_b: [m] integers in [0, n_a), the a-row that each b-row belongs to.
+      b_to_a: [m] integers in [0, n_a), the a-row that each b-row belongs to.
       n_a: number of a-rows n.
       ids_a: [n] integers, equal where two a-rows are the same item; None where all differ.
       ids_b: [m] integers, the same for b-rows.
@@ -52,17 +54,17 @@ def distinct_items(a_of_b: Array, *, n_a: int, ids_a: Array | None = None, ids_b
       The items, and a pair of items wherever any of their rows are a pair.
 
     Raises:
-      ValueError: a shape disagrees or a_of_b is out of range.
+      ValueError: a shape disagrees or b_to_a is out of range.
 
     >>> found = distinct_items(np.array([0, 1, 2]), n_a=3, ids_b=np.array([7, 7, 8]))
     >>> found.rows_b.tolist(), list(zip(found.pair_a.tolist(), found.pair_b.tolist()))
     ([0, 2], [(0, 0), (1, 0), (2, 1)])
     """
-    owner = np.asarray(a_of_b)
+    owner = np.asarray(b_to_a)
     if owner.ndim != 1 or not np.issubdtype(owner.dtype, np.integer):
-        raise ValueError(f"a_of_b must be integers [m], got shape {owner.shape} of {owner.dtype}")
+        raise ValueError(f"b_to_a must be integers [m], got shape {owner.shape} of {owner.dtype}")
     if owner.size and not 0 <= owner.min() <= owner.max() < n_a:
-        raise ValueError(f"a_of_b must be in [0, {n_a}), got {owner.min()} to {owner.max()}")
+        raise ValueError(f"b_to_a must be in [0, {n_a}), got {owner.min()} to {owner.max()}")
     rows_a, item_a = _numbered("ids_a", ids_a, n_a)
     rows_b, item_b = _numbered("ids_b", ids_b, len(owner))
     pairs = np.unique(item_a[owner.astype(np.int64)] * len(rows_b) + item_b)

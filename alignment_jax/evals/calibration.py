@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax import metrics
+from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
 
 # Numbers of one block of the similarity matrix: 64 MiB in float64.
@@ -35,10 +36,11 @@ class Answers:
     candidates: int
 
 
+@renamed_keywords(a_of_b="b_to_a")
 def calibration(
     za: Array,
     zb: Array,
-    a_of_b: Array,
+    b_to_a: Array,
     *,
     temperature: float,
     ids_a: Array | None = None,
@@ -56,7 +58,7 @@ def calibration(
     Args:
       za: [n, d] embeddings, used as they are.
       zb: [m, d] embeddings, any number for each a-item.
-      a_of_b: [m] integers, the a-item that each b-item belongs to.
+      b_to_a: [m] integers, the a-item that each b-item belongs to.
       temperature: positive; the one that the model was trained with, or one of `fit_temperature`.
       ids_a, ids_b: integers [n] and [m], equal where rows have the same content and are one item; None where every row
         is an item of its own.
@@ -71,7 +73,7 @@ def calibration(
       bin that is not empty its `low`, `high`, `count`, `confidence`, `accuracy`.
 
     Raises:
-      ValueError: shapes disagree, a_of_b is out of range, or temperature or bins are not positive.
+      ValueError: shapes disagree, b_to_a is out of range, or temperature or bins are not positive.
 
     >>> eye = np.eye(2)
     >>> found = calibration(eye, eye, np.arange(2), temperature=1.0)
@@ -83,14 +85,15 @@ def calibration(
     Source: Guo et al. (ICML 2017) for the ECE; Modest-Align (Liu et al. 2025) for the question. The paper gives no
     formula for retrieval; that a query's candidates are the whole split, as in recall, is our reading.
     """
-    found = calibrations(za, zb, a_of_b, temperatures=(temperature,), ids_a=ids_a, ids_b=ids_b, bins=bins, block=block)
+    found = calibrations(za, zb, b_to_a, temperatures=(temperature,), ids_a=ids_a, ids_b=ids_b, bins=bins, block=block)
     return found[0]
 
 
+@renamed_keywords(a_of_b="b_to_a")
 def calibrations(
     za: Array,
     zb: Array,
-    a_of_b: Array,
+    b_to_a: Array,
     *,
     temperatures: Sequence[float],
     ids_a: Array | None = None,
@@ -104,7 +107,7 @@ def calibrations(
     >>> [round(found["ece"], 3) for found in calibrations(eye, eye, np.arange(2), temperatures=(0.5, 1.0))]
     [0.119, 0.269]
     """
-    pairs = _pairs(za, zb, a_of_b, ids_a, ids_b)
+    pairs = _pairs(za, zb, b_to_a, ids_a, ids_b)
     if bins < 1 or not all(temperature > 0 for temperature in temperatures):
         raise ValueError(f"temperature and bins must be positive, got {list(temperatures)} and {bins}")
     true, wrong = _pair_similarities(pairs)
@@ -138,10 +141,11 @@ def calibrations(
     return results
 
 
+@renamed_keywords(a_of_b="b_to_a")
 def fit_temperature(
     za: Array,
     zb: Array,
-    a_of_b: Array,
+    b_to_a: Array,
     *,
     ids_a: Array | None = None,
     ids_b: Array | None = None,
@@ -155,7 +159,7 @@ def fit_temperature(
     fitted on val, is not for the want of a single number.
 
     Args:
-      za, zb, a_of_b, ids_a, ids_b: as in `calibration`.
+      za, zb, b_to_a, ids_a, ids_b: as in `calibration`.
       grid: growing temperatures to choose from.
       most: queries of each direction, evenly spread, that are looked at; candidates are all.
       block: numbers of the similarity matrix that are in memory at a time.
@@ -166,7 +170,7 @@ def fit_temperature(
 
     Source: temperature scaling, Guo et al. (ICML 2017), section 4.2.
     """
-    pairs = _pairs(za, zb, a_of_b, ids_a, ids_b)
+    pairs = _pairs(za, zb, b_to_a, ids_a, ids_b)
     # Half the time of float64; temperatures of the grid lie much further apart than it rounds.
     pairs = dataclasses.replace(pairs, za=pairs.za.astype(np.float32), zb=pairs.zb.astype(np.float32))
     searches = [_search(pairs, direction, most=most) for direction in ("a2b", "b2a")]
@@ -190,13 +194,13 @@ class _Pairs:
     b: np.ndarray
 
 
-def _pairs(za: Array, zb: Array, a_of_b: Array, ids_a: Array | None, ids_b: Array | None) -> _Pairs:
+def _pairs(za: Array, zb: Array, b_to_a: Array, ids_a: Array | None, ids_b: Array | None) -> _Pairs:
     a, b = np.asarray(za, np.float64), np.asarray(zb, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
         raise ValueError(f"za and zb must have shapes [n, d] and [m, d] with n, m >= 1, got {a.shape} and {b.shape}")
-    if np.shape(a_of_b) != (len(b),):
-        raise ValueError(f"a_of_b must be {len(b)} integers, got shape {np.shape(a_of_b)}")
-    items = metrics.distinct_items(a_of_b, n_a=len(a), ids_a=ids_a, ids_b=ids_b)
+    if np.shape(b_to_a) != (len(b),):
+        raise ValueError(f"b_to_a must be {len(b)} integers, got shape {np.shape(b_to_a)}")
+    items = metrics.distinct_items(b_to_a, n_a=len(a), ids_a=ids_a, ids_b=ids_b)
     return _Pairs(a[items.rows_a], b[items.rows_b], items.pair_a, items.pair_b)
 
 
@@ -285,16 +289,17 @@ def _log_mass_of_groups(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.log(np.add.reduceat(np.exp(z - np.repeat(top, counts)), starts)) + top
 
 
-def answer(za: Array, zb: Array, a_of_b: Array, direction: str, *, temperature: float, block: int = _BLOCK) -> Answers:
+@renamed_keywords(a_of_b="b_to_a")
+def answer(za: Array, zb: Array, b_to_a: Array, direction: str, *, temperature: float, block: int = _BLOCK) -> Answers:
     """What every query of one direction is answered; a-items without any b-item ask nothing.
 
     Args:
-      za, zb, a_of_b: as in `calibration`.
+      za, zb, b_to_a: as in `calibration`.
       direction: "a2b" or "b2a".
       temperature: positive.
       block: numbers of the similarity matrix that are in memory at a time.
     """
-    return _answers(_search(_pairs(za, zb, a_of_b, None, None), direction), (temperature,), block)[0]
+    return _answers(_search(_pairs(za, zb, b_to_a, None, None), direction), (temperature,), block)[0]
 
 
 def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list[Answers]:
@@ -372,18 +377,19 @@ def expected_calibration_error(table: Sequence[dict[str, float]]) -> float:
     return float(sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in table) / total)
 
 
+@renamed_keywords(a_of_b="b_to_a")
 def pair_similarities(
-    za: Array, zb: Array, a_of_b: Array, *, ids_a: Array | None = None, ids_b: Array | None = None
+    za: Array, zb: Array, b_to_a: Array, *, ids_a: Array | None = None, ids_b: Array | None = None
 ) -> tuple[float, float]:
     """Mean similarity of the pairs that belong together, and of all others; NaN where there are none.
 
     Args:
-      za, zb, a_of_b, ids_a, ids_b: as in `calibration`.
+      za, zb, b_to_a, ids_a, ids_b: as in `calibration`.
 
     >>> pair_similarities(np.eye(2), np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 1]))
     (0.75, 0.25)
     """
-    return _pair_similarities(_pairs(za, zb, a_of_b, ids_a, ids_b))
+    return _pair_similarities(_pairs(za, zb, b_to_a, ids_a, ids_b))
 
 
 def _pair_similarities(pairs: _Pairs) -> tuple[float, float]:

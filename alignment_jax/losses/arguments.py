@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.checks import check_pair, check_scalar_or_rows
-from alignment_jax.core.reduce import masked_count
+from alignment_jax.core.masked_reductions import masked_count
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_together
 from alignment_jax.losses.item_ids import DUPLICATES, read_duplicates

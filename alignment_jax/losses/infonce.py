@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.checks import check_number
-from alignment_jax.core.reduce import psum_if
+from alignment_jax.core.masked_reductions import psum_if
 from alignment_jax.core.types import Array
 from alignment_jax.losses.arguments import global_count, prepare, silence
 from alignment_jax.similarity.duplicates import MASK, mode_of
-from alignment_jax.similarity.implementation import Form
+from alignment_jax.similarity.implementation import Implementation
 from alignment_jax.similarity.softmax_losses import softmax_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
 
@@ -23,7 +23,7 @@ def infonce(
     smoothing: Array | float = 0.0,
     where: Array | None = None,
     axis_name: str | None = None,
-    similarity: str | Form = "auto",
+    similarity: str | Implementation = "auto",
     ids_a: Array | None = None,
     ids_b: Array | None = None,
     duplicates: str = "mask",
@@ -43,10 +43,9 @@ def infonce(
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its losses are 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
       similarity: "auto", "dense", "tiled", "gathered" or "ring", also with a tile ("tiled:512"), or a
-        `alignment_jax.similarity.Form`; a choice of speed and memory that leaves the result alone. Forward mode
-        (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense": the others have hand-written reverse-mode gradients,
-        also where "auto" chooses them. Gradients of gradients, and forward mode over `jax.grad`, work in all forms but
-        "pallas".
+        `alignment_jax.similarity.Implementation`. It changes speed and memory, not the result. Forward mode (`jax.jvp`,
+        `jax.jacfwd`, `jax.linearize`) needs "dense": the others have hand-written reverse-mode gradients, also where
+        "auto" chooses them. Gradients of gradients, and forward mode over `jax.grad`, work in all but "pallas".
       ids_a, ids_b: [n] integers, or None: rows with equal numbers have equal items on that side (or [n, k], k numbers
         together are one id). Rows j ≠ i with ids_a[j] = ids_a[i] or ids_b[j] = ids_b[i] are duplicates of i, over the
         axis; ids of masked rows do not matter. With ids "pallas" is "tiled".
@@ -85,7 +84,7 @@ def infonce_with_statistics(
     smoothing: Array | float = 0.0,
     where: Array | None = None,
     axis_name: str | None = None,
-    similarity: str | Form = "auto",
+    similarity: str | Implementation = "auto",
     ids_a: Array | None = None,
     ids_b: Array | None = None,
     duplicates: str = "mask",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
 from alignment_jax.losses.arguments import global_count, prepare, silence
-from alignment_jax.similarity.implementation import Form
+from alignment_jax.similarity.implementation import Implementation
 from alignment_jax.similarity.pairwise import HINGE, pairwise_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
 
@@ -19,7 +19,7 @@ def max_margin(
     margin: Array | float = 0.2,
     where: Array | None = None,
     axis_name: str | None = None,
-    similarity: str | Form = "auto",
+    similarity: str | Implementation = "auto",
     ids_a: Array | None = None,
     ids_b: Array | None = None,
     duplicates: str = "mask",
@@ -66,7 +66,7 @@ def max_margin_with_statistics(
     temperature: Array | float = 0.07,
     where: Array | None = None,
     axis_name: str | None = None,
-    similarity: str | Form = "auto",
+    similarity: str | Implementation = "auto",
     ids_a: Array | None = None,
     ids_b: Array | None = None,
     duplicates: str = "mask",

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.checks import check_where
-from alignment_jax.core.reduce import masked_mean
+from alignment_jax.core.masked_reductions import masked_mean
 from alignment_jax.core.types import Array
 
 

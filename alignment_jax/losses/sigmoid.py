@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
 from alignment_jax.losses.arguments import prepare, silence
-from alignment_jax.similarity.implementation import Form
+from alignment_jax.similarity.implementation import Implementation
 from alignment_jax.similarity.pairwise import LOGISTIC, pairwise_losses
 
 
@@ -19,7 +19,7 @@ def sigmoid(
     bias: Array | float = -10.0,
     where: Array | None = None,
     axis_name: str | None = None,
-    similarity: str | Form = "auto",
+    similarity: str | Implementation = "auto",
     ids_a: Array | None = None,
     ids_b: Array | None = None,
     duplicates: str = "mask",

@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.metrics._arguments import class_numbers, embeddings
@@ -15,8 +16,9 @@ from alignment_jax.metrics._items import content_ids, first_rows
 from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles
 
 
+@renamed_keywords(a_of_b="b_to_a")
 def retrieval_ranks(
-    za: Array, zb: Array, a_of_b: Array, *, ids_a: Array | None = None, ids_b: Array | None = None, tile: int = TILE
+    za: Array, zb: Array, b_to_a: Array, *, ids_a: Array | None = None, ids_b: Array | None = None, tile: int = TILE
 ) -> tuple[jax.Array, jax.Array]:
     """Zero-based rank of the right answer of every query, both ways; ties count against the query.
 
@@ -30,7 +32,7 @@ def retrieval_ranks(
     Args:
       za: [n, d] embeddings, used as they are; normalize first for cosine similarity.
       zb: [m, d] embeddings.
-      a_of_b: [m] integers in [0, n), the a-item that each b-item belongs to, in any order.
+      b_to_a: [m] integers in [0, n), the a-item that each b-item belongs to, in any order.
       ids_a: [n] integers, equal where a-rows have the same content; None where every row is an item of its own.
       ids_b: [m] integers, the same for b-rows.
       tile: side of the square tiles, rounded up to a multiple of 64.
@@ -40,7 +42,7 @@ def retrieval_ranks(
       answer, but stays a candidate for every b), and a row that repeats an earlier one.
 
     Raises:
-      ValueError: shapes disagree, a_of_b is out of range, or an embedding is not finite. Under a JAX transformation
+      ValueError: shapes disagree, b_to_a is out of range, or an embedding is not finite. Under a JAX transformation
         values are unknown: there a NaN similarity counts against the query.
 
     >>> za = jnp.eye(2)
@@ -57,7 +59,7 @@ def retrieval_ranks(
     za, zb = embeddings("za", za), embeddings("zb", zb)
     if za.shape[1] != zb.shape[1]:
         raise ValueError(f"za and zb must have the same width d, got {za.shape[1]} and {zb.shape[1]}")
-    owner = class_numbers("a_of_b", a_of_b, length=zb.shape[0], classes=za.shape[0], of="row of zb")
+    owner = class_numbers("b_to_a", b_to_a, length=zb.shape[0], classes=za.shape[0], of="row of zb")
     ids = None
     if ids_a is not None or ids_b is not None:
         ids = (content_ids("ids_a", ids_a, za.shape[0]), content_ids("ids_b", ids_b, zb.shape[0]))

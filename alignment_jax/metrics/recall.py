@@ -9,16 +9,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
 from alignment_jax.metrics._arguments import scalar, traced
 from alignment_jax.metrics._tiles import TILE
 from alignment_jax.metrics.ranks import retrieval_ranks
 
 
+@renamed_keywords(a_of_b="b_to_a")
 def retrieval_recall(
     za: Array,
     zb: Array,
-    a_of_b: Array,
+    b_to_a: Array,
     *,
     ids_a: Array | None = None,
     ids_b: Array | None = None,
@@ -32,7 +34,7 @@ def retrieval_recall(
     Args:
       za: [n, d] embeddings (images, say), used as they are: similarity = za zbT.
       zb: [m, d] embeddings (captions), any number for each a-item.
-      a_of_b: [m] integers, the a-item that each b-item belongs to.
+      b_to_a: [m] integers, the a-item that each b-item belongs to.
       ids_a: [n] integers, equal where a-rows have the same content: they are one item, one query and one candidate.
         None where every row is an item of its own.
       ids_b: [m] integers, the same for b-rows.
@@ -63,7 +65,7 @@ def retrieval_recall(
     as wrong answers to each other, which is what this does without ids.
     """
     cutoffs = _cutoffs(ks)
-    rank_ab, rank_ba = retrieval_ranks(za, zb, a_of_b, ids_a=ids_a, ids_b=ids_b, tile=tile)
+    rank_ab, rank_ba = retrieval_ranks(za, zb, b_to_a, ids_a=ids_a, ids_b=ids_b, tile=tile)
     out = {f"a2b_{key}": value for key, value in recall_at(rank_ab, ks=cutoffs).items()}
     out |= {f"b2a_{key}": value for key, value in recall_at(rank_ba, ks=cutoffs).items()}
     out["rsum"] = sum(out.values())

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core import Array, ConfigError
-from alignment_jax.core.reduce import masked_count, masked_mean
+from alignment_jax.core.masked_reductions import masked_count, masked_mean
 
 NORMS = ("group", "batch")
 CHANNELS_PER_GROUP = 16

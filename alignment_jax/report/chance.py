@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.distinct_items import distinct_items
 
 
+@renamed_keywords(a_of_b="b_to_a")
 def chance_recall(
-    a_of_b: np.ndarray,
+    b_to_a: np.ndarray,
     *,
     n_a: int | None = None,
     ids_a: np.ndarray | None = None,
@@ -22,7 +24,7 @@ def chance_recall(
     A query with r right answers among M candidates misses all of them with probability C(M - r, k) / C(M, k).
 
     Args:
-      a_of_b: int [m], the a-item that each b-item belongs to.
+      b_to_a: int [m], the a-item that each b-item belongs to.
       n_a: number of a-items; None when every a-item has a b-item.
       ids_a, ids_b: int [n_a] and [m], equal where rows have the same content and are one item; None where every row is
         an item of its own.
@@ -32,14 +34,14 @@ def chance_recall(
       The keys of `alignment_jax.metrics.retrieval_recall`, `rsum` included.
 
     Raises:
-      ValueError: `a_of_b` is empty or not one-dimensional.
+      ValueError: `b_to_a` is empty or not one-dimensional.
 
     >>> {name: round(value, 2) for name, value in chance_recall(np.repeat(np.arange(100), 5), ks=(1, 10)).items()}
     {'a2b_R@1': 1.0, 'a2b_R@10': 9.65, 'b2a_R@1': 1.0, 'b2a_R@10': 10.0, 'rsum': 21.65}
     """
-    owners = np.asarray(a_of_b)
+    owners = np.asarray(b_to_a)
     if owners.ndim != 1 or owners.size == 0:
-        raise ValueError(f"a_of_b must be a list of at least one index, got shape {owners.shape}")
+        raise ValueError(f"b_to_a must be a list of at least one index, got shape {owners.shape}")
     count = max(n_a or 0, int(owners.max()) + 1)
     items = distinct_items(owners, n_a=count, ids_a=ids_a, ids_b=ids_b)
     levels = _direction("a2b", items.pair_a, len(items.rows_b), ks)

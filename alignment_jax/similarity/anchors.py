@@ -17,7 +17,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.core.reduce import masked_count
+from alignment_jax.core.masked_reductions import masked_count
 from alignment_jax.similarity.duplicates import MASK, POSITIVE, Mode
 
 Found = dict[str, jax.Array]

@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.core.reduce import masked_count
+from alignment_jax.core.masked_reductions import masked_count
 from alignment_jax.core.types import Array
 from alignment_jax.similarity.anchors import Found, sign_and_size
 from alignment_jax.similarity.duplicates import MASK, Duplicates, Mode, equal_in_one, mode_of

@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 import jax
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
 
-FormName = Literal["auto", "dense", "tiled", "gathered", "ring", "pallas"]
+ImplementationName = Literal["auto", "dense", "tiled", "gathered", "ring", "pallas"]
 
 # Up to this many similarities a device the dense form is as fast and simpler: the tile loop has nothing to save.
 # 512 x 512 was measured on CPU; an accelerator holds a larger block in one matmul before memory traffic matters.
@@ -24,8 +25,8 @@ _TILE_KERNEL = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-    """A way of holding the similarities; a plain string stands for `Form(string)`.
+class Implementation:
+    """A way of holding the similarities; a plain string stands for `Implementation(string)`.
 
     Args:
       name: "dense" holds the block of this device whole; "tiled" one tile at a time; "gathered" brings the other side
@@ -36,23 +37,23 @@ class Form:
       tile: rows and columns of a tile; None chooses. The string "tiled:512" sets it, and so do "gathered:512" and
         "ring:512". It is an upper bound: rows are cut evenly. Without it "gathered" holds a small block whole.
 
-    >>> Form.parse("ring:512")
-    Form(name='ring', tile=512)
+    >>> Implementation.parse("ring:512")
+    Implementation(name='ring', tile=512)
     """
 
-    name: FormName = "auto"
+    name: ImplementationName = "auto"
     tile: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in get_args(FormName):
-            raise ConfigError(f"similarity must be one of {', '.join(get_args(FormName))}, got {self.name!r}")
+        if self.name not in get_args(ImplementationName):
+            raise ConfigError(f"similarity must be one of {', '.join(get_args(ImplementationName))}, got {self.name!r}")
         if self.tile is not None and self.tile < 1:
             raise ConfigError(f"similarity tile must be a positive number of rows, got {self.tile}")
 
     @classmethod
-    def parse(cls, similarity: str | Form) -> Form:
-        """Reads "name" or "name:tile"; a `Form` is returned as it is. Raises ConfigError for anything else."""
-        if isinstance(similarity, Form):
+    def parse(cls, similarity: str | Implementation) -> Implementation:
+        """Reads "name" or "name:tile"; returns an `Implementation` unchanged. Raises ConfigError for anything else."""
+        if isinstance(similarity, Implementation):
             return similarity
         name, _, tile = str(similarity).partition(":")
         if tile and not tile.isdecimal():
@@ -61,7 +62,7 @@ class Form:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class ResolvedImplementation:
     """A form made definite: `exchange` none, "gather" or "ring"; `tile` rows at most, None holds this device's block
     of S whole; `kernel` the softmax by Pallas."""
 
@@ -71,9 +72,9 @@ class Layout:
     kernel: bool = False
 
 
-def choose(similarity: str | Form, *, rows: int, dim: int, axis_name: str | None) -> Layout:
+def choose(similarity: str | Implementation, *, rows: int, dim: int, axis_name: str | None) -> ResolvedImplementation:
     """The layout for `rows` local rows of `dim` numbers each, on the default device."""
-    form = Form.parse(similarity)
+    form = Implementation.parse(similarity)
     backend, kernel = jax.default_backend(), form.name == "pallas"
     if kernel and backend not in ("tpu", "cpu"):
         raise ConfigError(f"similarity='pallas' is a kernel for TPU, this is {backend}; use 'tiled'")
@@ -91,4 +92,7 @@ def choose(similarity: str | Form, *, rows: int, dim: int, axis_name: str | None
     # A tile that was asked for, and a ring, are tiles whatever their size; otherwise a small block is held whole.
     tiled = form.name in ("tiled", "pallas") or form.tile is not None or exchange == "ring" or not small
     whole = form.name == "dense" or not tiled
-    return Layout(axis_name, exchange, None if whole else min(tile, rows), kernel)
+    return ResolvedImplementation(axis_name, exchange, None if whole else min(tile, rows), kernel)
+
+
+__getattr__ = renamed_names(__name__, {"Form": "Implementation"})

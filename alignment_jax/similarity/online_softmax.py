@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.core.reduce import masked_count, psum_if
+from alignment_jax.core.masked_reductions import masked_count, psum_if
 from alignment_jax.similarity.anchors import sign_and_size
 from alignment_jax.similarity.dense import MASKED
 from alignment_jax.similarity.duplicates import MASK, Duplicates, Mode, mode_of

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from alignment_jax.similarity.anchors import anchor_statistics
 from alignment_jax.similarity.dense import DenseBlock, dense_block, dense_softmax
 from alignment_jax.similarity.duplicates import MASK, POSITIVE, Duplicates, mode_of
-from alignment_jax.similarity.implementation import Form, choose
+from alignment_jax.similarity.implementation import Implementation, choose
 from alignment_jax.similarity.statistics import DirectionStatistics, mean_statistics
 from alignment_jax.similarity.tiled_pairwise import tiled_pairwise
 
@@ -51,7 +51,7 @@ def pairwise_losses(
     scale: jax.Array,
     offset: jax.Array,
     where: jax.Array | None,
-    similarity: str | Form,
+    similarity: str | Implementation,
     axis_name: str | None,
     duplicates: Duplicates | None = None,
     *,

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.similarity.implementation import Layout
+from alignment_jax.similarity.implementation import ResolvedImplementation
 from alignment_jax.similarity.tiled import State
 
 Tree = Any
@@ -29,7 +29,7 @@ def sweep_all(
     columns: Tree,
     row_state: State,
     column_state: State,
-    layout: Layout,
+    layout: ResolvedImplementation,
     combine: Combine = sums_only,
 ) -> tuple[State, State]:
     """`sweep` over the rows of this device and the columns of all devices.

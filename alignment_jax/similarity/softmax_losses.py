@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from alignment_jax.similarity.anchors import anchor_statistics, softmax_losses_of
 from alignment_jax.similarity.dense import dense_block, dense_softmax
 from alignment_jax.similarity.duplicates import Duplicates, mode_of
-from alignment_jax.similarity.implementation import Form, choose
+from alignment_jax.similarity.implementation import Implementation, choose
 from alignment_jax.similarity.statistics import DirectionStatistics, mean_statistics
 from alignment_jax.similarity.tiled_softmax import tiled_softmax
 
@@ -18,7 +18,7 @@ def softmax_losses(
     zb: jax.Array,
     inverse_temperature: jax.Array,
     where: jax.Array | None,
-    similarity: str | Form,
+    similarity: str | Implementation,
     axis_name: str | None,
     duplicates: Duplicates | None = None,
     *,

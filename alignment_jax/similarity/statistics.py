@@ -6,10 +6,10 @@ import dataclasses
 
 import jax
 
-from alignment_jax.core.reduce import masked_mean
+from alignment_jax.core.masked_reductions import masked_mean
 from alignment_jax.similarity.anchors import Found, anchor_statistics
 from alignment_jax.similarity.dense import dense_block, dense_softmax
-from alignment_jax.similarity.implementation import Form, choose
+from alignment_jax.similarity.implementation import Implementation, choose
 from alignment_jax.similarity.tiled_softmax import sweep_softmax
 
 Pair = tuple[jax.Array, jax.Array]
@@ -35,7 +35,7 @@ def similarity_statistics(
     zb: jax.Array,
     inverse_temperature: jax.Array,
     where: jax.Array | None,
-    similarity: str | Form,
+    similarity: str | Implementation,
     axis_name: str | None,
 ) -> DirectionStatistics:
     """The statistics of both directions; `inverse_temperature` [n]. Not to be differentiated."""

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.similarity.anchors import Found, anchor_statistics
 from alignment_jax.similarity.duplicates import MASK, POSITIVE, Duplicates, mode_of
-from alignment_jax.similarity.implementation import Layout
+from alignment_jax.similarity.implementation import ResolvedImplementation
 from alignment_jax.similarity.online_softmax import combine, see, softmax_constants, softmax_states
 from alignment_jax.similarity.ring import sweep_all
 from alignment_jax.similarity.tiled import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 def tiled_pairwise(
     pairwise: Pairwise,
-    layout: Layout,
+    layout: ResolvedImplementation,
     x: jax.Array,
     y: jax.Array,
     scale: jax.Array,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from alignment_jax.similarity.anchors import Found, anchor_statistics, sign_and_size, softmax_losses_of, targets_of
 from alignment_jax.similarity.duplicates import POSITIVE, Duplicates, mode_of
-from alignment_jax.similarity.implementation import Layout
+from alignment_jax.similarity.implementation import ResolvedImplementation
 from alignment_jax.similarity.online_softmax import combine, group, masked, see, softmax_constants, softmax_states
 from alignment_jax.similarity.ring import Sweep, sweep_all
 from alignment_jax.similarity.tiled import (
@@ -34,7 +34,7 @@ from alignment_jax.similarity.tiled import (
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def tiled_softmax(
-    layout: Layout,
+    layout: ResolvedImplementation,
     spread: bool,
     x: jax.Array,
     y: jax.Array,
@@ -60,7 +60,7 @@ def _outputs(found, inverse, where, duplicates, spread, layout):
 
 
 def sweep_softmax(
-    layout: Layout,
+    layout: ResolvedImplementation,
     x: jax.Array,
     y: jax.Array,
     inverse: jax.Array,

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from alignment_jax.core.masked_reductions import masked_count, masked_mean
 from alignment_jax.core.normalize import l2_normalize
-from alignment_jax.core.reduce import masked_count, masked_mean
 from alignment_jax.core.types import Array, Batch
 from alignment_jax.train.objective import Metrics, Outcome, global_rows
 

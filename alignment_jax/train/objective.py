@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax import losses
-from alignment_jax.core.reduce import masked_count, masked_mean
+from alignment_jax.core.masked_reductions import masked_count, masked_mean
 from alignment_jax.core.types import Array, Batch, PyTree
 from alignment_jax.weighting import DirectionStatistics
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.core.reduce import psum_if
+from alignment_jax.core.masked_reductions import psum_if
 from alignment_jax.core.types import Array, PyTree
 from alignment_jax.train.objective import Metrics, Objective
 

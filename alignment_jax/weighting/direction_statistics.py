@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from alignment_jax.core.checks import check_pair, check_scalar_or_rows
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_together
-from alignment_jax.similarity.implementation import Form
+from alignment_jax.similarity.implementation import Implementation
 from alignment_jax.similarity.statistics import DirectionStatistics, similarity_statistics
 
 
@@ -19,7 +19,7 @@ def direction_statistics(
     temperature: Array | float,
     where: Array | None = None,
     axis_name: str | None = None,
-    similarity: str | Form = "auto",
+    similarity: str | Implementation = "auto",
 ) -> DirectionStatistics:
     """Variance, entropy and spread of the similarities S = za zbᵀ, for anchors in a (ab) and anchors in b (ba).
 

@@ -117,14 +117,14 @@ def test_a_row_that_is_not_finite_is_named():
     assert issubclass(ConfigError, ValueError)
 
 
-def recall_sum(sa, sb, a_of_b):
+def recall_sum(sa, sb, b_to_a):
     """rsum in %, from scratch: ranks of the best own caption and of the own image."""
     a, b = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (np.asarray(sa), np.asarray(sb)))
     similarity = a @ b.T
-    own = a_of_b[None] == np.arange(len(a))[:, None]
+    own = b_to_a[None] == np.arange(len(a))[:, None]
     best = np.where(own, similarity, -np.inf).max(axis=1, keepdims=True)
     rank_a = ((similarity >= best) & ~own).sum(axis=1)
-    positive = similarity[a_of_b, np.arange(len(b))]
+    positive = similarity[b_to_a, np.arange(len(b))]
     rank_b = (similarity >= positive).sum(axis=0) - 1
     return sum(100 * (np.mean(rank_a < k) + np.mean(rank_b < k)) for k in (1, 5, 10))
 
@@ -143,14 +143,14 @@ def test_flickr8k_reference(shared_data):
         captions = np.flatnonzero(number[text_to_image] >= 0)
         return images, captions, number[text_to_image[captions]]
 
-    images, captions, a_of_b = split("train")
-    project_a, project_b = fit_cca(image[:, images[a_of_b]], text[captions], dim=192, shrinkage=0.8)
+    images, captions, b_to_a = split("train")
+    project_a, project_b = fit_cca(image[:, images[b_to_a]], text[captions], dim=192, shrinkage=0.8)
 
     scores = {}
     for name in ("val", "test"):
-        images, captions, a_of_b = split(name)
+        images, captions, b_to_a = split(name)
         # A query is the mean of the picture and its mirror image, as both were seen in training.
-        scores[name] = recall_sum(project_a(image[:, images].mean(axis=0)), project_b(text[captions]), a_of_b)
+        scores[name] = recall_sum(project_a(image[:, images].mean(axis=0)), project_b(text[captions]), b_to_a)
     assert scores["val"] >= 408.0, scores
     assert scores["test"] >= 407.0, scores
 

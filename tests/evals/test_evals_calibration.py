@@ -105,12 +105,12 @@ def test_a_part_of_the_queries_is_enough_to_fit():
     ("change", "message"),
     [
         ({"temperature": 0.0}, "positive"),
-        ({"a_of_b": np.array([0, 5])}, r"\[0, 2\)"),
-        ({"a_of_b": np.array([0.0, 1.0])}, "integers"),
+        ({"b_to_a": np.array([0, 5])}, r"\[0, 2\)"),
+        ({"b_to_a": np.array([0.0, 1.0])}, "integers"),
         ({"zb": np.eye(3)}, "shapes"),
     ],
 )
 def test_bad_arguments_are_named(change, message):
-    arguments = {"za": np.eye(2), "zb": np.eye(2), "a_of_b": np.arange(2), "temperature": 1.0, **change}
+    arguments = {"za": np.eye(2), "zb": np.eye(2), "b_to_a": np.arange(2), "temperature": 1.0, **change}
     with pytest.raises(ValueError, match=message):
         calibration(**arguments)

@@ -109,14 +109,14 @@ def test_rows_must_fit():
 
 
 def test_chance_equals_the_mean_over_all_rankings():
-    a_of_b = np.array([0, 0, 1, 2])
-    found = chance_recall(a_of_b, ks=(1, 2))
+    b_to_a = np.array([0, 0, 1, 2])
+    found = chance_recall(b_to_a, ks=(1, 2))
     for k in (1, 2):
         b_orders = list(itertools.permutations(range(4)))
-        hits = [any(a_of_b[b] == a for b in order[:k]) for a in range(3) for order in b_orders]
+        hits = [any(b_to_a[b] == a for b in order[:k]) for a in range(3) for order in b_orders]
         assert found[f"a2b_R@{k}"] == pytest.approx(100 * np.mean(hits))
         a_orders = list(itertools.permutations(range(3)))
-        hits = [a in order[:k] for a in a_of_b for order in a_orders]
+        hits = [a in order[:k] for a in b_to_a for order in a_orders]
         assert found[f"b2a_R@{k}"] == pytest.approx(100 * np.mean(hits))
     assert found["rsum"] == pytest.approx(sum(value for key, value in found.items() if key != "rsum"))
 
@@ -126,5 +126,5 @@ def test_chance_of_a_set_smaller_than_k_is_certain():
 
 
 def test_chance_refuses_what_is_no_index():
-    with pytest.raises(ValueError, match="a_of_b"):
+    with pytest.raises(ValueError, match="b_to_a"):
         chance_recall(np.zeros((0,), int))

@@ -14,7 +14,7 @@ from products import contains, products, scan_bodies, waiting
 
 from alignment_jax import losses, weighting
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.similarity.implementation import Form, choose
+from alignment_jax.similarity.implementation import Implementation, choose
 
 pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
@@ -131,7 +131,7 @@ def test_auto_chooses_by_size_and_axis():
     assert layout("auto", 4096).tile == 1024
     assert layout("tiled", 100).tile == 100
     assert layout("dense", 10**6).tile is None
-    assert layout(Form("ring", tile=7), 100).tile == 7
+    assert layout(Implementation("ring", tile=7), 100).tile == 7
 
     found = {}
 
