@@ -54,48 +54,46 @@ HEADS = {"accuracy": "Fused prediction", "accuracy_a": "Audio alone", "accuracy_
 COMMAND = "python benchmarks/bss_av_digits.py --data av:av_digits/manifest.csv --seeds 5 --time"
 HEAD = """## BSS: the order of samples on spoken and handwritten digits
 
-Accuracy in % on the test set of the audio-visual digits (300 pairs; 2220 to learn from, 180 to choose the epoch by),
-mean ± standard deviation over {seeds}, which change the initial weights and the order. One pair is 0.33
-points. Made by
+Accuracy in % on the test set of the audio-visual digits (300 pairs; 2220 for training, 180 for choosing the epoch),
+mean ± standard deviation over {seeds}, which change the initial weights and the order. One pair is 0.33 points. Made
+by
 
     {command}
 
-"weak audio" adds white noise of three times the recording's RMS to every recording, in training and in tests. With a
-part of the samples the number of epochs grows by the root of its inverse. Curricula show fewer samples in early epochs
-and so take fewer steps in the same number of epochs. Scores are taken before every epoch, also a curriculum's, which
-the paper scores once, with the untrained network (`rescore=0`).
-
-A run repeats to the bit on one machine. On another processor it rounds otherwise and ends elsewhere: one seed of the
-curriculum on 10% of the samples reached 82.7 on one and 79.3 on another. The spread contains that, and so should the
-reader's opinion of a difference.
+- "weak audio" adds white noise of three times the recording's RMS to every recording, in training and in test.
+- With a part of the samples the number of epochs grows by the root of its inverse.
+- Curricula use fewer samples in early epochs and so take fewer steps in the same number of epochs.
+- Samples are scored before every epoch. The paper scores a curriculum once, with the untrained network (`rescore=0`).
+- Runs are reproducible to the bit on one machine. Another processor rounds differently: one seed of the curriculum on
+  10% of the samples reached 82.7 on one and 79.3 on another. The standard deviation includes such differences.
 """
 DIFFERENCES = """### Against plain shuffling
 
 Difference of the fused prediction's accuracy to vanilla, in points, paired by seed: 95% interval of its mean (Student's
-t). {verdict} About one interval in twenty misses zero by chance.
+t). {verdict} Expect one interval in twenty to miss zero by chance.
 """
 RECYCLED = """### Fresh or recycled scores
 
-Recycled minus fresh, the same way.
+Recycled minus fresh, with the same interval.
 """
 INCOMPLETE = """### Runs so far
 
-How many runs a cell is the mean of, where it is not the number above. The command adds those that are missing.
+Number of runs per cell. The command adds the missing ones.
 """
 PICTURE = """### Early, middle and late
 
 The first, the middle and the last training samples by balance score after five epochs of plain training, made by
-`python benchmarks/bss_order_picture.py --data av:av_digits/manifest.csv --out docs/images/bss_order.png`. Above, what
-is written and what the image's head makes of it; below, the spectrogram and what the audio's head hears.
+`python benchmarks/bss_order_picture.py --data av:av_digits/manifest.csv --out docs/images/bss_order.png`. Above: the
+written digit and the prediction of the image's head. Below: the spectrogram and the prediction of the audio's head.
 
-![Pairs of a written digit and a spectrogram in three rows: early ones, on which both heads are right; ordinary ones;
-late ones, on which a head is wrong.](images/bss_order.png)
+![Pairs of a written digit and a spectrogram in three rows. Early: both heads are right. Middle: ordinary samples. Late:
+one head is wrong.](images/bss_order.png)
 """
 TIME = """### Time of an epoch
 
-All samples shown; CPU time of all threads, median of epochs, mean of alternating rounds; "relative" is to plain
-shuffling in the same round. Fresh scores cost a forward pass over the whole training set before each epoch; recycled
-ones are by-products of the training steps.
+All samples; CPU time of all threads, median over epochs, mean of alternating rounds; "relative" is to plain shuffling
+in the same round. Fresh scores cost a forward pass over the training set before each epoch; recycled scores are
+by-products of the training steps.
 """
 
 

@@ -103,7 +103,7 @@ CLASSIFICATION = (
 
 
 def outcome(difference: Difference, *, more: bool) -> str:
-    """ "seen", "not seen" or "the opposite is seen", from the interval.
+    """ "seen", "no difference shown" or "the opposite is seen", from the interval.
 
     >>> outcome(Difference(2.0, 1.0, (0.5, 3.5), None, 0.06), more=True)
     'seen'
@@ -112,7 +112,7 @@ def outcome(difference: Difference, *, more: bool) -> str:
         return difference.verdict
     low, high = difference.interval
     if low <= 0 <= high:
-        return "not seen: no difference shown"
+        return "no difference shown"
     return "seen" if (low > 0) == more else "the opposite is seen"
 
 

@@ -26,13 +26,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 METHODS = ("baseline", "vals", "cca", "recipe")
 HEAD = """## Equal captions
 
-Latents of photographs with short questions and answers as captions (Visual7W), 4,351 to learn from, 500 to choose on,
-1,000 to test on. Of test:
+Latents of photographs with short questions and answers as captions (Visual7W): 4,351 for training, 500 for val, 1,000
+for test. Of test:
 {line}
 
-rsum on test, mean ± standard deviation over {seeds} seeds. "Rows" counts every row as an item of its own, as the usual
-protocol does; "items" counts equal captions as one. `negative` and `mask` are `loss.duplicates`; closed forms (cca,
-recipe) have no batches, and one run. Made by
+rsum on test, mean ± standard deviation over {seeds} seeds. "Rows" counts every row as a separate item, as the usual
+protocol does; "items" counts equal captions as one. `negative` and `mask` are values of `loss.duplicates`; closed
+forms (cca, recipe) have no batches and one run. Made by
 
     python benchmarks/equal_content.py --data embeddings:v7w_mini/features.npz \\
       --seeds {seeds} --page

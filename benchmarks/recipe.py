@@ -33,7 +33,7 @@ NOISE = {"perturb.sigma": 0.7, "perturb.relative": True}
 CLOSED = {
     RECOMMENDED: {},
     "one view in evaluation": {"eval.views": "first"},
-    "latents as they are, not of length one": {"model.input_norm": "none"},
+    "latents not scaled to length one": {"model.input_norm": "none"},
     "64 dimensions": {"init.dim": "64"},
     "384 dimensions": {"init.dim": "384"},
     "correlations to the power 0": {"init.power": "0.0"},
@@ -59,10 +59,10 @@ COMMAND = "python benchmarks/recipe.py --data embeddings:flickr8k_mini/features.
 HEAD = """## The recipe for few pairs
 
 Frozen latents of images with five captions each (MobileNetV1 and MiniLM). rsum is the sum of R@1, R@5 and R@10 both
-ways in %: for each seed the 700 images of train and val are divided anew, 560 to learn from and 140 to retrieve among.
-Mean ± standard deviation over seeds; the third column is the difference from the recommended recipe on the same images,
-which is what a change is judged by: seeds differ by more than recipes do. The recommended settings were chosen on these
-700 images, so what they reach here flatters them. Made by
+ways in %. Each seed divides the 700 images of train and val into 560 for training and 140 for retrieval. Mean ±
+standard deviation over seeds. Judge a change by its difference from the recommended recipe on the same images,
+because seeds differ more than recipes do. The recommended settings were chosen on these 700 images, so their rsum is
+optimistic. Made by
 
     {command}
 
@@ -146,7 +146,7 @@ def page(rows: list[dict]) -> str:
             shown = "" if name == RECOMMENDED else spread(difference, sign="+")
             cells.append([name, spread(list(values.values())), shown, len(values)])
     lines = [HEAD.format(command=COMMAND), to_markdown(table(["recipe", "rsum", "difference", "seeds"], cells)), ""]
-    lines += ["On the 100 test images, which chose nothing, trained on the 600 of train:", ""]
+    lines += ["On the 100 test images, which were not used to choose settings, trained on the 600 of train:", ""]
     lines += [to_markdown(table(["recipe", "test rsum"], [[name, f"{value:.1f}"] for name, value in test.items()]))]
     return "\n".join(lines)
 

@@ -3,8 +3,8 @@
     python benchmarks/results.py --data DIR --workdir runs/results
 
 DIR holds flickr8k_mini/features.npz and av_digits/manifest.csv; a comparison whose data is not there is left out. The
-runs are kept in the workdir, so an interrupted command goes on where it stopped; `--write` only writes the page, from
-whatever is done. The same comparisons are made by `alignment-jax compare` with the commands that the page shows.
+runs are kept in the workdir, so an interrupted command continues where it stopped; `--write` only writes the page, from
+the finished runs. The same comparisons are made by `alignment-jax compare` with the commands that the page shows.
 """
 
 from __future__ import annotations
@@ -64,12 +64,11 @@ PARTS = (
             "--fractions=0.1,0.3,1",
             "--mismatched=0,0.2",
         ),
-        "600 images of Flickr8k with five captions each to learn from, 100 to choose on, 100 to test on: MobileNet "
-        "features of the images, sentence embeddings of the captions. baseline is InfoNCE with a learned temperature "
-        "and linear maps; recipe is the configuration without arguments. Its settings were chosen by cross-validation "
-        "on all images of train and val, so it is left out where training has fewer pairs or wrong ones: its settings "
-        "would come from pairs that the other methods do not have. One batch holds the whole set, so that an order of "
-        "samples has nothing to change: bss is the baseline here.",
+        "600 images of Flickr8k with five captions each for training, 100 each for val and test: MobileNet features "
+        "of the images, sentence embeddings of the captions. baseline is InfoNCE with a learned temperature and "
+        "linear maps. recipe is the configuration without arguments; its settings were chosen by cross-validation on "
+        "all of train and val, so it is left out with fewer or mismatched pairs. One batch holds the whole set, so "
+        "the order of samples changes nothing: bss equals the baseline.",
         ALIGNMENT,
         chosen_on_all=("recipe",),
     ),
@@ -80,7 +79,7 @@ PARTS = (
         "flickr8k_mini/features.npz",
         ("--methods=baseline,vals,modest_align,mm_ts,all", "--seeds=5", "--search=12"),
         "Twelve settings for each method, the baseline too, drawn from the ranges in the config; the first is the "
-        "config as it is. Each is tried with two seeds and the one that is best on val is trained over five.",
+        "config without changes. Each is tried with two seeds; the best on val is trained with five.",
         SEARCHED,
     ),
     Part(
@@ -89,8 +88,8 @@ PARTS = (
         "quickstart.py:data=synthetic:train=600,val=100,test=100",
         "",
         ("--methods=baseline,vals,smoothing,mm_ts", "--seeds=5"),
-        "600 scenes that the package draws itself, with their captions; a convolutional network and a transformer from "
-        "scratch, 60 epochs. Test pictures and captions are also disturbed in every way that the report knows.",
+        "600 scenes drawn by the package, with captions; a convolutional network and a transformer trained from "
+        "scratch, 60 epochs. Test images and captions are also disturbed with every noise of the report.",
         PIXELS,
     ),
     Part(
@@ -99,20 +98,20 @@ PARTS = (
         "av_digits_bss.py:data=av:av_digits/manifest.csv,fraction=0.1",
         "av_digits/manifest.csv",
         ("--methods=vanilla,curriculum,anti_curriculum,probabilistic", "--seeds=5", "--fractions=0.1"),
-        "A tenth of 2220 pairs of a spoken and a written digit; with all of them every order is right on 99 % of test. "
-        "More on these data is below.",
+        "A tenth of 2220 pairs of a spoken and a written digit; with all of them every order is right on 99 % of "
+        "test. [More on these data](#bss-the-order-of-samples-on-spoken-and-handwritten-digits).",
         CLASSIFICATION,
     ),
 )
 INTRODUCTION = """## Comparison of the methods
 
-Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are those of the checkpoints that
-were best on val, mean ± standard deviation over seeds. The interval is that of the paired difference to the baseline
-over seeds and test items at 95 % ([how it is computed](compare.md)); where it covers zero no difference is shown. In
-the tables of claims only rsum and accuracy on test have such an interval: that of `retained`, `calibration`,
-`long_tail` and `balance` is over seeds alone, and other test items would widen it. Every method runs with the settings
-of its paper or the package's defaults, none tuned for these data, unless said otherwise. Each row is a statement for
-itself: among twenty methods that do nothing, one is expected to look better or worse.
+Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are mean ± standard deviation
+over seeds, of the checkpoints that were best on val. Methods have the settings of their paper or the package's
+defaults, not tuned for these data, unless stated. The interval is the 95 % interval of the paired difference to the
+baseline over seeds and test items ([how it is computed](compare.md#how-the-interval-is-computed)); if it contains
+zero, no difference is shown. Intervals of `retained`, `calibration`, `long_tail` and `balance` are over seeds alone;
+other test items would widen them. Rows are not corrected for each other: among twenty methods without effect, expect
+one to look better or worse.
 """
 
 
@@ -122,7 +121,7 @@ def command(part: Part, data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
 
 
 def shown(part: Part) -> str:
-    """The command as a person would type it."""
+    """The command to type."""
     words = [f"--config={'configs/' + part.config}", *part.flags, f"--workdir=runs/results/{part.name}"]
     return "```bash\n" + " \\\n  ".join(["alignment-jax compare", *map(shlex.quote, words)]) + "\n```"
 
@@ -144,13 +143,15 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
     main = main_table(first, metric=metric, baseline=baseline, names=(names[0], names[1]), same=same)
     lines += [to_markdown(main), ""]
     if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
-        lines += [f"{metric} by training data; * where the interval of the difference to {baseline} leaves out 0:", ""]
+        lines += [f"{metric} by training data; * marks an interval of the difference to {baseline} without zero:", ""]
         lines += [to_markdown(others), ""]
     if (noises := noise_table(runs, about["methods"], metric, names)) is not None:
-        lines += [f"{metric} on disturbed test data after training on all of train"]
-        lines += ["([strengths](compare.md#noise-at-test-time)):", "", to_markdown(noises), ""]
+        lines += [
+            f"{metric} on disturbed test data ([strengths](compare.md#noise-at-test-time)), trained on all of train:"
+        ]
+        lines += ["", to_markdown(noises), ""]
     if found := claims_table(folder, runs, part.claims):
-        lines += ["What the papers claim, and what these runs show:", "", found, ""]
+        lines += ["Claims of the papers in these runs:", "", found, ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
     tried = sum(len(trial["seeds"]) for trial in trials)
     searched = f", not counting the {tried} trial runs of the search" if tried else ""
