@@ -103,6 +103,7 @@ PARTS = (
         CLASSIFICATION,
     ),
 )
+STRENGTHS = "([strengths](compare.md#noise-at-test-time))"
 INTRODUCTION = """## Comparison of the methods
 
 Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are mean ± standard deviation
@@ -146,10 +147,7 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
         lines += [f"{metric} by training data; * marks an interval of the difference to {baseline} without zero:", ""]
         lines += [to_markdown(others), ""]
     if (noises := noise_table(runs, about["methods"], metric, names)) is not None:
-        lines += [
-            f"{metric} on disturbed test data ([strengths](compare.md#noise-at-test-time)), trained on all of train:"
-        ]
-        lines += ["", to_markdown(noises), ""]
+        lines += [f"{metric} on disturbed test data {STRENGTHS}, trained on all of train:", "", to_markdown(noises), ""]
     if found := claims_table(folder, runs, part.claims):
         lines += ["Claims of the papers in these runs:", "", found, ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
