@@ -189,7 +189,7 @@ def run_case(case: tuple[str, str, str, int]) -> dict | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--write", action="store_true", help="rewrite the table in docs/tpu.md")
+    parser.add_argument("--write", action="store_true", help="rewrite the table in benchmarks/results/tpu.md")
     arguments = parser.parse_args()
     if arguments.case:
         print(json.dumps(compile_one(*json.loads(arguments.case))))
@@ -215,7 +215,7 @@ def main() -> None:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "libtpu"))
     text = f"`python benchmarks/tpu_compile.py --write`, {versions}.\n\n" + to_markdown(table(names, rows))
     if arguments.write:
-        write_section("compiled", text, page=ROOT / "docs" / "tpu.md")
+        write_section("compiled", text, page=ROOT / "benchmarks" / "results" / "tpu.md")
     print(text)
 
 

@@ -178,9 +178,9 @@ def text() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="rewrite the tables in docs/tpu.md")
+    parser.add_argument("--write", action="store_true", help="rewrite the tables in benchmarks/results/tpu.md")
     if parser.parse_args().write:
-        write_section("roofline", text(), page=ROOT / "docs" / "tpu.md")
+        write_section("roofline", text(), page=ROOT / "benchmarks" / "results" / "tpu.md")
     print(text())
 
 

@@ -1,6 +1,6 @@
 """Feeds the readers damaged data sets for as long as you like and watches for anything but a good answer.
 
-    python benchmarks/soak/fuzz_readers.py --minutes 60 --page docs/reliability.md
+    python benchmarks/soak/fuzz_readers.py --minutes 60 --page benchmarks/results/reliability.md
 
 A small valid set of every layout is written, some of its bytes, fields, numbers or files are changed, and it is opened
 and read to the end, stopping at bad samples or skipping them. A good answer is a data set, or one line that names what

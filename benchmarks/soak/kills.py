@@ -1,6 +1,7 @@
 """Kills runs at random moments and compares what they end with to runs that nobody disturbed, bit by bit.
 
-    python benchmarks/soak/kills.py --kills 60 --results benchmarks/results/kills.jsonl --page docs/reliability.md
+    python benchmarks/soak/kills.py --kills 60 --results benchmarks/results/kills.jsonl \\
+        --page benchmarks/results/reliability.md
 
 Every run is killed a few times, each time somewhere else: in a step, in the middle of a save, of an evaluation, of a
 re-scoring, of the report, or while it starts again. One in six kills is a SIGTERM, after which it must have saved.

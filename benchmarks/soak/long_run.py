@@ -1,6 +1,6 @@
 """Two hours' worth of steps on a model so small that they take minutes: does anything grow, is anything compiled again?
 
-    python benchmarks/soak/long_run.py --steps 100000 --page docs/reliability.md
+    python benchmarks/soak/long_run.py --steps 100000 --page benchmarks/results/reliability.md
 
 An hour of training at 14 steps a second is 50,000 steps; what a step leaves behind does not depend on how long it took.
 At every evaluation the resident memory of the process, its open files and threads, and the programs compiled so far are
