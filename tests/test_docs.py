@@ -1,4 +1,4 @@
-"""Documentation that cannot rot: code blocks run, links and pictures exist, plots are drawn by their script."""
+"""Code blocks of the documentation run, links and pictures exist, plots equal the output of their script."""
 
 import pathlib
 import re
@@ -16,7 +16,7 @@ def identify(path):
 
 @pytest.fixture
 def registries():
-    """What a page registers is gone after it: other tests go through all that is registered."""
+    """Removes the entries that a page registers, because other tests iterate over the registries."""
     from alignment_jax.assembly.methods import LOSSES, SMOOTHINGS
     from alignment_jax.config.recipes import METHODS
     from alignment_jax.data.sources import SOURCES
@@ -39,15 +39,15 @@ def test_links_and_pictures_exist(page):
 @pytest.mark.costly
 @pytest.mark.parametrize("page", PAGES, ids=identify)
 def test_code_blocks_run(page, registries):
-    """The blocks of a page run in order and share their names, as a reader would type them."""
+    """The blocks of a page run in order, in one namespace."""
     namespace = {}
     for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)):
         exec(compile(block, f"{identify(page)}, block {number}", "exec"), namespace)
 
 
 @pytest.mark.slow
-def test_the_plots_are_what_their_script_draws(tmp_path):
-    """Same figures from the package's own functions: a changed schedule must not leave an old picture behind."""
+def test_plots_equal_the_output_of_their_script(tmp_path):
+    """A changed schedule must change its picture."""
     plots = runpy.run_path(str(DOCS / "methods" / "plots.py"))
     plots["main"]([], tmp_path)
     drawn, kept = (sorted(path.name for path in folder.glob("*.svg")) for folder in (tmp_path, DOCS / "methods/images"))
@@ -57,6 +57,6 @@ def test_the_plots_are_what_their_script_draws(tmp_path):
 
 
 def paths_of(svg):
-    """Every curve of a picture, coordinates rounded to a tenth of a point: fonts and floats may differ a little."""
+    """Every curve of a picture, with rounded coordinates, because fonts and floats may differ a little."""
     lines = re.findall(r'<path[^>]* d="([^"]+)"', svg.read_text(encoding="utf-8"))
     return [[round(float(x)) for x in re.findall(r"-?\d+\.?\d*", line)] for line in lines if len(line) > 200]

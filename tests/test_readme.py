@@ -37,7 +37,7 @@ SHORTER = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A user's folder: the configs, a CSV with images, two files of latents."""
+    """A folder with the configs, CSV files of pairs and recordings, and two files of latents."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(REPOSITORY / "configs", folder / "configs")
     from PIL import Image
@@ -100,7 +100,7 @@ def test_every_command_runs(folder):
 
 @pytest.mark.slow
 @pytest.mark.optimized
-def test_code_runs_where_the_commands_have_run(folder):
+def test_code_runs_after_the_commands(folder):
     blocks = [text for language, text in BLOCKS if language == "python"]
     assert len(blocks) == 3
     if not (folder / "embeddings.npz").exists():
@@ -125,7 +125,7 @@ def test_every_path_exists(document):
 def test_every_method_is_listed():
     (sentence,) = re.findall(r"The words are (.*?)\.\s", README, flags=re.S)
     assert sorted(re.findall(r"`(\w+)`", sentence)) == sorted([*METHODS, "all"])
-    assert changed_by("all") == changed_by("vals+modest_align+mm_ts+bss")  # what it says of `all`
+    assert changed_by("all") == changed_by("vals+modest_align+mm_ts+bss")
 
 
 def rows_of(text, first_header):

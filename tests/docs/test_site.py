@@ -12,19 +12,19 @@ import pytest
 import alignment_jax as aj
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs"
-ROOMS = sorted(set(aj.__all__) - {"__version__"})
+SUBPACKAGES = sorted(set(aj.__all__) - {"__version__"})
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_public_name_has_a_docstring_and_a_page(room):
-    module = importlib.import_module(f"alignment_jax.{room}")
-    page = (DOCS / "api" / f"{room}.md").read_text(encoding="utf-8")
-    assert f"automodule:: alignment_jax.{room}" in page
+@pytest.mark.parametrize("subpackage", SUBPACKAGES)
+def test_every_public_name_has_a_docstring_and_a_page(subpackage):
+    module = importlib.import_module(f"alignment_jax.{subpackage}")
+    page = (DOCS / "api" / f"{subpackage}.md").read_text(encoding="utf-8")
+    assert f"automodule:: alignment_jax.{subpackage}" in page
     assert module.__doc__
     for name in getattr(module, "__all__", ()):
         found = getattr(module, name)
         if callable(found) and getattr(found, "__module__", "").startswith("alignment_jax"):
-            assert found.__doc__, f"{room}.{name} has no docstring"
+            assert found.__doc__, f"{subpackage}.{name} has no docstring"
 
 
 def test_no_package_is_described_as_unfinished():

@@ -1,6 +1,6 @@
-"""Commands, code and formulas fit the column that they are read in: on the site 88 letters, on the repository's 100.
+"""Code blocks are at most 88 characters wide on the site and 100 in the repository's own pages.
 
-The site has room for 90 where there is no indentation. Wider blocks can be scrolled, which a reader may not notice.
+Wider blocks need scrolling, which a reader may not notice.
 """
 
 import pathlib
@@ -14,13 +14,13 @@ REPOSITORY = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "colab" / "RE
 
 
 def too_wide(text, most):
-    """Lines of code blocks, fenced or indented, that are wider than `most` with the indentation they stand in."""
+    """Lines of code blocks, fenced or indented, that are wider than `most`, indentation of the block included."""
     blocks = [token for token in markdown_it.MarkdownIt().parse(text) if token.type in ("fence", "code_block")]
     return [
         line
         for block in blocks
         for line in block.content.splitlines()
-        if len(line) + block.level > most  # a list, two levels, takes the room of two letters
+        if len(line) + block.level > most  # a list item has two levels and indents by two characters
     ]
 
 
