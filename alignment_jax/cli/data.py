@@ -91,7 +91,7 @@ def _add_clusters(source: data.PairSource, description: dict) -> None:
     description["splits"][name]["clusters"] = data.cluster_histogram(np.asarray(clustered.stat))
 
 
-def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[report.Shown]:
+def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[report.DataSample]:
     """Samples of a split at equal distances, with a picture of each side that can be drawn."""
     items = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist()
     drawn = {}
@@ -105,7 +105,7 @@ def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[rep
         label = "" if split.label is None or source.label_names is None else source.label_names[split.label[item]]
         has = {name: side not in split.present or split.present[side][item] for side, name in sides.items()}
         pictures = [(name, found[place]) for name, found in drawn.items() if found is not None and has[name]]
-        shown.append(report.Shown(str(split.ids[item]), label, pictures, texts))
+        shown.append(report.DataSample(str(split.ids[item]), label, pictures, texts))
     return shown
 
 

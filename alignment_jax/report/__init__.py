@@ -9,36 +9,36 @@ from alignment_jax.core.storage import (
     write_npz_atomic,
     write_text_atomic,
 )
+from alignment_jax.report.blocks import bullet_list, page, picture, section, settings_list
 from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
-from alignment_jax.report.comparison import write_comparison
+from alignment_jax.report.comparison_page import write_comparison
 from alignment_jax.report.comparison_runs import Comparison, Spread, spread
 from alignment_jax.report.comparison_tables import same_as, same_methods
-from alignment_jax.report.data_page import Shown, write_data_page
+from alignment_jax.report.data_page import DataSample, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
-from alignment_jax.report.html import best_row, write_report
+from alignment_jax.report.run_page import best_row, write_report
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics
 from alignment_jax.report.pictures import data_url, encode_picture
 from alignment_jax.report.plots import draw_chart
 from alignment_jax.report.progress import Progress
-from alignment_jax.report.tables import Cell, Table, escape, metrics_table, table, to_html, to_markdown, to_plain
-from alignment_jax.report.template import bullet_list, facts, page, picture, section
+from alignment_jax.report.tables import Cell, Table, metrics_table, table, to_html, to_markdown, to_plain
 from alignment_jax.report.tensorboard import TensorBoardLog
 
 __all__ = [
     "Cell",
     "Chart",
     "Comparison",
+    "DataSample",
     "EnergyMeter",
     "Gallery",
     "MetricsLog",
     "Progress",
     "Series",
-    "Shown",
     "Spread",
     "Table",
     "TensorBoardLog",
@@ -51,8 +51,6 @@ __all__ = [
     "draw_chart",
     "encode_picture",
     "environment",
-    "escape",
-    "facts",
     "format_bytes",
     "format_seconds",
     "gallery_html",
@@ -75,6 +73,7 @@ __all__ = [
     "save_gallery",
     "section",
     "series_of",
+    "settings_list",
     "spread",
     "table",
     "to_html",

@@ -11,7 +11,7 @@ from alignment_jax.report.comparison_runs import Comparison, Run, Spread, at, sp
 from alignment_jax.report.machine import format_seconds
 from alignment_jax.report.metric_names import direction_label, is_percent, metric_label
 from alignment_jax.report.tables import Cell, Table, table
-from alignment_jax.report.template import flatten
+from alignment_jax.report.blocks import flatten
 
 Verdicts = Sequence[Mapping[str, Any]]
 _UNCHANGED = "·"

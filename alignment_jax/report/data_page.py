@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.storage import write_text_atomic
+from alignment_jax.report.blocks import bullet_list, chart_group, joined, page, paragraph, picture, section, word_table
 from alignment_jax.report.charts import Chart, Series
-from alignment_jax.report.pictures import data_url, encode_picture, picture_type
+from alignment_jax.report.gallery import image_values
+from alignment_jax.report.pictures import encode_picture
 from alignment_jax.report.plots import draw_chart
-from alignment_jax.report.tables import Table, escape, table, to_html
-from alignment_jax.report.template import bullet_list, page, picture, section
+from alignment_jax.report.rendering import macros
+from alignment_jax.report.tables import Table, table
 
 _LISTED = 200  # problems shown in full
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class DataSample:
     """One sample to show: its name and class, a picture of each side that has one (uint8 pixels), and its texts."""
 
     name: str
@@ -34,7 +36,7 @@ def write_data_page(
     *,
     description: Mapping[str, Any],
     problems: Sequence[str],
-    samples: Mapping[str, Sequence[Shown]],
+    samples: Mapping[str, Sequence[DataSample]],
     names: Sequence[str],
 ) -> None:
     """Writes a page that is complete in itself; everything that comes from the data is escaped.
@@ -52,16 +54,16 @@ def write_data_page(
     """
     splits = description["splits"]
     sections = [
-        section("Splits", _words(_counts(splits, names), caption="Items of every side, and pairs of an a-item.")),
+        section("Splits", word_table(_counts(splits, names), caption="Items of every side, and pairs of an a-item.")),
         section("Warnings", bullet_list(description["warnings"])),
         section("Problems", _problems(problems)),
         section("Classes", _classes(splits)),
         *(section(_side_title(side, names), _side(splits, side)) for side in ("a", "b", "c")),
         section("Leakage", _leakage(description["leakage"])),
         section("Notes", bullet_list(description["notes"])),
-        *(section(f"Samples of {name}", _samples(shown)) for name, shown in samples.items()),
+        *(section(f"Samples of {name}", _samples(some)) for name, some in samples.items()),
     ]
-    write_text_atomic(path, page(f"Data: {description['spec']}", sections, lead=f"source {description['name']}"))
+    write_text_atomic(path, page(f"Data: {description['spec']}", sections, subtitle=f"source {description['name']}"))
 
 
 def _side_title(side: str, names: Sequence[str]) -> str:
@@ -83,10 +85,12 @@ def _counts(splits: Mapping[str, Any], names: Sequence[str]) -> Table:
 
 def _problems(problems: Sequence[str]) -> str:
     if not problems:
-        return "<p>None.</p>"
+        return paragraph("None.")
     more = len(problems) - _LISTED
-    rest = f"<p>and {more:,} more.</p>" if more > 0 else ""
-    return f"<p>{len(problems):,} in all.</p>" + bullet_list(list(problems[:_LISTED])) + rest
+    rest = f"and {more:,} more." if more > 0 else ""
+    return joined(
+        [paragraph(f"{len(problems):,} in all."), bullet_list(list(problems[:_LISTED])), paragraph(rest)]
+    )
 
 
 def _classes(splits: Mapping[str, Any]) -> str:
@@ -114,7 +118,7 @@ def _classes(splits: Mapping[str, Any]) -> str:
         for name, split in splits.items()
         if "classes" in split
     ]
-    return f'{_words(table(titles, rows))}<div class="charts">{drawn}</div>{bullet_list(named)}'
+    return joined([word_table(table(titles, rows)), chart_group([drawn]), bullet_list(named)])
 
 
 def _side(splits: Mapping[str, Any], side: str) -> str:
@@ -123,7 +127,7 @@ def _side(splits: Mapping[str, Any], side: str) -> str:
     if not keys:
         return ""
     rows = [[name, *(_text(column.get(key)) for key in keys)] for name, column in there.items()]
-    return _words(table(["split", *keys], rows))
+    return word_table(table(["split", *keys], rows))
 
 
 def _text(value: Any) -> str:
@@ -136,32 +140,19 @@ def _text(value: Any) -> str:
 
 def _leakage(leaks: Sequence[Mapping[str, Any]]) -> str:
     if not leaks:
-        return "<p>No two splits share an item of equal content.</p>"
+        return paragraph("No two splits share an item of equal content.")
     rows = [
         [f"{leak['split']} in {leak['earlier']}", leak["side"], leak["count"], 100 * leak["count"] / leak["of"]]
         for leak in leaks
     ]
     examples = [f"{leak['split']} in {leak['earlier']}: {leak['example'][0]} is {leak['example'][1]}" for leak in leaks]
-    return _words(table(["splits", "side", "items", "% of the split"], rows)) + bullet_list(examples)
+    return word_table(table(["splits", "side", "items", "% of the split"], rows)) + bullet_list(examples)
 
 
-def _words(found: Table, *, caption: str = "") -> str:
-    """A table whose cells are phrases, which on a phone are not broken word by word."""
-    return f'<div class="words">{to_html(found, caption=caption)}</div>'
+def _samples(samples: Sequence[DataSample]) -> str:
+    return macros("blocks.html").group("found", joined(map(_sample, samples), "")) if samples else ""
 
 
-def _samples(samples: Sequence[Shown]) -> str:
-    return f'<div class="found">{"".join(map(_sample, samples))}</div>' if samples else ""
-
-
-def _sample(sample: Shown) -> str:
-    parts = []
-    for side, pixels in sample.pictures:
-        data = encode_picture(pixels)
-        crisp = ' class="crisp"' if picture_type(data) == "png" else ""
-        parts.append(f'<img src="{data_url(data)}" alt="{escape(f"{side} of {sample.name}")}"{crisp}>')
-    label = f"<b>{escape(sample.label)}</b> " if sample.label else ""
-    texts = "<br>".join(f"– {escape(text)}" for text in sample.texts)
-    name = escape(sample.name)
-    parts.append(f'<figcaption>{label}<span class="id" title="{name}">{name}</span>{texts}</figcaption>')
-    return f'<figure class="item">{"".join(parts)}</figure>'
+def _sample(sample: DataSample) -> str:
+    pictures = [{"side": side, **image_values(encode_picture(pixels))} for side, pixels in sample.pictures]
+    return macros("items.html").sample(sample, pictures)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.report.gallery import Gallery, gallery_item
-from alignment_jax.report.tables import escape
+from alignment_jax.report.blocks import joined, paragraph
+from alignment_jax.report.gallery import Gallery, answer_figure
+from alignment_jax.report.rendering import macros
 
 # Item numbers -> pixels (uint8 [H, W, 3]) or picture files of those there are.
 Images = Callable[[Sequence[int]], Mapping[int, Any]]
@@ -120,37 +121,33 @@ def disagreements_html(
     ).with_pictures_encoded()
     both, only_first, only_second, none = found.counts
     first, second = found.methods
-    lead = (
+    summary = (
         f"Of {sum(found.counts)} {names[1]} queries both methods rank the right {names[0]} first in {both}, only "
         f"{first} in {only_first}, only {second} in {only_second}, neither in {none}. Below, from one seed, those that "
         "the other method misses by most: examples to look at, not evidence."
     )
     if images is None:
-        lead += f" There are no pictures at hand, as with latents: each {names[0]} is shown by one of its own captions."
-    parts = [f"<p>{escape(lead)}</p>"]
+        summary += f" The data has no pictures: each {names[0]} is shown by one of its own captions."
+    blocks = [paragraph(summary)]
     for which, method in enumerate(found.methods):
         if len(found.queries[which]):
-            parts.append(f'<h3 class="part">Only {escape(method)} is right</h3>')
-            parts += [_query(found, gallery, int(query)) for query in found.queries[which]]
-    return "\n".join(parts)
+            blocks.append(macros("blocks.html").heading(f"Only {method} is right"))
+            blocks += [_query(found, gallery, int(query)) for query in found.queries[which]]
+    return joined(blocks)
 
 
 def _query(found: Disagreements, gallery: Gallery, query: int) -> str:
     own = int(found.own[query])
-    rows = []
+    methods = []
     for method, top, marks, ranks in zip(found.methods, found.top, found.marks, found.ranks, strict=True):
-        answers, right = [int(item) for item in top[query]], marks[query].tolist()
+        items, right = [int(item) for item in top[query]], marks[query].tolist()
         rank = int(ranks[query]) + 1
         kind, mark = ("hit", "✓") if rank == 1 else ("miss", "✗")
-        cells = [
-            gallery_item(gallery, item, f"{place}. ✓" if hit else f"{place}. ✗", "hit" if hit else "miss")
-            for place, (item, hit) in enumerate(zip(answers, right, strict=True), start=1)
+        answers = [
+            answer_figure(gallery, item, f"{place}. ✓" if hit else f"{place}. ✗", "hit" if hit else "miss")
+            for place, (item, hit) in enumerate(zip(items, right, strict=True), start=1)
         ]
         if not any(right):
-            cells.append(gallery_item(gallery, own, "wanted", "wanted"))
-        rows.append(
-            f'<h4>{escape(method)} <span class="verdict {kind}">{mark} right one at rank {rank}</span></h4>'
-            f'<div class="found">{"".join(cells)}</div>'
-        )
-    caption = escape(str(found.captions[query]))
-    return f'<article class="query"><p class="asked"><q>{caption}</q></p>{"".join(rows)}</article>'
+            answers.append(answer_figure(gallery, own, "wanted", "wanted"))
+        methods.append({"name": method, "kind": kind, "text": f"{mark} right one at rank {rank}", "answers": answers})
+    return macros("items.html").compared_query(str(found.captions[query]), methods)

@@ -11,8 +11,9 @@ import numpy as np
 
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.storage import write_npz_atomic
+from alignment_jax.report.blocks import joined, paragraph
 from alignment_jax.report.pictures import data_url, encode_picture, picture_type
-from alignment_jax.report.tables import escape
+from alignment_jax.report.rendering import macros
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +86,10 @@ class Gallery:
 
 
 def gallery_html(gallery: Gallery, *, names: tuple[str, ...] = ("a", "b")) -> str:
-    """The gallery as HTML, pictures inlined, everything from the data escaped.
+    """The gallery as Markup, pictures inlined, everything from the data escaped.
 
-    A hit carries a tick, the word and a thick solid frame, a miss a cross and a thin frame: colour is never the only
-    sign. Where the own item was missed it follows the others, so that one sees what was wanted.
+    A hit has a tick, the word and a thick solid frame; a miss has a cross and a thin frame: colour is never the only
+    sign. Where the own item was missed it follows the others.
 
     Args:
       gallery: what to show.
@@ -96,6 +97,9 @@ def gallery_html(gallery: Gallery, *, names: tuple[str, ...] = ("a", "b")) -> st
 
     Returns:
       An HTML fragment for `section`.
+
+    Raises:
+      MissingPackageError: jinja2 is not installed.
     """
     gallery = gallery.with_pictures_encoded()
     hits, depth = gallery.hits(), np.shape(gallery.top)[1]
@@ -103,7 +107,7 @@ def gallery_html(gallery: Gallery, *, names: tuple[str, ...] = ("a", "b")) -> st
         f"{int(hits.sum())} of {len(hits)} queries have their own {names[0]} among the first {depth}."
         f"{' ' + gallery.how if gallery.how else ''}"
     )
-    return f"<p>{escape(summary)}</p>\n" + "\n".join(_query(gallery, number) for number in range(len(hits)))
+    return joined([paragraph(summary), *(_query(gallery, number) for number in range(len(hits)))])
 
 
 def _query(gallery: Gallery, number: int) -> str:
@@ -114,39 +118,28 @@ def _query(gallery: Gallery, number: int) -> str:
     if rank is None and gallery.ranks is not None:
         rank = int(np.asarray(gallery.ranks)[number])
     if any(right):
-        verdict = f'<span class="verdict hit">✓ hit at rank {rank}</span>'
+        kind, verdict = "hit", f"✓ hit at rank {rank}"
     else:
-        place = "" if rank is None else f", own item at rank {rank}"
-        verdict = f'<span class="verdict miss">✗ miss{place}</span>'
-    cells = [
-        gallery_item(gallery, item, f"{place}. ✓ hit" if hit else f"{place}. ✗", "hit" if hit else "miss")
+        kind, verdict = "miss", "✗ miss" + ("" if rank is None else f", own item at rank {rank}")
+    answers = [
+        answer_figure(gallery, item, f"{place}. ✓ hit" if hit else f"{place}. ✗", "hit" if hit else "miss")
         for place, (item, hit) in enumerate(zip(top, right, strict=True), start=1)
     ]
     if not any(right):
-        cells.append(gallery_item(gallery, own, "wanted", "wanted"))
-    return (
-        f'<article class="query"><h3><q>{escape(gallery.captions[number])}</q> {verdict}</h3>'
-        f'<div class="found">{"".join(cells)}</div></article>'
-    )
+        answers.append(answer_figure(gallery, own, "wanted", "wanted"))
+    return macros("items.html").query(gallery.captions[number], kind, verdict, answers)
 
 
-def gallery_item(gallery: Gallery, item: int, mark: str, kind: str) -> str:
-    """One item as a small figure: its picture, else its text; `kind` is "hit", "miss" or "wanted"."""
-    name = escape(gallery.ids[item])
+def answer_figure(gallery: Gallery, item: int, mark: str, kind: str) -> dict[str, Any]:
+    """The values of one item's figure for the macro `answer`; `kind` is "hit", "miss" or "wanted"."""
     images, texts = gallery.images or {}, gallery.item_captions or {}
-    if item in images:
-        picture = images[item]
-        # Kept as PNG means tiny: enlarge its pixels instead of blurring them.
-        crisp = ' class="crisp"' if picture_type(picture) == "png" else ""
-        body = f'<img src="{data_url(picture)}" alt="{name}"{crisp}>'
-    else:
-        # The box shows five lines of a text; the whole of it is in its title.
-        text = escape(texts.get(item, "no picture"))
-        body = f'<span class="text" title="{text}"><span>{text}</span></span>'
-    return (
-        f'<figure class="item {kind}">{body}<figcaption><b>{escape(mark)}</b> '
-        f'<span class="id" title="{name}">{name}</span></figcaption></figure>'
-    )
+    picture = image_values(images[item]) if item in images else {"url": None, "text": texts.get(item, "no picture")}
+    return {"name": gallery.ids[item], "mark": mark, "kind": kind, **picture}
+
+
+def image_values(data: bytes) -> dict[str, Any]:
+    """The values of an inlined picture for the macro `image`; a PNG is tiny, so its pixels are enlarged, not blurred."""
+    return {"url": data_url(data), "crisp": picture_type(data) == "png"}
 
 
 def save_gallery(path: str | os.PathLike[str], gallery: Gallery) -> None:

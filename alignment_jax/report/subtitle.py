@@ -9,7 +9,7 @@ from typing import Any
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}):\d{2}Z")
 
 
-def lead(config: Mapping[str, Any], environment: Mapping[str, Any], *, first: Sequence[str] = ()) -> list[str]:
+def subtitle(config: Mapping[str, Any], environment: Mapping[str, Any], *, first: Sequence[str] = ()) -> list[str]:
     """The parts of the line, those that are known.
 
     Args:
@@ -17,7 +17,7 @@ def lead(config: Mapping[str, Any], environment: Mapping[str, Any], *, first: Se
       environment: what `environment()` returned.
       first: what to say before the rest.
 
-    >>> lead({"data": "synthetic"}, {"time": "2026-11-27T23:35:44Z"}, first=["2 runs"])
+    >>> subtitle({"data": "synthetic"}, {"time": "2026-11-27T23:35:44Z"}, first=["2 runs"])
     ['2 runs', 'data synthetic', '2026-11-27 23:35 UTC']
     """
     parts = list(first)

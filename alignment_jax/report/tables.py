@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from alignment_jax.report.metric_names import as_percent, in_reading_order, is_percent, metric_label
+from alignment_jax.report.rendering import macros
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +181,7 @@ def to_plain(table: Table) -> str:
 
 
 def to_html(table: Table, *, caption: str = "", sortable: bool = True) -> str:
-    """The table as HTML, everything in it escaped.
+    """The table as HTML, as Markup with everything in it escaped.
 
     Args:
       table: what to write.
@@ -190,45 +190,9 @@ def to_html(table: Table, *, caption: str = "", sortable: bool = True) -> str:
 
     Returns:
       A `<div class="table">`, which scrolls sideways on a narrow screen, around a `<table>`.
+
+    Raises:
+      MissingPackageError: jinja2 is not installed.
     """
     numeric = [table.numeric(column) for column in range(len(table.columns))]
-
-    def attributes(column: int, *classes: str) -> str:
-        found = [name for name in (("number" if numeric[column] else ""), *classes) if name]
-        return f' class="{" ".join(found)}"' if found else ""
-
-    head = "".join(
-        f'<th scope="col"{attributes(column)}>{escape(title)}</th>' for column, title in enumerate(table.columns)
-    )
-    body = []
-    for row in table.rows:
-        cells = [f'<th scope="row">{escape(row[0].text)}</th>']
-        for column, cell in enumerate(row[1:], start=1):
-            value = "" if cell.value is None else f' data-value="{cell.value!r}"'
-            look = attributes(column, "strong" if cell.strong else "", "muted" if cell.muted else "")
-            cells.append(f"<td{look}{value}>{escape(cell.text)}</td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    kind = ' class="sortable"' if sortable else ""
-    rows = "\n".join(body)
-    return (
-        f'<div class="table" tabindex="0"><table{kind}>{title}<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table></div>"
-    )
-
-
-def escape(value: Any) -> str:
-    """Makes text safe inside HTML elements and quoted attributes.
-
-    Control characters and lone surrogates, which HTML cannot hold, become the replacement character.
-
-    >>> escape('<script>alert("x")</script>')
-    '&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;'
-    """
-    text = "".join(
-        "\ufffd"
-        if (letter < " " and letter not in "\t\n\r") or "\x7f" <= letter <= "\x9f" or "\ud800" <= letter <= "\udfff"
-        else letter
-        for letter in str(value)
-    )
-    return html.escape(text, quote=True)
+    return macros("blocks.html").table(table, numeric, caption, sortable)

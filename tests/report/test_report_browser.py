@@ -7,7 +7,7 @@ import comparison_example as example
 import numpy as np
 import pytest
 
-from alignment_jax.report import Shown, write_comparison, write_data_page
+from alignment_jax.report import DataSample, write_comparison, write_data_page
 
 pytest.importorskip("matplotlib", reason="needs the extra 'train'")
 pytestmark = [
@@ -126,7 +126,7 @@ def test_a_data_sets_page_fits_a_phone(browser, tmp_path):
         tmp_path / "data.html",
         description={**about, "warnings": [], "notes": [], "leakage": []},
         problems=[],
-        samples={"train": [Shown("1.jpg", texts=["one", "two"])]},
+        samples={"train": [DataSample("1.jpg", texts=["one", "two"])]},
         names=("image", "text"),
     )
     browser.size(390, 800)

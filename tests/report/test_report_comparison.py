@@ -33,7 +33,7 @@ def whole(comparison):
 @pytest.fixture
 def undrawn(monkeypatch):
     """For what is written on a page its pictures need not be drawn: most of the time goes there."""
-    from alignment_jax.report import comparison as module
+    from alignment_jax.report import comparison_page as module
 
     for name in ("draw_chart", "draw_bars", "draw_map"):
         monkeypatch.setattr(module, name, lambda one, dark=False: b"<svg ></svg>")

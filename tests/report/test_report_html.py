@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from page_reader import EVIL, Page
 
-from alignment_jax.report import Gallery, best_row, chance_recall, facts, page, section, table, to_html, write_report
+from alignment_jax.report import Gallery, best_row, chance_recall, page, section, settings_list, table, to_html, write_report
 
 pytest.importorskip("matplotlib", reason="needs the extra 'train'")
 pytest.importorskip("PIL.Image", reason="needs the extra 'train'")
@@ -201,7 +201,7 @@ def test_the_policy_names_our_style_and_script(tmp_path):
     import base64
     import hashlib
 
-    found = Page(page("x", [section("a", facts({"b": 1}))]))
+    found = Page(page("x", [section("a", settings_list({"b": 1}))]))
     (policy,) = [attrs["content"] for tag, attrs in found.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
     for kind in ("style", "script"):
         digest = hashlib.sha256("".join(found.raw[kind]).encode()).digest()
@@ -254,7 +254,7 @@ def test_a_browser_shows_it_on_a_phone_and_sorts_the_table(tmp_path):
 
 def test_rows_of_other_pages_can_be_composed():
     text = page(
-        "Methods", [section("Table", to_html(table(["method", "rsum"], [["cca", "407.0 ± 1.2"]])))], lead="n = 5"
+        "Methods", [section("Table", to_html(table(["method", "rsum"], [["cca", "407.0 ± 1.2"]])))], subtitle="n = 5"
     )
     found = Page(text)
     assert "407.0 ± 1.2" in found.text

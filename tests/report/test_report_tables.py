@@ -96,7 +96,7 @@ def test_html_escapes_titles_cells_and_caption():
     assert "<i>" not in made
     assert "<b>" not in made
     assert "&lt;script&gt;" in made
-    assert "&quot;&amp;" in made
+    assert "&#34;&amp;" in made
 
 
 def test_html_keeps_full_values_for_sorting():

@@ -14,15 +14,15 @@ from alignment_jax.core.storage import write_bytes_atomic, write_text_atomic
 from alignment_jax.report import comparison_charts as charts
 from alignment_jax.report import comparison_tables as tables
 from alignment_jax.report.bars import Bars, draw_bars
+from alignment_jax.report.blocks import chart_group, joined, page, paragraph, picture, section, settings_list, word_table
 from alignment_jax.report.charts import Chart
 from alignment_jax.report.comparison_runs import Comparison, Run, at
 from alignment_jax.report.disagreements import Images, disagreements, disagreements_html
 from alignment_jax.report.maps import PairMap, draw_map
 from alignment_jax.report.metric_names import metric_label
 from alignment_jax.report.plots import draw_chart
-from alignment_jax.report.subtitle import lead
-from alignment_jax.report.tables import Table, escape, to_html
-from alignment_jax.report.template import facts, page, picture, section
+from alignment_jax.report.rendering import macros
+from alignment_jax.report.subtitle import subtitle
 
 PICTURES = "report_files"
 Picture = Chart | Bars | PairMap
@@ -79,15 +79,15 @@ def write_comparison(
             section("Maps of the embeddings", gallery.html(_maps(found))),
             section("Where two methods disagree", _disagreements(found, images)),
             section("Search on val", _search(found, gallery)),
-            section("Settings of the methods", _table(tables.settings_table(found), _SETTINGS)),
+            section("Settings of the methods", word_table(tables.settings_table(found), _SETTINGS)),
             section("Cost", _cost(found)),
         ]
     sections += [
-        section("Configuration of the base", facts(comparison.get("config") or {})),
-        section("Environment", facts(comparison.get("environment") or {}, columns=("what", "value"))),
+        section("Configuration of the base", settings_list(comparison.get("config") or {})),
+        section("Environment", settings_list(comparison.get("environment") or {}, columns=("what", "value"))),
     ]
     path = folder / "report.html"
-    text = page(str(comparison.get("title", "Comparison")), sections, lead=_lead(found))
+    text = page(str(comparison.get("title", "Comparison")), sections, subtitle=_subtitle(found))
     gallery.write()
     write_text_atomic(path, text)
     return path
@@ -102,8 +102,7 @@ class _Pictures:
 
     def html(self, wanted: Iterable[Picture | None]) -> str:
         """The pictures as a group, one below the other on a phone; "" when there are none."""
-        figures = [self._figure(one) for one in wanted if one is not None]
-        return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+        return chart_group([self._figure(one) for one in wanted if one is not None])
 
     def _figure(self, one: Picture) -> str:
         draw: Callable[..., bytes] = (
@@ -150,38 +149,30 @@ def _description(one: Picture) -> str:
     return f"{one.title}: t-SNE {maps} of {one.names[0]} and {one.names[1]}{when}, a line for each pair."
 
 
-def _table(found: Table | None, caption: str = "") -> str:
-    return "" if found is None else f'<div class="words">{to_html(found, caption=caption)}</div>'
-
-
-def _paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>" if text else ""
-
-
-def _lead(found: Comparison) -> list[str]:
+def _subtitle(found: Comparison) -> list[str]:
     config, environment = found.about.get("config") or {}, found.about.get("environment") or {}
     seeds = sorted({int(run.get("seed", 0)) for run in found.runs})
     counts = (("run", len(found.runs)), ("method", len(found.methods)), ("seed", len(seeds)))
     size = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts)
-    return lead(config, environment, first=[size])
+    return subtitle(config, environment, first=[size])
 
 
 def _verdict(found: Comparison, verdicts: tables.Verdicts, notes: Sequence[str]) -> str:
     if not found.methods:
-        return "<p>No results yet: no run of this comparison has finished.</p>"
+        return paragraph("No results yet: no run of this comparison has finished.")
     parts = []
     if not found.about.get("complete", True):
-        parts.append("<p><strong>Not complete: runs are still missing, and these numbers will change.</strong></p>")
-    parts.append(_paragraph(_in_words(found, verdicts)))
+        parts.append(macros("blocks.html").alert("Not complete: runs are missing, and these numbers will change."))
+    parts.append(paragraph(_in_words(found, verdicts)))
     metric = metric_label(found.metric, found.names)
     total = " rsum is the sum of the recalls, at most 600." if found.metric == "rsum" else ""
     caption = (
         f"Test {metric}, mean ± standard deviation over seeds, of the checkpoints that were best on val.{total} "
         "Differences to the baseline are taken seed by seed; the interval in brackets is theirs."
     )
-    parts.append(_table(tables.verdict_table(found, verdicts), caption))
-    parts += [_paragraph(note) for note in notes]
-    return "\n".join(parts)
+    parts.append(word_table(tables.verdict_table(found, verdicts), caption))
+    parts += [paragraph(note) for note in notes]
+    return joined(parts)
 
 
 def _in_words(found: Comparison, verdicts: tables.Verdicts) -> str:
@@ -208,27 +199,26 @@ def _amount_of_data(found: Comparison, verdicts: tables.Verdicts, gallery: _Pict
     parts = [gallery.html([chart])]
     for fraction in found.fractions[:-1]:
         caption = f"With {100 * fraction:.3g} % of the training samples."
-        parts.append(_table(tables.verdict_table(found, verdicts, fraction=fraction), caption))
-    return "\n".join(parts)
+        parts.append(word_table(tables.verdict_table(found, verdicts, fraction=fraction), caption))
+    return joined(parts)
 
 
 def _noise(found: Comparison, gallery: _Pictures) -> str:
     curves = charts.noise_curves(found)
     if not curves:
         return ""
-    table = _table(tables.retained_table(found), _RETAINED)
-    return _paragraph(_NOISE) + gallery.html(curves) + table
+    return joined([paragraph(_NOISE), gallery.html(curves), word_table(tables.retained_table(found), _RETAINED)])
 
 
 def _mismatched(found: Comparison, verdicts: tables.Verdicts, gallery: _Pictures) -> str:
     chart = charts.mismatched_pairs(found)
     if chart is None:
         return ""
-    parts = [_paragraph(_MISMATCHED), gallery.html([chart])]
+    parts = [paragraph(_MISMATCHED), gallery.html([chart])]
     for share in found.shares[1:]:
         caption = f"With {100 * share:.3g} % of the training pairs mismatched."
-        parts.append(_table(tables.verdict_table(found, verdicts, mismatched=share), caption))
-    return "\n".join(parts)
+        parts.append(word_table(tables.verdict_table(found, verdicts, mismatched=share), caption))
+    return joined(parts)
 
 
 def _calibration(found: Comparison, gallery: _Pictures) -> str:
@@ -241,7 +231,7 @@ def _calibration(found: Comparison, gallery: _Pictures) -> str:
         groups[f"{words}\nas trained"] = (*where, f"{direction}_ece")
         groups[f"{words}\nfitted on val"] = (*where, "fitted", f"{direction}_ece")
     bars = _bars(found, "calibration_error", "Expected calibration error", "error (0 is best)", groups)
-    return _paragraph(_CALIBRATION) + _table(table) + gallery.html([bars, *charts.reliability(found)])
+    return joined([paragraph(_CALIBRATION), word_table(table), gallery.html([bars, *charts.reliability(found)])])
 
 
 def _long_tail(found: Comparison, gallery: _Pictures) -> str:
@@ -253,7 +243,7 @@ def _long_tail(found: Comparison, gallery: _Pictures) -> str:
         queries = max((at("analysis", "long_tail", name, "queries_b2a")(run) or 0 for run in found.runs), default=0)
         groups[f"{name}\n({queries:.0f} {found.names[1]} queries)"] = ("analysis", "long_tail", name, "rsum")
     bars = _bars(found, "long_tail", "Frequent and rare content", "rsum of the queries [%, at most 600]", groups)
-    return _paragraph(_LONG_TAIL) + gallery.html([bars]) + _table(table)
+    return joined([paragraph(_LONG_TAIL), gallery.html([bars]), word_table(table)])
 
 
 def _balance(found: Comparison, gallery: _Pictures) -> str:
@@ -261,7 +251,7 @@ def _balance(found: Comparison, gallery: _Pictures) -> str:
     curves = charts.balance_curves(found) if found.classifies else []
     if table is None and not curves:
         return ""
-    return _paragraph(_BALANCE) + _table(table) + gallery.html(curves)
+    return joined([paragraph(_BALANCE), word_table(table), gallery.html(curves)])
 
 
 def _bars(found: Comparison, name: str, title: str, y_label: str, groups: Mapping[str, tuple[str, ...]]) -> Bars | None:
@@ -325,12 +315,14 @@ def _disagreements(found: Comparison, images: Images | None) -> str:
 
 def _search(found: Comparison, gallery: _Pictures) -> str:
     table = tables.search_table(found)
-    return "" if table is None else _paragraph(_SEARCH) + gallery.html([charts.search(found)]) + _table(table)
+    if table is None:
+        return ""
+    return joined([paragraph(_SEARCH), gallery.html([charts.search(found)]), word_table(table)])
 
 
 def _cost(found: Comparison) -> str:
     table = tables.cost_table(found)
-    return "" if table is None else _table(table) + _paragraph(tables.total_cost(found))
+    return "" if table is None else joined([word_table(table), paragraph(tables.total_cost(found))])
 
 
 _SEARCH = (

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignment_jax.core.storage import write_bytes_atomic, write_text_atomic
+from alignment_jax.report.blocks import bullet_list, chart_group, page, paragraph, picture, section, settings_list
 from alignment_jax.report.charts import Chart, learning_curves
 from alignment_jax.report.gallery import Gallery, gallery_html
 from alignment_jax.report.machine import format_bytes, format_seconds
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label
 from alignment_jax.report.pictures import picture_type
 from alignment_jax.report.plots import draw_chart
-from alignment_jax.report.subtitle import lead
+from alignment_jax.report.subtitle import subtitle
 from alignment_jax.report.tables import metric_cell, metrics_table, to_html
-from alignment_jax.report.template import bullet_list, facts, page, picture, section
 
 PICTURES = "report_files"
 # What "best" may be measured by when the caller names nothing, the first that the history holds.
@@ -118,12 +118,12 @@ def write_report(
         ),
         section("Learning curves", curves_section(drawn, dark) or _no_curves(history)),
         section("Gallery", gallery_html(gallery, names=names) if gallery is not None and len(gallery.captions) else ""),
-        section("Configuration", facts(config)),
-        section("Environment", facts(environment, columns=("what", "value"))),
+        section("Configuration", settings_list(config)),
+        section("Environment", settings_list(environment, columns=("what", "value"))),
     ]
     seed = [f"seed {config['seed']}"] if isinstance(config.get("seed"), int) else []
     path = folder / "report.html"
-    write_text_atomic(path, page(title, sections, lead=lead(config, environment, first=seed)))
+    write_text_atomic(path, page(title, sections, subtitle=subtitle(config, environment, first=seed)))
     return path
 
 
@@ -136,7 +136,7 @@ def results_section(
 ) -> str:
     """The table of metrics, with the sentence that says what was measured."""
     if not any(results.values()):
-        return "<p>No results yet: the run has not been evaluated.</p>"
+        return paragraph("No results yet: the run has not been evaluated.")
     of = "" if best_step is None else f" of step {best_step}, the best on val"
     beside = "; chance is what a random guess scores" if chance else ""
     total = "; rsum is the sum of the recalls" if any("rsum" in metrics for metrics in results.values()) else ""
@@ -170,7 +170,7 @@ def run_section(
     elif parameters is not None:
         rows["trainable parameters"] = f"{parameters:,}"
     rows |= _cost_rows(history, dict(cost or {}))
-    return facts(rows, columns=("what", "value"))
+    return settings_list(rows, columns=("what", "value"))
 
 
 def _row_of(history: Sequence[Mapping[str, Any]], step: int, key: str) -> dict[str, float]:
@@ -215,7 +215,7 @@ def curves_section(drawn: Sequence[tuple[Chart, bytes]], dark: Sequence[bytes]) 
                 file=f"{PICTURES}/{urllib.parse.quote(_chart_file(chart))}",
             )
         )
-    return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+    return chart_group(figures)
 
 
 def _no_curves(history: Sequence[Mapping[str, Any]]) -> str:
@@ -223,7 +223,7 @@ def _no_curves(history: Sequence[Mapping[str, Any]]) -> str:
     steps = {int(row["step"]) for row in history if "step" in row and len(row) > 2}
     if not steps:
         return ""
-    return f"<p>{_NO_STEP if steps == {0} else _ONE_POINT}</p>"
+    return paragraph(_NO_STEP if steps == {0} else _ONE_POINT)
 
 
 def _chart_file(chart: Chart) -> str:
