@@ -19,13 +19,13 @@ from alignment_jax.report.data_page import DataSample, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
-from alignment_jax.report.run_page import best_row, write_report
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics
 from alignment_jax.report.pictures import data_url, encode_picture
 from alignment_jax.report.plots import draw_chart
 from alignment_jax.report.progress import Progress
+from alignment_jax.report.run_page import best_row, write_report
 from alignment_jax.report.tables import Cell, Table, metrics_table, table, to_html, to_markdown, to_plain
 from alignment_jax.report.tensorboard import TensorBoardLog
 

@@ -14,7 +14,16 @@ from alignment_jax.core.storage import write_bytes_atomic, write_text_atomic
 from alignment_jax.report import comparison_charts as charts
 from alignment_jax.report import comparison_tables as tables
 from alignment_jax.report.bars import Bars, draw_bars
-from alignment_jax.report.blocks import chart_group, joined, page, paragraph, picture, section, settings_list, word_table
+from alignment_jax.report.blocks import (
+    chart_group,
+    joined,
+    page,
+    paragraph,
+    picture,
+    section,
+    settings_list,
+    word_table,
+)
 from alignment_jax.report.charts import Chart
 from alignment_jax.report.comparison_runs import Comparison, Run, at
 from alignment_jax.report.disagreements import Images, disagreements, disagreements_html
@@ -60,7 +69,7 @@ def write_comparison(
       The path of the page.
 
     Raises:
-      MissingPackageError: matplotlib or pillow is not installed.
+      MissingPackageError: matplotlib, pillow or jinja2 is not installed.
       RunError: a file cannot be read or written.
     """
     folder = pathlib.Path(folder)

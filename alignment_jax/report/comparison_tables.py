@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alignment_jax.report.blocks import flatten
 from alignment_jax.report.comparison_charts import NOISES, noise_kinds
 from alignment_jax.report.comparison_runs import Comparison, Run, Spread, at, spread
 from alignment_jax.report.machine import format_seconds
 from alignment_jax.report.metric_names import direction_label, is_percent, metric_label
 from alignment_jax.report.tables import Cell, Table, table
-from alignment_jax.report.blocks import flatten
 
 Verdicts = Sequence[Mapping[str, Any]]
 _UNCHANGED = "·"

@@ -49,7 +49,7 @@ def write_data_page(
       names: what the sides are called.
 
     Raises:
-      MissingPackageError: matplotlib or pillow is not installed.
+      MissingPackageError: matplotlib, pillow or jinja2 is not installed.
       RunError: the file cannot be written.
     """
     splits = description["splits"]
@@ -88,9 +88,7 @@ def _problems(problems: Sequence[str]) -> str:
         return paragraph("None.")
     more = len(problems) - _LISTED
     rest = f"and {more:,} more." if more > 0 else ""
-    return joined(
-        [paragraph(f"{len(problems):,} in all."), bullet_list(list(problems[:_LISTED])), paragraph(rest)]
-    )
+    return joined([paragraph(f"{len(problems):,} in all."), bullet_list(list(problems[:_LISTED])), paragraph(rest)])
 
 
 def _classes(splits: Mapping[str, Any]) -> str:

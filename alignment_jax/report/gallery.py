@@ -138,7 +138,7 @@ def answer_figure(gallery: Gallery, item: int, mark: str, kind: str) -> dict[str
 
 
 def image_values(data: bytes) -> dict[str, Any]:
-    """The values of an inlined picture for the macro `image`; a PNG is tiny, so its pixels are enlarged, not blurred."""
+    """The values of an inlined picture for the macro `image`. A PNG is tiny: its pixels are enlarged, not blurred."""
     return {"url": data_url(data), "crisp": picture_type(data) == "png"}
 
 

@@ -97,7 +97,7 @@ def write_report(
       The path of the page.
 
     Raises:
-      MissingPackageError: matplotlib or pillow is not installed.
+      MissingPackageError: matplotlib, pillow or jinja2 is not installed.
       RunError: a file cannot be written.
     """
     folder = pathlib.Path(workdir)

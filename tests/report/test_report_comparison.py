@@ -259,10 +259,13 @@ def test_where_two_methods_disagree():
 
 
 @pytest.mark.parametrize("pictures", [True, False])
-def test_items_without_a_picture_are_explained(comparison, undrawn, pictures):
+def test_items_without_a_picture_show_a_caption(comparison, undrawn, pictures):
     images = (lambda items: {item: np.zeros((9, 9, 3), np.uint8) for item in items}) if pictures else None
     path = write_comparison(comparison.folder, comparison.about, comparison.runs, images=images)
-    assert ("There are no pictures at hand" in Page(path.read_text(encoding="utf-8")).text) != pictures
+    boxes = [
+        attributes for _, attributes in Page(path.read_text(encoding="utf-8")).tags if attributes.get("class") == "text"
+    ]
+    assert bool(boxes) != pictures
 
 
 def test_tables_for_themselves(comparison):

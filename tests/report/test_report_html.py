@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from page_reader import EVIL, Page
 
-from alignment_jax.report import Gallery, best_row, chance_recall, page, section, settings_list, table, to_html, write_report
+from alignment_jax.report import (
+    Gallery,
+    best_row,
+    chance_recall,
+    page,
+    section,
+    settings_list,
+    table,
+    to_html,
+    write_report,
+)
 
 pytest.importorskip("matplotlib", reason="needs the extra 'train'")
 pytest.importorskip("PIL.Image", reason="needs the extra 'train'")
@@ -266,7 +276,7 @@ def test_importing_the_room_stays_light():
 
     code = (
         "import sys, alignment_jax.report;"
-        "print([name for name in ('matplotlib', 'tensorboardX', 'tqdm', 'PIL', 'flax', 'grain', 'tensorflow') "
+        "print([name for name in ('matplotlib', 'tensorboardX', 'tqdm', 'PIL', 'flax', 'grain', 'jinja2', 'tensorflow') "
         "if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -275,5 +285,5 @@ def test_importing_the_room_stays_light():
 
 def test_no_address_or_machine_path_in_the_room(repository):
     room = pathlib.Path(repository) / "alignment_jax" / "report"
-    for file in room.glob("*.py"):
+    for file in [*room.glob("*.py"), *room.glob("templates/*")]:
         assert not re.search(r"https?://|/(home|tmp|usr)/", file.read_text(encoding="utf-8")), file.name

@@ -87,10 +87,13 @@ def test_every_python_runs_on_both_ends_and_other_processors_too(job, pythons):
     assert [step["run"] for step in job["steps"] if "run" in step] == ["./test.sh"]
 
 
-def test_the_oldest_versions_are_the_lower_ends(required):
+def test_the_oldest_versions_are_the_lower_ends(setup, required):
     oldest = {name: end(requirement, "==") for name, requirement in requirements(text(OLDEST)).items()}
     assert oldest.pop("jaxlib") == oldest["jax"]
-    assert oldest == {name: end(requirement, ">=") for name, requirement in required.items()}
+    extra = requirements(setup["options.extras_require"]["train"])
+    lowest = {name: end(requirement, ">=") for name, requirement in {**extra, **required}.items()}
+    assert set(required) <= set(oldest)
+    assert oldest == {name: lowest[name] for name in oldest}
 
 
 def test_jax_has_an_upper_end_everywhere(setup, required):
