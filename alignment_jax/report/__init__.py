@@ -1,5 +1,6 @@
 """What a run leaves for people to read: logs, progress, tables, curves, and a page that works offline."""
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.jsonl import append_row, read_rows
 from alignment_jax.core.storage import (
     json_ready,
@@ -9,7 +10,7 @@ from alignment_jax.core.storage import (
     write_npz_atomic,
     write_text_atomic,
 )
-from alignment_jax.report.blocks import bullet_list, page, picture, section, settings_list
+from alignment_jax.report.blocks import bullet_list, key_value_table, page, picture, section
 from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
 from alignment_jax.report.comparison_page import write_comparison
@@ -25,6 +26,7 @@ from alignment_jax.report.metrics_log import MetricsLog, read_metrics
 from alignment_jax.report.pictures import data_url, encode_picture
 from alignment_jax.report.plots import draw_chart
 from alignment_jax.report.progress import Progress
+from alignment_jax.report.rendering import escape
 from alignment_jax.report.run_page import best_row, write_report
 from alignment_jax.report.tables import Cell, Table, metrics_table, table, to_html, to_markdown, to_plain
 from alignment_jax.report.tensorboard import TensorBoardLog
@@ -51,12 +53,14 @@ __all__ = [
     "draw_chart",
     "encode_picture",
     "environment",
+    "escape",
     "format_bytes",
     "format_seconds",
     "gallery_html",
     "host_memory",
     "is_percent",
     "json_ready",
+    "key_value_table",
     "learning_curves",
     "load_gallery",
     "metric_label",
@@ -73,7 +77,6 @@ __all__ = [
     "save_gallery",
     "section",
     "series_of",
-    "settings_list",
     "spread",
     "table",
     "to_html",
@@ -87,3 +90,5 @@ __all__ = [
     "write_report",
     "write_text_atomic",
 ]
+
+__getattr__ = renamed_names(__name__, {"Shown": "DataSample", "facts": "key_value_table"})

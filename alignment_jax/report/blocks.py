@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.report.pictures import data_url
 from alignment_jax.report.rendering import macros, render, source, trusted
 from alignment_jax.report.tables import Table, table, to_html
@@ -17,6 +18,7 @@ def _fingerprint(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
+@renamed_keywords(lead="subtitle")
 def page(title: str, sections: Iterable[str], *, subtitle: str | Sequence[str] = "", language: str = "en") -> str:
     """A whole page: one file without network access, light or dark as the system, readable on a phone and in print.
 
@@ -108,12 +110,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def settings_list(
+def key_value_table(
     values: Mapping[str, Any], *, columns: tuple[str, str] = ("setting", "value"), sortable: bool = False
 ) -> str:
     """Names and values as a table of two columns, nested ones flattened; "" when there are none.
 
-    >>> "<td>0.07</td>" in settings_list({"loss": {"temperature": 0.07}})
+    >>> "<td>0.07</td>" in key_value_table({"loss": {"temperature": 0.07}})
     True
     """
     flat = flatten(values)

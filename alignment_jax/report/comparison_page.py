@@ -17,11 +17,11 @@ from alignment_jax.report.bars import Bars, draw_bars
 from alignment_jax.report.blocks import (
     chart_group,
     joined,
+    key_value_table,
     page,
     paragraph,
     picture,
     section,
-    settings_list,
     word_table,
 )
 from alignment_jax.report.charts import Chart
@@ -92,8 +92,8 @@ def write_comparison(
             section("Cost", _cost(found)),
         ]
     sections += [
-        section("Configuration of the base", settings_list(comparison.get("config") or {})),
-        section("Environment", settings_list(comparison.get("environment") or {}, columns=("what", "value"))),
+        section("Configuration of the base", key_value_table(comparison.get("config") or {})),
+        section("Environment", key_value_table(comparison.get("environment") or {}, columns=("what", "value"))),
     ]
     path = folder / "report.html"
     text = page(str(comparison.get("title", "Comparison")), sections, subtitle=_subtitle(found))

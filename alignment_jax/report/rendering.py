@@ -55,6 +55,15 @@ def macros(template: str) -> Any:
     return _jinja().get_template(template).module
 
 
+def escape(value: Any) -> str:
+    """Text as Markup, safe inside HTML elements and quoted attributes.
+
+    >>> print(escape('<script>alert("x")</script>'))
+    &lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;
+    """
+    return require("markupsafe", extra="train", purpose="write an HTML page").escape(_printable(value))
+
+
 @functools.cache
 def source(file: str) -> str:
     """The text of a file in `templates/`, not rendered."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignment_jax.core.storage import write_bytes_atomic, write_text_atomic
-from alignment_jax.report.blocks import bullet_list, chart_group, page, paragraph, picture, section, settings_list
+from alignment_jax.report.blocks import bullet_list, chart_group, key_value_table, page, paragraph, picture, section
 from alignment_jax.report.charts import Chart, learning_curves
 from alignment_jax.report.gallery import Gallery, gallery_html
 from alignment_jax.report.machine import format_bytes, format_seconds
@@ -118,8 +118,8 @@ def write_report(
         ),
         section("Learning curves", curves_section(drawn, dark) or _no_curves(history)),
         section("Gallery", gallery_html(gallery, names=names) if gallery is not None and len(gallery.captions) else ""),
-        section("Configuration", settings_list(config)),
-        section("Environment", settings_list(environment, columns=("what", "value"))),
+        section("Configuration", key_value_table(config)),
+        section("Environment", key_value_table(environment, columns=("what", "value"))),
     ]
     seed = [f"seed {config['seed']}"] if isinstance(config.get("seed"), int) else []
     path = folder / "report.html"
@@ -170,7 +170,7 @@ def run_section(
     elif parameters is not None:
         rows["trainable parameters"] = f"{parameters:,}"
     rows |= _cost_rows(history, dict(cost or {}))
-    return settings_list(rows, columns=("what", "value"))
+    return key_value_table(rows, columns=("what", "value"))
 
 
 def _row_of(history: Sequence[Mapping[str, Any]], step: int, key: str) -> dict[str, float]:
