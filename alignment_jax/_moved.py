@@ -47,6 +47,7 @@ MOVED = {
     "train.scored": "train.score_tracking",
     "train.scoring": "train.score_pass",
     "train.ordered": "train.background",
+    "train.messages": "train.broadcast",
     "train.samplers": "sampling.sampler",
     "train.orders": "sampling.orders",
     "evals.classification": "evals.head_accuracy",

@@ -21,7 +21,7 @@ from alignment_jax import config as configs
 from alignment_jax.assembly.build import Built, build, with_seed
 from alignment_jax.report import table, to_markdown
 from alignment_jax.train.loop import fit, placement_of
-from alignment_jax.train.vmapped_seeds import fit_together
+from alignment_jax.train.vmapped_seeds import fit_seeds
 
 # name -> (pairs, batch, width of the latents, shared width, steps)
 CASES = {
@@ -77,7 +77,7 @@ def measure(case: tuple[int, int, int, int, int], seeds: int) -> dict[str, tuple
         return {
             "one by one, each compiled": timed(lambda: one_by_one(False)),
             "one by one, compiled once": timed(lambda: one_by_one(True)),
-            "together": timed(lambda: fit_together([one.experiment for one in each])),
+            "together": timed(lambda: fit_seeds([one.experiment for one in each])),
         }
 
 

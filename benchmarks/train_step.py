@@ -37,7 +37,7 @@ from alignment_jax.assembly.build import build
 from alignment_jax.core import l2_normalize
 from alignment_jax.core.types import Batch
 from alignment_jax.train.batching import batch_rows
-from alignment_jax.train.device_data_set import Resident
+from alignment_jax.train.device_data_set import DeviceDataSet
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.loop import initial_state
 from alignment_jax.train.step import Placement, make_step
@@ -84,7 +84,7 @@ class Training:
                 project=experiment.model.project,
             ),
         )
-        self.resident = None if experiment.tables is None else Resident(self.placement, experiment.tables)
+        self.resident = None if experiment.tables is None else DeviceDataSet(self.placement, experiment.tables)
         self.state = self.placement.put_state(initial_state(experiment))
         self.batches = self._batches()
 

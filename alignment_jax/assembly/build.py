@@ -43,7 +43,7 @@ from alignment_jax.config.durations import parse_duration
 from alignment_jax.config.limits import check_limits
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train import processes
-from alignment_jax.train.evaluation import Evaluator, evaluator_of
+from alignment_jax.train.evaluation import Embedder, embedder_of
 from alignment_jax.train.experiment import Experiment, Model, Plan
 from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
 from alignment_jax.train.objective import Objective
@@ -72,13 +72,13 @@ class Built:
     notes: tuple[str, ...]
 
     @property
-    def evaluator(self) -> Evaluator:
+    def evaluator(self) -> Embedder:
         """Embeds splits with the model's encoders, which are compiled once for all that is done with a run.
 
         Raises:
           ValueError: the run is a classifier.
         """
-        return evaluator_of(self.experiment.evaluate)
+        return embedder_of(self.experiment.evaluate)
 
 
 def load_data(config: ConfigDict, spec: str) -> data.PairSource:
@@ -119,7 +119,7 @@ def build(
     check_limits(config)
     source = load_source(config) if source is None else source
     if processes.several():  # before anything is computed of it
-        processes.check_same("data set", json.dumps(data.fingerprints(source.splits, probe=PROBED)))
+        processes.check_equal("data set", json.dumps(data.fingerprints(source.splits, probe=PROBED)))
     check_metric(config, source.splits)
     config, source, pixel_notes = with_decided_range(config, source)
     train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
@@ -164,7 +164,7 @@ def build(
     latents = train.a.kind == "embedding"
     scales: tuple[jax.Array | None, jax.Array | None] = (None, None)
     if latents and config.perturb.relative:
-        found = processes.from_primary(lambda: {"a": _scale(train.a), "b": _scale(train.b)})
+        found = processes.compute_on_primary(lambda: {"a": _scale(train.a), "b": _scale(train.b)})
         scales = (jnp.float32(found["a"]), jnp.float32(found["b"]))
     objective: Objective
     if classifies(config):
@@ -237,11 +237,11 @@ def build(
         sampler=sampler,
         batches=training_batches(config, shown, inputs),
         first_batch=first_batch,
-        as_they_are=samples_as_they_are(config, train, inputs),
+        scoring_batches=samples_as_they_are(config, train, inputs),
         evaluations={name: task.split(config, split, inputs) for name, split in prepared.items() if name != "train"},
         evaluate=evaluate,
-        watch=getattr(evaluate, "watched", None),
-        watch_seeds=getattr(evaluate, "watched_seeds", None),
+        evaluate_for_log=getattr(evaluate, "evaluate_for_log", None),
+        evaluate_seeds_for_log=getattr(evaluate, "evaluate_seeds_for_log", None),
         devices=devices,
         halves=config.perturb.fusemix > 0,
         tables=tables,

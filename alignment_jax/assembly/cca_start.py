@@ -49,7 +49,7 @@ def with_start(
         return model, ()
     _check_linear(config)
     # LAPACK gives other bits on another processor, and what is best on val may then be another setting.
-    found = processes.from_primary(lambda: _solved(config, train, val, names))
+    found = processes.compute_on_primary(lambda: _solved(config, train, val, names))
 
     def init(key: jax.Array, *inputs: Any):
         params, model_state = model.init(key, *inputs)

@@ -32,7 +32,7 @@ def with_cluster_sizes(config: ConfigDict, train: data.PairSplit) -> Sizes:
         split, limits = SOURCES[section.source](section, config.data_seed, train)
         return {"stat": split.stat, "stat_b": split.stat_b, "limits": limits}
 
-    found = processes.from_primary(sizes)  # K-Means may end elsewhere on another processor
+    found = processes.compute_on_primary(sizes)  # K-Means may end elsewhere on another processor
     smallest, largest = found.pop("limits")
     return train.replace(**found), (smallest, largest)
 

@@ -35,7 +35,7 @@ def with_decided_range(config: ConfigDict, source: data.PairSource) -> tuple[Con
         low, high = measured.low, measured.high
         return {"setting": f"{setting}:{format_pixel_range(measured.of(setting))}", "low": low, "high": high}
 
-    found = processes.from_primary(measure)
+    found = processes.compute_on_primary(measure)
     config = config.copy_and_resolve_references()
     config.input.pixel_range = found["setting"]
     if "low" in found:
@@ -54,7 +54,7 @@ def with_decided_length(config: ConfigDict, train: data.PairSplit, tokenizer: An
     """
     config = config.copy_and_resolve_references()
     if tokenizer is not None and config.input.max_length == 0:
-        config.input.max_length = processes.from_primary(lambda: {"length": _length(train, tokenizer)})["length"]
+        config.input.max_length = processes.compute_on_primary(lambda: {"length": _length(train, tokenizer)})["length"]
     return config
 
 

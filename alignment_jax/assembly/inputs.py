@@ -131,7 +131,7 @@ def tokenizer_for(config: ConfigDict, train: data.PairSplit, saved: pathlib.Path
     if not processes.several():
         return found()
     # Another process may have another version of the library, or no access to what was saved.
-    return data.Tokenizer.from_text(processes.from_primary(lambda: {"text": found().to_text()})["text"])
+    return data.Tokenizer.from_text(processes.compute_on_primary(lambda: {"text": found().to_text()})["text"])
 
 
 def training_batches(

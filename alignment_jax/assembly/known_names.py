@@ -31,7 +31,7 @@ from alignment_jax.sampling.orders import ORDERS
 from alignment_jax.sampling.sampler import SCORES
 from alignment_jax.similarity import Implementation
 from alignment_jax.train.optimizer import OPTIMIZERS, SCHEDULES
-from alignment_jax.train.workdir import flat
+from alignment_jax.train.workdir import flatten_config
 from alignment_jax.weighting.directional import MODES, SIGNALS
 
 DURATIONS = (
@@ -100,7 +100,7 @@ def check_names(config: ConfigDict) -> None:
     ...
     alignment_jax.core.errors.ConfigError: optimizer.name is 'adam', did you mean 'adamw'? known: adamw, sgd, lars
     """
-    settings = flat(config.to_dict())
+    settings = flatten_config(config.to_dict())
     for setting, known in known_names(config).items():
         # An encoder without attributes may be its name alone.
         value = settings.get(setting, settings.get(setting.removesuffix(".name")))

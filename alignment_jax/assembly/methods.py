@@ -11,20 +11,22 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from alignment_jax import schedules, weighting
+from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.core.types import Array
 from alignment_jax.train import objective
 from alignment_jax.train.perturbation import latent_perturbation
 
 
+@renamed_attributes({"strength": "anchor_scale"})
 @dataclasses.dataclass(frozen=True)
 class Loss:
     """A loss as `loss.name` calls it, with everything that the rest of a run depends on.
 
     pair_loss: (`loss.similarity`) -> the loss of each pair; (`loss.similarity`, `loss.duplicates`) where `duplicates`.
-    strength: the section whose value the loss gets as its strength, "temperature" or "margin"; None for a loss that
+    anchor_scale: the section whose value scales the loss of an anchor, "temperature" or "margin"; None for a loss that
       uses neither. Only a loss with a temperature trains that of the model and is calibrated at it.
-    per_anchor: the strength may change with the step and with the anchor, so the section's `schedule` applies.
+    per_anchor: this value may change with the step and with the anchor, so the section's `schedule` applies.
     smoothing: it has targets to smooth.
     statistics: it gives the statistics of both directions, which `weighting` weighs.
     bias: it reads the model's learned bias.
@@ -32,7 +34,7 @@ class Loss:
     """
 
     pair_loss: Callable[..., objective.PairLoss]
-    strength: Literal["temperature", "margin"] | None
+    anchor_scale: Literal["temperature", "margin"] | None
     per_anchor: bool = True
     smoothing: bool = False
     statistics: bool = False
@@ -40,15 +42,15 @@ class Loss:
     duplicates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.strength not in ("temperature", "margin", None):
-            raise ValueError(f"strength must be 'temperature', 'margin' or None, got {self.strength!r}")
+        if self.anchor_scale not in ("temperature", "margin", None):
+            raise ValueError(f"anchor_scale must be 'temperature', 'margin' or None, got {self.anchor_scale!r}")
 
 
 _BOTH = ("mask", "positive")
 LOSSES: dict[str, Loss] = {
-    "infonce": Loss(objective.infonce_loss, "temperature", smoothing=True, statistics=True, duplicates=_BOTH),
-    "max_margin": Loss(objective.max_margin_loss, "margin", statistics=True, duplicates=("mask",)),
-    "sigmoid": Loss(objective.sigmoid_loss, "temperature", per_anchor=False, bias=True, duplicates=_BOTH),
+    "infonce": Loss(objective.infonce_pair_loss, "temperature", smoothing=True, statistics=True, duplicates=_BOTH),
+    "max_margin": Loss(objective.max_margin_pair_loss, "margin", statistics=True, duplicates=("mask",)),
+    "sigmoid": Loss(objective.sigmoid_pair_loss, "temperature", per_anchor=False, bias=True, duplicates=_BOTH),
 }
 SMOOTHINGS: dict[str, Callable[[float, float, int], Callable[..., jax.Array]]] = {
     "constant": lambda start, end, steps: schedules.constant(start),
@@ -76,11 +78,11 @@ def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
       ConfigError: a value out of range, or a method that this data cannot serve.
     """
     loss = loss_of(config)
-    if loss.strength is not None and not loss.per_anchor and config[loss.strength].schedule != "none":
+    if loss.anchor_scale is not None and not loss.per_anchor and config[loss.anchor_scale].schedule != "none":
         raise ConfigError(
-            f"{loss.strength}.schedule={config[loss.strength].schedule} is a {loss.strength} per anchor, but "
+            f"{loss.anchor_scale}.schedule={config[loss.anchor_scale].schedule} is a {loss.anchor_scale} per anchor; "
             f"loss.name={config.loss.name} has one for all pairs; "
-            f"use {_with(lambda other: other.strength == loss.strength and other.per_anchor)}"
+            f"use {_with(lambda other: other.anchor_scale == loss.anchor_scale and other.per_anchor)}"
         )
     if config.loss.duplicates == "positive" and "positive" not in loss.duplicates:
         raise ConfigError(
@@ -89,19 +91,19 @@ def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
         )
     temperature = _strength(config.temperature, "temperature", facts, objective.model_temperature)
     margin = config.margin.value
-    if loss.strength == "margin" and margin < 0:
+    if loss.anchor_scale == "margin" and margin < 0:
         raise ConfigError(f"margin.value must be at least 0, got {margin}")
     strength = temperature
-    if loss.strength == "margin":
+    if loss.anchor_scale == "margin":
         strength = _strength(config.margin, "margin", facts, lambda step, stat, outputs: jnp.float32(margin))
     return objective.Contrastive(
         pair_loss=loss.pair_loss(config.loss.similarity, *([config.loss.duplicates] if loss.duplicates else [])),
-        strength=strength,
+        anchor_scale=strength,
         temperature=temperature,
         smoothing=_smoothing(config, facts),
         perturb=_perturb(config, facts),
         weighting=_weighting(config, facts),
-        reported=lambda step: {"noise_sigma": jnp.float32(config.perturb.sigma)},
+        extra_metrics=lambda step: {"noise_sigma": jnp.float32(config.perturb.sigma)},
     )
 
 
@@ -118,7 +120,7 @@ def loss_of(config: ConfigDict) -> Loss:
 
 def learns_temperature(config: ConfigDict) -> bool:
     """Whether the model's own temperature is in use at all, and trained."""
-    used = loss_of(config).strength == "temperature" and config.temperature.schedule == "none"
+    used = loss_of(config).anchor_scale == "temperature" and config.temperature.schedule == "none"
     return used and bool(config.temperature.learned)
 
 

@@ -13,7 +13,7 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.sampling.orders import ORDERS
 from alignment_jax.sampling.sampler import Sampler
 from alignment_jax.train.objective import Objective
-from alignment_jax.train.score_tracking import Scored
+from alignment_jax.train.score_tracking import ScoreTracking
 
 # criterion -> choice -> what it is called among the objective's per-sample results.
 Choices = dict[str, dict[str, str | None]]
@@ -106,7 +106,7 @@ def with_scores(config: ConfigDict, objective: Objective, sampler: Sampler) -> O
     """The objective, keeping the sampler's scores in its state where there are any."""
     if not sampler.scored:
         return objective
-    return Scored(
+    return ScoreTracking(
         objective,
         size=sampler.size,
         criteria=sampler.criteria,

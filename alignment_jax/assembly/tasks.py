@@ -74,7 +74,7 @@ def _labelled_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) -
 
 ALIGNMENT = Task(
     split=evaluation_split,
-    evaluation=lambda config, model: evaluation.retrieval(model),
+    evaluation=lambda config, model: evaluation.RetrievalEvaluation(model),
     chance=lambda split: report.chance_recall(split.b_to_a, n_a=len(split), ids_a=split.same_a, ids_b=split.same_b),
     metrics=lambda config: (*RECALLS, *GRADED),
     missing=lambda split: () if split.relevancy is not None else GRADED,
@@ -82,7 +82,7 @@ ALIGNMENT = Task(
 )
 CLASSIFICATION = Task(
     split=_labelled_split,
-    evaluation=lambda config, model: evaluation.classification(model, heads=prediction_heads(config)),
+    evaluation=lambda config, model: evaluation.ClassificationEvaluation(model, heads=prediction_heads(config)),
     chance=lambda split: evals.chance_classification(split.label),  # type: ignore[arg-type]
     metrics=lambda config: ("accuracy", "macro_f1", "mAP", *(f"accuracy_{head}" for head in head_names(config))),
     missing=lambda split: tuple(f"accuracy_{side}" for side, has in split.present.items() if not has.any()),

@@ -62,7 +62,7 @@ def with_run_start(
     """
     folder = starting_run(config)
     assert folder is not None
-    found = processes.from_primary(lambda: _read(folder, config))
+    found = processes.compute_on_primary(lambda: _read(folder, config))
     there: dict[str, np.ndarray] = found["arrays"]
     if list(labels) != found["labels"]:
         there = {name: array for name, array in there.items() if "/head_" not in name}

@@ -59,10 +59,10 @@ def kept_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
             mirror.push()  # this machine may have saved what it could not upload before it was stopped
         return {}
 
-    processes.from_primary(begin)
+    processes.compute_on_primary(begin)
     if not processes.is_primary():
         mirror.fetch()
-    processes.wait_for_all("workdir fetched")  # others on this machine must not set aside what process 0 begins
+    processes.barrier("workdir fetched")  # others on this machine must not set aside what process 0 begins
     if not processes.is_primary():
         yield folder
         return
@@ -121,7 +121,7 @@ def _initialize(**given: Any) -> None:
     except (ValueError, RuntimeError) as error:
         raise UserError(f"the processes of this run cannot be joined: {' '.join(str(error).split())[:300]}") from error
     processes.exit_when_aborted()
-    processes.meet_devices()
+    processes.initialize_devices()
 
 
 def describe_devices() -> dict[str, object]:

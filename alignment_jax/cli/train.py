@@ -39,7 +39,14 @@ from alignment_jax.inference.trained_model import (
 )
 from alignment_jax.train import processes
 from alignment_jax.train.loop import Finished, fit
-from alignment_jax.train.workdir import check_same_config, has_checkpoints, has_saved, last_saved, locked, read_config
+from alignment_jax.train.workdir import (
+    can_resume,
+    check_same_config,
+    has_checkpoints,
+    last_saved_step,
+    locked,
+    read_config,
+)
 
 RESULTS = "results.json"  # in the workdir of a finished run
 
@@ -67,7 +74,7 @@ def run(values: flags.FlagValues) -> int:
         try:
             return _run(values, config, folder)
         except KeyboardInterrupt:
-            if has_saved(folder):
+            if can_resume(folder):
                 raise
             raise KeyboardInterrupt("no checkpoint exists yet, so the same command begins anew") from None
 
@@ -78,12 +85,12 @@ def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> 
         config = as_begun(config, kept)
     resuming = _goes_on(folder, config)
     before = read_config(folder) if resuming else None  # process 0 will write it anew
-    processes.check_same("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
+    processes.check_equal("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     moved = moved_source(folder, config) if resuming else None
     built = build(config, source=moved, tokenizer_file=folder / TOKENIZER if resuming else None, resuming=resuming)
     longer = "" if before is None else _longer(built, folder, before["train"]["duration"])
-    built = dataclasses.replace(built, experiment=dataclasses.replace(built.experiment, longer=longer))
+    built = dataclasses.replace(built, experiment=dataclasses.replace(built.experiment, extension_message=longer))
     if not resuming:
         check_source_files(config, built.source, quiet=bool(values["quiet"].value))
     with contextlib.ExitStack() as stack:
@@ -95,7 +102,7 @@ def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> 
             notes.extend(_write_identity(built, folder, resuming=_goes_on(folder, config), moved=moved is not None))
             return {}
 
-        processes.from_primary(begin)
+        processes.compute_on_primary(begin)
         built = dataclasses.replace(built, notes=(*built.notes, *notes))
         return _train(built, config, folder, quiet=bool(values["quiet"].value) or not processes.is_primary())
 
@@ -112,7 +119,7 @@ def _longer(built: Built, folder: pathlib.Path, before: str) -> str:
     Raises:
       ConfigError: it would be shorter than what has been trained.
     """
-    experiment, done = built.experiment, last_saved(folder)
+    experiment, done = built.experiment, last_saved_step(folder)
     now, total = experiment.config["train"]["duration"], experiment.plan.total_steps
     if now == before:
         return ""
@@ -137,7 +144,7 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
     finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
     if finished.preempted:
         return status_of(finished.stopped_by)
-    processes.from_primary(lambda: _finish(built, config, folder, finished))
+    processes.compute_on_primary(lambda: _finish(built, config, folder, finished))
     return 0
 
 
@@ -178,8 +185,8 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, moved
     if not (resuming and environment.is_file()):  # of the moment the run began, also in its report
         report.write_json_atomic(environment, report.environment(common.describe_devices()))
     report.write_json_atomic(folder / "config.json", experiment.config)
-    if experiment.longer:  # what is there belongs to the shorter training
-        (folder / RESULTS).replace(folder / f"results-{last_saved(folder)}.json")
+    if experiment.extension_message:  # what is there belongs to the shorter training
+        (folder / RESULTS).replace(folder / f"results-{last_saved_step(folder)}.json")
     notes = list(shared_with_train(known, config)) if known is not None else []
     if changed:
         notes.append(

@@ -32,7 +32,7 @@ from alignment_jax.config.limits import check_limits
 from alignment_jax.config.recipes import parts_of
 from alignment_jax.config.titles import data_name
 from alignment_jax.core.errors import ConfigError, DataError, RunError
-from alignment_jax.train.workdir import flat, locked
+from alignment_jax.train.workdir import flatten_config, locked
 
 UNFINISHED = "unfinished"  # where runs of their own keep their checkpoints
 _METHOD = re.compile(r"[\w+.=-]+")
@@ -189,10 +189,10 @@ def _check(wanted: Wanted) -> None:
 def _about(wanted: Wanted) -> dict[str, Any]:
     """comparison.json, as this command alone would write it."""
     base = wanted.base.to_dict()
-    plain = flat(base)
+    plain = flatten_config(base)
 
     def settings(name: str) -> dict[str, Any]:
-        own = flat(wanted.config_of(name).to_dict())
+        own = flatten_config(wanted.config_of(name).to_dict())
         return {key: value for key, value in own.items() if key != "name" and plain.get(key) != value}
 
     first = int(wanted.base.seed)
@@ -250,7 +250,7 @@ def _trials(about: Mapping[str, Any], method: str, config: ConfigDict) -> list[d
     """The settings that the search tries with a method; nothing but the configuration as it is without a search."""
     if about["search"] < 2:
         return [{}]
-    own = flat(config.to_dict())
+    own = flatten_config(config.to_dict())
     return draw_trials(config.get("search", ()), parts_of(method), about["search"], own, seed=int(config.data_seed))
 
 

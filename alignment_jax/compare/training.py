@@ -23,7 +23,7 @@ from alignment_jax.inference.seed_models import Models
 from alignment_jax.report.metrics_log import encode_line
 from alignment_jax.train.evaluation import Classifier
 from alignment_jax.train.loop import fit, placement_of
-from alignment_jax.train.vmapped_seeds import fit_together, obstacle
+from alignment_jax.train.vmapped_seeds import fit_seeds, vmap_obstacle
 
 HISTORY, ITEMS, EMBEDDINGS = "metrics.jsonl", "items.npz", "embeddings.npz"
 
@@ -67,9 +67,9 @@ def train_seeds(
       RunError: a loss or gradient is not finite.
     """
     each = [with_seed(built, seed) for seed in seeds]
-    if len(each) > 1 and not obstacle(built.experiment):
+    if len(each) > 1 and not vmap_obstacle(built.experiment):
         meter = report.EnergyMeter()
-        outcomes = fit_together([one.experiment for one in each])
+        outcomes = fit_seeds([one.experiment for one in each])
         joules = _share(meter, len(each))
         yield [
             _trained(one, outcome.variables, outcome.history, outcome.steps, outcome.pairs, outcome.seconds, joules)

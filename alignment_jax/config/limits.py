@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.train.workdir import flat
+from alignment_jax.train.workdir import flatten_config
 
 INF = math.inf
 # setting -> (least, most); every other float only has to be finite
@@ -41,7 +41,7 @@ def check_limits(config: ConfigDict) -> None:
     >>> from alignment_jax.config import default
     >>> check_limits(default())
     """
-    settings = flat(config.to_dict())
+    settings = flatten_config(config.to_dict())
     for name, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name} must be a finite number, got {value}")

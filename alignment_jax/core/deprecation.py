@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+Class = TypeVar("Class", bound=type)
 
 
 def renamed_keywords(**new_names: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
@@ -48,3 +49,41 @@ def renamed_names(module: str, new_names: Mapping[str, str]) -> Callable[[str], 
         return getattr(sys.modules[module], new_names[name])
 
     return find
+
+
+def renamed_attributes(renamed: Mapping[str, str]) -> Callable[[Class], Class]:
+    """A class decorator: the constructor takes old keyword arguments, and instances have old attributes and methods.
+
+    Args:
+      renamed: old name -> new name.
+
+    >>> @renamed_attributes({"size": "width"})
+    ... class Box:
+    ...     def __init__(self, *, width):
+    ...         self.width = width
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     Box(size=3).size
+    3
+    """
+
+    def decorate(cls: Class) -> Class:
+        init: Any = cls.__init__  # type: ignore[misc]
+
+        @functools.wraps(init)
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+            for old in renamed.keys() & kwargs.keys():
+                warnings.warn(f"{cls.__name__}: {old} is now {renamed[old]}", DeprecationWarning, stacklevel=2)
+                kwargs[renamed[old]] = kwargs.pop(old)
+            init(self, *args, **kwargs)
+
+        def __getattr__(self: Any, name: str) -> Any:
+            if name not in renamed:
+                raise AttributeError(f"{cls.__name__!r} object has no attribute {name!r}")
+            warnings.warn(f"{cls.__name__}.{name} is now {renamed[name]}", DeprecationWarning, stacklevel=2)
+            return getattr(self, renamed[name])
+
+        cls.__init__ = __init__  # type: ignore[misc]
+        cls.__getattr__ = __getattr__  # type: ignore[attr-defined]
+        return cls
+
+    return decorate

@@ -143,7 +143,7 @@ def softmax_temperature(config: ConfigDict, params: PyTree, train_sizes: np.ndar
       None for a loss that has none (max-margin).
     """
     section = config.temperature
-    if loss_of(config).strength != "temperature":
+    if loss_of(config).anchor_scale != "temperature":
         return None
     if section.schedule == "cosine":
         return 0.5 * (section.min_shift + section.max_shift)

@@ -22,7 +22,7 @@ class Models:
     Args:
       built: the run of any of the seeds.
       variables: {"params", "model_state"} of every model. Several of them must be able to train together (see
-        `train.together.obstacle`): their encoders are mapped over the seeds.
+        `train.together.vmap_obstacle`): their encoders are mapped over the seeds.
 
     Raises:
       ValueError: the run is a classifier.
@@ -43,7 +43,7 @@ class Models:
             if self._stacked is None:
                 found = [self._evaluator(self.variables[0], items)]
             else:
-                a, b = self._evaluator.of_seeds(self._stacked, items)
+                a, b = self._evaluator.embed_seeds(self._stacked, items)
                 found = [embedded_split(items, x, y) for x, y in zip(a, b, strict=True)]
             self._embedded[split] = found
         return self._embedded[split]
@@ -51,8 +51,8 @@ class Models:
     def side(self, side: str, batches: Callable[[], Batches]) -> np.ndarray:
         """[models, k, d]: the items of side "a" or "b" in padded batches (items, where)."""
         if self._stacked is None:
-            return self._evaluator.side(side, self.variables[0], batches())[None]
-        return self._evaluator.side_of_seeds(side, self._stacked, batches())
+            return self._evaluator.embed_side(side, self.variables[0], batches())[None]
+        return self._evaluator.embed_side_of_seeds(side, self._stacked, batches())
 
     def metrics(self, split: str) -> list[dict[str, float]]:
         """The metrics of the run's task on a split, of every model."""

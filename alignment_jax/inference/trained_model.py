@@ -27,7 +27,7 @@ from alignment_jax.core.types import PyTree
 from alignment_jax.data.split import ALL
 from alignment_jax.inference.item_record import kept, with_run_splits
 from alignment_jax.train import checkpoint
-from alignment_jax.train.evaluation import Evaluator
+from alignment_jax.train.evaluation import Embedder
 from alignment_jax.train.experiment import Model
 from alignment_jax.train.workdir import changed_names, read_config
 
@@ -119,8 +119,8 @@ class Trained:
         ]
 
     @functools.cached_property
-    def _evaluator(self) -> Evaluator:
-        return Evaluator(self.model)
+    def _evaluator(self) -> Embedder:
+        return Embedder(self.model)
 
     def embed(self, split: data.PairSplit) -> evals.Embedded:
         """Embeddings of every item of both sides of a split.
@@ -140,7 +140,7 @@ class Trained:
         size = min(self.config.eval.batch_size, len(prepared))
         transform = needed(prepared, self.inputs.evaluate[side])
         batches = data.iterate_items(prepared, transform, size, threads=self.config.input.threads)
-        return self._evaluator.side(side, self.variables, batches)
+        return self._evaluator.embed_side(side, self.variables, batches)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings [k, d] of texts of your own, to search the other side with.
@@ -155,7 +155,7 @@ class Trained:
             )
         column = self.inputs.prepare(data.TextColumn(tuple(texts)))
         batches = data.iterate_items(column, None, min(self.config.eval.batch_size, len(column)))
-        return self._evaluator.side("b", self.variables, batches)
+        return self._evaluator.embed_side("b", self.variables, batches)
 
     def embed_prompts(self, column: data.Column) -> np.ndarray:
         """Embeddings [k, d] of prompts: texts where the model reads texts, else latents of its frozen text encoder.
@@ -168,7 +168,7 @@ class Trained:
         if self.inputs.tokenizer is not None:
             raise DataError(f"{column.describe(0)}: latents, but the model reads texts; give the text file of prompts")
         batches = data.iterate_items(column, None, min(self.config.eval.batch_size, len(column)))
-        return self._evaluator.side("b", self.variables, batches)
+        return self._evaluator.embed_side("b", self.variables, batches)
 
     def evaluate(self, split: data.PairSplit) -> dict[str, float]:
         """The metrics of the run's task on a split."""

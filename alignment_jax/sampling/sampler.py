@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from alignment_jax import sampling
+from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import ConfigError, RunError
 from alignment_jax.sampling.orders import ORDERS
 
@@ -21,6 +22,7 @@ Measured = Mapping[str, np.ndarray]
 SCORES = ("fresh", "recycled")
 
 
+@renamed_attributes({"settle": "scores_from_running", "collect": "scores_from_pass"})
 @dataclasses.dataclass(frozen=True)
 class Sampler:
     """The order of every epoch, from scores of the samples.
@@ -50,7 +52,7 @@ class Sampler:
       ConfigError: an unknown name or a number out of range.
 
     >>> sampler = Sampler(size=4, seed=0, method="curriculum", epochs=4, criteria={"difficulty": "loss"})
-    >>> scores = sampler.collect([{"index": np.arange(4), "loss": np.array([3.0, 1.0, 2.0, 0.0])}])
+    >>> scores = sampler.scores_from_pass([{"index": np.arange(4), "loss": np.array([3.0, 1.0, 2.0, 0.0])}])
     >>> [sorted(sampler.order(scores, epoch).tolist()) for epoch in (0, 3)]
     [[1, 3], [0, 1, 2, 3]]
 
@@ -126,7 +128,7 @@ class Sampler:
         since = epoch - self._first
         return self.scored and since >= 0 and (since % self.rescore_every == 0 if self.rescore_every else since == 0)
 
-    def collect(self, measured: Iterable[Measured]) -> dict[str, np.ndarray]:
+    def scores_from_pass(self, measured: Iterable[Measured]) -> dict[str, np.ndarray]:
         """Fresh scores, float32 [size] for each criterion, from a pass over the training set.
 
         Args:
@@ -159,7 +161,7 @@ class Sampler:
                 )
         return {name: self._of_pairs(name, found, np.ones(self.size, bool)) for name, found in scores.items()}
 
-    def settle(self, running: Scores, seen: np.ndarray) -> dict[str, np.ndarray]:
+    def scores_from_running(self, running: Scores, seen: np.ndarray) -> dict[str, np.ndarray]:
         """Recycled scores, float32 [size] for each criterion, from the running averages of the samples seen so far."""
         return {name: self._of_pairs(name, np.asarray(value), np.asarray(seen)) for name, value in running.items()}
 

@@ -1,4 +1,4 @@
-"""Work in the background that is done in the order in which it was given."""
+"""Background jobs, run in the order in which they were added."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ import concurrent.futures
 from collections.abc import Callable
 
 
-class Ordered:
-    """Does jobs one after the other in a thread of its own, each when the one before has succeeded.
+class BackgroundQueue:
+    """Runs jobs one after the other in a background thread.
 
-    After a job that failed nothing is done until its error has been raised here: a later job may rely on it.
+    A job runs only if the one before succeeded. After a failure no job runs until the error is raised in this thread.
 
     Args:
-      most: jobs that may be under way or waiting, at least 1.
+      max_pending: jobs that may run or wait at once, at least 1.
 
     >>> done = []
-    >>> jobs = Ordered(most=2)
+    >>> jobs = BackgroundQueue(max_pending=2)
     >>> for number in range(3):
-    ...     jobs.make_room()
+    ...     jobs.wait_for_slot()
     ...     jobs.add(lambda number=number: done.append(number))
     >>> jobs.wait()
     >>> done
     [0, 1, 2]
     """
 
-    def __init__(self, *, most: int):
-        self._most = most
-        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="ordered")
+    def __init__(self, *, max_pending: int):
+        self._max_pending = max_pending
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="background")
         self._left: collections.deque[concurrent.futures.Future[None]] = collections.deque()
 
-    def make_room(self) -> None:
-        """Returns when another job may be added; raises what an earlier one raised."""
-        self._finish(self._most - 1)
+    def wait_for_slot(self) -> None:
+        """Blocks until another job may be added.
+
+        Raises:
+          Exception: the error of an earlier job.
+        """
+        self._finish(self._max_pending - 1)
 
     def add(self, job: Callable[[], None]) -> None:
-        """Has the job done after all that were added before."""
+        """Runs the job after all earlier ones."""
         before = self._left[-1] if self._left else None
 
         def follow() -> None:
@@ -46,7 +50,11 @@ class Ordered:
         self._left.append(self._pool.submit(follow))
 
     def wait(self) -> None:
-        """Returns when nothing is left to do; raises what a job raised, once."""
+        """Blocks until all jobs are done.
+
+        Raises:
+          Exception: the error of a job, once.
+        """
         self._finish(0)
 
     def _finish(self, left: int) -> None:
@@ -54,10 +62,10 @@ class Ordered:
             try:
                 self._left.popleft().result()
             except BaseException:
-                concurrent.futures.wait(self._left)  # they rely on it, and end with the same error
+                concurrent.futures.wait(self._left)  # they depend on it and end with the same error
                 self._left.clear()
                 raise
 
     def close(self) -> None:
-        """Ends the thread, after what is left; errors are those of `wait`."""
+        """Ends the thread after the remaining jobs; `wait` raises their errors."""
         self._pool.shutdown()

@@ -25,10 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
-from alignment_jax.train.background import Ordered
+from alignment_jax.train.background import BackgroundQueue
 
 LAST, BEST = "last", "best"
 REMOVED = ".removed"  # where checkpoints are put that are about to be deleted
@@ -43,6 +44,7 @@ class Restored:
     loop: dict[str, Any]
 
 
+@renamed_attributes({"forget_after": "delete_after"})
 class Checkpoints:
     """The checkpoints of one workdir, in `last/` and `best/`. All processes of a run make the same calls.
 
@@ -58,7 +60,7 @@ class Checkpoints:
         # Two of the best: the newest may be from after the state that a killed run is resumed from.
         self._keep = {LAST: max(1, keep), BEST: 2}
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        self._writing = Ordered(most=2)  # a best and a last of one evaluation wait for no disk
+        self._writing = BackgroundQueue(max_pending=2)  # a best and a last of one evaluation wait for no disk
         self._on_primary(lambda: self._managers.update({kind: self._open(kind) for kind in (LAST, BEST)}))
 
     def _on_primary(self, do: Callable[[], object]) -> None:
@@ -68,7 +70,7 @@ class Checkpoints:
             do()
             return {}
 
-        processes.from_primary(done)
+        processes.compute_on_primary(done)
 
     def _open(self, kind: str) -> ocp.CheckpointManager:
         alone = {0} if processes.several() else None  # orbax would let all processes wait for each other
@@ -106,7 +108,7 @@ class Checkpoints:
         """
 
         def start() -> None:
-            self._writing.make_room()
+            self._writing.wait_for_slot()
             arrays, described, position = _on_host(state), _described(state), copy.deepcopy(loop)
             self._writing.add(lambda: self._write(kind, step, arrays, described, position))
 
@@ -152,13 +154,13 @@ class Checkpoints:
 
     def steps(self, kind: str = LAST) -> list[int]:
         """The steps that are there, oldest first."""
-        return processes.from_primary(lambda: {"steps": self._steps(kind)})["steps"]
+        return processes.compute_on_primary(lambda: {"steps": self._steps(kind)})["steps"]
 
     def _steps(self, kind: str) -> list[int]:
         self._writing.wait()
         return sorted(self._managers[kind].all_steps())
 
-    def forget_after(self, step: int, *, kind: str) -> None:
+    def delete_after(self, step: int, *, kind: str) -> None:
         """Removes what was saved after `step`, by a run that is resumed from there and will save it again."""
 
         def forget() -> None:
@@ -208,7 +210,7 @@ class Checkpoints:
             found.append(arrays)
             return {"problem": problem, "loop": loop}
 
-        answer = processes.from_primary(look)
+        answer = processes.compute_on_primary(look)
         if answer["problem"]:
             return answer["problem"], None
         arrays = found[0] if found else _blank(target)
@@ -299,7 +301,7 @@ def _placed(arrays: PyTree, target: PyTree) -> PyTree:
         return jax.random.wrap_key_data(jnp.asarray(array), impl=_key_impl(leaf)) if _is_key(leaf) else array
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
-    return processes.place_same(jax.tree.map(typed, arrays, target), shardings)
+    return processes.put_from_primary(jax.tree.map(typed, arrays, target), shardings)
 
 
 def _record(loop: dict[str, Any], crcs: dict[str, str], described: dict[str, str]) -> dict[str, Any]:

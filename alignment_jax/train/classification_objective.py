@@ -14,7 +14,7 @@ import optax
 from alignment_jax.core.masked_reductions import masked_count, masked_mean
 from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.core.types import Array, Batch
-from alignment_jax.train.objective import Metrics, Outcome, global_rows
+from alignment_jax.train.objective import Aux, Metrics, global_rows
 
 FUSED = "fused"
 INPUTS = ("a", "b", "c")
@@ -190,7 +190,7 @@ class Classification:
             metrics[f"accuracy_{name}"] = 100.0 * masked_mean(right, there, axis_name=axis_name)
         per_sample = {"index": batch["index"], "where": where, **found}
         stopped = jax.tree.map(jax.lax.stop_gradient, (metrics, per_sample))
-        return loss, Outcome(model_state, method_state, *stopped)
+        return loss, Aux(model_state, method_state, *stopped)
 
     def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
         """What is measured of every row by the model as it is: nothing perturbed or dropped, no state changed."""

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.types import Array, Batch, PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.objective import Metrics
@@ -44,7 +45,7 @@ def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
     return {**batch, **{name: items(table, batch[name]) for name, table in tables.items()}}
 
 
-def loop_of(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, Array], tuple[TrainState, Metrics]]:
+def step_loop(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, Array], tuple[TrainState, Metrics]]:
     """Several steps as one function of the device.
 
     Args:
@@ -76,14 +77,14 @@ def loop_of(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, Arr
 
 @functools.lru_cache(maxsize=4)  # runs that share a placement share the loop that is compiled for it
 def _compiled(placement: Placement) -> Any:
-    run = loop_of(placement.step)
+    run = step_loop(placement.step)
     if placement.several:
         specs = (P(), P(), P(None, AXIS), P())
         run = jax.shard_map(run, mesh=placement.mesh, in_specs=specs, out_specs=P())
     return jax.jit(run, donate_argnums=0)
 
 
-class Resident:
+class DeviceDataSet:
     """Runs up to `most` steps at once on tables that it puts on every device.
 
     Args:
@@ -94,7 +95,7 @@ class Resident:
 
     def __init__(self, placement: Placement, tables: Mapping[str, np.ndarray], *, most: int = 32):
         self.most = most
-        self._tables: PyTree = processes.place_own(dict(tables), placement.replicated)
+        self._tables: PyTree = processes.put_local(dict(tables), placement.replicated)
         self._batches = NamedSharding(placement.mesh, P(None, AXIS))
         self._run = _compiled(placement)
 
@@ -109,4 +110,7 @@ class Resident:
     def _arguments(self, state: TrainState, batches: Sequence[Batch]):
         unused = [batches[0]] * (self.most - len(batches))  # one shape for any number of batches
         stacked = {name: np.stack([batch[name] for batch in (*batches, *unused)]) for name in batches[0]}
-        return state, self._tables, processes.place_own(stacked, self._batches), np.int32(len(batches))
+        return state, self._tables, processes.put_local(stacked, self._batches), np.int32(len(batches))
+
+
+__getattr__ = renamed_names(__name__, {"Resident": "DeviceDataSet", "loop_of": "step_loop"})

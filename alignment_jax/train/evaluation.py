@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax import evals
+from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.core.types import Array, Batch, PyTree
@@ -27,7 +28,8 @@ def embedded_split(split: EvaluationSplit, a: np.ndarray, b: np.ndarray) -> eval
     return evals.Embedded(a, b, split.b_to_a, *split.same)
 
 
-class Evaluator:
+@renamed_attributes({"side": "embed_side", "of_seeds": "embed_seeds", "side_of_seeds": "embed_side_of_seeds"})
+class Embedder:
     """Embeds splits with the parameters to evaluate, compiled once."""
 
     def __init__(self, model: Model):
@@ -40,24 +42,24 @@ class Evaluator:
         self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
-        a, b = self.side("a", variables, split.items_a()), self.side("b", variables, split.items_b())
+        a, b = self.embed_side("a", variables, split.items_a()), self.embed_side("b", variables, split.items_b())
         if split.views_a:
-            a = evals.mean_direction([a, *(self.side("a", variables, items()) for items in split.views_a)])
+            a = evals.mean_direction([a, *(self.embed_side("a", variables, items()) for items in split.views_a)])
         return embedded_split(split, a, b)
 
-    def side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    def embed_side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Embeddings [k, d] of the items of side "a" or "b", from padded batches (items, where)."""
         own, encode = jax.tree.map(_local, variables), self._encode[side]
         found = evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
         return _finite(found, side)
 
-    def of_seeds(self, variables: PyTree, split: EvaluationSplit) -> tuple[np.ndarray, np.ndarray]:
+    def embed_seeds(self, variables: PyTree, split: EvaluationSplit) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (a [seeds, n, d], b [seeds, m, d]) for stacked variables, in one pass over the items."""
-        views = [self.side_of_seeds("a", variables, items()) for items in (split.items_a, *split.views_a)]
+        views = [self.embed_side_of_seeds("a", variables, items()) for items in (split.items_a, *split.views_a)]
         a = evals.mean_direction(views) if split.views_a else views[0]
-        return a, self.side_of_seeds("b", variables, split.items_b())
+        return a, self.embed_side_of_seeds("b", variables, split.items_b())
 
-    def measure(self, variables: PyTree, split: EvaluationSplit) -> list[dict[str, float]]:
+    def measure_seeds(self, variables: PyTree, split: EvaluationSplit) -> list[dict[str, float]]:
         """`evals.watched_values` for every seed of stacked variables, in one compiled program over latents.
 
         Args:
@@ -74,10 +76,10 @@ class Evaluator:
                 raise _overflow(side)
         return evals.watched_values(measured)
 
-    def side_of_seeds(
+    def embed_side_of_seeds(
         self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]
     ) -> np.ndarray:
-        """`side` for every seed of stacked variables: [seeds, k, d]."""
+        """`embed_side` for every seed of stacked variables: [seeds, k, d]."""
         encode = self._encode_seeds[side]
         parts = [
             np.asarray(encode(variables["params"], variables["model_state"], items), np.float32)[:, where]
@@ -144,15 +146,15 @@ class Classifier:
         )
 
 
-class Retrieval:
+class RetrievalEvaluation:
     """(variables, split) -> recalls both ways, and multi-instance retrieval where the split has graded relevancy.
 
     Attributes:
-      embed: the model's `Evaluator`.
+      embed: the model's `Embedder`.
     """
 
     def __init__(self, model: Model):
-        self.embed = Evaluator(model)
+        self.embed = Embedder(model)
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
         return self.measure(self.embed(variables, split), split)
@@ -162,7 +164,7 @@ class Retrieval:
         graded = {} if split.relevancy is None else evals.multi_instance(embedded, *split.relevancy())
         return {**evals.recall(embedded), **graded}
 
-    def watched(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> dict[str, float]:
+    def evaluate_for_log(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> dict[str, float]:
         """The metrics and the variability of the embeddings: what a run logs of itself.
 
         Args:
@@ -170,18 +172,20 @@ class Retrieval:
           last: the last evaluation of the run, which also has the effective rank.
         """
         if _measured_on_device(split, last):
-            return self.embed.measure(jax.tree.map(lambda x: _local(x)[None], variables), split)[0]
-        return self._watched(self.embed(variables, split), split, last)
+            return self.embed.measure_seeds(jax.tree.map(lambda x: _local(x)[None], variables), split)[0]
+        return self._log_metrics(self.embed(variables, split), split, last)
 
-    def watched_seeds(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> list[dict[str, float]]:
-        """`watched` for every seed of stacked variables."""
+    def evaluate_seeds_for_log(
+        self, variables: PyTree, split: EvaluationSplit, last: bool = False
+    ) -> list[dict[str, float]]:
+        """`evaluate_for_log` for every seed of stacked variables."""
         if _measured_on_device(split, last):
-            return self.embed.measure(variables, split)
-        a, b = self.embed.of_seeds(variables, split)
+            return self.embed.measure_seeds(variables, split)
+        a, b = self.embed.embed_seeds(variables, split)
         each = [embedded_split(split, one, other) for one, other in zip(a, b, strict=True)]
-        return [self._watched(embedded, split, last) for embedded in each]
+        return [self._log_metrics(embedded, split, last) for embedded in each]
 
-    def _watched(self, embedded: evals.Embedded, split: EvaluationSplit, last: bool) -> dict[str, float]:
+    def _log_metrics(self, embedded: evals.Embedded, split: EvaluationSplit, last: bool) -> dict[str, float]:
         found = self.measure(embedded, split) | evals.variability(embedded)
         if last:
             found |= {f"effective_rank_{side}": evals.effective_rank(getattr(embedded, side)) for side in ("a", "b")}
@@ -192,30 +196,44 @@ def _measured_on_device(split: EvaluationSplit, last: bool) -> bool:
     return split.latents is not None and split.relevancy is None and not last
 
 
-def evaluator_of(evaluate: Callable[..., dict[str, float]]) -> Evaluator:
-    """The `Evaluator` within an evaluation of retrieval.
+def embedder_of(evaluate: Callable[..., dict[str, float]]) -> Embedder:
+    """The `Embedder` within an evaluation of retrieval.
 
     Raises:
       ValueError: it evaluates something else.
     """
-    if not isinstance(evaluate, Retrieval):
+    if not isinstance(evaluate, RetrievalEvaluation):
         raise ValueError("evaluate: it is no evaluation of retrieval; a classifier makes no embeddings")
     return evaluate.embed
 
 
-def retrieval(model: Model) -> Retrieval:
-    """(variables, split) -> the metrics of `Retrieval`."""
-    return Retrieval(model)
+class ClassificationEvaluation:
+    """(variables, split) -> the metrics of `evals.classification`.
 
+    Args:
+      model: with `predict`.
+      heads: predict from the sum of these heads; None for all.
+    """
 
-def classification(
-    model: Model, *, heads: Sequence[str] | None = None
-) -> Callable[[PyTree, LabelledSplit], dict[str, float]]:
-    """(variables, split) -> the metrics of `evals.classification` for a prediction from these heads (None: all)."""
-    classifier = Classifier(model)
-    return lambda variables, split: evals.classification(classifier(variables, split), heads=heads)
+    def __init__(self, model: Model, *, heads: Sequence[str] | None = None):
+        self._classify, self._heads = Classifier(model), heads
+
+    def __call__(self, variables: PyTree, split: LabelledSplit) -> dict[str, float]:
+        return evals.classification(self._classify(variables, split), heads=self._heads)
 
 
 def _local(x: jax.Array) -> jax.Array:
     """This process's own copy of a replicated array."""
     return x.addressable_data(0)
+
+
+__getattr__ = renamed_names(
+    __name__,
+    {
+        "Evaluator": "Embedder",
+        "evaluator_of": "embedder_of",
+        "Retrieval": "RetrievalEvaluation",
+        "retrieval": "RetrievalEvaluation",
+        "classification": "ClassificationEvaluation",
+    },
+)

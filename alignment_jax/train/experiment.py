@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 
+from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.sampling.sampler import Sampler
 from alignment_jax.train.objective import Objective
@@ -84,6 +85,15 @@ class Plan:
         return step == self.total_steps or (interval > 0 and step % interval == 0)
 
 
+@renamed_attributes(
+    {
+        "as_they_are": "scoring_batches",
+        "watch": "evaluate_for_log",
+        "watch_seeds": "evaluate_seeds_for_log",
+        "longer": "extension_message",
+        "watched": "log_metrics",
+    }
+)
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """One run.
@@ -95,14 +105,15 @@ class Experiment:
     learning_rate: step -> learning rate, for the log.
     tables: name -> array, when the training set is to live on the devices; batches then hold row numbers in place of
       these items (see `resident`).
-    as_they_are: (rows [steps, width]) -> batches of these samples, not augmented, for fresh scores.
-    evaluate: (variables, split of `evaluations`) -> metrics, what kind of metrics being the task's own business.
-    watch: (variables, split, last) -> the same with what else of val belongs in the log, `last` being the end of the
-      training; None for nothing more.
-    watch_seeds: `watch` for the stacked variables of several seeds, a result for each; None where that cannot be.
+    scoring_batches: (rows [steps, width]) -> batches of these samples, not augmented, for fresh scores.
+    evaluate: (variables, split of `evaluations`) -> metrics of the task.
+    evaluate_for_log: (variables, split, last) -> metrics and statistics of the embeddings for metrics.jsonl; `last`:
+      the last evaluation of the run. None to log `evaluate`.
+    evaluate_seeds_for_log: `evaluate_for_log` for the stacked variables of several seeds, one result per seed; None
+      where the task has no such function.
     config: what is written to config.json and must be the same to resume.
     messages: lines for the log of a run that begins, such as what was chosen while it was built.
-    longer: a line for the log of a finished run that goes on because it was made longer; "" for any other.
+    extension_message: a line for the log of a finished run that goes on because it was made longer; "" for any other.
     names: what the modalities are called where a person reads.
     """
 
@@ -122,13 +133,17 @@ class Experiment:
     devices: list[jax.Device]
     halves: bool = False
     tables: Mapping[str, np.ndarray] | None = None
-    as_they_are: Callable[[np.ndarray], Iterator[Batch]] | None = None
-    watch: Callable[[PyTree, Any, bool], dict[str, float]] | None = None
-    watch_seeds: Callable[[PyTree, Any, bool], list[dict[str, float]]] | None = None
+    scoring_batches: Callable[[np.ndarray], Iterator[Batch]] | None = None
+    evaluate_for_log: Callable[[PyTree, Any, bool], dict[str, float]] | None = None
+    evaluate_seeds_for_log: Callable[[PyTree, Any, bool], list[dict[str, float]]] | None = None
     messages: tuple[str, ...] = ()
-    longer: str = ""
+    extension_message: str = ""
     names: tuple[str, ...] = ("a", "b")
 
-    def watched(self, variables: PyTree, split: Any, last: bool) -> dict[str, float]:
-        """What an evaluation during the training gives for the log."""
-        return self.evaluate(variables, split) if self.watch is None else self.watch(variables, split, last)
+    def log_metrics(self, variables: PyTree, split: Any, last: bool) -> dict[str, float]:
+        """Metrics of an evaluation during training, as metrics.jsonl gets them."""
+        return (
+            self.evaluate(variables, split)
+            if self.evaluate_for_log is None
+            else self.evaluate_for_log(variables, split, last)
+        )

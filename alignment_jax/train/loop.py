@@ -19,15 +19,15 @@ from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train import checkpoint, processes
 from alignment_jax.train.batching import batch_rows, scoring_rows
-from alignment_jax.train.device_data_set import Resident
+from alignment_jax.train.device_data_set import DeviceDataSet
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.objective import Metrics
-from alignment_jax.train.preemption import Request, preemption
-from alignment_jax.train.score_pass import Scorer
-from alignment_jax.train.score_tracking import Scored
+from alignment_jax.train.preemption import StopRequest, preemption
+from alignment_jax.train.score_pass import ScorePass
+from alignment_jax.train.score_tracking import ScoreTracking
 from alignment_jax.train.state import TrainState, create_state, evaluation_params
 from alignment_jax.train.step import Placement, make_step
-from alignment_jax.train.workdir import has_saved
+from alignment_jax.train.workdir import can_resume
 
 # Chunks whose numbers are kept until someone looks whether they are finite.
 _MOST_UNCHECKED = 256
@@ -135,7 +135,7 @@ def fit(
     workdir = workdir.absolute()  # orbax finds nothing by a relative path
     plan = experiment.plan
     primary = processes.is_primary()
-    with processes.losing_others(), contextlib.ExitStack() as stack:
+    with processes.convert_jax_errors(), contextlib.ExitStack() as stack:
         # Messages can come from the checkpoints before the progress display exists.
         early: list[str] = []
         checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=plan.keep_checkpoints, message=early.append)
@@ -146,14 +146,17 @@ def fit(
         position = Position()
         if restored is not None:
             state, position = restored.state, Position.from_json(restored.loop)
-        if experiment.longer or position.total_steps not in (0, plan.total_steps):  # it has new steps to improve in
+        if experiment.extension_message or position.total_steps not in (
+            0,
+            plan.total_steps,
+        ):  # it has new steps to improve in
             position.stopped_early, position.evaluations_since_best = False, 0
         position.total_steps = plan.total_steps
-        checkpoints.forget_after(position.step, kind=checkpoint.BEST)
+        checkpoints.delete_after(position.step, kind=checkpoint.BEST)
 
         # Not by the folder's managers, which belong to this thread.
         stop = stack.enter_context(
-            preemption(lambda: has_saved(workdir))
+            preemption(lambda: can_resume(workdir))
         )  # before the first line that says that the run is under way
         progress = stack.enter_context(
             report.Progress(
@@ -165,7 +168,7 @@ def fit(
                 device_memory=lambda: _device_memory(jax.local_devices()[0]),
             )
         )
-        begins = experiment.messages if restored is None else filter(None, (experiment.longer,))
+        begins = experiment.messages if restored is None else filter(None, (experiment.extension_message,))
         for line in (*early, *begins):
             progress.message(line)
         if position.step:
@@ -193,19 +196,19 @@ class _Run:
         self.advance: Callable[[TrainState, Sequence[Batch]], tuple[TrainState, Metrics]] = self._stream
         self.most_steps = 1
         if experiment.tables is not None:
-            self.advance = resident = Resident(placement, experiment.tables)
+            self.advance = resident = DeviceDataSet(placement, experiment.tables)
             self.most_steps = resident.most
         self.checkpoints: checkpoint.Checkpoints = checkpoints
         self.progress: report.Progress = progress
         self.log: _Log = log
         self.state: TrainState = state
         self.position: Position = position
-        self.stop: Request = stop
+        self.stop: StopRequest = stop
         self.preempted = False
         self._unchecked: list[tuple[int, Metrics]] = []
         self._scorer = None
-        if isinstance(experiment.objective, Scored):
-            self._scorer = Scorer(experiment.objective, experiment.model.apply, placement)
+        if isinstance(experiment.objective, ScoreTracking):
+            self._scorer = ScorePass(experiment.objective, experiment.model.apply, placement)
         self._share_shown = 1.0
         self._collapsed: set[str] = set()
         self._clock = time.monotonic()
@@ -227,12 +230,12 @@ class _Run:
             devices=len(experiment.devices),
             halves=experiment.halves,
         )
-        own = rows[:, self.placement.columns(rows.shape[1])]
+        own = rows[:, self.placement.local_columns(rows.shape[1])]
         batches = iter(experiment.batches(own, position.epoch, position.batch))
         # As many steps at once as there are before the host has something to do.
         while chunk := list(itertools.islice(batches, min(self.most_steps, plan.steps_ahead(position.step)))):
             self.state, metrics = self.advance(self.state, chunk)
-            self.placement.keep_up(metrics["loss"])
+            self.placement.sync_cpu_devices(metrics["loss"])
             pairs = int(np.sum(rows[position.batch : position.batch + len(chunk)] >= 0))
             position.step += len(chunk)
             position.batch += len(chunk)
@@ -258,23 +261,23 @@ class _Run:
             self._check_finite()
             state = self.state.method_state
             if sampler.recycles:
-                scores = sampler.settle(_on_host(state["running"]), _on_host(state["seen"]))
+                scores = sampler.scores_from_running(_on_host(state["running"]), _on_host(state["seen"]))
             else:
-                scores = sampler.collect(self._scorer(self.state, self._every_sample()))
-            scores = processes.place_same(scores, self.placement.replicated)
+                scores = sampler.scores_from_pass(self._scorer(self.state, self._every_sample()))
+            scores = processes.put_from_primary(scores, self.placement.replicated)
             self.state = dataclasses.replace(self.state, method_state={**state, "scores": scores})
         known = _on_host(self.state.method_state["scores"])
-        order = processes.from_primary(lambda: {"order": sampler.order(known, epoch)})["order"]
+        order = processes.compute_on_primary(lambda: {"order": sampler.order(known, epoch)})["order"]
         self._share_shown = len(order) / sampler.size
         return order
 
     def _every_sample(self) -> Iterator[Batch]:
         """This process's rows of the batches that measure the whole training set."""
         experiment = self.experiment
-        assert experiment.as_they_are is not None
+        assert experiment.scoring_batches is not None
         size, devices = experiment.sampler.size, len(experiment.devices)
         rows = scoring_rows(size, batch_size=experiment.batch_size, devices=devices)
-        return experiment.as_they_are(rows[:, self.placement.columns(rows.shape[1])])
+        return experiment.scoring_batches(rows[:, self.placement.local_columns(rows.shape[1])])
 
     def _stream(self, state: TrainState, chunk: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         (batch,) = chunk
@@ -316,7 +319,9 @@ class _Run:
         experiment, variables = self.experiment, evaluation_variables(self.state)
         last = self.position.step >= experiment.plan.total_steps
         with self.progress.pause():
-            found = processes.from_primary(lambda: experiment.watched(variables, experiment.evaluations[name], last))
+            found = processes.compute_on_primary(
+                lambda: experiment.log_metrics(variables, experiment.evaluations[name], last)
+            )
         values = {f"{name}/{key}": value for key, value in found.items()}
         results = {key: value for key, value in report.as_percent(found).items() if _is_result(key)}
         shown = report.metrics_line(results, experiment.names)

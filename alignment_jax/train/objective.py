@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax import losses
+from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.masked_reductions import masked_count, masked_mean
 from alignment_jax.core.types import Array, Batch, PyTree
 from alignment_jax.weighting import DirectionStatistics
@@ -23,9 +24,9 @@ Metrics = dict[str, jax.Array]
 Perturb = Callable[[jax.Array, Batch, str | None], Batch]
 # (step, cluster sizes [n] or None, model outputs) -> scalar or [n]
 PerAnchor = Callable[[jax.Array, Array | None, Mapping[str, Array]], Array]
-# (outputs, strength, smoothing, where, axis_name, temperature) -> (loss_ab, loss_ba or None, statistics or None); with
-# a temperature, the statistics of both directions are found in the sweep over S that the loss takes anyway. Outputs are
-# the model's, and `id_a`, `id_b` of the batch where it carries them.
+# (outputs, anchor_scale, smoothing, where, axis_name, temperature) -> (loss_ab, loss_ba or None, statistics or None).
+# outputs: the model's, and `id_a`, `id_b` of the batch where present. anchor_scale: temperature or margin, scalar or
+# [n]. With a temperature the same pass over S also gives the statistics of both directions.
 PairLoss = Callable[
     [Mapping[str, Array], Array, Array, Array, str | None, Array | None],
     tuple[jax.Array, jax.Array | None, DirectionStatistics | None],
@@ -33,7 +34,7 @@ PairLoss = Callable[
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Aux:
     """What a step may want to know beyond the loss. `per_sample` is the local shard; the rest is global."""
 
     model_state: PyTree
@@ -42,7 +43,7 @@ class Outcome:
     per_sample: Metrics
 
 
-jax.tree_util.register_dataclass(Outcome)
+jax.tree_util.register_dataclass(Aux)
 
 
 class Objective(Protocol):
@@ -62,7 +63,7 @@ class Objective(Protocol):
         step: jax.Array,
         key: jax.Array,
         axis_name: str | None,
-    ) -> tuple[jax.Array, Outcome]:
+    ) -> tuple[jax.Array, Aux]:
         """The loss of the whole batch, and the outcome."""
 
 
@@ -82,12 +83,12 @@ def model_temperature(step: jax.Array, stat: Array | None, outputs: Mapping[str,
     return outputs["temperature"]
 
 
-def infonce_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
-    """`losses.infonce` with the anchor's temperature as its strength; its statistics are at that temperature too."""
+def infonce_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
+    """`losses.infonce` with the anchor scale as temperature, also that of the statistics."""
 
-    def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
+    def pair_loss(outputs, anchor_scale, smoothing, where, axis_name, temperature):
         common = dict(where=where, axis_name=axis_name, similarity=similarity, **_ids(outputs, duplicates))
-        common |= dict(temperature=strength, smoothing=smoothing)
+        common |= dict(temperature=anchor_scale, smoothing=smoothing)
         if temperature is None:
             return *losses.infonce(outputs["a"], outputs["b"], **common), None
         return losses.infonce_with_statistics(outputs["a"], outputs["b"], **common)
@@ -95,13 +96,13 @@ def infonce_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss
     return pair_loss
 
 
-def max_margin_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
-    """`losses.max_margin` with the anchor's margin as its strength; it has no targets to smooth."""
+def max_margin_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
+    """`losses.max_margin` with the anchor scale as margin; it has no targets to smooth."""
 
-    def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
+    def pair_loss(outputs, anchor_scale, smoothing, where, axis_name, temperature):
         del smoothing
         common = dict(where=where, axis_name=axis_name, similarity=similarity, **_ids(outputs, duplicates))
-        common |= dict(margin=strength)
+        common |= dict(margin=anchor_scale)
         if temperature is None:
             return *losses.max_margin(outputs["a"], outputs["b"], **common), None
         return losses.max_margin_with_statistics(outputs["a"], outputs["b"], temperature=temperature, **common)
@@ -109,15 +110,15 @@ def max_margin_loss(similarity: str = "auto", duplicates: str = "mask") -> PairL
     return pair_loss
 
 
-def sigmoid_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
+def sigmoid_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
     """`losses.sigmoid` with scale 1 / temperature and the model's bias; one loss, no directions to weigh."""
 
-    def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
+    def pair_loss(outputs, anchor_scale, smoothing, where, axis_name, temperature):
         del smoothing, temperature
         loss = losses.sigmoid(
             outputs["a"],
             outputs["b"],
-            scale=1.0 / strength,
+            scale=1.0 / anchor_scale,
             bias=outputs["bias"],
             where=where,
             axis_name=axis_name,
@@ -133,28 +134,29 @@ def _ids(outputs: Mapping[str, Array], duplicates: str) -> dict[str, Any]:
     return dict(ids_a=outputs.get("id_a"), ids_b=outputs.get("id_b"), duplicates=duplicates)
 
 
+@renamed_attributes({"strength": "anchor_scale", "reported": "extra_metrics"})
 @dataclasses.dataclass(frozen=True)
 class Contrastive:
     """Contrastive alignment with any combination of the methods.
 
     Args:
       pair_loss: per-anchor losses of both directions, and their statistics where the weighting asks for them.
-      strength: the anchor's temperature (InfoNCE, sigmoid) or margin (max-margin), scalar or [n].
+      anchor_scale: the anchor's temperature (InfoNCE, sigmoid) or margin (max-margin), scalar or [n].
       temperature: the temperature of the statistics' entropy where the loss itself has none (max-margin); the model's
         own by default.
       smoothing: step -> how much of the target is spread over all candidates, in [0, 1).
       perturb: changes the batch before the model sees it; None for none.
       weighting: (init, update) of `weighting.directional`; None for the fixed weights (1, 1), which cost nothing.
-      reported: step -> extra scalars to log (noise level, share of the data).
+      extra_metrics: step -> extra scalars to log (noise level, share of the data).
     """
 
     pair_loss: PairLoss
-    strength: PerAnchor
+    anchor_scale: PerAnchor
     temperature: PerAnchor = model_temperature
     smoothing: Callable[[jax.Array], Array] = lambda step: jnp.float32(0.0)
     perturb: Perturb | None = None
     weighting: tuple[Callable[[], PyTree], Callable[..., Any]] | None = None
-    reported: Callable[[jax.Array], Metrics] = lambda step: {}
+    extra_metrics: Callable[[jax.Array], Metrics] = lambda step: {}
 
     def init(self) -> PyTree:
         return () if self.weighting is None else self.weighting[0]()
@@ -167,11 +169,11 @@ class Contrastive:
         outputs, model_state = _encode(
             apply, params, model_state, batch, train=True, key=dropout_key, axis_name=axis_name
         )
-        strength = self.strength(step, stat, outputs)
+        anchor_scale = self.anchor_scale(step, stat, outputs)
         temperature = self.temperature(step, stat, outputs)
         smoothing = self.smoothing(step)
         weighed = None if self.weighting is None else temperature
-        loss_ab, loss_ba, statistics = self.pair_loss(outputs, strength, smoothing, where, axis_name, weighed)
+        loss_ab, loss_ba, statistics = self.pair_loss(outputs, anchor_scale, smoothing, where, axis_name, weighed)
 
         weights = (jnp.float32(1.0), jnp.float32(1.0))
         if self.weighting is not None and statistics is not None:
@@ -188,23 +190,23 @@ class Contrastive:
             "smoothing": jnp.asarray(smoothing, jnp.float32),
             "positive_similarity": masked_mean(positive, where, axis_name=axis_name),
             "pairs": masked_count(positive, where, axis_name=axis_name),
-            **_spread("temperature", temperature, where, axis_name),
-            **self.reported(step),
+            **_mean_min_max("temperature", temperature, where, axis_name),
+            **self.extra_metrics(step),
         }
         if loss_ba is not None:
             metrics["loss_ba"] = masked_mean(loss_ba, where, axis_name=axis_name)
-        if self.strength is not self.temperature:
-            metrics |= _spread("margin", strength, where, axis_name)
+        if self.anchor_scale is not self.temperature:
+            metrics |= _mean_min_max("margin", anchor_scale, where, axis_name)
         per_sample = {"index": batch["index"], "where": where, "loss": per_pair, "similarity": positive}
         stopped = jax.tree.map(jax.lax.stop_gradient, (metrics, per_sample))
-        return loss, Outcome(model_state, method_state, *stopped)
+        return loss, Aux(model_state, method_state, *stopped)
 
     def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
         """Loss and similarity of every pair for the model as it is: nothing perturbed, smoothed or dropped."""
         where = batch["where"]
         outputs, _ = _encode(apply, params, model_state, batch, train=False, key=None, axis_name=axis_name)
-        strength = self.strength(step, batch.get("stat"), outputs)
-        loss_ab, loss_ba, _ = self.pair_loss(outputs, strength, jnp.float32(0.0), where, axis_name, None)
+        anchor_scale = self.anchor_scale(step, batch.get("stat"), outputs)
+        loss_ab, loss_ba, _ = self.pair_loss(outputs, anchor_scale, jnp.float32(0.0), where, axis_name, None)
         per_pair = loss_ab if loss_ba is None else 0.5 * (loss_ab + loss_ba)
         similarity = jnp.sum(outputs["a"] * outputs["b"], axis=-1)
         return {"index": batch["index"], "where": where, "loss": per_pair, "similarity": similarity}
@@ -225,7 +227,7 @@ def _encode(apply, params, model_state, batch: Batch, *, train: bool, key: jax.A
     return {**outputs, **{side: batch[side] for side in ("id_a", "id_b") if side in batch}}, model_state
 
 
-def _spread(name: str, value: Array, where: Array, axis_name: str | None) -> Metrics:
+def _mean_min_max(name: str, value: Array, where: Array, axis_name: str | None) -> Metrics:
     """Mean, minimum and maximum of a per-anchor quantity over the rows that count; a scalar is its own three."""
     value = jnp.asarray(value, jnp.float32)
     if value.ndim == 0:
@@ -235,3 +237,14 @@ def _spread(name: str, value: Array, where: Array, axis_name: str | None) -> Met
     if axis_name is not None:
         low, high = jax.lax.pmin(low, axis_name), jax.lax.pmax(high, axis_name)
     return {f"{name}_mean": masked_mean(value, where, axis_name=axis_name), f"{name}_min": low, f"{name}_max": high}
+
+
+__getattr__ = renamed_names(
+    __name__,
+    {
+        "Outcome": "Aux",
+        "infonce_loss": "infonce_pair_loss",
+        "max_margin_loss": "max_margin_pair_loss",
+        "sigmoid_loss": "sigmoid_pair_loss",
+    },
+)

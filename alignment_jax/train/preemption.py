@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 
 from jax.experimental import multihost_utils
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.train import processes
 
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 
 
-class Request:
+class StopRequest:
     """Whether to save and leave.
 
     Attributes:
@@ -39,7 +40,7 @@ class Request:
 
 
 @contextlib.contextmanager
-def preemption(saved: Callable[[], bool] = lambda: True) -> Iterator[Request]:
+def preemption(saved: Callable[[], bool] = lambda: True) -> Iterator[StopRequest]:
     """Catches SIGTERM and Ctrl-C within the block; a second Ctrl-C ends the process at once with status 130.
 
     In a run of several processes, and outside of the main thread, Ctrl-C is what it always is.
@@ -51,9 +52,9 @@ def preemption(saved: Callable[[], bool] = lambda: True) -> Iterator[Request]:
       What the loop asks after every step.
     """
     if processes.several():
-        yield Request(multihost_utils.reached_preemption_sync_point)
+        yield StopRequest(multihost_utils.reached_preemption_sync_point)
         return
-    request = Request()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield request
         return
@@ -74,7 +75,7 @@ _NAMES: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 @contextlib.contextmanager
-def _heard_at_once(request: Request, saved: Callable[[], bool]) -> Iterator[None]:
+def _heard_at_once(request: StopRequest, saved: Callable[[], bool]) -> Iterator[None]:
     """Answers Ctrl-C from a thread: while XLA compiles, Python runs no handler of a signal."""
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -111,3 +112,6 @@ def _say(interrupts: int, saved: bool) -> None:
     )
     with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
         print(line, file=sys.stderr, flush=True)
+
+
+__getattr__ = renamed_names(__name__, {"Request": "StopRequest"})

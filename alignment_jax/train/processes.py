@@ -21,9 +21,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import AlignmentError, RunError
 from alignment_jax.core.types import PyTree
-from alignment_jax.train import messages
+from alignment_jax.train import broadcast
 
 _LOST = (
     "this process has lost the others: one of them has ended or cannot be reached. See what that one said; "
@@ -42,7 +43,7 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
-def own_columns(devices: Sequence[jax.Device], width: int) -> np.ndarray:
+def local_columns(devices: Sequence[jax.Device], width: int) -> np.ndarray:
     """Which rows of a batch this process reads: those of its own devices.
 
     Args:
@@ -52,21 +53,21 @@ def own_columns(devices: Sequence[jax.Device], width: int) -> np.ndarray:
     Returns:
       int64 [k], positions in the batch, ascending.
 
-    >>> own_columns(jax.devices()[:2], 6).tolist()
+    >>> local_columns(jax.devices()[:2], 6).tolist()
     [0, 1, 2, 3, 4, 5]
     """
     owner = np.array([device.process_index for device in devices])
     return np.flatnonzero(np.repeat(owner == jax.process_index(), width // len(devices)))
 
 
-def place_own(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
+def put_local(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
     """Arrays of the host as global arrays, of which each process gives its own part (all of it where replicated)."""
     if not several():
         return jax.device_put(tree, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
 
 
-def place_same(tree: PyTree, sharding: PyTree) -> PyTree:
+def put_from_primary(tree: PyTree, sharding: PyTree) -> PyTree:
     """What every process is to hold alike, as global arrays: process 0's values, to the bit.
 
     Two machines may compute the same thing to other bits (another processor, another LAPACK), and a state that differs
@@ -81,7 +82,7 @@ def place_same(tree: PyTree, sharding: PyTree) -> PyTree:
         return jax.device_put(tree, sharding)
     keys = [jax.random.key_impl(x) if _is_key(x) else None for x in jax.tree.leaves(tree)]
     numbers = jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
-    leaves, structure = jax.tree.flatten(arrays_from_primary(numbers))
+    leaves, structure = jax.tree.flatten(broadcast_arrays(numbers))
 
     def typed(leaves: list[jax.Array]) -> PyTree:
         found = [
@@ -97,7 +98,7 @@ def _is_key(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def from_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def compute_on_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `compute` gives on process 0, on every process; the others wait without computing.
 
     Args:
@@ -112,20 +113,20 @@ def from_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     message, failed = b"", None
     if is_primary():
         try:
-            message = messages.packed({"value": compute()})
+            message = broadcast.pack({"value": compute()})
         except AlignmentError as error:
             failed = error
             classes = [kind.__name__ for kind in type(error).__mro__]
-            message = messages.packed({"error": str(error), "classes": classes})
-    found = messages.unpacked(messages.sent(message))
+            message = broadcast.pack({"error": str(error), "classes": classes})
+    found = broadcast.unpack(broadcast.broadcast_bytes(message))
     if failed is not None:
         raise failed
     if "error" in found:
-        raise messages.class_of(found["classes"])(found["error"])
+        raise broadcast.error_class(found["classes"])(found["error"])
     return found["value"]
 
 
-def arrays_from_primary(tree: PyTree) -> PyTree:
+def broadcast_arrays(tree: PyTree) -> PyTree:
     """Process 0's arrays on every process, to the bit.
 
     Args:
@@ -134,8 +135,8 @@ def arrays_from_primary(tree: PyTree) -> PyTree:
     if not several():
         return tree
     leaves, structure = jax.tree.flatten(tree)
-    own = [messages.bytes_of(leaf) for leaf in leaves]
-    found = messages.exchanged(np.concatenate(own) if own else np.zeros(0, np.uint8))
+    own = [broadcast.bytes_of(leaf) for leaf in leaves]
+    found = broadcast.broadcast_array(np.concatenate(own) if own else np.zeros(0, np.uint8))
     parts = np.split(found, np.cumsum([part.size for part in own])[:-1]) if own else []
     copies = [
         np.frombuffer(part.tobytes(), leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
@@ -143,7 +144,7 @@ def arrays_from_primary(tree: PyTree) -> PyTree:
     return jax.tree.unflatten(structure, copies)
 
 
-def check_same(what: str, value: str) -> None:
+def check_equal(what: str, value: str) -> None:
     """Refuses to train when processes disagree on something that must be the same everywhere.
 
     Raises:
@@ -160,14 +161,14 @@ def check_same(what: str, value: str) -> None:
         )
 
 
-def wait_for_all(name: str) -> None:
+def barrier(name: str) -> None:
     """Returns when every process has come here; for what others must not run ahead of."""
     if several():
         multihost_utils.sync_global_devices(name)
 
 
 @contextlib.contextmanager
-def losing_others() -> Iterator[None]:
+def convert_jax_errors() -> Iterator[None]:
     """Turns the failure of a computation that spans processes into one line: most likely another process is gone.
 
     Raises:
@@ -191,7 +192,7 @@ def losing_others() -> Iterator[None]:
         ) from error
 
 
-def meet_devices() -> None:
+def initialize_devices() -> None:
     """Lets the processes tell each other their devices, which they do when JAX first looks at them.
 
     Raises:
@@ -218,3 +219,19 @@ def exit_when_aborted() -> None:
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(leave)
     _KEPT.append(handler)
     ctypes.CDLL(None).signal(int(signal.SIGABRT), handler)
+
+
+__getattr__ = renamed_names(
+    __name__,
+    {
+        "from_primary": "compute_on_primary",
+        "arrays_from_primary": "broadcast_arrays",
+        "place_own": "put_local",
+        "place_same": "put_from_primary",
+        "own_columns": "local_columns",
+        "check_same": "check_equal",
+        "wait_for_all": "barrier",
+        "losing_others": "convert_jax_errors",
+        "meet_devices": "initialize_devices",
+    },
+)

@@ -10,14 +10,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import PartitionSpec as P
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.types import Batch
 from alignment_jax.train.objective import Metrics
-from alignment_jax.train.score_tracking import Scored
+from alignment_jax.train.score_tracking import ScoreTracking
 from alignment_jax.train.state import TrainState
 from alignment_jax.train.step import AXIS, Placement
 
 
-class Scorer:
+class ScorePass:
     """Measures batches with the parameters of a state; compiled once.
 
     Args:
@@ -26,7 +27,7 @@ class Scorer:
       placement: where state and batches live.
     """
 
-    def __init__(self, objective: Scored, apply: Callable[..., Any], placement: Placement):
+    def __init__(self, objective: ScoreTracking, apply: Callable[..., Any], placement: Placement):
         self._placement = placement
 
         def score(axis_name: str | None) -> Callable[[TrainState, Batch], Metrics]:
@@ -51,3 +52,6 @@ def _fetch(per_sample: Metrics) -> dict[str, np.ndarray]:
     if jax.process_count() > 1:
         return multihost_utils.process_allgather(per_sample, tiled=True)
     return {name: np.asarray(value) for name, value in per_sample.items()}
+
+
+__getattr__ = renamed_names(__name__, {"Scorer": "ScorePass"})

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.masked_reductions import psum_if
 from alignment_jax.core.types import Array, PyTree
@@ -16,7 +17,7 @@ from alignment_jax.train.objective import Metrics, Objective
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
+class ScoreTracking:
     """Any objective, with a score of every training sample beside its own state.
 
     The state is {"objective": the wrapped objective's, "scores": {criterion: [size]} in use by the sampler, "running":
@@ -102,3 +103,6 @@ def _everywhere(x: jax.Array, axis_name: str | None) -> jax.Array:
         return x
     places = jnp.zeros((jax.lax.axis_size(axis_name), *x.shape), x.dtype)
     return psum_if(places.at[jax.lax.axis_index(axis_name)].set(x), axis_name).reshape(-1, *x.shape[1:])
+
+
+__getattr__ = renamed_names(__name__, {"Scored": "ScoreTracking"})

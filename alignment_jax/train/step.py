@@ -17,6 +17,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.core.varying import varying_axes
 from alignment_jax.train import processes
@@ -131,6 +132,7 @@ def pmap_step(step: Step, devices: list[jax.Device] | None = None) -> Step:
     return jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
 
 
+@renamed_attributes({"keep_up": "sync_cpu_devices", "columns": "local_columns"})
 class Placement:
     """Where the state and the batches live, and the compiled step that fits: one device, or a mesh of several.
 
@@ -148,11 +150,11 @@ class Placement:
         self.step = step_of(AXIS if self.several else None)
         self.run = shard_step(self.step, self.mesh) if self.several else jax.jit(self.step, donate_argnums=0)
 
-    def columns(self, width: int) -> np.ndarray:
+    def local_columns(self, width: int) -> np.ndarray:
         """Which rows of a batch of `width` rows this process reads and gives to `put_batch`."""
-        return processes.own_columns(self.devices, width)
+        return processes.local_columns(self.devices, width)
 
-    def keep_up(self, result: PyTree) -> None:
+    def sync_cpu_devices(self, result: PyTree) -> None:
         """Waits for a step's result where steps must not run ahead of each other: on devices made of one CPU.
 
         They share its threads, and with several steps under way the exchange of one can keep the threads that another
@@ -163,8 +165,8 @@ class Placement:
 
     def put_state(self, state: TrainState) -> TrainState:
         """The state on every device."""
-        return processes.place_same(state, self.replicated)
+        return processes.put_from_primary(state, self.replicated)
 
     def put_batch(self, batch: Batch) -> Batch:
         """A batch on its devices; in a run of several processes `batch` holds this process's rows."""
-        return processes.place_own(dict(batch), self._sharded)
+        return processes.put_local(dict(batch), self._sharded)

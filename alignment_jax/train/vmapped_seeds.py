@@ -18,13 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train.batching import batch_rows
-from alignment_jax.train.device_data_set import loop_of
+from alignment_jax.train.device_data_set import step_loop
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.loop import evaluation_variables, initial_state
-from alignment_jax.train.score_tracking import Scored
+from alignment_jax.train.score_tracking import ScoreTracking
 from alignment_jax.train.state import TrainState
 from alignment_jax.train.step import make_step
 
@@ -32,7 +33,7 @@ _MOST_STEPS = 32  # of one call of the compiled loop
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class SeedResult:
     """One seed's run: the variables of its best step on val, what it logged, and where it ended.
 
     variables: {"params", "model_state"}, as `loop.Finished` has them; of the last step where there is no val.
@@ -47,27 +48,27 @@ class Outcome:
     seconds: float
 
 
-def obstacle(experiment: Experiment) -> str:
+def vmap_obstacle(experiment: Experiment) -> str:
     """Why this run cannot train together with other seeds of itself; "" when it can.
 
     >>> import types
-    >>> obstacle(types.SimpleNamespace(tables=None))
+    >>> vmap_obstacle(types.SimpleNamespace(tables=None))
     'its training set does not live on the device'
     """
     if experiment.tables is None:
         return "its training set does not live on the device"
     if len(experiment.devices) > 1:
         return "it runs on several devices"
-    if isinstance(experiment.objective, Scored):
+    if isinstance(experiment.objective, ScoreTracking):
         return "its order depends on scores of the samples"
     if experiment.plan.patience:
         return "it may stop early, each seed at another step"
     return ""
 
 
-def fit_together(
+def fit_seeds(
     experiments: Sequence[Experiment], *, progress: Callable[[int], None] = lambda step: None
-) -> list[Outcome]:
+) -> list[SeedResult]:
     """Trains runs that differ in nothing but their seed.
 
     Nothing is written: an interruption loses these runs as a whole.
@@ -80,17 +81,17 @@ def fit_together(
       An outcome for each, in their order.
 
     Raises:
-      ValueError: a run cannot train this way; see `obstacle`.
+      ValueError: a run cannot train this way; see `vmap_obstacle`.
       RunError: a loss or gradient is not finite; the message names the seed and the step.
     """
     for experiment in experiments:
-        if reason := obstacle(experiment):
+        if reason := vmap_obstacle(experiment):
             raise ValueError(f"experiments: seed {experiment.seed} cannot train together with others: {reason}")
-    return _Together(experiments, progress).train()
+    return _SeedRun(experiments, progress).train()
 
 
-class _Together:
-    """One call of `fit_together`."""
+class _SeedRun:
+    """One call of `fit_seeds`."""
 
     def __init__(self, experiments: Sequence[Experiment], progress: Callable[[int], None]):
         self.experiments = list(experiments)
@@ -104,7 +105,7 @@ class _Together:
             accumulate=first.plan.accumulate,
             project=first.model.project,
         )
-        self.run = jax.jit(jax.vmap(loop_of(step), in_axes=(0, None, 0, None)), donate_argnums=0)
+        self.run = jax.jit(jax.vmap(step_loop(step), in_axes=(0, None, 0, None)), donate_argnums=0)
         self.tables = jax.device_put(dict(first.tables or {}), first.devices[0])
         # On the device from the start: arrays that are not bound to one would compile the step a second time.
         stacked = _stack(map(initial_state, self.experiments))
@@ -115,7 +116,7 @@ class _Together:
         self.best_variables: PyTree = None
         self.history: list[list[dict[str, float]]] = [[] for _ in self.experiments]
 
-    def train(self) -> list[Outcome]:
+    def train(self) -> list[SeedResult]:
         started = time.monotonic()
         epoch = 0
         if self.first.plan.evaluate_start:
@@ -129,7 +130,7 @@ class _Together:
         if self.best_variables is not None:
             last = _chosen(self.best_step >= 0, self.best_variables, last)
         return [
-            Outcome(_of_seed(last, k), self.history[k], int(self.best_step[k]), self.step, self.pairs, seconds)
+            SeedResult(_of_seed(last, k), self.history[k], int(self.best_step[k]), self.step, self.pairs, seconds)
             for k in range(len(self.experiments))
         ]
 
@@ -193,9 +194,9 @@ class _Together:
     def _evaluate(self, variables: PyTree, *, last: bool) -> list[dict[str, float]]:
         experiment = self.first
         split = experiment.evaluations["val"]
-        if experiment.watch_seeds is not None:
-            return experiment.watch_seeds(variables, split, last)
-        return [experiment.watched(_of_seed(variables, k), split, last) for k in range(len(self.experiments))]
+        if experiment.evaluate_seeds_for_log is not None:
+            return experiment.evaluate_seeds_for_log(variables, split, last)
+        return [experiment.log_metrics(_of_seed(variables, k), split, last) for k in range(len(self.experiments))]
 
     def _check_finite(self, metrics: dict[str, np.ndarray]) -> None:
         bad = np.asarray(self.state.bad_step)
@@ -230,3 +231,8 @@ def _stacked(chunk: Sequence[Sequence[Batch]]) -> dict[str, np.ndarray]:
 
     seeds = [of_seed(batches) for batches in chunk]
     return {name: np.stack([one[name] for one in seeds]) for name in seeds[0]}
+
+
+__getattr__ = renamed_names(
+    __name__, {"fit_together": "fit_seeds", "Outcome": "SeedResult", "obstacle": "vmap_obstacle"}
+)

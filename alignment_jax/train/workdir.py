@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError, UserError
 
 # Settings that may change while a run goes on. What the data is called is one: the data itself is asked what it is.
@@ -44,16 +45,16 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Every setting by its dotted name.
 
-    >>> flat({"a": {"b": 1}, "c": 2})
+    >>> flatten_config({"a": {"b": 1}, "c": 2})
     {'a.b': 1, 'c': 2}
     """
     found: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
+            found |= flatten_config(value, f"{prefix}{name}.")
         else:
             found[f"{prefix}{name}"] = value
     return found
@@ -123,12 +124,12 @@ def has_checkpoints(workdir: pathlib.Path) -> bool:
     return any((workdir / "checkpoints").glob("*/*"))
 
 
-def has_saved(workdir: pathlib.Path) -> bool:
+def can_resume(workdir: pathlib.Path) -> bool:
     """Whether a state is there, whole, that a run in this folder would go on from."""
-    return last_saved(workdir) >= 0
+    return last_saved_step(workdir) >= 0
 
 
-def last_saved(workdir: pathlib.Path) -> int:
+def last_saved_step(workdir: pathlib.Path) -> int:
     """The newest step of which a state is there, -1 for none."""
     names = (path.name for path in (workdir / "checkpoints" / "last").glob("*"))
     return max((int(name) for name in names if name.isdigit()), default=-1)
@@ -154,3 +155,8 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
         if isinstance(found.get(section), dict):
             found[section].setdefault(name, value)
     return found
+
+
+__getattr__ = renamed_names(
+    __name__, {"flat": "flatten_config", "has_saved": "can_resume", "last_saved": "last_saved_step"}
+)

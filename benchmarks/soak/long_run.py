@@ -105,12 +105,12 @@ def watched_run(
     watch, calls = Watch(trace_from), [0]
 
     def watched(variables, split, last):
-        found = built.experiment.watched(variables, split, last)
+        found = built.experiment.log_metrics(variables, split, last)
         calls[0] += 1
         watch.sample(calls[0] * every)
         return found
 
-    experiment = dataclasses.replace(built.experiment, watch=watched)
+    experiment = dataclasses.replace(built.experiment, evaluate_for_log=watched)
     try:
         fit(experiment, folder / "run", quiet=True, tensorboard=True)
     finally:

@@ -10,7 +10,7 @@ from alignment_jax import config as configs
 from alignment_jax.assembly.build import build
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.losses import l2_normalize
-from alignment_jax.train.evaluation import Evaluator
+from alignment_jax.train.evaluation import Embedder
 from alignment_jax.train.loop import evaluation_variables, fit, initial_state
 
 
@@ -65,7 +65,7 @@ def test_a_run_without_a_step_is_the_closed_form(latents, tmp_path):
     config = make_config(latents, **{"init.shrinkage": "0.4+0.2", "init.dim": "5", "init.power": "0.5"})
     experiment = build(config).experiment
     finished = fit(experiment, tmp_path, quiet=True)
-    found = Evaluator(experiment.model)(finished.variables, experiment.evaluations["test"])
+    found = Embedder(experiment.model)(finished.variables, experiment.evaluations["test"])
     expected = in_closed_form(latents, "test", shrinkage=(0.4, 0.2), dim=5, power=0.5)
     np.testing.assert_allclose(found.a @ found.b.T, expected.a @ expected.b.T, atol=2e-5)
     np.testing.assert_array_equal(found.b_to_a, expected.b_to_a)
@@ -92,7 +92,7 @@ def test_what_is_auto_is_chosen_on_val_and_said(latents):
     assert "the best of 32 settings" in line  # 4 x 4 shrinkages, one dim, two powers
     assert line in built.notes
     found = evals.recall(
-        Evaluator(built.experiment.model)(
+        Embedder(built.experiment.model)(
             evaluation_variables(initial_state(built.experiment)), built.experiment.evaluations["val"]
         )
     )

@@ -14,7 +14,7 @@ from alignment_jax.assembly.tasks import GRADED, RECALLS
 from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.loop import evaluation_variables, initial_state
-from alignment_jax.train.workdir import flat
+from alignment_jax.train.workdir import flatten_config
 
 
 def aligner():
@@ -83,7 +83,7 @@ def test_no_setting_that_is_a_word_is_left_out(make):
         *DURATIONS,
     }
     free |= {"init.shrinkage", "init.dim", "init.power"}
-    words = {setting for setting, value in flat(make().to_dict()).items() if isinstance(value, str)}
+    words = {setting for setting, value in flatten_config(make().to_dict()).items() if isinstance(value, str)}
     assert words - free - set(known_names(make())) == set()
 
 

@@ -80,13 +80,13 @@ def test_a_new_loss_with_a_margin_learns_no_temperature(config, monkeypatch):
     assert learned(config) == set()
 
 
-def test_a_loss_without_any_strength(config, monkeypatch):
+def test_a_loss_without_an_anchor_scale(config, monkeypatch):
     monkeypatch.setitem(LOSSES, "new", Loss(LOSSES["sigmoid"].pair_loss, None, bias=True))
     config.loss.name = "new"
     assert learned(config) == {"bias"}
     config.margin.value = -1.0  # nobody asks for it
     build(config)
-    with pytest.raises(ValueError, match="strength must be 'temperature', 'margin' or None"):
+    with pytest.raises(ValueError, match=r"anchor_scale.*bias"):
         Loss(LOSSES["sigmoid"].pair_loss, "bias")
 
 
@@ -155,13 +155,13 @@ def test_an_order_without_scores_may_be_combined_with_mixing(config, monkeypatch
     build(config)
 
 
-def test_a_strength_of_its_own_is_what_the_loss_gets(config, monkeypatch):
-    """`strength` names the section, and the value arrives."""
+def test_a_loss_gets_the_value_of_its_section(config, monkeypatch):
+    """`anchor_scale` names the section."""
     seen = []
 
     def make(similarity):
-        def pair_loss(outputs, strength, smoothing, where, axis_name, temperature):
-            seen.append(strength)
+        def pair_loss(outputs, anchor_scale, smoothing, where, axis_name, temperature):
+            seen.append(anchor_scale)
             return jnp.zeros(outputs["a"].shape[0]), None, None
 
         return pair_loss

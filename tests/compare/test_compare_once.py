@@ -16,8 +16,8 @@ from alignment_jax.compare import engine, training
 from alignment_jax.compare import paired_differences as paired
 from alignment_jax.compare import run_records as records
 from alignment_jax.core.memoize import remember
-from alignment_jax.train.evaluation import Evaluator
-from alignment_jax.train.vmapped_seeds import fit_together
+from alignment_jax.train.evaluation import Embedder
+from alignment_jax.train.vmapped_seeds import fit_seeds
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def test_another_command_that_finishes_first_is_not_repeated_nor_forgotten(tmp_p
 def test_all_seeds_share_one_compiled_step_and_one_compiled_evaluation(embeddings):
     built = build(base_config(embeddings))
     with jax.log_compiles(), compilations() as names:
-        fit_together([with_seed(built, seed).experiment for seed in range(3)])
+        fit_seeds([with_seed(built, seed).experiment for seed in range(3)])
     assert names.count("jit(run)") == 1
     assert names.count("jit(measure_seeds)") == 1
 
@@ -140,10 +140,10 @@ def test_evaluations_of_all_seeds_are_those_of_each(embeddings):
     assert split.latents is not None
     each = [dict(zip(("params", "model_state"), start(built, seed), strict=True)) for seed in range(2)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
-    together = built.experiment.watch_seeds(stacked, split, False)
-    batched = built.experiment.watch_seeds(stacked, dataclasses.replace(split, latents=None), False)
+    together = built.experiment.evaluate_seeds_for_log(stacked, split, False)
+    batched = built.experiment.evaluate_seeds_for_log(stacked, dataclasses.replace(split, latents=None), False)
     for variables, found, other in zip(each, together, batched, strict=True):
-        alone = built.experiment.watch(jax.device_put(variables), split, False)
+        alone = built.experiment.evaluate_for_log(jax.device_put(variables), split, False)
         assert alone.keys() == found.keys() == other.keys()
         assert found == pytest.approx(alone, rel=1e-5)
         assert other == pytest.approx(alone, rel=1e-5)
@@ -158,7 +158,7 @@ def test_a_finished_training_embeds_every_split_once(tmp_path, embeddings, monke
     from alignment_jax.cli.main import main
 
     config = f"{repository}/configs/flickr8k_frozen.py:data=embeddings:{embeddings}"
-    with calls_of(monkeypatch, Evaluator, "__call__") as embedded:
+    with calls_of(monkeypatch, Embedder, "__call__") as embedded:
         assert main(["train", "--config", config, "--workdir", str(tmp_path), "--quiet"]) == 0
     # The closed form is evaluated at its start with the effective rank, then val and test for results and gallery.
     assert len(embedded) == 3

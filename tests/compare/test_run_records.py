@@ -217,24 +217,24 @@ def test_a_search_without_ranges_or_with_unknown_settings_is_refused():
 def test_the_default_ranges_fit_the_default_configuration():
     from alignment_jax.config import default
     from alignment_jax.config.recipes import METHODS, parts_of
-    from alignment_jax.train.workdir import flat
+    from alignment_jax.train.workdir import flatten_config
 
     config = default()
     for method in [*METHODS, "all", "recipe"]:
-        changed = draw_trials(config.search, parts_of(method), 3, flat(config.to_dict()), seed=0)[2]
+        changed = draw_trials(config.search, parts_of(method), 3, flatten_config(config.to_dict()), seed=0)[2]
         config.copy_and_resolve_references().update_from_flattened_dict(changed)
 
 
 def test_a_closed_form_is_not_searched():
     from alignment_jax.config import default
     from alignment_jax.config.recipes import METHODS, apply_methods
-    from alignment_jax.train.workdir import flat
+    from alignment_jax.train.workdir import flatten_config
 
     skipped = []
     for method in METHODS:
         config = default()
         apply_methods(config, method)
-        drawn = draw_trials(config.search, [method], 3, flat(config.to_dict()), seed=0)
+        drawn = draw_trials(config.search, [method], 3, flatten_config(config.to_dict()), seed=0)
         if nothing_to_search(config.train.duration, drawn):
             skipped.append(method)
     assert skipped == ["cca"]

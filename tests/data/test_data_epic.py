@@ -11,7 +11,7 @@ import pytest
 from alignment_jax import data
 from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.train.evaluation import retrieval
+from alignment_jax.train.evaluation import RetrievalEvaluation
 from alignment_jax.train.experiment import EvaluationSplit, Model
 
 ANNOTATIONS = "retrieval_annotations"
@@ -192,5 +192,8 @@ def test_graded_relevancy_is_evaluated_while_training_and_after():
     batches = lambda: iter([(eye, np.ones(3, bool))])  # noqa: E731
     split = EvaluationSplit(batches, batches, np.arange(3), relevancy=lambda: (np.arange(3), eye))
     variables = {"params": {"w": jax.numpy.zeros(1)}, "model_state": {}}
-    for found in (retrieval(model)(variables, split), retrieval(model).watched(variables, split)):
+    for found in (
+        RetrievalEvaluation(model)(variables, split),
+        RetrievalEvaluation(model).evaluate_for_log(variables, split),
+    ):
         assert (found["mAP"], found["nDCG"], found["a2b_R@1"]) == (1.0, 1.0, 100.0)

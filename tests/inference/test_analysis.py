@@ -95,7 +95,7 @@ def test_every_view_is_disturbed_where_an_item_is_the_mean_over_them(embeddings,
     (clean,) = models.embedded("test")
     (noise, _) = noises_of(models, split="test", strengths={"latent_noise": (1e-6,)})
     np.testing.assert_allclose(noise.embed(1e-6, 0)[0], clean.a, atol=1e-4)
-    first = built.evaluator.side("a", variables, built.experiment.evaluations["test"].items_a())
+    first = built.evaluator.embed_side("a", variables, built.experiment.evaluations["test"].items_a())
     assert np.abs(first - clean.a).max() > 0.01
 
 
@@ -106,7 +106,7 @@ def test_noise_leaves_the_other_side_alone(untrained):
     clean = built.evaluator(variables, built.experiment.evaluations["test"])
     scale = float(np.std(train.a.read(np.arange(len(train))), dtype=np.float64))
     noisy = evals.latent_noise(test.a.read(np.arange(len(test))), 1.0, 0, scale=scale)
-    a = built.evaluator.side("a", variables, [(noisy, np.ones(len(noisy), bool))])
+    a = built.evaluator.embed_side("a", variables, [(noisy, np.ones(len(noisy), bool))])
     expected = evals.recall(dataclasses.replace(clean, a=a))
     rows = analyse(built, variables)["stress"]
     row = next(row for row in rows if (row["side"], row["strength"]) == ("a", 1.0))

@@ -38,7 +38,7 @@ def measured(size=7, seed=0):
 def test_every_order_has_the_promised_length_and_only_what_says_so_repeats(method, scores):
     sampler = make(method, scores=scores)
     for epoch in range(10):
-        order = sampler.order(sampler.collect(measured(seed=epoch)[0]), epoch)
+        order = sampler.order(sampler.scores_from_pass(measured(seed=epoch)[0]), epoch)
         assert order.dtype == np.int64
         assert len(order) == sampler.shown(epoch)
         assert len(set(order.tolist())) == len(order) or ORDERS[method].labels
@@ -47,7 +47,7 @@ def test_every_order_has_the_promised_length_and_only_what_says_so_repeats(metho
 
 def test_replacement_repeats():
     sampler = make("probabilistic", replacement=True)
-    order = sampler.order(sampler.collect(measured()[0]), 0)
+    order = sampler.order(sampler.scores_from_pass(measured()[0]), 0)
     assert len(order) == N
     assert len(set(order.tolist())) < N
 
@@ -58,10 +58,10 @@ def test_orders_are_those_of_the_sampling_room():
     for method, reverse in (("curriculum", False), ("anti_curriculum", True)):
         sampler = make(method)
         expected = sampling.curriculum_order(score, epoch=2, seed=3, epochs=8, reverse=reverse)
-        np.testing.assert_array_equal(sampler.order(sampler.collect(batches), 2), expected)
+        np.testing.assert_array_equal(sampler.order(sampler.scores_from_pass(batches), 2), expected)
     sampler = make("probabilistic")
     expected = sampling.draw_order(sampling.sampling_probabilities(similarity, loss), epoch=2, seed=3)
-    np.testing.assert_array_equal(sampler.order(sampler.collect(batches), 2), expected)
+    np.testing.assert_array_equal(sampler.order(sampler.scores_from_pass(batches), 2), expected)
 
 
 @pytest.mark.parametrize("left", ["similarity", "difficulty"])
@@ -71,16 +71,16 @@ def test_a_criterion_can_be_left_out(left):
     sampler = make(criteria={left: name}, start=0.5)
     score = sampling.balance_score(s if left == "similarity" else None, d if left == "difficulty" else None)
     expected = sampling.curriculum_order(score, epoch=0, seed=3, start=0.5, epochs=8)
-    np.testing.assert_array_equal(sampler.order(sampler.collect(batches), 0), expected)
+    np.testing.assert_array_equal(sampler.order(sampler.scores_from_pass(batches), 0), expected)
 
 
 def test_a_pass_must_measure_every_sample_once_in_whatever_order():
     batches, similarity, _ = measured()
     sampler = make()
-    np.testing.assert_array_equal(sampler.collect(batches[::-1])["similarity"], similarity)
+    np.testing.assert_array_equal(sampler.scores_from_pass(batches[::-1])["similarity"], similarity)
     for wrong in (batches[:-1], [*batches, batches[0]]):
         with pytest.raises(ValueError, match="every one of 50 samples once"):
-            sampler.collect(wrong)
+            sampler.scores_from_pass(wrong)
 
 
 @pytest.mark.parametrize("method", ["curriculum", "anti_curriculum"])
@@ -101,7 +101,7 @@ def test_a_score_that_is_not_finite_is_named():
     batches, _, _ = measured()
     batches[1]["loss"][2] = np.inf
     with pytest.raises(RunError, match=r"loss of training sample 9 is not finite \(1 of 50 samples\)"):
-        make().collect(batches)
+        make().scores_from_pass(batches)
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_samples_never_seen_count_as_the_mean_of_the_others():
     sampler = make(scores="recycled")
     seen = np.arange(N) < 3
     running = {"difficulty": np.where(seen, [1.0, 2.0, 6.0] + [0.0] * (N - 3), 0.0).astype(np.float32)}
-    settled = sampler.settle(running, seen)["difficulty"]
+    settled = sampler.scores_from_running(running, seen)["difficulty"]
     assert settled.dtype == np.float32
     assert settled[:5].tolist() == [1.0, 2.0, 6.0, 3.0, 3.0]
-    assert not sampler.settle(running, np.zeros(N, bool))["difficulty"].any()
+    assert not sampler.scores_from_running(running, np.zeros(N, bool))["difficulty"].any()
 
 
 def test_recycling_starts_with_a_plain_epoch_and_then_the_schedule():
@@ -171,11 +171,11 @@ def test_a_sample_without_a_pair_has_the_mean_similarity():
     batches, similarity, loss = measured()
     paired = np.arange(N) % 5 != 0
     sampler = make(paired=paired)
-    fresh = sampler.collect(batches)
+    fresh = sampler.scores_from_pass(batches)
     np.testing.assert_allclose(fresh["similarity"], np.where(paired, similarity, similarity[paired].mean()), rtol=1e-6)
     np.testing.assert_array_equal(fresh["difficulty"], loss)
     seen = np.arange(N) < 20
-    settled = sampler.settle({"similarity": similarity, "difficulty": loss}, seen)
+    settled = sampler.scores_from_running({"similarity": similarity, "difficulty": loss}, seen)
     expected = similarity[seen & paired].mean()
     np.testing.assert_allclose(settled["similarity"], np.where(seen & paired, similarity, expected), rtol=1e-6)
     np.testing.assert_allclose(settled["difficulty"], np.where(seen, loss, loss[seen].mean()), rtol=1e-6)

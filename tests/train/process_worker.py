@@ -28,7 +28,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 def talk(devices, folder):
     number = jax.process_index()
-    columns = processes.own_columns(devices, 12).tolist()
+    columns = processes.local_columns(devices, 12).tolist()
     expected = [4 * number, 4 * number + 1, 4 * number + 2, 4 * number + 3]
     assert columns == expected, columns
 
@@ -36,20 +36,20 @@ def talk(devices, folder):
         assert number == 0, "only the first process computes"
         return {"a": 0.1 + 0.2, "b": float("inf"), "c": "é"}
 
-    assert processes.from_primary(compute) == {"a": 0.1 + 0.2, "b": float("inf"), "c": "é"}
+    assert processes.compute_on_primary(compute) == {"a": 0.1 + 0.2, "b": float("inf"), "c": "é"}
 
     def fail():
         raise RunError("an embedding is not finite")
 
     with pytest.raises(RunError, match=r"^an embedding is not finite$"):  # on every process
-        processes.from_primary(fail)
+        processes.compute_on_primary(fail)
     for kind in (DataError, ConfigError, MissingPackageError, UserError, AlignmentError):
-        with pytest.raises(AlignmentError, match=r"^COCO: row 3 is empty$") as raised, processes.losing_others():
-            processes.from_primary(failing(kind("COCO: row 3 is empty")))
+        with pytest.raises(AlignmentError, match=r"^COCO: row 3 is empty$") as raised, processes.convert_jax_errors():
+            processes.compute_on_primary(failing(kind("COCO: row 3 is empty")))
         assert type(raised.value) is kind
     bits = np.array([-0.0, np.nan, 1e-45], np.float32)
     sent = {"bits": bits, "flag": np.array(True)}
-    got = processes.arrays_from_primary(sent if number == 0 else {"bits": 0 * bits, "flag": np.array(False)})
+    got = processes.broadcast_arrays(sent if number == 0 else {"bits": 0 * bits, "flag": np.array(False)})
     assert got["bits"].tobytes() == bits.tobytes()
     assert got["flag"].item() is True
     few_programs_for_messages_of_any_length()
@@ -58,16 +58,16 @@ def talk(devices, folder):
     tokenizer_is_process_0s()
     with pytest.raises(RunError, match="process 1 has another data set than process 0"):
         build(latents(folder / "others", other=number == 1))  # the same names, other numbers
-    processes.check_same("seed", "same")
+    processes.check_equal("seed", "same")
     with pytest.raises(RunError, match="process 2 has another seed"):
-        processes.check_same("seed", str(number == 2))
+        processes.check_equal("seed", str(number == 2))
     mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
     rows = np.arange(12, dtype=np.float32)
-    batch = processes.place_own({"x": rows[columns]}, sharding)
+    batch = processes.put_local({"x": rows[columns]}, sharding)
     total = jax.jit(lambda x: (x * rows).sum())(batch["x"])
     assert float(total) == (rows**2).sum()
-    processes.wait_for_all("end")
+    processes.barrier("end")
 
 
 def failing(error):
@@ -82,19 +82,19 @@ def few_programs_for_messages_of_any_length():
     array = np.arange(5000, dtype=np.int64)
     for size in (0, 1, 500, 900, 1008, 1009, 1500, 2000, 2100, 3000, 5000):
         sent = {"text": "x" * size, "order": array[:size], "bits": [np.float32(-0.0)]}
-        got = processes.from_primary(lambda sent=sent: sent)
+        got = processes.compute_on_primary(lambda sent=sent: sent)
         assert got["text"] == sent["text"]
         assert got["order"].dtype == np.int64
         assert got["order"].tolist() == array[:size].tolist()
         assert got["bits"][0].tobytes() == np.float32(-0.0).tobytes()
     for power in range(10, 15):
-        processes.from_primary(lambda power=power: {"text": "x" * 2**power})
+        processes.compute_on_primary(lambda power=power: {"text": "x" * 2**power})
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, seconds, **more: compiled.append(name) if name == COMPILED else None
     )
     for size in range(0, 2**14, 500):
-        processes.from_primary(lambda size=size: {"text": "x" * size})
+        processes.compute_on_primary(lambda size=size: {"text": "x" * size})
     assert compiled == []
     jax.jit(lambda x: x + 12345)(np.zeros(3))
     assert compiled != []  # so compilations are counted
@@ -105,7 +105,7 @@ def state_is_process_0s(devices):
     mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
     replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     own = {"w": np.float32([-0.0, number]), "step": jax.numpy.int32(number), "key": jax.random.key(number), "none": ()}
-    placed = processes.place_same(own, replicated)
+    placed = processes.put_from_primary(own, replicated)
     assert {leaf.sharding for leaf in jax.tree.leaves(placed)} == {replicated}
     held = [placed["w"], placed["step"], jax.random.key_data(placed["key"])]
     expected = [np.float32([-0.0, 0]), np.int32(0), jax.random.key_data(jax.random.key(0))]
@@ -156,7 +156,7 @@ def what_is_computed_of_the_data_is_process_0s(folder):
     params = built.experiment.model.init(jax.random.key(0), *built.experiment.first_batch)[0]
     computed = checksums({"params": params, "scales": seen["scales"], "stat": built.splits["train"].stat})
     assert seen["sizes"][0] < seen["sizes"][1]
-    processes.check_same("start, scale or cluster size", json.dumps([computed, seen["sizes"]], sort_keys=True))
+    processes.check_equal("start, scale or cluster size", json.dumps([computed, seen["sizes"]], sort_keys=True))
 
 
 def tokenizer_is_process_0s():
@@ -168,7 +168,7 @@ def tokenizer_is_process_0s():
     with pytest.MonkeyPatch.context() as here:
         here.setattr(data, "train_tokenizer", lambda texts, **o: learn([f"{t} {number}" * 9 for t in texts], **o))
         found = tokenizer_for(configs.default(), train, None)
-    processes.check_same("tokenizer", found.to_text())
+    processes.check_equal("tokenizer", found.to_text())
     assert found.decode(found.encode(["a dog"], 8)) == ["a dog"]
 
 
@@ -189,8 +189,8 @@ def main(arguments):
     if mode == "talk":
         talk(devices, pathlib.Path(folder))
     while mode == "meet":  # until somebody is gone
-        with processes.losing_others():
-            processes.wait_for_all("step")
+        with processes.convert_jax_errors():
+            processes.barrier("step")
         print("met", flush=True)
         time.sleep(0.01)
     if mode == "idle":

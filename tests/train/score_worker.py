@@ -12,7 +12,7 @@ from alignment_jax.assembly.build import build
 from alignment_jax.cli import common
 from alignment_jax.train.batching import scoring_rows
 from alignment_jax.train.loop import initial_state
-from alignment_jax.train.score_pass import Scorer
+from alignment_jax.train.score_pass import ScorePass
 from alignment_jax.train.step import Placement
 
 # Four batches of 12, 11, 11 and 11 samples: there is padding on any number of devices.
@@ -58,10 +58,10 @@ def scores(config, devices):
     placement = Placement(experiment.devices, lambda axis_name: lambda state, batch: (state, {}, {}))
     state = placement.put_state(initial_state(experiment))
     rows = scoring_rows(N, batch_size=BATCH, devices=len(experiment.devices))
-    batches = experiment.as_they_are(rows[:, placement.columns(rows.shape[1])])
-    measured = list(Scorer(experiment.objective, experiment.model.apply, placement)(state, batches))
+    batches = experiment.scoring_batches(rows[:, placement.local_columns(rows.shape[1])])
+    measured = list(ScorePass(experiment.objective, experiment.model.apply, placement)(state, batches))
     assert sum(int(batch["where"].sum()) for batch in measured) == N
-    return experiment.sampler.collect(measured)  # which refuses a sample measured twice or never
+    return experiment.sampler.scores_from_pass(measured)  # which refuses a sample measured twice or never
 
 
 def main(kind, folder, *rest):

@@ -14,8 +14,8 @@ from alignment_jax.assembly.build import build
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.loop import fit
-from alignment_jax.train.objective import Outcome
-from alignment_jax.train.score_tracking import Scored
+from alignment_jax.train.objective import Aux
+from alignment_jax.train.score_tracking import ScoreTracking
 
 pytestmark = pytest.mark.costly
 
@@ -187,7 +187,7 @@ def test_recycled_scores_cost_no_pass(tmp_path, features):
     def forbidden(rows):
         raise AssertionError("a pass over the training set")
 
-    fit(dataclasses.replace(experiment, as_they_are=forbidden), tmp_path, quiet=True, tensorboard=False)
+    fit(dataclasses.replace(experiment, scoring_batches=forbidden), tmp_path, quiet=True, tensorboard=False)
 
 
 @pytest.mark.slow
@@ -209,11 +209,11 @@ class _Fixed:
 
     def __call__(self, apply, params, model_state, method_state, batch, *, step, key, axis_name):
         per_sample = {name: batch[name] for name in ("index", "where", "loss")}
-        return jax.numpy.float32(0.0), Outcome(model_state, method_state, {}, per_sample)
+        return jax.numpy.float32(0.0), Aux(model_state, method_state, {}, per_sample)
 
 
 def averages(devices, steps):
-    scored = Scored(_Fixed(), size=6, criteria={"difficulty": "loss"}, recycle=True, decay=0.75)
+    scored = ScoreTracking(_Fixed(), size=6, criteria={"difficulty": "loss"}, recycle=True, decay=0.75)
     axis = "batch" if devices > 1 else None
 
     def step(state, batch):

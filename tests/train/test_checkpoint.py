@@ -244,7 +244,7 @@ def test_what_was_saved_later_is_forgotten_by_a_run_that_goes_back(tmp_path, tar
     checkpoints = Checkpoints(tmp_path)
     for step in (3, 7):
         checkpoints.save(step, state_of(step), {}, kind=BEST)
-    checkpoints.forget_after(5, kind=BEST)
+    checkpoints.delete_after(5, kind=BEST)
     assert checkpoints.steps(BEST) == [3]
     checkpoints.save(7, state_of(8), {}, kind=BEST)
     checkpoints.wait()

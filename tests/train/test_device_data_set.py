@@ -14,7 +14,7 @@ from alignment_jax.assembly.build import build
 from alignment_jax.assembly.device_data import resident_tables
 from alignment_jax.core.errors import ConfigError, RunError
 from alignment_jax.train.checkpoint import checksums
-from alignment_jax.train.device_data_set import Resident, look_up
+from alignment_jax.train.device_data_set import DeviceDataSet, look_up
 from alignment_jax.train.loop import fit, initial_state
 from alignment_jax.train.step import Placement, make_step
 
@@ -98,7 +98,7 @@ def test_how_steps_are_put_together_does_not_change_a_bit(data_file):
     rows = np.random.default_rng(0).permutation(50)[:48].reshape(6, 8)
     found = []
     for cut in ([6], [1, 1, 1, 1, 1, 1], [2, 4], [5, 1]):
-        advance = Resident(placement, experiment.tables, most=6)
+        advance = DeviceDataSet(placement, experiment.tables, most=6)
         state, done = placement.put_state(initial_state(experiment)), 0
         batches = list(experiment.batches(rows, 0, 0))
         for count in cut:
@@ -121,7 +121,9 @@ def test_a_bad_step_is_reported_with_its_own_metrics(resident, tmp_path, data_fi
         return outputs["temperature"] + 0.0 * jnp.where(jnp.isnan(stat), jnp.nan, 0.0)
 
     objective = dataclasses.replace(
-        experiment.objective, strength=strength, reported=lambda step: {"marker": jnp.where(step == 2, jnp.nan, step)}
+        experiment.objective,
+        anchor_scale=strength,
+        extra_metrics=lambda step: {"marker": jnp.where(step == 2, jnp.nan, step)},
     )
     changed = dataclasses.replace(experiment, objective=objective, batches=poisoned)
     with pytest.raises(RunError, match=r"step 3: .*loss = nan.*marker = nan.*is not finite"):
@@ -138,7 +140,7 @@ def test_half_width_tables_stay_half_width(data_file):
         lambda axis: make_step(experiment.objective, experiment.model.apply, experiment.optimizer, axis_name=axis),
     )
     tables = {"a": np.zeros((100_000, 12), np.float16), "b": np.zeros((200_000, 10), np.float16)}
-    advance = Resident(placement, tables)
+    advance = DeviceDataSet(placement, tables)
     batches = list(experiment.batches(np.random.default_rng(0).permutation(50)[:16].reshape(2, 8), 0, 0))
     compiled = advance.lower(initial_state(experiment), batches).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 1 << 20

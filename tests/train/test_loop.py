@@ -199,7 +199,7 @@ def test_training_stops_early_and_keeps_the_best(tmp_path, data_file):
 def test_multi_instance_metrics_are_told_in_percent(tmp_path, data_file):
     experiment = build(make_config(data_file, **{"train.duration": "3 steps"})).experiment
     found = {"rsum": 100.0, "mAP_a2b": 0.25, "mAP": 0.5}
-    changed = dataclasses.replace(experiment, evaluate=lambda *_: found, watch=None)
+    changed = dataclasses.replace(experiment, evaluate=lambda *_: found, evaluate_for_log=None)
     fit(changed, tmp_path, quiet=True)
     assert "val: rsum 100.0, image → text mAP 25.0, mAP 50.0" in (tmp_path / "log.txt").read_text()
     assert [row["val/mAP"] for row in rows_of(tmp_path) if "val/mAP" in row] == [0.5]
@@ -219,7 +219,7 @@ def test_a_collapse_is_said_once_and_again_after_it_got_better(tmp_path, data_fi
     a_lost = {**well, "variance_a": 1e-9}
     both_lost = {**a_lost, "participation_b": 1.0}
     values = iter([a_lost, a_lost, both_lost, both_lost, a_lost, well, well, a_lost])
-    changed = dataclasses.replace(experiment, evaluate=lambda *_: next(values), watch=None)
+    changed = dataclasses.replace(experiment, evaluate=lambda *_: next(values), evaluate_for_log=None)
     fit(changed, tmp_path, quiet=True)
     log = (tmp_path / "log.txt").read_text().splitlines()
     warned = [line.partition("warning: ")[2].partition(":")[0] for line in log if "have collapsed" in line]

@@ -290,14 +290,14 @@ def test_process_0_begins_when_the_others_have_fetched(bucket, tmp_path, monkeyp
     for primary in (True, False):
         calls = []
         monkeypatch.setattr(common.processes, "is_primary", lambda primary=primary: primary)
-        monkeypatch.setattr(common.processes, "wait_for_all", calls.append)
+        monkeypatch.setattr(common.processes, "barrier", calls.append)
 
-        def from_primary(compute, calls=calls, primary=primary):
+        def compute_on_primary(compute, calls=calls, primary=primary):
             if primary:
                 compute()
             calls.append("heard process 0")
 
-        monkeypatch.setattr(common.processes, "from_primary", from_primary)
+        monkeypatch.setattr(common.processes, "compute_on_primary", compute_on_primary)
         monkeypatch.setattr(Mirror, "fetch", lambda self, calls=calls: calls.append("fetch"))
         with common.kept_workdir(values):
             waits = [call for call in calls if call != "fetch"]

@@ -10,14 +10,14 @@ from alignment_jax.train import objective as objectives
 
 N, D = 256, 32
 LARGE = 64 * 64 * D  # of a tile; the model below has no product at all
-LOSSES = {"infonce": objectives.infonce_loss, "max_margin": objectives.max_margin_loss}
+LOSSES = {"infonce": objectives.infonce_pair_loss, "max_margin": objectives.max_margin_pair_loss}
 
 
 def gradient(loss, similarity, signal):
     """The gradient of an objective on embeddings that are themselves the parameters, and its arguments' shapes."""
     objective = objectives.Contrastive(
         pair_loss=LOSSES[loss](similarity),
-        strength=(lambda step, stat, outputs: jnp.float32(0.2))
+        anchor_scale=(lambda step, stat, outputs: jnp.float32(0.2))
         if loss == "max_margin"
         else objectives.model_temperature,
         weighting=None if signal == "fixed" else weighting.directional(signal),
@@ -52,7 +52,7 @@ def test_a_scheduled_temperature_is_not_logged_as_a_margin():
         return jnp.float32(0.1) + 0 * step
 
     objective = objectives.Contrastive(
-        pair_loss=objectives.infonce_loss("dense"), strength=schedule, temperature=schedule
+        pair_loss=objectives.infonce_pair_loss("dense"), anchor_scale=schedule, temperature=schedule
     )
 
     def apply(params, model_state, a, b, **options):

@@ -44,10 +44,10 @@ def objective_of(method):
         "fusemix": latent_perturbation(fusemix=1.0),
         "all": latent_perturbation(sigma=0.1, fusemix=1.0),
     }.get(method)
-    losses = {"max_margin": objectives.max_margin_loss(), "sigmoid": objectives.sigmoid_loss()}
+    losses = {"max_margin": objectives.max_margin_pair_loss(), "sigmoid": objectives.sigmoid_pair_loss()}
     return objectives.Contrastive(
-        pair_loss=losses.get(method, objectives.infonce_loss()),
-        strength=(lambda step, stat, outputs: jnp.float32(0.2)) if method == "max_margin" else strength,
+        pair_loss=losses.get(method, objectives.infonce_pair_loss()),
+        anchor_scale=(lambda step, stat, outputs: jnp.float32(0.2)) if method == "max_margin" else strength,
         temperature=objectives.model_temperature if method == "max_margin" else strength,
         smoothing=(lambda step: jnp.float32(0.1)) if method in ("smoothing", "all") else lambda step: jnp.float32(0.0),
         perturb=perturb,
@@ -184,7 +184,7 @@ class _Exploding:
 
     def __call__(self, apply, params, model_state, method_state, batch, *, step, key, axis_name):
         loss = jnp.where(step == self.bad, jnp.nan, 1.0) * jnp.sum(params)
-        return loss, objectives.Outcome(model_state, method_state, {"loss": loss}, {})
+        return loss, objectives.Aux(model_state, method_state, {"loss": loss}, {})
 
 
 def test_a_non_finite_step_changes_nothing_and_is_remembered():

@@ -12,7 +12,7 @@ from alignment_jax.assembly.build import build, with_seed
 from alignment_jax.core.errors import RunError
 from alignment_jax.report import read_metrics
 from alignment_jax.train.loop import fit, placement_of
-from alignment_jax.train.vmapped_seeds import fit_together, obstacle
+from alignment_jax.train.vmapped_seeds import fit_seeds, vmap_obstacle
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_together_is_alone(method, pairs, tmp_path):
     built = build(make_config(pairs, **METHODS[method]))
     seeds = [with_seed(built, seed) for seed in (0, 1, 4)]
     steps = []
-    together = fit_together([one.experiment for one in seeds], progress=steps.append)
+    together = fit_seeds([one.experiment for one in seeds], progress=steps.append)
     assert steps[-1] == built.experiment.plan.total_steps
     placement = placement_of(built.experiment)
     values = set()
@@ -93,9 +93,9 @@ OBSTACLES = {
 @pytest.mark.parametrize("reason", OBSTACLES)
 def test_what_cannot_train_together_says_why(reason, pairs):
     experiment = build(make_config(pairs, **OBSTACLES[reason])).experiment
-    assert reason in obstacle(experiment)
+    assert reason in vmap_obstacle(experiment)
     with pytest.raises(ValueError, match=reason):
-        fit_together([experiment])
+        fit_seeds([experiment])
 
 
 @pytest.mark.slow
@@ -104,4 +104,4 @@ def test_one_seed_that_diverges_ends_all_with_its_name(pairs):
     model = built.experiment.model
     bad = dataclasses.replace(model, init=lambda key, *x: jax.tree.map(lambda p: p * np.nan, model.init(key, *x)))
     with pytest.raises(RunError, match=r"seed 5, step 1: .*not finite"):
-        fit_together([dataclasses.replace(with_seed(built, 5).experiment, model=bad)])
+        fit_seeds([dataclasses.replace(with_seed(built, 5).experiment, model=bad)])

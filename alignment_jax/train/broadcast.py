@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import AlignmentError
 
 # Bytes of one broadcast: powers of two between these.
@@ -21,10 +22,10 @@ _LENGTH = 8  # bytes of a number that says how long something is
 _ARRAY = "__array__"  # stands for an array in the JSON of a message
 
 
-def packed(message: dict[str, Any]) -> bytes:
+def pack(message: dict[str, Any]) -> bytes:
     """The length of the JSON text, the text, and the bytes of the arrays that it mentions.
 
-    >>> unpacked(packed({"a": [0.1, np.float32([-0.0])]}))
+    >>> unpack(pack({"a": [0.1, np.float32([-0.0])]}))
     {'a': [0.1, array([-0.], dtype=float32)]}
     """
     parts: list[bytes] = []
@@ -41,8 +42,8 @@ def packed(message: dict[str, Any]) -> bytes:
     return b"".join([len(text).to_bytes(_LENGTH, "little"), text, *parts])
 
 
-def unpacked(message: bytes) -> dict[str, Any]:
-    """What `packed` made a message of."""
+def unpack(message: bytes) -> dict[str, Any]:
+    """What `pack` made a message of."""
     size = _LENGTH + int.from_bytes(message[:_LENGTH], "little")
     arrays = memoryview(message)[size:]
 
@@ -55,20 +56,20 @@ def unpacked(message: bytes) -> dict[str, Any]:
     return json.loads(message[_LENGTH:size], object_hook=found)
 
 
-def sent(message: bytes) -> bytes:
+def broadcast_bytes(message: bytes) -> bytes:
     """Process 0's message, of any length, on every process; the first broadcast says how long it is."""
     room = LEAST - _LENGTH
     begun = len(message).to_bytes(_LENGTH, "little") + message[:room]
-    first = exchanged(np.frombuffer(begun.ljust(LEAST, b"\0"), np.uint8)).tobytes()
+    first = broadcast_array(np.frombuffer(begun.ljust(LEAST, b"\0"), np.uint8)).tobytes()
     size = int.from_bytes(first[:_LENGTH], "little")
     begun = first[_LENGTH : _LENGTH + size]
     if size <= room:
         return begun
     own = np.frombuffer(message[room:], np.uint8) if jax.process_index() == 0 else np.zeros(size - room, np.uint8)
-    return begun + exchanged(own).tobytes()
+    return begun + broadcast_array(own).tobytes()
 
 
-def exchanged(own: np.ndarray) -> np.ndarray:
+def broadcast_array(own: np.ndarray) -> np.ndarray:
     """Process 0's bytes on every process: uint8 [n], of the same n everywhere."""
     found = np.empty_like(own)
     for start in range(0, len(own), MOST):
@@ -89,10 +90,10 @@ def bytes_of(array: Any) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def class_of(names: Sequence[str]) -> type[AlignmentError]:
+def error_class(names: Sequence[str]) -> type[AlignmentError]:
     """The first of these classes of errors that this process has.
 
-    >>> class_of(["SomethingNew", "DataError", "UserError"]).__name__
+    >>> error_class(["SomethingNew", "DataError", "UserError"]).__name__
     'DataError'
     """
     known: dict[str, type[AlignmentError]] = {}
@@ -102,3 +103,15 @@ def class_of(names: Sequence[str]) -> type[AlignmentError]:
         known[kind.__name__] = kind
         left += kind.__subclasses__()
     return next(known[name] for name in names if name in known)
+
+
+__getattr__ = renamed_names(
+    __name__,
+    {
+        "packed": "pack",
+        "unpacked": "unpack",
+        "sent": "broadcast_bytes",
+        "exchanged": "broadcast_array",
+        "class_of": "error_class",
+    },
+)
