@@ -95,11 +95,11 @@ def main() -> None:
         print(cells, flush=True)
     chance = [
         chance_recall(test.b_to_a, n_a=len(test))["rsum"],
-        chance_recall(test.b_to_a, n_a=len(test), ids_a=test.same_a, ids_b=test.same_b)["rsum"],
+        chance_recall(test.b_to_a, n_a=len(test), ids_a=test.content_ids_a, ids_b=test.content_ids_b)["rsum"],
     ]
     rows.append(["chance", *(f"{value:.1f}" for value in chance), "–", "–"])
     heads = ["method", "negative: rows", "negative: items", "mask: rows", "mask: items"]
-    line = (data.repeats_line("test", data.repeats(test), source.modalities) or "").removeprefix("test: ")
+    line = (data.duplicates_note("test", data.count_duplicates(test), source.modalities) or "").removeprefix("test: ")
     text = HEAD.format(line=line[:1].upper() + line[1:], seeds=arguments.seeds) + to_markdown(table(heads, rows))
     print(text)
     if arguments.page:

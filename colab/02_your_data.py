@@ -130,7 +130,7 @@ elif not latents.exists():
 
     pairs = data.load(f"pairs:{folder}/pairs.csv")
     encoders = (extract.Encoder(grid, {"name": "12 x 12 pixels"}), extract.Encoder(words, {"name": "words"}))
-    extract.extract(pairs, *encoders, latents, extract.Settings())
+    extract.extract(pairs, *encoders, latents, extract.ExtractSettings())
 
 # %% [markdown]
 # ## Train

@@ -128,7 +128,10 @@ def build(
         check_classification(config, train, source)
     train = data.mismatch(train, config.input.mismatched, seed=config.data_seed)
     whole = train
-    train, sizes = train.replace(stat=None, stat_b=None), None  # a batch carries only what its methods read
+    train, sizes = (
+        train.replace(cluster_size=None, cluster_size_b=None),
+        None,
+    )  # a batch carries only what its methods read
     if needs_cluster_sizes(config):
         train, sizes = with_cluster_sizes(config, whole)
     train = train.replace(**content_numbers(config, train))
@@ -267,7 +270,7 @@ def _cautions(
     """What a person would want to know before the run, though nothing is wrong with it."""
     n = len(splits["train"])
     if not classifies(config):
-        lines = (data.repeats_line(name, data.repeats(split), names) for name, split in splits.items())
+        lines = (data.duplicates_note(name, data.count_duplicates(split), names) for name, split in splits.items())
         yield from filter(None, lines)
     if config.input.batch_size > n:
         yield f"input.batch_size is {config.input.batch_size}, but train has {n} samples: a batch holds all of them"

@@ -121,7 +121,7 @@ def _fit(
 
     def score(project_a: baselines.Projection, project_b: baselines.Projection) -> float:
         a = evals.mean_direction([embedded(project_a, view) for view in views])
-        one = evals.Embedded(a, embedded(project_b, val_b), held_out.b_to_a, *held_out.repeats)
+        one = evals.Embedded(a, embedded(project_b, val_b), held_out.b_to_a, *held_out.duplicate_ids)
         return evals.recall(one)["rsum"]
 
     a, b, choice = baselines.tune_cca(

@@ -30,7 +30,7 @@ def with_cluster_sizes(config: ConfigDict, train: data.PairSplit) -> Sizes:
 
     def sizes() -> dict[str, Any]:
         split, limits = SOURCES[section.source](section, config.data_seed, train)
-        return {"stat": split.stat, "stat_b": split.stat_b, "limits": limits}
+        return {"cluster_size": split.cluster_size, "cluster_size_b": split.cluster_size_b, "limits": limits}
 
     found = processes.compute_on_primary(sizes)  # K-Means may end elsewhere on another processor
     smallest, largest = found.pop("limits")
@@ -51,8 +51,8 @@ def evaluation_sizes(config: ConfigDict, train: data.PairSplit, split: data.Pair
       each other caption in the nearest one.
     """
     source, owner = config.clusters.source, split.b_to_a
-    if source == "data" and split.stat_b is not None and train.stat_b is not None:
-        return split.stat_b, train.stat_b
+    if source == "data" and split.cluster_size_b is not None and train.cluster_size_b is not None:
+        return split.cluster_size_b, train.cluster_size_b
     if source != "kmeans" and split.label is not None and train.label is not None:
         counts = np.bincount(train.label, minlength=int(split.label.max()) + 1)
         return counts[split.label][owner].astype(np.float32), counts[train.label].astype(np.float32)
@@ -68,7 +68,7 @@ def evaluation_sizes(config: ConfigDict, train: data.PairSplit, split: data.Pair
 
 
 def _from_data(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes:
-    known = train.stat_b if train.stat_b is not None else train.stat
+    known = train.cluster_size_b if train.cluster_size_b is not None else train.cluster_size
     if known is not None:
         return train, (float(known.min()), float(known.max()))
     return (_from_labels if train.label is not None else _from_texts)(section, seed, train)
@@ -97,7 +97,7 @@ def _from_texts(section: ConfigDict, seed: int, train: data.PairSplit) -> Sizes:
 
 
 def _with(train: data.PairSplit, sizes: data.ClusterSizes) -> Sizes:
-    return train.replace(stat=sizes.size, stat_b=None), (sizes.min_size, sizes.max_size)
+    return train.replace(cluster_size=sizes.size, cluster_size_b=None), (sizes.min_size, sizes.max_size)
 
 
 SOURCES: dict[str, Callable[[ConfigDict, int, data.PairSplit], Sizes]] = {

@@ -20,15 +20,15 @@ def content_numbers(config: ConfigDict, split: data.PairSplit) -> dict[str, np.n
     """
     if classifies(config) or config.loss.duplicates not in loss_of(config).duplicates:
         return {}
-    of_a, of_b = split.repeats
-    return {"id_a": split.same_a if config.sampling.replacement else of_a, "id_b": of_b}
+    of_a, of_b = split.duplicate_ids
+    return {"id_a": split.content_ids_a if config.sampling.replacement else of_a, "id_b": of_b}
 
 
 def duplicate_notes(config: ConfigDict, split: data.PairSplit) -> Iterator[str]:
     """A line where items repeat and the loss takes them as negatives without having been asked to."""
     if classifies(config) or config.loss.duplicates == "negative" or loss_of(config).duplicates:
         return
-    if any(side is not None for side in split.repeats):
+    if any(side is not None for side in split.duplicate_ids):
         yield (
             f"items of train repeat, and loss.name={config.loss.name} takes equal partners in one batch as wrong "
             "answers; set loss.duplicates=negative if that is meant"

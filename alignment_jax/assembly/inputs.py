@@ -186,7 +186,7 @@ def evaluation_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) 
         items_a=items(split.a, inputs.evaluate["a"]),
         items_b=items(split.b, inputs.evaluate["b"]),
         b_to_a=split.b_to_a,
-        same=split.repeats,
+        same=split.duplicate_ids,
         relevancy=None if split.relevancy is None else split.relevancy.resolve,
         views_a=tuple(items(view, inputs.evaluate["a"]) for view in further),
         latents=_latents((split.a, *further), split.b),

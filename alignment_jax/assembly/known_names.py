@@ -22,8 +22,8 @@ from alignment_jax.assembly.tasks import task_of
 from alignment_jax.assembly.warm_start import starting_run
 from alignment_jax.config.durations import parse_duration
 from alignment_jax.core.errors import ConfigError, suggest
+from alignment_jax.data.bad_samples import ON_BAD_SAMPLE
 from alignment_jax.data.pixel_range import parse_pixel_range
-from alignment_jax.data.validation import ON_BAD_SAMPLE
 from alignment_jax.losses.item_ids import DUPLICATES
 from alignment_jax.models.encoders import ENCODERS
 from alignment_jax.models.registry import ENCODER_OPTIONS, MODELS

@@ -75,7 +75,9 @@ def _labelled_split(config: ConfigDict, split: data.PairSplit, inputs: Inputs) -
 ALIGNMENT = Task(
     split=evaluation_split,
     evaluation=lambda config, model: evaluation.RetrievalEvaluation(model),
-    chance=lambda split: report.chance_recall(split.b_to_a, n_a=len(split), ids_a=split.same_a, ids_b=split.same_b),
+    chance=lambda split: report.chance_recall(
+        split.b_to_a, n_a=len(split), ids_a=split.content_ids_a, ids_b=split.content_ids_b
+    ),
     metrics=lambda config: (*RECALLS, *GRADED),
     missing=lambda split: () if split.relevancy is not None else GRADED,
     aligns=True,

@@ -11,7 +11,7 @@ import jax
 from absl import flags
 
 from alignment_jax.core.errors import UserError
-from alignment_jax.data.validation import ON_BAD_SAMPLE
+from alignment_jax.data.bad_samples import ON_BAD_SAMPLE
 from alignment_jax.train import processes
 from alignment_jax.train.mirror import Mirror, is_url, local_folder, mirrored
 

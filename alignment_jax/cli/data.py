@@ -87,8 +87,8 @@ def _add_clusters(source: data.PairSource, description: dict) -> None:
     name = "train" if "train" in source.splits else next(iter(source.splits))
     config = default()
     config.clusters.source = "kmeans"
-    clustered, _ = with_cluster_sizes(config, source.splits[name].replace(stat=None, stat_b=None))
-    description["splits"][name]["clusters"] = data.cluster_histogram(np.asarray(clustered.stat))
+    clustered, _ = with_cluster_sizes(config, source.splits[name].replace(cluster_size=None, cluster_size_b=None))
+    description["splits"][name]["clusters"] = data.cluster_histogram(np.asarray(clustered.cluster_size))
 
 
 def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[report.DataSample]:

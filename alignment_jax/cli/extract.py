@@ -56,7 +56,7 @@ def run(values: flags.FlagValues) -> int:
         frozen.extract_prompts(prompts, encoder, out, batch_size=given["batch_size"], on_progress=show)
         print(f"{out}: {len(prompts.class_of)} prompts of {len(prompts.classes)} classes")
         return 0
-    settings = frozen.Settings(
+    settings = frozen.ExtractSettings(
         views=given["views"], dtype=given["dtype"], batch_size=given["batch_size"], shard_size=given["shard_size"]
     )
     source = data.load(given["data"], on_bad_sample=given["on_bad_sample"])

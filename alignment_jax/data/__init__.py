@@ -1,7 +1,7 @@
 """Pairs of two modalities: from a SPEC string to splits, and from an order of samples to batches of arrays."""
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.data.audio import AudioColumn, log_mel
-from alignment_jax.data.checking import check_files
 from alignment_jax.data.class_labels import class_notes, few_samples, with_label_names
 from alignment_jax.data.clusters import (
     ClusterSizes,
@@ -21,25 +21,26 @@ from alignment_jax.data.corruptions import (
     vocabulary,
 )
 from alignment_jax.data.describe import describe, format_column, format_description, problems
-from alignment_jax.data.fingerprint import fingerprints
+from alignment_jax.data.duplicate_counts import count_duplicates, duplicates_note
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
 from alignment_jax.data.mismatch import mismatch
-from alignment_jax.data.missing import complete_samples, missing_notes
-from alignment_jax.data.one_side import OneSide, is_one_side, load_one_side
+from alignment_jax.data.missing_modalities import complete_samples, missing_notes
+from alignment_jax.data.one_modality import OneSide, is_one_side, load_one_side
 from alignment_jax.data.pixel_range import with_pixel_range
 from alignment_jax.data.prompts import Prompts, load_prompts
-from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.shard_writer import ShardWriter
 from alignment_jax.data.shards import ShardedArray, StoredTextColumn
 from alignment_jax.data.sources import SOURCES
 from alignment_jax.data.sources.embeddings import save as save_embeddings
 from alignment_jax.data.spec import load
 from alignment_jax.data.split import Column, PairSource, PairSplit, content_groups, with_splits
-from alignment_jax.data.text import Tokenizer, caption_texts, encode_texts, train_tokenizer
+from alignment_jax.data.split_fingerprints import fingerprints
 from alignment_jax.data.thumbnails import small_images, thumbnails
+from alignment_jax.data.tokenizer import Tokenizer, caption_texts, encode_texts, train_tokenizer
 from alignment_jax.data.transforms import Transform, eval_image, train_image
+from alignment_jax.data.validation import check_files
 
 __all__ = [
     "IMAGE_NOISES",
@@ -76,7 +77,9 @@ __all__ = [
     "content_groups",
     "corrupt_captions",
     "corrupt_image",
+    "count_duplicates",
     "describe",
+    "duplicates_note",
     "encode_texts",
     "eval_image",
     "few_samples",
@@ -94,8 +97,6 @@ __all__ = [
     "missing_notes",
     "padded_rows",
     "problems",
-    "repeats",
-    "repeats_line",
     "save_embeddings",
     "small_images",
     "thumbnails",
@@ -106,3 +107,5 @@ __all__ = [
     "with_pixel_range",
     "with_splits",
 ]
+
+__getattr__ = renamed_names(__name__, {"repeats": "count_duplicates", "repeats_line": "duplicates_note"})

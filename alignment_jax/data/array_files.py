@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.archive import read_archive
+from alignment_jax.data.npz_files import read_archive
 from alignment_jax.data.plain_pickle import read_plain_pickle
 from alignment_jax.data.shards import map_array
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.core.optional import require
-from alignment_jax.data.archive import read_archive
+from alignment_jax.data.npz_files import read_archive
 
 _DTYPES = {
     **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
@@ -29,7 +29,7 @@ def read_named_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
       MissingPackageError: a Parquet file without pyarrow.
     """
     if path.suffix.lower() in (".parquet", ".pq"):
-        return read_parquet(path)
+        return read_parquet_arrays(path)
     return read_safetensors(path) if path.suffix.lower() == ".safetensors" else read_archive(path)
 
 
@@ -63,7 +63,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def read_parquet(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_parquet_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The columns of a Parquet file that are numbers, texts or lists of them, all lists of one length.
 
     Returns:

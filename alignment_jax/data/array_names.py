@@ -48,7 +48,7 @@ OPTIONS = dict.fromkeys((*GENERIC, *GENERIC.values(), "video", "audio", MODALITI
 
 
 @dataclasses.dataclass(frozen=True)
-class Named:
+class NamedArrays:
     """Arrays by their own names.
 
     Attributes:
@@ -85,7 +85,7 @@ def role_of(name: str) -> str:
     raise ConfigError(f"embeddings: unknown option {name!r}{suggest(name, OPTIONS)}")
 
 
-def named(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: str) -> Named:
+def match_arrays(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: str) -> NamedArrays:
     """Finds out which array is what.
 
     Args:
@@ -96,7 +96,7 @@ def named(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: 
     Raises:
       DataError: a side is missing or could be several arrays.
 
-    >>> found = named({"img_emb": np.eye(2), "text_emb": np.eye(2), "extra": np.eye(2)}, {}, where="e.npz")
+    >>> found = match_arrays({"img_emb": np.eye(2), "text_emb": np.eye(2), "extra": np.eye(2)}, {}, where="e.npz")
     >>> sorted(found.arrays), found.modalities, found.unused
     (['image', 'text'], ('image', 'text'), ('extra',))
     """
@@ -123,7 +123,7 @@ def named(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: 
         if role not in found and fits:
             take(role, fits[0])
     found, sides, spare = _two_sides(found, words, arrays, where)
-    return Named(found, sides, tuple(sorted([*left, *spare])), exact)
+    return NamedArrays(found, sides, tuple(sorted([*left, *spare])), exact)
 
 
 def with_own_names(arrays: Mapping[str, np.ndarray], *, where: str) -> dict[str, np.ndarray]:

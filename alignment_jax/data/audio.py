@@ -18,7 +18,7 @@ from alignment_jax.data.file_kinds import file_kind, head_of, unreadable
 from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.split import NOTHING
 from alignment_jax.data.tars import FileSlice
-from alignment_jax.data.video import sound
+from alignment_jax.data.video import read_sound
 
 # Loudness range that a spectrogram shows, below its loudest bin: quieter than this is silence.
 _RANGE_DB = 60.0
@@ -54,7 +54,7 @@ def read_audio(path: pathlib.Path | FileSlice | RecordField, *, where: str | Non
             reason = unreadable(error, kind, wanted="audio")
             raise UnreadableFileError(f"{where}: not a readable audio file ({reason})") from error
         with path.open("rb") if isinstance(path, pathlib.Path) else path.open() as opened:
-            waveform, rate = sound(opened, kind, where=where, name=str(path))
+            waveform, rate = read_sound(opened, kind, where=where, name=str(path))
         samples = waveform[:, None]
     if not len(samples):
         raise UnreadableFileError(f"{where}: an audio file without a single sample")

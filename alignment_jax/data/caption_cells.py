@@ -29,10 +29,10 @@ def split_captions(cell: str) -> list[str]:
     return [each.strip() for each in texts]
 
 
-def looks_cut(cell: str) -> bool:
+def looks_truncated(cell: str) -> bool:
     """Whether a text begins and ends as a list of texts does, but is none, as where a program cut a long cell.
 
-    >>> looks_cut("['a dog', 'a]"), looks_cut("[a dog]"), looks_cut("['a dog'")
+    >>> looks_truncated("['a dog', 'a]"), looks_truncated("[a dog]"), looks_truncated("['a dog'")
     (True, False, True)
     """
     return cell.startswith(("['", '["', "[{")) and split_captions(cell) == [cell]

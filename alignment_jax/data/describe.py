@@ -12,15 +12,15 @@ from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.audio import AudioColumn
 from alignment_jax.data.class_labels import class_notes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn
-from alignment_jax.data.faults import faults
+from alignment_jax.data.duplicate_counts import count_duplicates, duplicates_note
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
-from alignment_jax.data.leakage import leaks, warning
-from alignment_jax.data.missing import missing_notes
+from alignment_jax.data.leakage import leak_warning, leaks
+from alignment_jax.data.missing_modalities import missing_notes
 from alignment_jax.data.open_image import open_image
 from alignment_jax.data.pixel_range import describe_pixels
-from alignment_jax.data.repeats import repeats, repeats_line
 from alignment_jax.data.split import Column, PairSource, PairSplit
+from alignment_jax.data.validation import decoding_errors
 
 
 def describe(source: PairSource) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def describe(source: PairSource) -> dict[str, Any]:
     splits, deep = {}, describe_pixels(source)
     for name, split in source.splits.items():
         repeated = {side: of_side[1][name] for side, of_side in found.items()}
-        line = None if split.label is not None else repeats_line(name, repeats(split), source.modalities)
+        line = None if split.label is not None else duplicates_note(name, count_duplicates(split), source.modalities)
         splits[name] = {**_split(split, source.label_names), "repeated": repeated, "repeats": line}
         for side, pixels in deep.get(name, {}).items():
             splits[name][side] |= pixels
@@ -56,7 +56,7 @@ def describe(source: PairSource) -> dict[str, Any]:
         "duplicates": {side: sum(leak.count for leak in of_side[0]) for side, of_side in found.items()},
         "leakage": [dataclasses.asdict(leak) for of_side in found.values() for leak in of_side[0]],
         # Equal captions in two splits are common and harmless ("a dog runs"): they are counted, not warned of.
-        "warnings": [warning(leak, source.modalities[0]) for leak in found["a"][0]],
+        "warnings": [leak_warning(leak, source.modalities[0]) for leak in found["a"][0]],
         "skipped": len(source.problems),
         "notes": [*source.notes, *missing_notes(source.splits, source.modalities), *class_notes(source)],
     }
@@ -68,7 +68,7 @@ def problems(source: PairSource) -> list[str]:
     for split in source.splits.values():
         for column in (split.a, split.b, split.c):
             if column is not None:
-                lines += [message for _, message in faults(column)]
+                lines += [message for _, message in decoding_errors(column)]
     return lines
 
 
@@ -140,7 +140,7 @@ def _split(split: PairSplit, names: tuple[str, ...] | None) -> dict[str, Any]:
         **{side: _present(column, split.present.get(side)) for side, column in columns.items()},
         "b_per_a": _range(np.bincount(split.b_to_a, minlength=len(split.a))),
     }
-    sizes = split.stat_b if split.stat_b is not None else split.stat
+    sizes = split.cluster_size_b if split.cluster_size_b is not None else split.cluster_size
     if split.label is not None:
         out["classes"] = class_histogram(split.label, names)
     elif sizes is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.roles import ALIASES, find_roles
+from alignment_jax.data.column_roles import ALIASES, find_roles
 
 _TEXT_KEYS = ("raw", "text", "caption", "sentence")
 

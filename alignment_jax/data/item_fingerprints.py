@@ -6,18 +6,18 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from alignment_jax.core.errors import DataError
-from alignment_jax.data.checking import file_key
+from alignment_jax.core.errors import DataError, RunError
+from alignment_jax.core.storage import write_bytes_atomic
 from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.shards import StoredTextColumn
 from alignment_jax.data.split import Column, PairSplit
+from alignment_jax.data.validation import file_key
 
 # Bytes of an array on disk up to which it is read for its fingerprints.
 MOST_READ = 2 << 30
@@ -26,7 +26,7 @@ _REMEMBER_FROM = 500  # files that must have been read for it to be worth a file
 
 
 @dataclasses.dataclass(frozen=True)
-class ItemPrints:
+class ItemFingerprints:
     """Content fingerprints of one split, uint64.
 
     Attributes:
@@ -46,13 +46,13 @@ class ItemPrints:
         every = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in every.items() if value is not None}
 
-    def equals(self, other: ItemPrints) -> bool:
+    def equals(self, other: ItemFingerprints) -> bool:
         """Whether both hold the same content in the same order."""
         one, two = self.arrays(), other.arrays()
         return one.keys() == two.keys() and all(np.array_equal(one[name], two[name]) for name in one)
 
 
-def item_prints(split: PairSplit, *, memory: pathlib.Path | None = None) -> ItemPrints | None:
+def item_fingerprints(split: PairSplit, *, memory: pathlib.Path | None = None) -> ItemFingerprints | None:
     """The fingerprints of a split; None where a side is an array on disk that is too large to be read for them.
 
     Args:
@@ -64,7 +64,7 @@ def item_prints(split: PairSplit, *, memory: pathlib.Path | None = None) -> Item
 
     >>> from alignment_jax.data import load
     >>> split = load("synthetic:train=8,val=2,test=2,size=16").splits["train"]
-    >>> item_prints(split).equals(item_prints(split)), item_prints(split).row.shape
+    >>> item_fingerprints(split).equals(item_fingerprints(split)), item_fingerprints(split).row.shape
     (True, (8,))
     """
     columns = [column for column in (split.a, split.b, split.c) if column is not None]
@@ -78,7 +78,7 @@ def item_prints(split: PairSplit, *, memory: pathlib.Path | None = None) -> Item
     row = _mixed(a) * np.uint64(3) + of_b
     if more:
         row = _mixed(row) + more[0]
-    return ItemPrints(a, b, row, more[0] if more else None, split.label)
+    return ItemFingerprints(a, b, row, more[0] if more else None, split.label)
 
 
 def _bytes_on_disk(column: Column) -> int:
@@ -144,14 +144,13 @@ def _remembered(memory: pathlib.Path | None) -> Iterator[dict[int, int]]:
     before = len(known)
     yield known
     if memory is not None and len(known) - before >= _REMEMBER_FROM:
-        with contextlib.suppress(OSError):  # a home that cannot be written costs only the time of the next look
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            new = memory.with_name(f"{memory.name}.{os.getpid()}")
-            new.write_bytes(np.array(list(known.items()), "<u8").tobytes())
-            new.replace(memory)
+        with contextlib.suppress(RunError):  # a cache that cannot be written only costs time in the next call
+            write_bytes_atomic(memory, np.array(list(known.items()), "<u8").tobytes())
 
 
-def places(split: ItemPrints, kept: Mapping[str, ItemPrints], sides: Sequence[str] = ("row", "a")) -> np.ndarray:
+def match_splits(
+    split: ItemFingerprints, kept: Mapping[str, ItemFingerprints], sides: Sequence[str] = ("row", "a")
+) -> np.ndarray:
     """int64 [N]: the number of the split of `kept` that holds the content of each a-item, -1 where none does.
 
     Args:
@@ -159,8 +158,8 @@ def places(split: ItemPrints, kept: Mapping[str, ItemPrints], sides: Sequence[st
       kept: where. An a-item that several splits hold is in the first.
       sides: by what they are the same, tried in this order.
 
-    >>> one = ItemPrints(np.array([1, 2], np.uint64), np.array([5], np.uint64), np.array([6, 7], np.uint64))
-    >>> places(one, {"train": one}).tolist()
+    >>> one = ItemFingerprints(np.array([1, 2], np.uint64), np.array([5], np.uint64), np.array([6, 7], np.uint64))
+    >>> match_splits(one, {"train": one}).tolist()
     [0, 0]
     """
     found = np.full(len(split.a), -1)

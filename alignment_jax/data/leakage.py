@@ -54,10 +54,10 @@ def leaks(source: PairSource, side: str) -> tuple[list[Leak], dict[str, int]]:
     return found, repeated
 
 
-def warning(leak: Leak, modality: str) -> str:
+def leak_warning(leak: Leak, modality: str) -> str:
     """The leak as one line.
 
-    >>> warning(Leak("a", "test", "train", 3, 12, ("x.png", "y.png")), "image")
+    >>> leak_warning(Leak("a", "test", "train", 3, 12, ("x.png", "y.png")), "image")
     'warning: 3 of 12 image items of test (25.0 %) are also in train, for example x.png is y.png'
     """
     share = 100 * leak.count / leak.of

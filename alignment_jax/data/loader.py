@@ -132,10 +132,10 @@ class TrainLoader:
         }
         if split.c is not None:
             batch["c"] = self._side(split.c, index, index, self._transform_c, _VIEW_C, _AUGMENT_C)
-        if split.stat_b is not None:
-            batch["stat"] = split.stat_b[chosen_b]
-        elif split.stat is not None:
-            batch["stat"] = split.stat[index]
+        if split.cluster_size_b is not None:
+            batch["stat"] = split.cluster_size_b[chosen_b]
+        elif split.cluster_size is not None:
+            batch["stat"] = split.cluster_size[index]
         if split.label is not None:
             batch["label"] = split.label[index]
         if split.id_a is not None:

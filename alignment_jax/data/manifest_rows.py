@@ -9,30 +9,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.caption_cells import split_captions
+from alignment_jax.data.column_roles import ALIASES, choose_roles, find_roles, is_known, near_miss
 from alignment_jax.data.confined_folder import Folder
 from alignment_jax.data.delimited import Record, split_records
 from alignment_jax.data.record_fields import RecordField
-from alignment_jax.data.roles import ALIASES, choose_roles, find_roles, is_known, near_miss
-from alignment_jax.data.table_cells import Embedded
+from alignment_jax.data.table_cells import CellFile
 from alignment_jax.data.table_files import open_table
-from alignment_jax.data.text_files import read_json, read_lines, read_text
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.text_files import read_json, read_text, read_text_lines
 
 __all__ = [
     "Folder",
-    "Row",
-    "first_record",
+    "ManifestRow",
+    "read_header",
     "read_json",
-    "read_lines",
     "read_manifest",
-    "read_rows",
+    "read_positional_rows",
     "read_table",
     "read_text",
+    "read_text_lines",
 ]
 
 
-class Row(NamedTuple):
+class ManifestRow(NamedTuple):
     """One record: `values` by role; `where` names file, record and line for messages.
 
     Attributes:
@@ -48,17 +48,17 @@ class Row(NamedTuple):
     files: Mapping[str, RecordField] = types.MappingProxyType({})
 
 
-class Rows(NamedTuple):
+class ManifestRows(NamedTuple):
     """The rows of a manifest, the names of further columns, which are not read, and notes to show."""
 
-    rows: list[Row]
+    rows: list[ManifestRow]
     others: list[str]
     notes: list[str]
 
 
 def read_table(
     path: pathlib.Path, *, required: Sequence[str], optional: Sequence[str] = (), bad: BadSamples
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[ManifestRow], list[str]]:
     """All rows of a table with a header, in any format that `open_table` reads.
 
     Args:
@@ -88,7 +88,7 @@ def read_manifest(
     choices: Sequence[Sequence[str]] = (),
     encoding: str | None = None,
     sheet: str | None = None,
-) -> Rows:
+) -> ManifestRows:
     """`read_table` for a source whose SPEC has options.
 
     Args:
@@ -118,7 +118,7 @@ def read_manifest(
         if cells is None:
             bad.add(where)
             continue
-        texts = [each.name if isinstance(each, Embedded) else each.strip() for each in cells]
+        texts = [each.name if isinstance(each, CellFile) else each.strip() for each in cells]
         pairs = zip(stands_for, cells, texts, strict=True)
         padded = tuple(role for role, written, text in pairs if isinstance(written, str) and written != text)
         values, more, files, begin = {}, {}, {}, 0
@@ -126,16 +126,16 @@ def read_manifest(
             values[role], *rest = texts[begin : begin + len(columns)]
             if rest:
                 more[role] = rest
-            if isinstance(first := cells[begin], Embedded):
+            if isinstance(first := cells[begin], CellFile):
                 files[role] = first.item
             begin += len(columns)
         if several := _only_files(values):
             bad.add(f"{where}: {several}")
             continue
-        rows.append(Row(values, where, padded, more, files))
+        rows.append(ManifestRow(values, where, padded, more, files))
     if empty:
         raise DataError(f"{path}: only a header, no rows")
-    return Rows(rows, others, notes)
+    return ManifestRows(rows, others, notes)
 
 
 def _only_files(values: dict[str, str]) -> str:
@@ -151,9 +151,9 @@ def _only_files(values: dict[str, str]) -> str:
     return ""
 
 
-def read_rows(
+def read_positional_rows(
     path: pathlib.Path, names: Sequence[str], *, bad: BadSamples, tabs: bool = False, header: bool = False
-) -> list[Row]:
+) -> list[ManifestRow]:
     """All rows of a file whose columns are known by their place: CSV, or tab-separated without any quoting.
 
     Args:
@@ -174,11 +174,11 @@ def read_rows(
         if len(fields) != len(names):
             bad.add(f"{where}: {len(fields)} fields instead of {len(names)} ({', '.join(names)})")
         else:
-            rows.append(Row({name: field.strip() for name, field in zip(names, fields, strict=True)}, where))
+            rows.append(ManifestRow({name: field.strip() for name, field in zip(names, fields, strict=True)}, where))
     return rows
 
 
-def first_record(path: pathlib.Path, *, tabs: bool = False) -> list[str]:
+def read_header(path: pathlib.Path, *, tabs: bool = False) -> list[str]:
     """The header of a table in any format that `open_table` reads, or, with `tabs`, the fields of the first record.
 
     Empty for an empty file.

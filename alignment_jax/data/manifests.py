@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.column_roles import is_known
 from alignment_jax.data.confined_folder import Folder
-from alignment_jax.data.manifest_rows import Row, read_manifest
-from alignment_jax.data.roles import is_known
+from alignment_jax.data.manifest_rows import ManifestRow, read_manifest
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import SPLITS
-from alignment_jax.data.validation import BadSamples
 
 _FILE_OPTIONS = ("root", "encoding", "sheet")
 
@@ -29,7 +29,7 @@ class Manifest(NamedTuple):
       options: what the SPEC says, "" for what it does not say.
     """
 
-    rows: list[tuple[Row, Folder]]
+    rows: list[tuple[ManifestRow, Folder]]
     places: dict[Folder, pathlib.PurePath]
     name: str
     notes: list[str]
@@ -79,7 +79,7 @@ def open_manifest(
     if root is not None and not root.is_dir():
         raise DataError(f"root={root}: no such folder")
     folders: dict[tuple[str, str], Folder] = {}
-    rows: list[tuple[Row, Folder]] = []
+    rows: list[tuple[ManifestRow, Folder]] = []
     others: list[str] = []
     notes: list[str] = []
     for split, name in files.items():

@@ -13,11 +13,11 @@ import pathlib
 import numpy as np
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.archive import finite_rows, read_archive, text_vector, vector
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.columns import ArrayColumn, TextColumn
-from alignment_jax.data.manifest_rows import read_lines
+from alignment_jax.data.manifest_rows import read_text_lines
+from alignment_jax.data.npz_files import finite_rows, optional_vector, read_archive, text_vector
 from alignment_jax.data.split import Column
-from alignment_jax.data.validation import BadSamples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def load_prompts(path: pathlib.Path) -> Prompts:
 
 
 def _texts(path: pathlib.Path) -> Prompts:
-    lines = [line.partition("#")[0].strip() for line in read_lines(path)]
+    lines = [line.partition("#")[0].strip() for line in read_text_lines(path)]
     templates = [line for line in lines if "{}" in line] or ["{}"]
     classes = [line for line in lines if line and "{}" not in line]
     _check_classes(path, classes)
@@ -72,11 +72,11 @@ def _latents(path: pathlib.Path) -> Prompts:
         raise DataError(f"{path}: text must be floating point [prompts, dimensions], got {text.dtype} {text.shape}")
     classes = text_vector(path, "class_name", arrays["class_name"].ravel()).tolist()
     _check_classes(path, classes)
-    class_of = vector(path, arrays, "class", len(text))
+    class_of = optional_vector(path, arrays, "class", len(text))
     assert class_of is not None
     bad = BadSamples("error")
     finite_rows(path, "text", text, bad)
-    bad.settle()
+    bad.finish()
     if not np.issubdtype(class_of.dtype, np.integer) or set(np.unique(class_of).tolist()) != set(range(len(classes))):
         raise DataError(f"{path}: class must hold every number from 0 to {len(classes) - 1} and no other")
     return Prompts(tuple(classes), class_of.astype(np.int32), ArrayColumn(text, name=f"{path}: text"))

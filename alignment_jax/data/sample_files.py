@@ -20,7 +20,7 @@ File: TypeAlias = FileSlice | pathlib.Path
 _F = TypeVar("_F", bound=File)
 
 
-def picture_of(files: Mapping[str, _F], *, where: str, named: str = "") -> _F:
+def sample_image(files: Mapping[str, _F], *, where: str, named: str = "") -> _F:
     """The picture of a sample.
 
     Args:
@@ -41,13 +41,13 @@ def picture_of(files: Mapping[str, _F], *, where: str, named: str = "") -> _F:
     return files[found[0]]
 
 
-def captions_of(files: Mapping[str, File], *, where: str, named: str = "") -> list[str]:
+def sample_captions(files: Mapping[str, File], *, where: str, named: str = "") -> list[str]:
     """The captions of a sample: the lines of its text file or, without one, the captions in its JSON file.
 
     A text of several lines is one caption where the JSON file beside it says so, as img2dataset writes it.
 
     Args:
-      files, where: see `picture_of`.
+      files, where: see `sample_image`.
       named: an ending, or a field of the JSON file ("meta.text" for a field of a field).
 
     Raises:
@@ -58,7 +58,7 @@ def captions_of(files: Mapping[str, File], *, where: str, named: str = "") -> li
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "1.json")
     ...     _ = path.write_text('{"captions": ["a dog", "a brown dog"], "url": "u"}')
-    ...     captions_of({"json": path}, where="1")
+    ...     sample_captions({"json": path}, where="1")
     ['a dog', 'a brown dog']
     """
     named = named.lower() if named.lower() in files else named

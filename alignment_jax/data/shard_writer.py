@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.core.storage import open_atomic, write_json_atomic
 from alignment_jax.data.array_names import with_own_names
 from alignment_jax.data.shards import FORMAT, MANIFEST, VERSION, digest_of
 
@@ -51,7 +51,7 @@ class ShardWriter:
             if folder.is_dir() and any(folder.iterdir()):
                 raise ConfigError(f"{folder}: holds other files and no embeddings; give another --out")
             folder.mkdir(parents=True, exist_ok=True)
-            _write_json(folder / _PLAN, self._plan)
+            write_json_atomic(folder / _PLAN, self._plan)
             return
         begun = before.get("plan", {}) if self.finished else before
         for key in {**begun, **self._plan}:
@@ -93,13 +93,11 @@ class ShardWriter:
                 row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
                 raise DataError(f"{self.folder}: {key} row {row} of shard {name} is not finite in {array.dtype}")
             path = partial / f"{key}.npy"
-            with open(path, "wb") as file:
+            with open_atomic(path) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
             files[key] = {"path": f"{name}/{key}.npy", "bytes": path.stat().st_size, "blake2b": digest_of(path)}
         entry = {"name": name, "rows_a": len(arrays["image"]), "rows_b": len(arrays["text"]), "files": files}
-        _write_json(partial / _SHARD, entry)
+        write_json_atomic(partial / _SHARD, entry)
         shutil.rmtree(self.folder / name, ignore_errors=True)
         partial.replace(self.folder / name)
 
@@ -116,7 +114,7 @@ class ShardWriter:
             if entry is None:
                 raise DataError(f"{self.folder}: shard {_name(number)} is missing")
         manifest = {"format": FORMAT, "version": VERSION, "plan": self._plan, "shards": entries}
-        _write_json(self.folder / MANIFEST, manifest)
+        write_json_atomic(self.folder / MANIFEST, manifest)
         (self.folder / _PLAN).unlink(missing_ok=True)
         self.finished = True
 
@@ -133,13 +131,3 @@ def _read_json(path: pathlib.Path) -> Any:
         return None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

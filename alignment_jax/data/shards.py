@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.foreign import objects_line, refuse_foreign
 from alignment_jax.data.manifest_rows import Folder, read_text
+from alignment_jax.data.unsupported_files import pickled_objects_message, refuse_unsupported
 
 FORMAT, VERSION, MANIFEST = "alignment_jax embeddings", 1, "manifest.json"
 
@@ -160,10 +160,10 @@ class Shard:
     digests: dict[str, str]
 
 
-def read_manifest(folder: pathlib.Path) -> tuple[list[Shard], dict[str, Any]]:
+def read_shards(folder: pathlib.Path) -> tuple[list[Shard], dict[str, Any]]:
     """The shards of a folder in their order, and everything else that its manifest says.
 
-    Sizes are compared with the manifest; contents are not read (see `verify`).
+    Sizes are compared with the manifest; contents are not read (see `damaged_files`).
 
     Raises:
       DataError: no manifest, not one of ours, or a file is missing, lies outside the folder or has another size.
@@ -213,9 +213,9 @@ def map_array(path: pathlib.Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # what NumPy raises for a damaged header has no common base
-        refuse_foreign(path)
+        refuse_unsupported(path)
         if "Python objects" in str(error):
-            raise DataError(f"not a readable .npy array: {objects_line(path, 'it')}") from error
+            raise DataError(f"not a readable .npy array: {pickled_objects_message(path, 'it')}") from error
         cut = "it is cut short" if "mmap length" in str(error) else "its header is damaged or missing"
         raise DataError(f"{path}: not a readable .npy array ({cut}); copy it again or write it with np.save") from error
 
@@ -226,7 +226,7 @@ def digest_of(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def verify(shards: Sequence[Shard]) -> Iterator[str]:
+def damaged_files(shards: Sequence[Shard]) -> Iterator[str]:
     """One line for every file whose content is not what was written. Reads everything once."""
     for shard in shards:
         for name, path in shard.files.items():

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignment_jax.core.errors import ConfigError, suggest
+from alignment_jax.data.bad_samples import ON_BAD_SAMPLE
 from alignment_jax.data.sources import SOURCES
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import ON_BAD_SAMPLE
 
 
 def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:

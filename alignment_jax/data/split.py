@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import ConfigError, DataError, one_line
 from alignment_jax.data.relevancy import Relevancy
 
@@ -46,6 +47,16 @@ class Column(Protocol):
         """A key of the item's content; `exact=False` may be shared by different contents, but is cheap."""
 
 
+_RENAMED = {
+    "stat": "cluster_size",
+    "stat_b": "cluster_size_b",
+    "same_a": "content_ids_a",
+    "same_b": "content_ids_b",
+    "repeats": "duplicate_ids",
+}
+
+
+@renamed_attributes(_RENAMED)
 @dataclasses.dataclass(frozen=True)
 class PairSplit:
     """One split: N a-items, M b-items and who belongs to whom.
@@ -56,9 +67,9 @@ class PairSplit:
       b_to_a: int32 [M], the a-item of each b-item.
       ids: str [N], the a-items' names, unique.
       label: int32 [N] class of each a-item, or None.
-      stat: float32 [N] size of each a-item's cluster or class, or None.
-      stat_b: float32 [M] size of each b-item's cluster, or None; a sample takes the value of its chosen b-item.
-      id_a, id_b: int32 [N] and [M], content numbers (`same_a`, `same_b`) that batches are to carry, or None.
+      cluster_size: float32 [N] size of each a-item's cluster or class, or None.
+      cluster_size_b: float32 [M] size of each b-item's cluster, or None; a sample takes the value of its chosen b-item.
+      id_a, id_b: int32 [N] and [M], content ids for the batches (from `content_ids_a`, `content_ids_b`), or None.
       c: column of N items, a third modality, or None; its item i belongs to a-item i.
       extra_a, extra_b: further arrays [N, ...] and [M, ...], or columns, that are kept in step with the items.
       present: side ("a", "b", "c") -> bool [N], which samples have that modality; a side without an entry has all. For
@@ -73,8 +84,8 @@ class PairSplit:
     b_to_a: np.ndarray
     ids: np.ndarray
     label: np.ndarray | None = None
-    stat: np.ndarray | None = None
-    stat_b: np.ndarray | None = None
+    cluster_size: np.ndarray | None = None
+    cluster_size_b: np.ndarray | None = None
     id_a: np.ndarray | None = None
     id_b: np.ndarray | None = None
     c: Column | None = None
@@ -90,8 +101,8 @@ class PairSplit:
             ("b_to_a", self.b_to_a, np.int32, m),
             ("ids", self.ids, np.str_, n),
             ("label", self.label, np.int32, n),
-            ("stat", self.stat, np.float32, n),
-            ("stat_b", self.stat_b, np.float32, m),
+            ("cluster_size", self.cluster_size, np.float32, n),
+            ("cluster_size_b", self.cluster_size_b, np.float32, m),
             ("id_a", self.id_a, np.int32, n),
             ("id_b", self.id_b, np.int32, m),
         ):
@@ -128,7 +139,7 @@ class PairSplit:
         return order, starts
 
     @functools.cached_property
-    def same_a(self) -> np.ndarray:
+    def content_ids_a(self) -> np.ndarray:
         """int32 [N], equal exactly where a-items have equal content: bytes of a file or vector, letters of a text.
 
         The numbers are 0, 1, ... in the order of first occurrence. Mapped arrays are not read for it: each of their
@@ -136,20 +147,22 @@ class PairSplit:
 
         >>> from alignment_jax.data.columns import ArrayColumn, TextColumn
         >>> column = TextColumn(("a dog", "a cat", "a dog"))
-        >>> PairSplit(ArrayColumn(np.eye(3)), column, np.arange(3), np.array(list("xyz"))).same_b
+        >>> PairSplit(ArrayColumn(np.eye(3)), column, np.arange(3), np.array(list("xyz"))).content_ids_b
         array([0, 1, 0], dtype=int32)
         """
-        return _content_numbers(self.a) if self.original is None else self.original.same_a
+        return _content_numbers(self.a) if self.original is None else self.original.content_ids_a
 
     @functools.cached_property
-    def same_b(self) -> np.ndarray:
-        """int32 [M], as `same_a` for b-items."""
-        return _content_numbers(self.b) if self.original is None else self.original.same_b
+    def content_ids_b(self) -> np.ndarray:
+        """int32 [M], as `content_ids_a` for b-items."""
+        return _content_numbers(self.b) if self.original is None else self.original.content_ids_b
 
     @property
-    def repeats(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """(`same_a`, `same_b`), None for a side whose items all differ."""
-        return tuple(same if same.max(initial=-1) + 1 < len(same) else None for same in (self.same_a, self.same_b))  # type: ignore[return-value]
+    def duplicate_ids(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(`content_ids_a`, `content_ids_b`), None for a side whose items all differ."""
+        return tuple(
+            same if same.max(initial=-1) + 1 < len(same) else None for same in (self.content_ids_a, self.content_ids_b)
+        )  # type: ignore[return-value]
 
     def b_of_a(self, index: int) -> np.ndarray:
         """The b-items of one a-item, in the order of the data: int64 [>= 1]."""
@@ -181,8 +194,8 @@ class PairSplit:
             b_to_a=owner,
             ids=self.ids[indices],
             label=None if self.label is None else self.label[indices],
-            stat=None if self.stat is None else self.stat[indices],
-            stat_b=None if self.stat_b is None else self.stat_b[kept_b],
+            cluster_size=None if self.cluster_size is None else self.cluster_size[indices],
+            cluster_size_b=None if self.cluster_size_b is None else self.cluster_size_b[kept_b],
             id_a=None if self.id_a is None else self.id_a[indices],
             id_b=None if self.id_b is None else self.id_b[kept_b],
             c=None if self.c is None else self.c.take(indices),
@@ -198,9 +211,9 @@ class PairSplit:
         changed = dataclasses.replace(self, **changes)
         # Content is read once: files are hashed for it.
         for side in ("a", "b"):
-            known = self.__dict__.get(f"same_{side}")
+            known = self.__dict__.get(f"content_ids_{side}")
             if known is not None and not changes.keys() & {side, "original"}:
-                changed.__dict__[f"same_{side}"] = known
+                changed.__dict__[f"content_ids_{side}"] = known
         return changed
 
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.core.optional import require
-from alignment_jax.data.table_cells import Cells, Table, cell, row_of
+from alignment_jax.data.table_cells import Cells, TableReader, cell_text, row_of
 from alignment_jax.data.text_files import most_unpacked
 
 _ANOTHER = "save it again, or as CSV UTF-8"
 
 
-def read_parquet(path: pathlib.Path) -> Table:
+def read_parquet_table(path: pathlib.Path) -> TableReader:
     """The table of a Parquet file; only the columns that are asked for are read."""
     parquet = require("pyarrow.parquet", extra="tables", purpose="read Parquet files")
     damaged = f"{path}: damaged or cut short (Parquet); copy or download it again"
@@ -36,10 +36,10 @@ def read_parquet(path: pathlib.Path) -> Table:
         for number, values in enumerate(zip(*columns, strict=True), start=1):
             yield row_of(values, f"{path}, row {number}", path, number)
 
-    return Table(["" if name.startswith("__index_level_") else name.strip() for name in header], rows)
+    return TableReader(["" if name.startswith("__index_level_") else name.strip() for name in header], rows)
 
 
-def read_workbook(path: pathlib.Path, sheet: str | None) -> Table:
+def read_workbook(path: pathlib.Path, sheet: str | None) -> TableReader:
     """The table of a sheet, see `open_table`; the first row that is not empty is the header."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -71,10 +71,13 @@ def read_workbook(path: pathlib.Path, sheet: str | None) -> Table:
         for number, row in enumerate(sheets.get(chosen, []), start=1)
         if any(value is not None and str(value).strip() for value in row)
     ]
-    header = [cell(value) for value in listed[0][0]] if listed else []
+    header = [cell_text(value) for value in listed[0][0]] if listed else []
 
     def rows(places: Sequence[int]) -> Iterator[tuple[Cells | None, str]]:
         for number, (row, line) in enumerate(listed[1:], start=1):
-            yield [cell(row[k]) if k < len(row) else "" for k in places], f"{path}, row {number} (sheet row {line})"
+            yield (
+                [cell_text(row[k]) if k < len(row) else "" for k in places],
+                f"{path}, row {number} (sheet row {line})",
+            )
 
-    return Table(header, rows)
+    return TableReader(header, rows)

@@ -13,17 +13,17 @@ from alignment_jax.data.record_fields import RecordField
 _TEXT_KEYS = ("raw", "text", "caption", "path")
 
 
-class Embedded(NamedTuple):
+class CellFile(NamedTuple):
     """A file that lies in a cell: a name for it that no other has, and its bytes when they are asked for."""
 
     name: str
     item: RecordField
 
 
-Cells = list[str | Embedded]
+Cells = list[str | CellFile]
 
 
-class Table(NamedTuple):
+class TableReader(NamedTuple):
     """A header and what comes after it.
 
     Attributes:
@@ -36,13 +36,13 @@ class Table(NamedTuple):
     rows: Callable[[Sequence[int]], Iterator[tuple[Cells | None, str]]]
 
 
-def cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """The text of a cell of any type; "" for a missing value. Of an object it is the one text that it holds.
 
     Raises:
       ValueError: an object without such a text.
 
-    >>> [cell(value) for value in (3, None, float("nan"), "a dog ", ["a", "b"])]
+    >>> [cell_text(value) for value in (3, None, float("nan"), "a dog ", ["a", "b"])]
     ['3', '', '', 'a dog ', '["a", "b"]']
     """
     if isinstance(value, str):
@@ -53,9 +53,9 @@ def cell(value: Any) -> str:
         texts = [value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)]
         if len(texts) != 1:
             raise ValueError("an object, which is no text")
-        return cell(texts[0])
+        return cell_text(texts[0])
     if isinstance(value, list | tuple):
-        return json.dumps([cell(each) if isinstance(each, dict) else each for each in value], ensure_ascii=False)
+        return json.dumps([cell_text(each) if isinstance(each, dict) else each for each in value], ensure_ascii=False)
     if isinstance(value, bytes):
         raise ValueError("bytes, which are no text")
     return str(value)
@@ -71,11 +71,11 @@ def row_of(
             content = value.get("bytes") if isinstance(value, dict) else value
             if path is not None and isinstance(content, bytes):
                 record = RecordField({number: {"bytes": content}}, number, "bytes", str(path), len(content))
-                found.append(Embedded(f"{path.name}/{number}", record))
+                found.append(CellFile(f"{path.name}/{number}", record))
             elif isinstance(value, dict) and "bytes" in value:  # only its path is written
-                found.append(cell(value.get("path")))
+                found.append(cell_text(value.get("path")))
             else:
-                found.append(cell(value))
+                found.append(cell_text(value))
     except (ValueError, TypeError) as error:
         what = str(error) if isinstance(error, ValueError) else "a list, but not of texts"
         return None, f"{where}: a cell holds {what}; write a text or a list of texts"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.data.delimited import ragged, read_delimited
-from alignment_jax.data.table_binary import read_parquet, read_workbook
-from alignment_jax.data.table_cells import Cells, Table
+from alignment_jax.data.table_binary import read_parquet_table, read_workbook
+from alignment_jax.data.table_cells import Cells, TableReader
 from alignment_jax.data.table_json import read_json_table
 from alignment_jax.data.text_files import first_bytes, read_text
 
@@ -19,7 +19,7 @@ _NAME = "if it is of Windows, add encoding=cp1252; else name its encoding so, or
 
 def open_table(
     path: pathlib.Path, *, known: Callable[[str], bool], encoding: str | None = None, sheet: str | None = None
-) -> Table:
+) -> TableReader:
     """Opens a table by what the file holds, whatever it is called.
 
     Args:
@@ -42,7 +42,7 @@ def open_table(
     if sheet:
         raise ConfigError(f"{path}: sheet={sheet} is for workbooks, and it is none; leave it out")
     if start.startswith(b"PAR1"):
-        return read_parquet(path)
+        return read_parquet_table(path)
     text = read_text(path, encoding=encoding or "", save=_SAVE if encoding is None else _NAME)
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if any(suffix in _LINES for suffix in suffixes) or text.lstrip()[:1] in ("{", "["):
@@ -50,7 +50,7 @@ def open_table(
     return _delimited(text, path, known)
 
 
-def _delimited(text: str, path: pathlib.Path, known: Callable[[str], bool]) -> Table:
+def _delimited(text: str, path: pathlib.Path, known: Callable[[str], bool]) -> TableReader:
     records, separator = read_delimited(text, path, known=known)
     header = [name.strip() for name in records[0][0]] if records else []
 
@@ -62,4 +62,4 @@ def _delimited(text: str, path: pathlib.Path, known: Callable[[str], bool]) -> T
             else:
                 yield None, f"{where}: {ragged(fields, header, separator)}"
 
-    return Table(header, rows)
+    return TableReader(header, rows)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.roles import is_known
+from alignment_jax.data.column_roles import is_known
 from alignment_jax.data.split import canonical_split
-from alignment_jax.data.table_cells import Cells, Table, row_of
+from alignment_jax.data.table_cells import Cells, TableReader, row_of
 from alignment_jax.data.text_files import parse_json
 
 
-def read_json_table(text: str, path: pathlib.Path, *, lines: bool, known: Callable[[str], bool]) -> Table:
+def read_json_table(text: str, path: pathlib.Path, *, lines: bool, known: Callable[[str], bool]) -> TableReader:
     """The table of a JSON text: of an object in every line, if `lines` or if the text is no single value.
 
     `known`: whether a name of a column is one that is looked for.
@@ -49,7 +49,7 @@ def read_json_table(text: str, path: pathlib.Path, *, lines: bool, known: Callab
             else:
                 yield None, f"{where}: not a JSON object; write one object a row"
 
-    return Table([name.strip() for name in header], rows)
+    return TableReader([name.strip() for name in header], rows)
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:

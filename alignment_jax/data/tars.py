@@ -8,7 +8,7 @@ import pathlib
 import tarfile
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.bad_samples import BadSamples
 
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _JUNK = ("._", ".DS_Store")  # what macOS adds to an archive

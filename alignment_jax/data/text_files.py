@@ -140,7 +140,7 @@ def _is_wide(content: bytes) -> bool:
     return content[:200].count(b"\0") * 3 > len(content[:200])
 
 
-def read_lines(path: pathlib.Path) -> list[str]:
+def read_text_lines(path: pathlib.Path) -> list[str]:
     """The lines of a text file, whatever their ends; at least one."""
     return [line.rstrip() for line in io.StringIO(read_text(path), newline=None).read().split("\n")]
 

@@ -53,7 +53,7 @@ def middle_frame(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> np
         raise _damaged(error, kind, where) from error
 
 
-def sound(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> tuple[np.ndarray, int]:
+def read_sound(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> tuple[np.ndarray, int]:
     """The sound of a video or of an M4A recording, its channels averaged: float32 [samples] in [-1, 1], and its Hz.
 
     Args, raises: see `middle_frame`.

@@ -1,6 +1,6 @@
 """Encoders by name: `PREFIX:MODEL` -> a function from images or texts to vectors.
 
-Adding a kind of encoder is one file with `open_image` and `open_text` and one line here.
+Adding a kind of encoder is one file with `open_image_encoder` and `open_text_encoder` and one line here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Options:
 
 
 _HERE = "alignment_jax.extract."
-ENCODERS = {"hf": _HERE + "huggingface", "st": _HERE + "sentence", "onnx": _HERE + "onnx"}
+ENCODERS = {"hf": _HERE + "huggingface", "st": _HERE + "sentence_transformers", "onnx": _HERE + "onnx"}
 
 
 def open_encoder(name: str, *, side: str, options: Options | None = None) -> Encoder:
@@ -72,5 +72,5 @@ def open_encoder(name: str, *, side: str, options: Options | None = None) -> Enc
         known = ", ".join(f"{prefix}:MODEL" for prefix in ENCODERS)
         raise ConfigError(f"--{side}_encoder is {name!r}; it must be one of {known}")
     module = importlib.import_module(ENCODERS[prefix])
-    encoder: Encoder = getattr(module, f"open_{side}")(model, options)
+    encoder: Encoder = getattr(module, f"open_{side}_encoder")(model, options)
     return dataclasses.replace(encoder, identity={"name": name, **encoder.identity})

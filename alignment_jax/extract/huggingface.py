@@ -24,7 +24,7 @@ from alignment_jax.extract.hub import model_folder, one_line_errors, weights_dig
 _POOLED = ("dinov2", "dinov3", "siglip", "clip", "convnext", "resnet")
 
 
-def open_image(name: str, options: Options) -> Encoder:
+def open_image_encoder(name: str, options: Options) -> Encoder:
     """An image encoder; see `encoders.open_encoder`."""
     model, missing, folder, library = _load(name, options)
     with one_line_errors(f"hf:{name}", "its image processor cannot be loaded"):
@@ -48,7 +48,7 @@ def open_image(name: str, options: Options) -> Encoder:
     return Encoder(encode, _identity(folder, library, pooling))
 
 
-def open_text(name: str, options: Options) -> Encoder:
+def open_text_encoder(name: str, options: Options) -> Encoder:
     """A text encoder; see `encoders.open_encoder`."""
     model, missing, folder, library = _load(name, options)
     with one_line_errors(f"hf:{name}", "its tokenizer cannot be loaded"):

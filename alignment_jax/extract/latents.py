@@ -7,7 +7,7 @@ import concurrent.futures
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,22 @@ import numpy as np
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.extract.encoders import Encoder
-from alignment_jax.extract.progress import OnProgress, silent
 from alignment_jax.extract.views import make_views, view_names
+
+# (side, done, total, encoded): how many items of "image" or "text" are done. `encoded` is False in the first call for a
+# side and for items that an earlier extraction stored.
+OnProgress = Callable[[str, int, int, bool], None]
 
 DTYPES = ("float16", "float32")
 _LONGEST_CAPTION = 1000
 
 
+def no_progress(side: str, done: int, total: int, encoded: bool) -> None:
+    """The default `OnProgress`: does nothing."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ExtractSettings:
     """How latents are made and stored.
 
     Attributes:
@@ -52,9 +59,9 @@ def extract(
     image: Encoder,
     text: Encoder,
     out: pathlib.Path,
-    settings: Settings | None = None,
+    settings: ExtractSettings | None = None,
     *,
-    on_progress: OnProgress = silent,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Encodes both sides of a data set and writes them in the format of `embeddings:`.
 
@@ -64,14 +71,14 @@ def extract(
       source: images and texts; images of more than eight bits are scaled by one range, see `data.with_pixel_range`.
       image, text: see `open_encoder`.
       out: a file ending in .npz, or a folder for shards. Until a file is complete its parts are in `FILE.npz.parts`.
-      settings: see `Settings`.
+      settings: see `ExtractSettings`.
       on_progress: called when a side begins, after every batch, and where a shard is there already.
 
     Raises:
       ConfigError: the data is not images and texts, or `out` holds something else.
       DataError: an image cannot be read, or a latent is not finite in the dtype it is stored in.
     """
-    settings = settings or Settings()
+    settings = settings or ExtractSettings()
     single = out.suffix == ".npz"
     if single and out.exists():
         raise ConfigError(f"{out}: it is there already; remove it, or give another --out")
@@ -128,7 +135,7 @@ class _Count:
         self._on_progress(side, self._done[side], self._totals[side], encoded)
 
 
-def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Settings) -> dict[str, Any]:
+def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: ExtractSettings) -> dict[str, Any]:
     """Everything the arrays depend on, the data by digests of its names, its texts and its images' files."""
     return {
         "data": source.spec,
@@ -143,7 +150,7 @@ def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Sett
 
 
 def _encode(
-    part: data.PairSplit, image: Encoder, text: Encoder, settings: Settings, count: _Count
+    part: data.PairSplit, image: Encoder, text: Encoder, settings: ExtractSettings, count: _Count
 ) -> dict[str, np.ndarray]:
     """The latents of one shard, every view of the images included."""
     names, size = view_names(settings.views), settings.batch_size
@@ -171,7 +178,7 @@ def _encode(
     return {name: _stored(array, settings, name, columns.get(name, part.a)) for name, array in arrays.items()}
 
 
-def _stored(array: np.ndarray, settings: Settings, name: str, column: data.Column) -> np.ndarray:
+def _stored(array: np.ndarray, settings: ExtractSettings, name: str, column: data.Column) -> np.ndarray:
     with np.errstate(over="ignore"):
         stored = array.astype(settings.dtype)
     bad = np.flatnonzero(~np.isfinite(stored).all(axis=1))
@@ -203,10 +210,10 @@ def _index(part: data.PairSplit, source: data.PairSource, split: str) -> dict[st
     }
     if source.has_splits:
         arrays["split"] = np.full(len(part), split)
-    if part.stat_b is not None:
-        arrays["cluster_size"] = part.stat_b
-    elif part.stat is not None:
-        arrays["cluster_size"] = part.stat[part.b_to_a]
+    if part.cluster_size_b is not None:
+        arrays["cluster_size"] = part.cluster_size_b
+    elif part.cluster_size is not None:
+        arrays["cluster_size"] = part.cluster_size[part.b_to_a]
     if part.label is not None:
         names = np.array(source.label_names if source.label_names else np.arange(part.label.max() + 1).astype(str))
         arrays["label"] = names[part.label]

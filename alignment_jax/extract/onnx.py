@@ -26,7 +26,7 @@ _VECTORS = ("image_embeds", "text_embeds", "sentence_embedding", "embedding", "e
 _LONGEST = 512
 
 
-def open_image(name: str, options: Options) -> Encoder:
+def open_image_encoder(name: str, options: Options) -> Encoder:
     """An image encoder; see `encoders.open_encoder`."""
     path, session = _session(name)
     (first, *more) = session.get_inputs()
@@ -55,7 +55,7 @@ def open_image(name: str, options: Options) -> Encoder:
     return Encoder(encode, {**_identity(path, options), "size": [height, width]})
 
 
-def open_text(name: str, options: Options) -> Encoder:
+def open_text_encoder(name: str, options: Options) -> Encoder:
     """A text encoder; see `encoders.open_encoder`."""
     path, session = _session(name)
     file = path.with_name("tokenizer.json")

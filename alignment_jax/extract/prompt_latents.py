@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any
 
 import numpy as np
 
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.storage import write_npz_atomic
 from alignment_jax.extract.encoders import Encoder
-from alignment_jax.extract.progress import OnProgress, silent
+from alignment_jax.extract.latents import OnProgress, no_progress
 
 
 def extract_prompts(
@@ -19,7 +19,7 @@ def extract_prompts(
     out: pathlib.Path,
     *,
     batch_size: int = 64,
-    on_progress: OnProgress = silent,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Writes prompts in the .npz format of `data.load_prompts`.
 
@@ -44,9 +44,10 @@ def extract_prompts(
         encoded.append(text.encode(texts[k : k + batch_size]))
         on_progress("text", min(k + batch_size, len(texts)), len(texts), True)
     latents = np.concatenate(encoded)
-    partial = out.with_name(f".{out.name}.partial")
-    with open(partial, "wb") as file:
-        names, captions = np.array(prompts.classes), np.array(texts)
-        arrays: dict[str, Any] = {"class": prompts.class_of, "class_name": names, "caption": captions}
-        np.savez(file, text=latents, **arrays)
-    partial.replace(out)
+    arrays = {
+        "text": latents,
+        "class": prompts.class_of,
+        "class_name": np.array(prompts.classes),
+        "caption": np.array(texts),
+    }
+    write_npz_atomic(out, arrays)

@@ -14,17 +14,17 @@ from ml_collections import ConfigDict
 from alignment_jax import data, report
 from alignment_jax.assembly.classifier import classifies
 from alignment_jax.core.errors import DataError, RunError, one_line
-from alignment_jax.data.item_fingerprints import ItemPrints, item_prints, places
+from alignment_jax.data.item_fingerprints import ItemFingerprints, item_fingerprints, match_splits
 
-FILE = "items.npz"  # in a workdir: SPLIT.SIDE -> uint64, see ItemPrints
+FILE = "items.npz"  # in a workdir: SPLIT.SIDE -> uint64, see ItemFingerprints
 TRAIN, VAL = "train", "val"
 _SHOWN = 3  # items that a line names
-Known = Mapping[str, ItemPrints]
+Known = Mapping[str, ItemFingerprints]
 
 
 def known_of(source: data.PairSource) -> Known | None:
     """The fingerprints of every split; None where arrays on disk are too large to be read for them."""
-    found: dict[str, ItemPrints] = {}
+    found: dict[str, ItemFingerprints] = {}
     for name, split in source.splits.items():
         prints = _prints(split, source.spec)
         if prints is None:
@@ -33,9 +33,11 @@ def known_of(source: data.PairSource) -> Known | None:
     return found
 
 
-def _prints(split: data.PairSplit, spec: str) -> ItemPrints | None:
+def _prints(split: data.PairSplit, spec: str) -> ItemFingerprints | None:
     name = hashlib.sha256(f"{pathlib.Path.cwd()}\0{spec}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return item_prints(split, memory=pathlib.Path.home() / ".cache" / "alignment_jax" / "item_fingerprints" / name)
+    return item_fingerprints(
+        split, memory=pathlib.Path.home() / ".cache" / "alignment_jax" / "item_fingerprints" / name
+    )
 
 
 def keep(workdir: pathlib.Path, known: Known | None) -> None:
@@ -62,7 +64,7 @@ def kept(workdir: pathlib.Path) -> Known | None:
             for name in arrays.files:
                 split, _, side = name.partition(".")
                 found.setdefault(split, {})[side] = arrays[name]
-        return {name: ItemPrints(**sides) for name, sides in found.items()}
+        return {name: ItemFingerprints(**sides) for name, sides in found.items()}
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{path} cannot be read ({error}); run the train command again to restore it") from error
 
@@ -85,7 +87,7 @@ def with_run_splits(source: data.PairSource, known: Known, config: ConfigDict) -
     if prints is None:
         return source
     known = {name: one for name, one in known.items() if not source.has_splits or name in (TRAIN, VAL)}
-    which = places(prints, known, _sides(config))
+    which = match_splits(prints, known, _sides(config))
     if (which < 0).any():
         return source
     cut = {name: split.subset(np.flatnonzero(which == number)) for number, name in enumerate(known) if number in which}
@@ -128,13 +130,13 @@ def shared_with_train(known: Known, config: ConfigDict) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _trained(prints: ItemPrints, known: Known, config: ConfigDict) -> np.ndarray:
+def _trained(prints: ItemFingerprints, known: Known, config: ConfigDict) -> np.ndarray:
     """bool [N]: the a-items that are in the run's training data.
 
     To an alignment an a-item is known whatever its captions; to a classifier only with all its modalities together,
     because one of them may be missing or shared.
     """
-    return places(prints, {TRAIN: known[TRAIN]}, _sides(config)) == 0
+    return match_splits(prints, {TRAIN: known[TRAIN]}, _sides(config)) == 0
 
 
 def _sides(config: ConfigDict) -> tuple[str, ...]:

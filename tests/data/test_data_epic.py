@@ -54,7 +54,7 @@ def test_a_part_of_a_split_keeps_its_relevancy(tmp_path):
 def test_frequencies_are_counted_in_train(count, classes, stat, tmp_path):
     source = data.load(paper.epic(tmp_path) + f",count={count}")
     assert len(source.label_names) == classes
-    assert source.splits["test"].stat[:3].tolist() == stat
+    assert source.splits["test"].cluster_size[:3].tolist() == stat
 
 
 def test_val_is_cut_out_of_train_with_relevancy_of_its_own(tmp_path):

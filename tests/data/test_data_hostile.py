@@ -27,7 +27,7 @@ def pairs_with(*rows):
     return build
 
 
-def picture_of(content):
+def sample_image(content):
     def build(folder):
         spec = pairs_with(["odd.png", "x"])(folder)
         (folder / "odd.png").write_bytes(content)
@@ -139,8 +139,8 @@ HOSTILE = {
     "a name of 300 letters": (pairs_with(["a" * 300 + ".png", "x"]), ["row 2 (line 3)", "too long"]),
     "a path of 40000 letters": (pairs_with(["a/" * 20_000 + "x.png", "x"]), ["row 2 (line 3)", "too long"]),
     "a NUL in a name": (pairs_with(["im\0.png", "x"]), ["p.csv"]),
-    "text called .png": (picture_of(b"this is a poem"), ["row 2 (line 3)", "odd.png", "not a readable image"]),
-    "a PNG that promises 3.6 billion pixels": (picture_of(bomb_png()), ["row 2 (line 3)", "60000 x 60000 pixels"]),
+    "text called .png": (sample_image(b"this is a poem"), ["row 2 (line 3)", "odd.png", "not a readable image"]),
+    "a PNG that promises 3.6 billion pixels": (sample_image(bomb_png()), ["row 2 (line 3)", "60000 x 60000 pixels"]),
     "an image of zeros": (zero_row("image", 5), ["e.npz", "image row 5 holds only zeros"]),
     "a text of zeros": (zero_row("text", 11), ["e.npz", "text row 11 holds only zeros"]),
     "a zip bomb": (zip_bomb, ["e.npz", "unpacks to 0.4 GiB", "refused"]),

@@ -19,7 +19,7 @@ def images():
         b_to_a=np.repeat(np.arange(12), 3),
         ids=np.array([f"i{i}" for i in range(12)]),
         label=np.arange(12) % 4,
-        stat_b=np.arange(36) + 1.0,
+        cluster_size_b=np.arange(36) + 1.0,
     )
 
 
@@ -31,7 +31,7 @@ def arrays():
         b=data.ArrayColumn(np.arange(1, 31, dtype=np.float32)[:, None]),
         b_to_a=np.repeat(np.arange(10), 3),
         ids=np.arange(10).astype(str),
-        stat=np.arange(10) + 5.0,
+        cluster_size=np.arange(10) + 5.0,
     )
 
 

@@ -126,7 +126,7 @@ def test_embeddings_keep_their_dtype_and_views(tmp_path):
     both = split.a.read(np.array([0, 0]), view=np.array([0, 1]))
     np.testing.assert_array_equal(both[0], arrays["image"][2].astype(np.float32))
     np.testing.assert_array_equal(both[1], -both[0])
-    np.testing.assert_array_equal(split.stat_b, [5, 6, 13, 14])
+    np.testing.assert_array_equal(split.cluster_size_b, [5, 6, 13, 14])
     assert split.extra_b["caption"].tolist()[0] == mock.caption(2, 0)
     assert split.a.describe(0).endswith("e.npz: image, row 2")
 

@@ -35,7 +35,7 @@ def whole(split):
         ({"b_to_a": np.array([0, 0, 1, 1, 1, 0])}, "array, row 2 has no pair"),
         ({"ids": np.array(["x", "y", "x"])}, "ids must be unique"),
         ({"label": np.zeros(2)}, r"label must have shape \[3\]"),
-        ({"stat_b": np.zeros(3)}, r"stat_b must have shape \[6\]"),
+        ({"cluster_size_b": np.zeros(3)}, r"cluster_size_b must have shape \[6\]"),
         ({"extra_a": {"note": np.zeros(2)}}, r"extra_a\['note'\] must have 3 rows, got 2"),
     ],
 )
@@ -48,8 +48,8 @@ def test_subset_keeps_everything_together():
     split = make_split(
         4,
         label=np.arange(4),
-        stat=np.arange(4) * 10,
-        stat_b=np.arange(8),
+        cluster_size=np.arange(4) * 10,
+        cluster_size_b=np.arange(8),
         extra_a={"n": np.arange(4)},
         extra_b={"m": np.arange(8)},
     )
@@ -57,8 +57,8 @@ def test_subset_keeps_everything_together():
     assert part.ids.tolist() == ["item3", "item1"]
     assert part.b.read(np.arange(4))[:, 0].tolist() == [6, 7, 2, 3]
     assert part.b_to_a.tolist() == [0, 0, 1, 1]
-    assert (part.label.tolist(), part.stat.tolist()) == ([3, 1], [30, 10])
-    assert (part.stat_b.tolist(), part.extra_b["m"].tolist()) == ([6, 7, 2, 3], [6, 7, 2, 3])
+    assert (part.label.tolist(), part.cluster_size.tolist()) == ([3, 1], [30, 10])
+    assert (part.cluster_size_b.tolist(), part.extra_b["m"].tolist()) == ([6, 7, 2, 3], [6, 7, 2, 3])
     assert part.extra_a["n"].tolist() == [3, 1]
     assert part.subset(np.array([1])).ids.tolist() == ["item1"]
     assert len(split.subset(np.array([], int))) == 0

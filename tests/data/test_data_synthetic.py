@@ -65,8 +65,8 @@ def test_concepts_are_long_tailed():
     expected = np.arange(1, 65) ** -1.1
     expected *= 2000 / expected.sum()
     assert (abs(count - expected) < 5 * np.sqrt(expected) + 1).all()
-    np.testing.assert_array_equal(train.stat, count[train.label])
-    assert (source.splits["test"].stat >= 1).all()
+    np.testing.assert_array_equal(train.cluster_size, count[train.label])
+    assert (source.splits["test"].cluster_size >= 1).all()
     flat = np.bincount(data.load("synthetic:zipf=0,size=8").splits["train"].label, minlength=64)
     assert flat.max() < 3 * flat.min()
 

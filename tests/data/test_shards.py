@@ -54,7 +54,7 @@ def test_a_folder_holds_what_one_file_holds(tmp_path):
         rows, view = np.array([1, 0, 1]), np.array([2, 1, 0])
         np.testing.assert_array_equal(split.a.read(rows, view), other.a.read(rows, view))
         np.testing.assert_array_equal(split.b.read(np.arange(len(split.b))), other.b.read(np.arange(len(other.b))))
-        for key in ("b_to_a", "ids", "stat_b", "label"):
+        for key in ("b_to_a", "ids", "cluster_size_b", "label"):
             np.testing.assert_array_equal(getattr(split, key), getattr(other, key))
         captions = other.extra_b["caption"].read(np.arange(len(other.b)))
         assert captions == split.extra_b["caption"].tolist()
@@ -240,7 +240,7 @@ def test_clusters_of_mapped_texts_are_those_of_texts_in_memory(tmp_path):
     sizes = []
     for spec in (f"embeddings:{tmp_path / 'e.npz'}", write(tmp_path / "e", arrays=arrays)):
         split, bounds = with_cluster_sizes(settings, data.load(spec).splits["all"])
-        sizes.append((split.stat.tolist(), bounds))
+        sizes.append((split.cluster_size.tolist(), bounds))
     assert sizes[0] == sizes[1] == ([5.0] * 5 + [2.0] * 2 + [1.0], (1.0, 5.0))
 
 

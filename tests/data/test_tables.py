@@ -18,7 +18,7 @@ from alignment_jax.cli.main import main
 from alignment_jax.config.arguments import parse_arg
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data import manifest_rows as tables
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.bad_samples import BadSamples
 
 NAMES = [f"p/im{i}.png" for i in range(4)]
 TEXTS = ['a dog, "running"', "un carré à midi", "two cats; asleep", "a | b\tc".replace("\t", " ")]
@@ -384,7 +384,7 @@ def test_a_folder_or_a_misspelt_file_gets_the_right_name(folder):
 
 def test_the_header_and_the_space_around_values_of_any_table(folder):
     (folder / "x.csv").write_bytes(separated([["image", "label"], ["a.png ", " b"], ["c", "d"]], ";").encode("utf-16"))
-    assert tables.first_record(folder / "x.csv") == ["image", "label"]
+    assert tables.read_header(folder / "x.csv") == ["image", "label"]
     rows, _ = tables.read_table(folder / "x.csv", required=("label", "image"), bad=BadSamples("error"))
     assert [(row.values, row.padded) for row in rows] == [
         ({"label": "b", "image": "a.png"}, ("label", "image")),
@@ -421,7 +421,7 @@ def test_a_link_out_of_the_root_is_refused(folder):
 
 
 def test_the_page_lists_the_names_that_are_found():
-    from alignment_jax.data.roles import ALIASES
+    from alignment_jax.data.column_roles import ALIASES
 
     page = (pathlib.Path(__file__).parents[2] / "docs" / "data" / "own_data.md").read_text(encoding="utf-8")
     for role in ("image", "audio", "caption"):

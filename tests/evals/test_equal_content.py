@@ -97,16 +97,18 @@ def test_what_a_perfect_model_could_reach_if_equal_rows_were_different():
         b_to_a=embedded.b_to_a,
         ids=np.arange(24).astype(str),
     )
-    np.testing.assert_array_equal(split.same_b, embedded.same_b)
-    assert split.repeats[0] is None
-    found = data.repeats(split)
+    np.testing.assert_array_equal(split.content_ids_b, embedded.same_b)
+    assert split.duplicate_ids[0] is None
+    found = data.count_duplicates(split)
     assert (found.a, found.b) == (0, 20)
     # Without identity by content: no caption is alone first, and of six equal questions one is answered.
     plain = evals.recall(evals.Embedded(embedded.a, embedded.b, embedded.b_to_a), ks=(1,))
     assert plain["a2b_R@1"] == found.most_a2b == 0.0
     assert plain["b2a_R@1"] == pytest.approx(found.most_b2a) == pytest.approx(100 / 6)
     half = split.subset(np.arange(0, 24, 2))
-    np.testing.assert_array_equal(half.replace(b=data.TextColumn(["cut"] * 12), original=half).same_b, half.same_b)
+    np.testing.assert_array_equal(
+        half.replace(b=data.TextColumn(["cut"] * 12), original=half).content_ids_b, half.content_ids_b
+    )
 
 
 def test_content_is_read_once_however_often_a_split_is_changed(monkeypatch):
@@ -114,9 +116,9 @@ def test_content_is_read_once_however_often_a_split_is_changed(monkeypatch):
     column = data.TextColumn(["a", "b", "a"])
     monkeypatch.setattr(type(column), "identity", lambda self, index, *, exact: read.append(index) or self.texts[index])
     split = data.PairSplit(data.ArrayColumn(np.eye(3)), column, np.arange(3), np.array(list("xyz")))
-    assert split.same_b.tolist() == [0, 1, 0]
+    assert split.content_ids_b.tolist() == [0, 1, 0]
     seen = len(read)
-    assert split.replace(label=np.zeros(3)).same_b.tolist() == [0, 1, 0]
-    assert split.replace(b=data.TextColumn(["cut"] * 3), original=split).same_b.tolist() == [0, 1, 0]
+    assert split.replace(label=np.zeros(3)).content_ids_b.tolist() == [0, 1, 0]
+    assert split.replace(b=data.TextColumn(["cut"] * 3), original=split).content_ids_b.tolist() == [0, 1, 0]
     assert len(read) == seen
-    assert split.replace(b=data.TextColumn(["c", "c", "d"])).same_b.tolist() == [0, 0, 1]
+    assert split.replace(b=data.TextColumn(["c", "c", "d"])).content_ids_b.tolist() == [0, 0, 1]

@@ -30,7 +30,7 @@ IMAGE, TEXT = extract.Encoder(color, {"name": "color"}), extract.Encoder(letters
 
 
 def run(source, out, **settings):
-    extract.extract(source, IMAGE, TEXT, out, extract.Settings(batch_size=3, **settings))
+    extract.extract(source, IMAGE, TEXT, out, extract.ExtractSettings(batch_size=3, **settings))
     return data.load(f"embeddings:{out}")
 
 
@@ -87,13 +87,13 @@ def test_what_half_precision_cannot_hold_is_named(tmp_path, source):
 
 def test_labels_and_cluster_sizes_are_kept(tmp_path):
     source = data.load(mock.flickr_unsplit(tmp_path))
-    split = source.splits["all"].replace(label=np.arange(mock.N) % 2, stat=np.arange(mock.N) % 2 + 1.0)
+    split = source.splits["all"].replace(label=np.arange(mock.N) % 2, cluster_size=np.arange(mock.N) % 2 + 1.0)
     source = data.PairSource("mock", "mock", {"all": split}, has_splits=False, label_names=("cat", "dog"))
     found = run(source, tmp_path / "latents", shard_size=5)
     assert not found.has_splits
     assert found.label_names == ("cat", "dog")
     np.testing.assert_array_equal(found.splits["all"].label, split.label)
-    np.testing.assert_array_equal(found.splits["all"].stat_b, split.stat[split.b_to_a])
+    np.testing.assert_array_equal(found.splits["all"].cluster_size_b, split.cluster_size[split.b_to_a])
 
 
 class KilledError(Exception):
@@ -110,7 +110,7 @@ def test_a_kill_costs_one_shard(tmp_path, source, name):
         seen.append(len(images))
         return color(images)
 
-    settings = extract.Settings(batch_size=2, shard_size=2)
+    settings = extract.ExtractSettings(batch_size=2, shard_size=2)
     with pytest.raises(KilledError):
         extract.extract(source, extract.Encoder(killed, IMAGE.identity), TEXT, tmp_path / name, settings)
     assert sum(seen) == 6  # two shards of train and the one of val are written
@@ -134,13 +134,13 @@ def test_a_kill_costs_one_shard(tmp_path, source, name):
 def test_a_finished_folder_is_left_alone(tmp_path, source):
     run(source, tmp_path / "latents")
     unused = extract.Encoder(lambda images: pytest.fail("encoded again"), IMAGE.identity)
-    extract.extract(source, unused, TEXT, tmp_path / "latents", extract.Settings(batch_size=3))
+    extract.extract(source, unused, TEXT, tmp_path / "latents", extract.ExtractSettings(batch_size=3))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": extract.Settings(dtype="float32")}, "dtype = 'float16', now it is 'float32'"),
+        ({"settings": extract.ExtractSettings(dtype="float32")}, "dtype = 'float16', now it is 'float32'"),
         ({"text": extract.Encoder(letters, {"name": "others"})}, "text_encoder = .*letters.*others"),
         ({"out": "no/such/folder"}, "its folder does not exist"),
         ({"out": "latents.npz"}, "it is there already"),
@@ -149,7 +149,7 @@ def test_a_finished_folder_is_left_alone(tmp_path, source):
 def test_what_would_mix_two_extractions_is_refused(tmp_path, source, change, message):
     run(source, tmp_path / "latents")
     (tmp_path / "latents.npz").write_bytes(b"mine")
-    text, settings = change.get("text", TEXT), change.get("settings", extract.Settings())
+    text, settings = change.get("text", TEXT), change.get("settings", extract.ExtractSettings())
     with pytest.raises(ConfigError, match=message):
         extract.extract(source, IMAGE, text, tmp_path / change.get("out", "latents"), settings)
     assert (tmp_path / "latents.npz").read_bytes() == b"mine"

@@ -154,7 +154,7 @@ def what_is_computed_of_the_data_is_process_0s(folder):
         here.setattr(build_module, "Facts", lambda *a, **o: seen.update(o) or facts(*a, **o))
         built = build(latents(folder))
     params = built.experiment.model.init(jax.random.key(0), *built.experiment.first_batch)[0]
-    computed = checksums({"params": params, "scales": seen["scales"], "stat": built.splits["train"].stat})
+    computed = checksums({"params": params, "scales": seen["scales"], "stat": built.splits["train"].cluster_size})
     assert seen["sizes"][0] < seen["sizes"][1]
     processes.check_equal("start, scale or cluster size", json.dumps([computed, seen["sizes"]], sort_keys=True))
 

@@ -47,7 +47,7 @@ def split_with_views(n=11):
     a = data.ArrayColumn(views[0], rows=rng.permutation(30)[:n], views=tuple(views[1:]))
     b = data.ArrayColumn(rng.normal(size=(2 * n, 5)).astype(np.float16))
     ids = np.array([str(i) for i in range(n)])
-    return data.PairSplit(a=a, b=b, b_to_a=np.repeat(np.arange(n), 2), ids=ids, stat=np.arange(n))
+    return data.PairSplit(a=a, b=b, b_to_a=np.repeat(np.arange(n), 2), ids=ids, cluster_size=np.arange(n))
 
 
 def test_looked_up_batches_are_the_loaders():

@@ -10,10 +10,10 @@ from __future__ import annotations
 import pathlib
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.manifest_rows import Folder, Row, first_record, read_table
-from alignment_jax.data.sources.samples import Sample, labelled_source, table_notes
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.manifest_rows import Folder, ManifestRow, read_header, read_table
+from alignment_jax.data.sources.samples import Sample, labelled_sample_source, table_notes
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -32,7 +32,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     """
     path = pathlib.Path(argument)
     bad, silent = BadSamples(on_bad_sample), 0
-    header = first_record(path)
+    header = read_header(path)
     if "text" in header and "label" in header and not {"audio", "image"} <= set(header):
         raise DataError(
             f"{path}: av: reads the columns audio, image, label; found {', '.join(header)[:200]}: write samples:{path}"
@@ -43,7 +43,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         notes.append(f"samples:{path} reads the column text as a third modality")
     folder = Folder(path.parent)
 
-    def sample(row: Row) -> Sample:
+    def sample(row: ManifestRow) -> Sample:
         nonlocal silent
         cells = row.values["audio"], row.values["image"]
         audio, image = (folder.find(cell, where=row.where) if cell else None for cell in cells)
@@ -53,7 +53,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             name = f"{pathlib.PurePath(cells[1])}, without audio {silent}"
         return Sample(name, row.values["label"], row.values.get("split"), (audio, image), row.where)
 
-    return labelled_source(
+    return labelled_sample_source(
         rows,
         sample,
         kinds=("audio", "image"),

@@ -6,11 +6,11 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.manifest_rows import Folder
 from alignment_jax.data.sources.item_pairs import Pair, paired_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 
 class Caption(NamedTuple):

@@ -15,12 +15,12 @@ import pathlib
 import zlib
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.manifest_rows import first_record, read_rows
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.manifest_rows import read_header, read_positional_rows
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.clips import existing_folder
 from alignment_jax.data.sources.webdataset import load_shards
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 # list, folder of its pictures, split
 _LISTS = (
@@ -54,7 +54,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         if not place.is_dir():
             raise DataError(f"{place}: no such folder; the pictures of {table.name} belong there")
         present = {entry.name for entry in place.iterdir()}
-        for number, row in enumerate(read_rows(table, ("caption", "url"), bad=bad, tabs=True)):
+        for number, row in enumerate(read_positional_rows(table, ("caption", "url"), bad=bad, tabs=True)):
             code = zlib.crc32(row.values["url"].encode("utf-8"))
             names = [f"{stem}{ending}" for stem in (f"{number}_{code}", str(code)) for ending in ("", ".jpg")]
             name = next((name for name in names if name in present), None)
@@ -67,9 +67,9 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
 
 
 def _load_table(path: pathlib.Path, bad: BadSamples) -> PairSource:
-    header = tuple(first_record(path, tabs=True))
+    header = tuple(read_header(path, tabs=True))
     if header not in _HEADERS:
         raise DataError(f"{path}: expected a header caption<TAB>path, found {', '.join(header)[:200]!r}")
-    rows = read_rows(path, _HEADERS[header], bad=bad, tabs=True, header=True)
+    rows = read_positional_rows(path, _HEADERS[header], bad=bad, tabs=True, header=True)
     captions = [Caption(row.values["path"], row.values["caption"], None, row.where) for row in rows]
     return captioned_source(captions, root=path.parent, name=str(path), bad=bad)

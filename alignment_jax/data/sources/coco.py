@@ -13,12 +13,12 @@ from __future__ import annotations
 import pathlib
 
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.manifest_rows import read_json
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.clips import existing_folder, find_list
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 OPTIONS = {"year": 2017}
 _YEARS = (2014, 2017)

@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.manifest_rows import Folder, Row, read_rows
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.manifest_rows import Folder, ManifestRow, read_positional_rows
 from alignment_jax.data.sources.clips import AUDIO, KINDS, MODALITIES, clip_parts, existing_folder, find_list
-from alignment_jax.data.sources.samples import Sample, labelled_source
+from alignment_jax.data.sources.samples import Sample, labelled_sample_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 _NAME = re.compile(r"^\d{4}_[A-Z]{3}_(ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}$")
 
@@ -29,17 +29,17 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     root = existing_folder(argument)
     folder, bad = Folder(root), BadSamples(on_bad_sample)
     lists = {split: find_list(root, f"{split}.csv") for split in ("train", "val", "test")}
-    rows: list[tuple[Row, str | None]] = []
+    rows: list[tuple[ManifestRow, str | None]] = []
     for split, path in lists.items():
         if path is not None:
-            rows += [(row, split) for row in read_rows(path, ("name", "emotion"), bad=bad)]
+            rows += [(row, split) for row in read_positional_rows(path, ("name", "emotion"), bad=bad)]
     if not rows:
         found = sorted((root / AUDIO).glob("*.wav"))
         if not found:
             raise DataError(f"{root}: neither train.csv and test.csv nor recordings in {AUDIO}/")
-        rows = [(Row({"name": path.stem, "emotion": ""}, f"{root}/{AUDIO}"), None) for path in found]
+        rows = [(ManifestRow({"name": path.stem, "emotion": ""}, f"{root}/{AUDIO}"), None) for path in found]
 
-    def sample(listed: tuple[Row, str | None]) -> Sample:
+    def sample(listed: tuple[ManifestRow, str | None]) -> Sample:
         row, split = listed
         name, emotion = row.values["name"], row.values["emotion"]
         told = _NAME.match(name)
@@ -49,4 +49,4 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             raise DataError(f"{row.where}: {name!r} is listed as {emotion!r}")
         return Sample(name, told[1], split, clip_parts(folder, [name], where=row.where), row.where)
 
-    return labelled_source(rows, sample, kinds=KINDS, modalities=MODALITIES, name="cremad", where=root, bad=bad)
+    return labelled_sample_source(rows, sample, kinds=KINDS, modalities=MODALITIES, name="cremad", where=root, bad=bad)

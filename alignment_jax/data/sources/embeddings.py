@@ -13,28 +13,28 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.archive import (
+from alignment_jax.core.storage import write_npz_atomic
+from alignment_jax.data.array_names import OPTIONS as OPTIONS
+from alignment_jax.data.array_names import VIEW, NamedArrays, match_arrays
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.class_labels import number_classes
+from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.npz_files import (
     check_unique,
     finite_rows,
     modality_names,
+    optional_vector,
     split_names,
     text_vector,
-    vector,
 )
-from alignment_jax.data.array_names import OPTIONS as OPTIONS
-from alignment_jax.data.array_names import VIEW
-from alignment_jax.data.class_labels import number_classes
-from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.sources.embeddings_files import holds_arrays, open_files, unused_notes
 from alignment_jax.data.sources.embeddings_folder import load_folder
 from alignment_jax.data.split import PairSource, PairSplit, all_distinct, split_by_name
-from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -55,21 +55,26 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     if path.is_dir() and not holds_arrays(path):
         return load_folder(path, spec=f"embeddings:{argument}", on_bad_sample=on_bad_sample)
     read, path = open_files(argument)
+    return _source(read, path, spec=f"embeddings:{argument}", on_bad_sample=on_bad_sample)
+
+
+def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairSource:
+    """The source of arrays that were read from `path`; raises what `load` raises."""
     arrays, modalities = _one_vector_a_row(path, read.arrays), read.modalities
     image, text = _embedding(path, arrays, "image"), _embedding(path, arrays, "text")
     n, m = len(image), len(text)
     owner = _owners(path, arrays, n, m)
-    ids = vector(path, arrays, "image_id", n)
+    ids = optional_vector(path, arrays, "image_id", n)
     ids = np.arange(n).astype(str) if ids is None else text_vector(path, "image_id", ids)
     notes = unused_notes(read, path)
     if "image_id" not in read.exact and not all_distinct(ids):  # paths of images that stand in several rows
         ids = np.arange(n).astype(str)
     check_unique(path, "image_id", ids)
-    caption = vector(path, arrays, "caption", m)
-    cluster = vector(path, arrays, "cluster_size", m)
+    caption = optional_vector(path, arrays, "caption", m)
+    cluster = optional_vector(path, arrays, "cluster_size", m)
     if cluster is not None and not (np.issubdtype(cluster.dtype, np.number) and (cluster >= 1).all()):
         raise DataError(f"{path}: cluster_size must hold numbers of at least 1")
-    label = vector(path, arrays, "label", n)
+    label = optional_vector(path, arrays, "label", n)
     if label is not None and label.dtype.kind not in "iuSU":
         raise DataError(f"{path}: label must hold whole numbers or text, got {label.dtype}")
     # In one order, however the file came about: which view a sample shows is drawn by number.
@@ -88,7 +93,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         good_a &= names != ""
     for row in np.flatnonzero(np.bincount(owner, minlength=n) == 0):
         bad.add(f"{path}: image row {row} has no text")
-    problems = bad.settle()
+    problems = bad.finish()
 
     good_b &= good_a[owner]
     good_a &= np.bincount(owner[good_b], minlength=n) > 0
@@ -101,7 +106,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         b=ArrayColumn(text, name=f"{path}: text").take(rows_b),
         b_to_a=(np.cumsum(good_a) - 1)[owner[rows_b]],
         ids=ids[rows_a],
-        stat_b=None if cluster is None else cluster[rows_b],
+        cluster_size_b=None if cluster is None else cluster[rows_b],
         extra_b={} if caption is None else {"caption": text_vector(path, "caption", caption)[rows_b]},
     )
     classes = None
@@ -111,7 +116,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     splits, has_splits = split_by_name(whole, None if names is None else names[rows_a].tolist())
     found = PairSource(
         "embeddings",
-        f"embeddings:{argument}",
+        spec,
         splits,
         has_splits,
         problems,
@@ -150,8 +155,7 @@ def save(
       ConfigError: the path does not end in .npz, or its folder does not exist.
       DataError: the arrays do not fit together.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>>     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(f"{folder}/e.npz", image=np.eye(2), text=np.ones((3, 4)), text_to_image=np.array([0, 0, 1]))
     ...     source = load(f"{folder}/e.npz")
     >>> len(source.splits["all"].a), len(source.splits["all"].b)
@@ -166,20 +170,11 @@ def save(
     arrays |= {key: np.asarray(value, np.str_) for key, value in names.items() if value is not None}
     further = {"label": label, "cluster_size": cluster_size, **(views or {})}
     arrays |= {key: np.asarray(value) for key, value in further.items() if value is not None}
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz", delete=False) as file:
-        partial = pathlib.Path(file.name)
-        try:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.close()
-            load(str(partial))
-            partial.chmod(0o644)
-            partial.replace(path)
-        except DataError as error:
-            partial.unlink(missing_ok=True)
-            raise DataError(str(error).replace(str(partial), f"{path} (not written)")) from error
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    arrays = {key: np.asarray(value) for key, value in arrays.items()}
+    not_written = pathlib.Path(f"{path} (not written)")
+    read = match_arrays(arrays, {}, where=str(not_written))
+    _source(read, not_written, spec=f"embeddings:{path}", on_bad_sample="error")
+    write_npz_atomic(path, arrays)
 
 
 def _one_vector_a_row(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -213,7 +208,7 @@ def _embedding(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> 
 
 
 def _owners(path: pathlib.Path, arrays: dict[str, np.ndarray], n: int, m: int) -> np.ndarray:
-    owner = vector(path, arrays, "text_to_image", m)
+    owner = optional_vector(path, arrays, "text_to_image", m)
     if owner is None:
         if n != m:
             each = (

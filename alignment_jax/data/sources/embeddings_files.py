@@ -10,19 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError, one_line
-from alignment_jax.data.array_formats import read_named_arrays, read_parquet
-from alignment_jax.data.array_names import Named, named, role_of
-from alignment_jax.data.foreign import refuse_foreign
+from alignment_jax.data.array_formats import read_named_arrays, read_parquet_arrays
+from alignment_jax.data.array_names import NamedArrays, match_arrays, role_of
 from alignment_jax.data.manifest_rows import read_text
 from alignment_jax.data.shards import MANIFEST, ShardedArray, map_array
 from alignment_jax.data.split import canonical_split
+from alignment_jax.data.unsupported_files import refuse_unsupported
 
 # Parts of more bytes stay on the disk and are read row by row.
 MOST_BYTES = 2 << 30
 _OPTION = re.compile(r"\s*([a-z]\w*)\s*=")
 
 
-def open_files(argument: str) -> tuple[Named, pathlib.Path]:
+def open_files(argument: str) -> tuple[NamedArrays, pathlib.Path]:
     """The arrays that the SPEC of `embeddings` names, and what to call their file in messages.
 
     Args:
@@ -55,10 +55,10 @@ def open_files(argument: str) -> tuple[Named, pathlib.Path]:
                 continue  # `named` says what there is
             given[role] = f"{role} of {value}"
             arrays[given[role]] = _array(file, role)
-    return named(arrays, given, where=str(path) if first else f"embeddings:{argument}"), path
+    return match_arrays(arrays, given, where=str(path) if first else f"embeddings:{argument}"), path
 
 
-def unused_notes(found: Named, where: pathlib.Path) -> list[str]:
+def unused_notes(found: NamedArrays, where: pathlib.Path) -> list[str]:
     """A note on the arrays that nothing is made of."""
     if not found.unused:
         return []
@@ -86,7 +86,7 @@ def _array(path: pathlib.Path, role: str) -> np.ndarray:
             return np.array(json.loads(read_text(path)), np.str_)
         except ValueError as error:
             raise DataError(f"{path}: not a JSON list of texts, one for each row of {role}") from error
-    refuse_foreign(path)
+    refuse_unsupported(path)
     if suffix != ".npy":
         raise DataError(
             f"{path}: {role} is read from .npy, of texts also .txt (one a line) or .json (a list); save it so"
@@ -111,7 +111,7 @@ def _folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
     tables = sorted([*folder.glob("*.parquet"), *folder.glob("metadata/*.parquet")], key=_natural)
     columns: dict[str, list[np.ndarray]] = {}
     for path in tables:
-        for name, array in read_parquet(path).items():
+        for name, array in read_parquet_arrays(path).items():
             columns.setdefault(name, []).append(array)
     for name, pieces in columns.items():
         if len(pieces) == len(tables) and name not in arrays:

@@ -12,12 +12,12 @@ import pathlib
 import numpy as np
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.archive import check_unique, finite_rows
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn
-from alignment_jax.data.shards import Shard, ShardedArray, StoredTextColumn, map_array, read_manifest, verify
+from alignment_jax.data.npz_files import check_unique, finite_rows
+from alignment_jax.data.shards import Shard, ShardedArray, StoredTextColumn, damaged_files, map_array, read_shards
 from alignment_jax.data.split import ALL, SPLITS, PairSource, PairSplit, canonical_split
-from alignment_jax.data.validation import BadSamples
 
 
 def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairSource:
@@ -33,7 +33,7 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
     Raises:
       DataError: the folder is not whole, a checksum is wrong, or its arrays do not fit together.
     """
-    shards, manifest = read_manifest(folder)
+    shards, manifest = read_shards(folder)
     views = tuple(name for name in sorted(shards[0].files) if name.startswith("image_") and name != "image_id")
     arrays = {name: _mapped(shards, name) for name in ("image", *views, "text")}
     image, text = arrays["image"], arrays["text"]
@@ -48,7 +48,7 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
     bad = BadSamples(on_bad_sample)
     good_a, good_b = np.ones(n, bool), np.ones(m, bool)
     if bad.skip:
-        for line in verify(shards):
+        for line in damaged_files(shards):
             raise DataError(line)
         for name, array in arrays.items():
             good = good_b if name == "text" else good_a
@@ -60,7 +60,7 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
     code = _splits(shards, bad)
     if code is not None:
         good_a &= code >= 0
-    problems = bad.settle()
+    problems = bad.finish()
     good_b &= good_a[owner]
     good_a &= np.bincount(owner[good_b], minlength=n) > 0
 
@@ -72,7 +72,7 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
         b_to_a=owner,
         ids=ids,
         label=label,
-        stat_b=_numbers(shards, "cluster_size"),
+        cluster_size_b=_numbers(shards, "cluster_size"),
         extra_b={"caption": StoredTextColumn.of(captions, f"{folder}: caption")} if captions else {},
     )
     if not good_a.any():

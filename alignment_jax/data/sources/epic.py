@@ -22,13 +22,13 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.array_files import find_array_file, read_array, read_features
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, TextColumn
-from alignment_jax.data.manifest_rows import Row, read_lines, read_table
+from alignment_jax.data.manifest_rows import ManifestRow, read_table, read_text_lines
 from alignment_jax.data.relevancy import ClassRelevancy, Relevancy, RelevancyMatrix
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import Column, PairSource, PairSplit
-from alignment_jax.data.validation import BadSamples
 
 _COLUMNS = ("narration_id", "narration", "verb_class", "noun_class", "all_noun_classes")
 OPTIONS = {"features": "", "count": "noun"}
@@ -91,11 +91,11 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             b_to_a=np.arange(len(rows), dtype=np.int32),
             ids=np.array([row.values["narration_id"] for row, _ in rows]),
             label=np.array([number[c] for c in classes], np.int32),
-            stat=np.array([max(1, count[c]) for c in classes], np.float32),
+            cluster_size=np.array([max(1, count[c]) for c in classes], np.float32),
             extra_b={"caption": np.array([row.values["narration"] for row, _ in rows])},
             relevancy=_relevancy(notes, name, total, rows),
         )
-    problems = bad.settle()
+    problems = bad.finish()
     if len(kinds) > 1:
         raise DataError(f"{folder}/features: text features for only one of train and test; give both or none")
     return PairSource(
@@ -107,10 +107,10 @@ def _csv(folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / f"EPIC_100_retrieval_{name}.csv"
 
 
-def _rows(path: pathlib.Path, bad: BadSamples) -> tuple[int, list[tuple[Row, int]]]:
+def _rows(path: pathlib.Path, bad: BadSamples) -> tuple[int, list[tuple[ManifestRow, int]]]:
     """`(number of rows, usable rows with their numbers)`."""
     found, _ = read_table(path, required=_COLUMNS, bad=bad)
-    rows: list[tuple[Row, int]] = []
+    rows: list[tuple[ManifestRow, int]] = []
     seen: dict[str, str] = {}
     for line, row in enumerate(found):
         name = row.values["narration_id"]
@@ -141,7 +141,7 @@ def _features(folder: pathlib.Path, name: str, total: int, parts: tuple[str, ...
     return found
 
 
-def _finite(video: np.ndarray, rows: list[tuple[Row, int]], what: str, bad: BadSamples) -> list[bool]:
+def _finite(video: np.ndarray, rows: list[tuple[ManifestRow, int]], what: str, bad: BadSamples) -> list[bool]:
     good = [bool(np.isfinite(video[line]).all()) for _, line in rows]
     for (row, line), fine in zip(rows, good, strict=True):
         if not fine:
@@ -149,7 +149,7 @@ def _finite(video: np.ndarray, rows: list[tuple[Row, int]], what: str, bad: BadS
     return good
 
 
-def _relevancy(notes: pathlib.Path, name: str, total: int, rows: list[tuple[Row, int]]) -> Relevancy:
+def _relevancy(notes: pathlib.Path, name: str, total: int, rows: list[tuple[ManifestRow, int]]) -> Relevancy:
     stem = f"caption_relevancy_EPIC_100_retrieval_{name}"
     path = find_array_file(notes / "relevancy", stem) or find_array_file(notes, stem)
     if path is None or name == "train":  # the training matrix has billions of entries
@@ -179,8 +179,8 @@ def _relevancy(notes: pathlib.Path, name: str, total: int, rows: list[tuple[Row,
 def _sentence_ids(path: pathlib.Path) -> list[str]:
     """The clip that says each distinct caption; its column was called `index` before it was called `narration_id`."""
     bad = BadSamples("error")
-    header = read_lines(path)[0]
+    header = read_text_lines(path)[0]
     name = "index" if header.startswith("index") else "narration_id"
     rows, _ = read_table(path, required=(name,), bad=bad)
-    bad.settle()
+    bad.finish()
     return [row.values[name] for row in rows]

@@ -12,19 +12,19 @@ import pathlib
 import numpy as np
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.archive import (
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.class_labels import number_classes
+from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.npz_files import (
     check_unique,
     finite_rows,
     modality_names,
+    optional_vector,
     read_archive,
     split_names,
     text_vector,
-    vector,
 )
-from alignment_jax.data.class_labels import number_classes
-from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.split import PairSource, PairSplit, split_by_name
-from alignment_jax.data.validation import BadSamples
 
 _MODALITIES = ("a", "b", "c")
 
@@ -61,11 +61,11 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     for name, array in found.items():
         if len(array) != n:
             raise DataError(f"{path}: {name} has {len(array)} rows, a has {n}; row i of each belongs to sample i")
-    label = vector(path, arrays, "label", n)
+    label = optional_vector(path, arrays, "label", n)
     assert label is not None
     if not (np.issubdtype(label.dtype, np.integer) or label.dtype.kind in "SU"):
         raise DataError(f"{path}: label must hold whole numbers or text, got {label.dtype}")
-    ids = vector(path, arrays, "id", n)
+    ids = optional_vector(path, arrays, "id", n)
     ids = np.arange(n).astype(str) if ids is None else text_vector(path, "id", ids)
     check_unique(path, "id", ids)
 
@@ -76,7 +76,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     names = split_names(path, arrays, n, bad)
     if names is not None:
         good &= names != ""
-    problems = bad.settle()
+    problems = bad.finish()
     rows = np.flatnonzero(good)
     if not len(rows):
         raise DataError(f"{path}: no usable sample")

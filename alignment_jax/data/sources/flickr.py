@@ -18,10 +18,10 @@ import re
 from collections.abc import Iterable
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.manifest_rows import read_lines, read_table
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.manifest_rows import read_table, read_text_lines
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 IMAGE_FOLDERS = (
     "Images",
@@ -75,7 +75,7 @@ def _captions(folder: pathlib.Path, bad: BadSamples) -> Iterable[Caption]:
     for name in ("captions.txt", "captions.csv", "results.csv"):
         path = folder / name
         if path.is_file():
-            header = read_lines(path)[0]
+            header = read_text_lines(path)[0]
             if "|" in header:
                 return _barred(path, bad)
             if "comment" in header:
@@ -92,7 +92,7 @@ def _captions(folder: pathlib.Path, bad: BadSamples) -> Iterable[Caption]:
 
 def _barred(path: pathlib.Path, bad: BadSamples) -> Iterable[Caption]:
     """`image| number| caption`; one row of the public file lacks its second bar, which the pattern forgives."""
-    for number, line in enumerate(read_lines(path)[1:], start=1):
+    for number, line in enumerate(read_text_lines(path)[1:], start=1):
         where = f"{path}, row {number} (line {number + 1})"
         match = _BARRED.match(line)
         if match:
@@ -102,7 +102,7 @@ def _barred(path: pathlib.Path, bad: BadSamples) -> Iterable[Caption]:
 
 
 def _tokens(path: pathlib.Path, bad: BadSamples) -> Iterable[Caption]:
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         name, tab, caption = line.partition("\t")
         image, mark, _ = name.rpartition("#")
         if tab and mark:
@@ -131,7 +131,7 @@ def _splits(folder: pathlib.Path, bad: BadSamples) -> tuple[dict[str, str] | Non
         if "train" in lists:
             splits = {}
             for split, path in lists.items():
-                for image in filter(None, (line.strip() for line in read_lines(path))):
+                for image in filter(None, (line.strip() for line in read_text_lines(path))):
                     if splits.setdefault(image, split) != split:
                         bad.add(f"{path}: {image!r} is also in the list of {splits[image]}")
             return splits, ", ".join(path.name for path in lists.values()), False

@@ -16,18 +16,18 @@ from __future__ import annotations
 import pathlib
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.confined_folder import Folder
 from alignment_jax.data.folder_files import METADATA, Item, classes_of, files_below, is_image, items_of, split_of
 from alignment_jax.data.folder_kinds import refuse_other_kinds
-from alignment_jax.data.sample_files import captions_of, picture_of
+from alignment_jax.data.sample_files import sample_captions, sample_image
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.clips import existing_folder
 from alignment_jax.data.sources.folder_tables import load_tables
-from alignment_jax.data.sources.labelled import labelled_source
+from alignment_jax.data.sources.labelled import labelled_image_source
 from alignment_jax.data.sources.webdataset import load_shards
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 OPTIONS = {"image": "", "caption": ""}
 
@@ -67,9 +67,9 @@ def _beside(
             if not _has_text(item):
                 raise DataError(f"{where}: no caption beside it; write it into {item.image.stem}.txt")
             files = {ending: folder.find(str(path), where=str(root / path)) for ending, path in item.files.items()}
-            if picture_of(files, where=where, named=options["image"].lower()) != root / item.image:
+            if sample_image(files, where=where, named=options["image"].lower()) != root / item.image:
                 continue  # another file of this name is the picture
-            texts = captions_of(files, where=where, named=options["caption"])
+            texts = sample_captions(files, where=where, named=options["caption"])
         except DataError as error:
             bad.add(str(error))
             continue
@@ -104,7 +104,7 @@ def _classes(
     notes = [f"no captions: the text of an image is the name of its folder, {len(found)} classes"]
     if left:
         notes.append(f"text files that are not used: {len(left)}, the first {root / left[0]}")
-    return labelled_source(captions, root=root, name=str(root), bad=bad, notes=notes)
+    return labelled_image_source(captions, root=root, name=str(root), bad=bad, notes=notes)
 
 
 def _has_text(item: Item) -> bool:

@@ -6,15 +6,15 @@ import pathlib
 import re
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.confined_folder import Folder
 from alignment_jax.data.folder_files import METADATA, split_of
-from alignment_jax.data.manifest_rows import Row, read_manifest
+from alignment_jax.data.manifest_rows import ManifestRow, read_manifest
 from alignment_jax.data.sources.captioned import Caption, captioned_source
-from alignment_jax.data.sources.pairs import captions_of
+from alignment_jax.data.sources.pairs import row_captions
 from alignment_jax.data.split import PairSource, canonical_split
 from alignment_jax.data.table_files import open_table
-from alignment_jax.data.validation import BadSamples
 
 _BYTES = ("jpg", "png", "webp")  # the columns that img2dataset stores images in
 
@@ -40,7 +40,7 @@ def load_tables(
       DataError: a table cannot be read, or only some rows have a split.
     """
     captions: list[Caption] = []
-    found: dict[str, tuple[Folder, Row]] = {}
+    found: dict[str, tuple[Folder, ManifestRow]] = {}
     notes: list[str] = []
     failed = 0
     for table in tables:
@@ -57,7 +57,7 @@ def load_tables(
             name = (table.parent / image).as_posix()
             split = row.values.get("split") or split_of(pathlib.PurePath(name)) or _split_of_name(table)
             found.setdefault(name, (folder, row))
-            captions += [Caption(name, text, split, row.where) for text in captions_of(row)]
+            captions += [Caption(name, text, split, row.where) for text in row_captions(row)]
     unknown = next((each for each in captions if each.split is None), None)
     if unknown is not None and any(each.split for each in captions):
         raise DataError(f"{unknown.where}: no split in the name of its folder or table, but others have one")

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.columns import TextColumn
-from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
-from alignment_jax.data.manifest_rows import Folder, Row
+from alignment_jax.data.manifest_rows import Folder, ManifestRow
 from alignment_jax.data.split import PairSource, PairSplit, read_split, split_by_name
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.validation import decoding_errors
 
 
 @dataclasses.dataclass
@@ -25,9 +25,9 @@ class _Item:
     captions: dict[str, str] = dataclasses.field(default_factory=dict)  # caption -> where it stands
 
 
-def item_source(
-    rows: Iterable[tuple[Row, Folder]],
-    captions_of: Callable[[Row], list[str]],
+def grouped_item_source(
+    rows: Iterable[tuple[ManifestRow, Folder]],
+    captions_of: Callable[[ManifestRow], list[str]],
     *,
     name: str,
     bad: BadSamples,
@@ -57,11 +57,11 @@ def item_source(
             bad.add(f"{item.where}: item {key!r} has no {'image' if not item.images else 'caption'}")
             del items[key]
     if bad.skip and items:
-        broken = dict(faults(_images(items.values())))
+        broken = dict(decoding_errors(_images(items.values())))
         for line in broken.values():
             bad.add(line)
         items = {key: item for index, (key, item) in enumerate(items.items()) if index not in broken}
-    problems = bad.settle()
+    problems = bad.finish()
     if not items:
         raise DataError(f"{name}: no usable item" + (f"; first: {problems[0]}" if problems else ""))
     owned = list(items.values())
@@ -83,7 +83,7 @@ def _images(items: Iterable[_Item], *, verified: bool = False) -> FrameColumn:
     return FrameColumn.of([tuple(i.images) for i in listed], [i.where for i in listed], verified=verified)
 
 
-def _add(items: dict[str, _Item], row: Row, folder: Folder, captions: Sequence[str]) -> None:
+def _add(items: dict[str, _Item], row: ManifestRow, folder: Folder, captions: Sequence[str]) -> None:
     key, named = row.values["item"], row.values.get("split")
     if not key:
         raise DataError(f"{row.where}: no item")

@@ -22,15 +22,15 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
 from alignment_jax.data.arrow_files import ArrowFiles, ArrowSplit, cache_folder, find_cached, saved_splits
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.confined_folder import Folder
 from alignment_jax.data.hf_columns import Columns, find_columns
 from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.sources.captioned import Caption, captioned_source
-from alignment_jax.data.sources.labelled import labelled_source
+from alignment_jax.data.sources.labelled import labelled_image_source
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import PairSource, canonical_split
-from alignment_jax.data.validation import BadSamples
 
 OPTIONS = dict.fromkeys(("image", "caption", "label", "split", "config", "cache_dir", "root"), "")
 
@@ -55,7 +55,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     if not columns.captions:
         names = ", ".join(columns.label_names[:4])
         notes.append(f"no texts: the text of an image is the name of its class ({columns.label}: {names}, ...)")
-        return labelled_source(captions, find=rows.find, name=str(folder), bad=bad, notes=notes)
+        return labelled_image_source(captions, find=rows.find, name=str(folder), bad=bad, notes=notes)
     notes += columns.notes
     source = captioned_source(captions, find=rows.find, name=str(folder), bad=bad, notes=notes)
     return _with_labels(source, rows) if columns.label else source

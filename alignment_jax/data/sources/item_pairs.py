@@ -10,10 +10,10 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.audio import AudioColumn
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.columns import ImageColumn, ImageFile, TextColumn
-from alignment_jax.data.faults import faults
 from alignment_jax.data.split import Column, PairSource, PairSplit, canonical_split, read_split, split_by_name
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.validation import decoding_errors
 
 # kind -> what makes its column: the items, where each stands, and whether all were decoded once
 _COLUMNS: dict[str, Callable[[tuple[Any, ...], tuple[str, ...], bool], Column]] = {
@@ -96,7 +96,7 @@ def paired_source(
     usable = {key: entry for key, entry in items.items() if entry is not None and entry.partners}
     if bad.skip:
         usable = _decodable(usable, kinds, bad)
-    problems = bad.settle()
+    problems = bad.finish()
     if not usable:
         first = f"; the first problem of {len(problems)}: {problems[0]}" if problems else ""
         raise DataError(f"{name}: {no_item}{first}")
@@ -125,7 +125,7 @@ def _columns(entries: Sequence[_Item], kinds: tuple[str, str], *, verified: bool
 def _decodable(usable: dict[str, _Item], kinds: tuple[str, str], bad: BadSamples) -> dict[str, _Item]:
     """What is left of the items when files that cannot be decoded are left out, and items without a partner."""
     a, b = _columns(list(usable.values()), kinds, verified=False)
-    broken_a, broken_b = dict(faults(a)), dict(faults(b))
+    broken_a, broken_b = dict(decoding_errors(a)), dict(decoding_errors(b))
     for line in (*broken_a.values(), *broken_b.values()):
         bad.add(line)
     kept, number = {}, 0

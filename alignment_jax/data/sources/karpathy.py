@@ -10,11 +10,11 @@ import pathlib
 from typing import Any
 
 from alignment_jax.core.errors import DataError
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.manifest_rows import read_json
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.sources.flickr import IMAGE_FOLDERS
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:

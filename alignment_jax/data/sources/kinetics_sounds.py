@@ -9,11 +9,11 @@ train_img/Image-01-FPS/ID/*.jpg, test_img/Image-01-FPS/ID/*.jpg
 from __future__ import annotations
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.manifest_rows import Folder, Row, read_rows, read_table
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.manifest_rows import Folder, ManifestRow, read_positional_rows, read_table
 from alignment_jax.data.sources.clips import FRAMES, KINDS, MODALITIES, clip_parts, existing_folder, find_list
-from alignment_jax.data.sources.samples import Sample, labelled_source
+from alignment_jax.data.sources.samples import Sample, labelled_sample_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -23,7 +23,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     """
     root = existing_folder(argument)
     folder, bad = Folder(root), BadSamples(on_bad_sample)
-    rows: list[tuple[Row, str]] = []
+    rows: list[tuple[ManifestRow, str]] = []
     for split in ("train", "val", "test"):
         path = find_list(root, f"{split}.csv", f"my_{split}.txt")
         if path is None and split != "val":
@@ -31,14 +31,14 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         if path is not None and path.suffix == ".csv":
             rows += [(row, split) for row in read_table(path, required=("youtube_id", "label"), bad=bad)[0]]
         elif path is not None:
-            rows += [(row, split) for row in read_rows(path, ("youtube_id", "seconds", "label"), bad=bad)]
+            rows += [(row, split) for row in read_positional_rows(path, ("youtube_id", "seconds", "label"), bad=bad)]
 
-    def sample(listed: tuple[Row, str]) -> Sample:
+    def sample(listed: tuple[ManifestRow, str]) -> Sample:
         row, split = listed
         name = row.values["youtube_id"]
         parts = clip_parts(folder, [name], where=row.where, audio=f"{split}_wav", frames=f"{split}_img/{FRAMES}")
         return Sample(name, row.values["label"], split, parts, row.where)
 
-    return labelled_source(
+    return labelled_sample_source(
         rows, sample, kinds=KINDS, modalities=MODALITIES, name="kinetics_sounds", where=root, bad=bad
     )

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.manifest_rows import read_table
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -48,10 +48,10 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             first[image] = row.where
             captions.append(Caption(name, row.values["label"], row.values.get("split"), row.where))
     notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
-    return labelled_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
+    return labelled_image_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
 
 
-def labelled_source(
+def labelled_image_source(
     captions: Iterable[Caption],
     *,
     root: pathlib.Path | None = None,

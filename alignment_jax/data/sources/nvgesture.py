@@ -19,12 +19,12 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.array_files import read_array
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.frames import frame_files
-from alignment_jax.data.manifest_rows import Folder, read_lines
+from alignment_jax.data.manifest_rows import Folder, read_text_lines
 from alignment_jax.data.sources.clips import existing_folder, find_list
-from alignment_jax.data.sources.samples import Sample, labelled_source
+from alignment_jax.data.sources.samples import Sample, labelled_sample_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 # modality, its folder, the sensor of the list that says where the gesture is
 _SENSORS = (("color", "sk_color", "color"), ("flow", "sk_flow", "color"), ("depth", "sk_depth", "depth"))
@@ -50,7 +50,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         path = find_list(root, *names)
         if path is None:
             raise DataError(f"{root}: no {names[0]}")
-        for number, text in enumerate(read_lines(path), start=1):
+        for number, text in enumerate(read_text_lines(path), start=1):
             if text:
                 fields = dict(part.split(":", 1) for part in text.split() if ":" in part)
                 lines.append(_Line(fields, split, f"{path}, line {number}"))
@@ -66,7 +66,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         return Sample(name, label, line.split, parts, line.where)
 
     kind = "features" if as_features else "frames"
-    return labelled_source(
+    return labelled_sample_source(
         lines,
         sample,
         kinds=(kind,) * len(_SENSORS),

@@ -18,15 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.caption_cells import MISSING_WORDS, looks_cut, split_captions
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.caption_cells import MISSING_WORDS, looks_truncated, split_captions
 from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.confined_folder import Folder
-from alignment_jax.data.manifest_rows import Row
+from alignment_jax.data.manifest_rows import ManifestRow
 from alignment_jax.data.manifests import manifest_options, open_manifest
-from alignment_jax.data.sources.grouped_items import item_source
+from alignment_jax.data.sources.grouped_items import grouped_item_source
 from alignment_jax.data.sources.item_pairs import Pair, paired_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 PAIRS = (("image", "caption"), ("audio", "caption"), ("audio", "image"))
 _OPTIONAL = ("split", "item")
@@ -57,8 +57,8 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     if found.rows and "item" in found.rows[0][0].values:
         if a != "image":
             raise DataError(f"{name}: a column item is for images with captions; rename it where it is something else")
-        return item_source(found.rows, captions_of, name=name, bad=bad, notes=notes)
-    places: dict[str, tuple[Folder, Row]] = {}
+        return grouped_item_source(found.rows, row_captions, name=name, bad=bad, notes=notes)
+    places: dict[str, tuple[Folder, ManifestRow]] = {}
     pairs = []
     for row, folder in found.rows:
         if not row.values[a] and a not in row.files:
@@ -68,7 +68,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         item = str(found.places[folder] / folder.spelling(row.values[a]))
         places.setdefault(item, (folder, row))
         try:
-            partners = captions_of(row) if b == "caption" else [_file(row, folder, b, where=row.where)]
+            partners = row_captions(row) if b == "caption" else [_file(row, folder, b, where=row.where)]
         except DataError as error:
             bad.add(str(error))
             continue
@@ -94,13 +94,13 @@ _EMPTY = "no file name: the cell of the column {} is empty"
 _KINDS = {"image": "image", "audio": "audio", "caption": "text"}
 
 
-def _roles(rows: Sequence[tuple[Row, Folder]]) -> tuple[str, str]:
+def _roles(rows: Sequence[tuple[ManifestRow, Folder]]) -> tuple[str, str]:
     """Which two roles the rows have."""
     present = rows[0][0].values if rows else {}
     return next((pair for pair in PAIRS if set(pair) <= set(present)), PAIRS[0])
 
 
-def _file(row: Row, folder: Folder, role: str, *, where: str) -> ImageFile:
+def _file(row: ManifestRow, folder: Folder, role: str, *, where: str) -> ImageFile:
     if role in row.files:
         return row.files[role]
     if not row.values[role]:
@@ -108,14 +108,14 @@ def _file(row: Row, folder: Folder, role: str, *, where: str) -> ImageFile:
     return folder.find(row.values[role], where=where)
 
 
-def captions_of(row: Row) -> list[str]:
+def row_captions(row: ManifestRow) -> list[str]:
     """All captions of a row: of its cell or, of several columns, those that are not empty; [""] where there is none."""
     cells = [row.values["caption"], *row.more.get("caption", ())]
     texts = [text for cell in cells for text in split_captions(cell)]
     return [text for text in texts if text] or [""]
 
 
-def _odd_captions(rows: Iterable[Row]) -> list[str]:
+def _odd_captions(rows: Iterable[ManifestRow]) -> list[str]:
     """Notes on captions that are read for what they say, but may have meant something else."""
     missing: list[str] = []
     cut: list[str] = []
@@ -123,7 +123,7 @@ def _odd_captions(rows: Iterable[Row]) -> list[str]:
         cell = row.values["caption"]
         if cell.lower() in MISSING_WORDS:
             missing.append(row.where)
-        elif looks_cut(cell):
+        elif looks_truncated(cell):
             cut.append(row.where)
     notes = []
     if missing:

@@ -10,13 +10,13 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.audio import AudioColumn
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
-from alignment_jax.data.faults import faults
 from alignment_jax.data.frames import FrameColumn
-from alignment_jax.data.manifest_rows import Row
+from alignment_jax.data.manifest_rows import ManifestRow
 from alignment_jax.data.split import Column, PairSource, PairSplit, canonical_split, split_by_name
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.validation import decoding_errors
 
 RowT = TypeVar("RowT")
 
@@ -53,7 +53,7 @@ def _stacked(parts: Sequence[np.ndarray], where: Sequence[str]) -> ArrayColumn:
     return ArrayColumn(np.stack(parts), name=f"features from {where[0]}")
 
 
-def labelled_source(
+def labelled_sample_source(
     rows: Iterable[RowT],
     make: Callable[[RowT], Sample],
     *,
@@ -83,12 +83,12 @@ def labelled_source(
     samples = _collect(rows, make, bad, kinds=kinds, modalities=modalities)
     columns = _columns(samples, kinds, verified=False) if samples else []
     if bad.skip and samples:
-        found = {index: line for column in columns for index, line in faults(column)}
+        found = {index: line for column in columns for index, line in decoding_errors(column)}
         for line in found.values():
             bad.add(line)
         samples = [sample for index, sample in enumerate(samples) if index not in found]
         columns = _columns(samples, kinds, verified=True) if samples else []
-    problems = bad.settle()
+    problems = bad.finish()
     if not samples:
         raise DataError(f"{where}: no usable sample" + (f"; first: {problems[0]}" if problems else ""))
     present = _present(samples, modalities, where)
@@ -117,7 +117,9 @@ def labelled_source(
     )
 
 
-def table_notes(path: pathlib.Path, rows: Sequence[Row], others: Sequence[str], *, label: str = "label") -> list[str]:
+def table_notes(
+    path: pathlib.Path, rows: Sequence[ManifestRow], others: Sequence[str], *, label: str = "label"
+) -> list[str]:
     """Notes on a table: columns that are not used, and labels with space around them, which is left out."""
     notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
     padded = [row for row in rows if label in row.padded]

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.manifest_rows import Folder, Row
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.column_roles import is_known
+from alignment_jax.data.manifest_rows import Folder, ManifestRow
 from alignment_jax.data.manifests import manifest_options, open_manifest
-from alignment_jax.data.roles import is_known
-from alignment_jax.data.sources.samples import Sample, labelled_source, table_notes
+from alignment_jax.data.sources.samples import Sample, labelled_sample_source, table_notes
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import SPLITS, PairSource
 from alignment_jax.data.table_files import open_table
-from alignment_jax.data.validation import BadSamples
 
 MODALITIES = ("audio", "image", "text")  # in this order they are a, b and c
 OPTIONS = manifest_options(*MODALITIES, "label", "split", "use")
@@ -50,7 +50,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     )
     path, count = pathlib.Path(found.name), dict[str, int]()
 
-    def sample(entry: tuple[Row, Folder]) -> Sample:
+    def sample(entry: tuple[ManifestRow, Folder]) -> Sample:
         row, folder = entry
         parts: dict[str, Any] = {}
         for name in used:
@@ -67,7 +67,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         name = name if count[name] == 1 else f"{name} ({count[name]})"
         return Sample(name, row.values["label"], row.values.get("split"), tuple(parts.values()), row.where)
 
-    return labelled_source(
+    return labelled_sample_source(
         found.rows,
         sample,
         kinds=used,

@@ -16,11 +16,11 @@ import pathlib
 from typing import Any, NamedTuple
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.manifest_rows import read_lines
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.manifest_rows import read_text_lines
 from alignment_jax.data.sources.clips import existing_folder, picture_folder
-from alignment_jax.data.sources.samples import Sample, labelled_source
+from alignment_jax.data.sources.samples import Sample, labelled_sample_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 GIVEAWAYS = frozenset(
     ("sarcasm", "sarcastic", "reposting", "<url>", "joke", "humour", "humor", "jokes", "irony", "ironic", "exgag")
@@ -60,7 +60,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         )
 
     left_out = len(lines) - len(kept)
-    return labelled_source(
+    return labelled_sample_source(
         kept,
         sample,
         kinds=("image", "text"),
@@ -73,7 +73,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
 
 
 def _lines(path: pathlib.Path, split: str) -> list[_Line]:
-    found = enumerate(read_lines(path), start=1)
+    found = enumerate(read_text_lines(path), start=1)
     return [_Line(text, split, f"{path}, line {number}") for number, text in found if text]
 
 

@@ -162,7 +162,7 @@ def _split(
         b_to_a=owner,
         ids=np.array([f"{name}-{i:05d}" for i in range(n)]),
         label=concept,
-        stat=np.maximum(common[concept], 1),
+        cluster_size=np.maximum(common[concept], 1),
         extra_b={"corruption": corruption, "scene": written_for},
     )
 

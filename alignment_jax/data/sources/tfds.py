@@ -16,14 +16,14 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
-from alignment_jax.data.faults import faults
 from alignment_jax.data.record_audio import RecordAudioColumn
 from alignment_jax.data.record_fields import RecordField, pick
 from alignment_jax.data.spec import parse_options
 from alignment_jax.data.split import ALL, Column, PairSource, PairSplit, canonical_split
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.validation import decoding_errors
 
 OPTIONS = {"data_dir": "", "split": "", "a": "", "b": "", "label": "", "id": "", "rate": ""}
 _CHUNK = 256  # records of one look while the index is made
@@ -58,7 +58,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     splits = {}
     for target, parts in found.items():
         splits[target], labels[target] = _read(name, builder, parts, roles, bad)
-    problems = bad.settle()
+    problems = bad.finish()
     classes = None
     if any(labels.values()):
         known = getattr(_feature(builder.info.features, roles["label"]), "names", None)
@@ -229,7 +229,7 @@ def _read(
         ids=np.array(ids),
     )
     if bad.skip and isinstance(split.a, ImageColumn):
-        unreadable = dict(faults(split.a))
+        unreadable = dict(decoding_errors(split.a))
         for line in unreadable.values():
             bad.add(line)
         kept = np.array([i for i in range(len(split)) if i not in unreadable], np.int64)

@@ -14,11 +14,11 @@ from __future__ import annotations
 import pathlib
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.manifest_rows import Row, first_record, read_rows
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.manifest_rows import ManifestRow, read_header, read_positional_rows
 from alignment_jax.data.sources.clips import existing_folder, find_list, picture_folder
-from alignment_jax.data.sources.samples import Sample, labelled_source
+from alignment_jax.data.sources.samples import Sample, labelled_sample_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 # Headers without their numbers, and what the columns hold.
 _LAYOUTS = {
@@ -39,7 +39,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     root = existing_folder(argument)
     bad = BadSamples(on_bad_sample)
     folder = picture_folder(root, *IMAGE_FOLDERS)
-    rows: list[tuple[Row, str]] = []
+    rows: list[tuple[ManifestRow, str]] = []
     for split, word in (("train", "train"), ("val", "dev"), ("test", "test")):
         path = find_list(root, f"{word}.tsv")
         if path is None:
@@ -48,7 +48,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     known = _SIGNED if any(row.values["label"] == "-1" for row, _ in rows) else _NUMBERED
     count: dict[str, int] = {}
 
-    def sample(listed: tuple[Row, str]) -> Sample:
+    def sample(listed: tuple[ManifestRow, str]) -> Sample:
         row, split = listed
         label, image, text, target = (row.values.get(key, "") for key in ("label", "image", "text", "target"))
         if label not in known:
@@ -61,17 +61,17 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         parts = (folder.find(image, where=row.where), f"{target} | {text}" if target else text)
         return Sample(name, known[label], split, parts, row.where)
 
-    return labelled_source(
+    return labelled_sample_source(
         rows, sample, kinds=("image", "text"), modalities=("image", "text"), name="twitter2015", where=root, bad=bad
     )
 
 
-def _rows(path: pathlib.Path, bad: BadSamples) -> list[Row]:
-    header = first_record(path, tabs=True)
+def _rows(path: pathlib.Path, bad: BadSamples) -> list[ManifestRow]:
+    header = read_header(path, tabs=True)
     # "#1 Label" and "Label", and the second of two equal names, are the same column everywhere.
     plain = tuple(name.rpartition(" ")[2].removesuffix(".1") for name in header)
     if plain not in _LAYOUTS:
         raise DataError(
             f"{path}: unknown columns {', '.join(header)[:200]!r}; expected index, #1 Label, #2 ImageID, ..."
         )
-    return read_rows(path, _LAYOUTS[plain], bad=bad, tabs=True, header=True)
+    return read_positional_rows(path, _LAYOUTS[plain], bad=bad, tabs=True, header=True)

@@ -8,11 +8,11 @@ Image-01-FPS/ID_000030/*.jpg                frames of each clip, under the same 
 from __future__ import annotations
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.manifest_rows import Folder, Row, read_rows
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.manifest_rows import Folder, ManifestRow, read_positional_rows
 from alignment_jax.data.sources.clips import KINDS, MODALITIES, clip_parts, existing_folder, find_list
-from alignment_jax.data.sources.samples import Sample, labelled_source
+from alignment_jax.data.sources.samples import Sample, labelled_sample_source
 from alignment_jax.data.split import PairSource
-from alignment_jax.data.validation import BadSamples
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -25,9 +25,9 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     path = find_list(root, "vggsound.csv")
     if path is None:
         raise DataError(f"{root}: no vggsound.csv, neither there nor in annotations/")
-    rows = read_rows(path, ("youtube_id", "start", "label", "split"), bad=bad)
+    rows = read_positional_rows(path, ("youtube_id", "start", "label", "split"), bad=bad)
 
-    def sample(row: Row) -> Sample:
+    def sample(row: ManifestRow) -> Sample:
         name, start = row.values["youtube_id"], row.values["start"]
         if not start.isdigit():
             raise DataError(f"{row.where}: the start must be whole seconds, found {start!r}")
@@ -36,4 +36,6 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         parts = clip_parts(folder, stems, where=row.where)
         return Sample(stems[0], row.values["label"], row.values["split"], parts, row.where)
 
-    return labelled_source(rows, sample, kinds=KINDS, modalities=MODALITIES, name="vggsound", where=root, bad=bad)
+    return labelled_sample_source(
+        rows, sample, kinds=KINDS, modalities=MODALITIES, name="vggsound", where=root, bad=bad
+    )

@@ -20,13 +20,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.patterns import matching_files
-from alignment_jax.data.sample_files import IMAGES, RECORDINGS, captions_of, kinds_of, picture_of
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.file_patterns import matching_files
+from alignment_jax.data.sample_files import IMAGES, RECORDINGS, kinds_of, sample_captions, sample_image
 from alignment_jax.data.sources.captioned import Caption, captioned_source
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import SPLITS, PairSource, canonical_split
 from alignment_jax.data.tars import FileSlice, samples_of, shard_files
-from alignment_jax.data.validation import BadSamples
 
 OPTIONS = dict.fromkeys(("image", "caption", *SPLITS), "")
 _UNPACKED_BY = {".zst": "unzstd", ".bz2": "bunzip2", ".xz": "unxz"}
@@ -116,8 +116,8 @@ def _load(
     for path, key, files in samples:
         where, item = f"{path}: {key!r}", f"{_relative(path, root).as_posix()}/{key}"
         try:
-            pictures[item] = picture_of(files, where=where, named=image.lower())
-            texts = captions_of(files, where=where, named=caption)
+            pictures[item] = sample_image(files, where=where, named=image.lower())
+            texts = sample_captions(files, where=where, named=caption)
         except DataError as error:
             bad.add(str(error))
             continue
@@ -149,14 +149,14 @@ def _samples(
             notes.append(
                 f"names with dots, such as {dotted[0].key!r}, are cut at their last dot: {len(dotted)} samples"
             )
-    for line in problems.settle():
+    for line in problems.finish():
         bad.add(line)
     return samples, notes
 
 
 def _is_whole(files: dict[str, FileSlice]) -> bool:
     try:
-        return bool(picture_of(files, where="") and captions_of(files, where=""))
+        return bool(sample_image(files, where="") and sample_captions(files, where=""))
     except DataError:
         return False
 

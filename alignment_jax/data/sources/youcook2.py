@@ -23,12 +23,12 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.array_files import read_array
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, TextColumn
 from alignment_jax.data.manifest_rows import Folder, read_json
 from alignment_jax.data.sources.clips import existing_folder, find_list
 from alignment_jax.data.split import PairSource, PairSplit, split_by_name
-from alignment_jax.data.validation import BadSamples
 
 _LIST = "youcookii_annotations_trainval.json"
 _SPLITS = {"training": ("train", "train_frame_feat_csv"), "validation": ("test", "val_frame_feat_csv")}
@@ -69,7 +69,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             vectors.append(vector)
         except DataError as error:
             bad.add(str(error))
-    problems = bad.settle()
+    problems = bad.finish()
     if not steps:
         raise DataError(f"{root}: no usable step" + (f"; first: {problems[0]}" if problems else ""))
     label, names = number_classes([step.recipe for step in steps])

@@ -13,12 +13,12 @@ from alignment_jax.extract.hub import model_folder, one_line_errors, weights_dig
 from alignment_jax.extract.huggingface import pick_device, quiet
 
 
-def open_image(name: str, options: Options) -> Encoder:
+def open_image_encoder(name: str, options: Options) -> Encoder:
     """There is none."""
     raise ConfigError(f"--image_encoder=st:{name}: sentence-transformers encodes texts; use hf: or onnx: for images")
 
 
-def open_text(name: str, options: Options) -> Encoder:
+def open_text_encoder(name: str, options: Options) -> Encoder:
     """A text encoder; see `encoders.open_encoder`."""
     library = require("sentence_transformers", extra="encoders", purpose="run st: encoders")
     quiet(require("transformers", extra="encoders", purpose="run st: encoders"))

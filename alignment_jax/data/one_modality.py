@@ -10,22 +10,22 @@ from typing import NamedTuple
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data.archive import finite_rows, text_vector
 from alignment_jax.data.array_formats import read_named_arrays
+from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.column_roles import is_known
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, ImageFile, TextColumn
 from alignment_jax.data.confined_folder import Folder
-from alignment_jax.data.faults import faults
 from alignment_jax.data.folder_files import files_below, is_image
-from alignment_jax.data.foreign import refuse_foreign
-from alignment_jax.data.manifest_rows import Row, read_manifest
-from alignment_jax.data.roles import is_known
+from alignment_jax.data.manifest_rows import ManifestRow, read_manifest
+from alignment_jax.data.npz_files import finite_rows, text_vector
 from alignment_jax.data.shards import map_array
-from alignment_jax.data.sources.pairs import captions_of
+from alignment_jax.data.sources.pairs import row_captions
 from alignment_jax.data.spec import path_and_options
 from alignment_jax.data.split import Column
 from alignment_jax.data.table_files import open_table
-from alignment_jax.data.text_files import read_lines
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.text_files import read_text_lines
+from alignment_jax.data.unsupported_files import refuse_unsupported
+from alignment_jax.data.validation import decoding_errors
 
 ONE_SIDE = {
     "images": "images:DIR, images:FILE of names or a table[,image=COL][,root=DIR]",
@@ -88,12 +88,12 @@ def load_one_side(spec: str, *, on_bad_sample: str = "error") -> OneSide:
     bad = BadSamples(on_bad_sample)
     items = _OPENERS[name](os.path.expanduser(argument), bad)
     column, names = items.column, np.asarray(items.names, np.str_)
-    if bad.skip and (found := dict(faults(column))):
+    if bad.skip and (found := dict(decoding_errors(column))):
         for line in found.values():
             bad.add(line)
         good = np.array([i for i in range(len(column)) if i not in found], np.int64)
         column, names = column.take(good), names[good]
-    problems = bad.settle()
+    problems = bad.finish()
     if not len(column):
         raise DataError(f"{spec}: nothing usable in it{f'; the first problem: {problems[0]}' if problems else ''}")
     return OneSide(spec, column, names, items.side, tuple(items.notes), problems)
@@ -145,7 +145,7 @@ def _texts(argument: str, bad: BadSamples) -> _Items:
     texts, names, origins = [], [], []
     for row in rows:
         as_caption = row._replace(values={"caption": row.values["text"]}, more={"caption": row.more.get("text", ())})
-        for text in captions_of(as_caption):
+        for text in row_captions(as_caption):
             if not text:
                 bad.add(f"{row.where}: empty text")
                 continue
@@ -157,11 +157,11 @@ def _texts(argument: str, bad: BadSamples) -> _Items:
 
 def _rows(
     path: pathlib.Path, role: str, options: Mapping[str, str], bad: BadSamples
-) -> tuple[list[Row], Sequence[str]]:
+) -> tuple[list[ManifestRow], Sequence[str]]:
     """The rows of a table, or the lines of a text file that is none; a table's only column needs no usual name."""
     if path.suffix.lower() == ".txt" and not any(options.values()):
-        lines = [(" ".join(line.split()), number) for number, line in enumerate(read_lines(path), start=1)]
-        return [Row({role: line}, f"{path}, line {number}") for line, number in lines if line], ()
+        lines = [(" ".join(line.split()), number) for number, line in enumerate(read_text_lines(path), start=1)]
+        return [ManifestRow({role: line}, f"{path}, line {number}") for line, number in lines if line], ()
     named = {role: options[role]} if options[role] else {}
     if not named:
         header = open_table(
@@ -184,7 +184,7 @@ def _latents(argument: str, bad: BadSamples) -> _Items:
     ids, chosen = None, options["array"]
     suffix = path.suffix.lower()
     if path.is_file():
-        refuse_foreign(path)
+        refuse_unsupported(path)
     if suffix == ".npy":
         if chosen:
             raise ConfigError(f"{path}: array={chosen} is for files that hold several arrays; leave it out")

@@ -11,6 +11,7 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
+from alignment_jax.core.storage import write_text_atomic
 from alignment_jax.data.columns import ArrayColumn
 from alignment_jax.data.split import Column, PairSplit
 
@@ -84,7 +85,7 @@ class Tokenizer:
 
     def save(self, path: str | pathlib.Path) -> None:
         """Writes one JSON file, the format of the tokenizers library."""
-        pathlib.Path(path).write_text(self.to_text(), encoding="utf-8")
+        write_text_atomic(path, self.to_text())
 
     def to_text(self) -> str:
         """What `save` writes."""

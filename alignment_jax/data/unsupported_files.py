@@ -45,7 +45,7 @@ _SUFFIXES = {
 }
 
 
-def refuse_foreign(path: pathlib.Path) -> None:
+def refuse_unsupported(path: pathlib.Path) -> None:
     """Refuses a file of a kind that is not read, whatever its ending.
 
     Raises:
@@ -60,7 +60,7 @@ def refuse_foreign(path: pathlib.Path) -> None:
         )
 
 
-def objects_line(path: pathlib.Path, name: str) -> str:
+def pickled_objects_message(path: pathlib.Path, name: str) -> str:
     """The end of a message about an array of Python objects: how to save it plainly."""
     plain = str(path.with_name(f"{path.stem}_plain{path.suffix}"))
     if path.suffix == ".npy":

@@ -10,7 +10,7 @@ from alignment_jax.data.split import PairSplit
 
 
 @dataclasses.dataclass(frozen=True)
-class Repeats:
+class DuplicateCounts:
     """Rows of a split whose content an earlier row has.
 
     Attributes:
@@ -28,45 +28,45 @@ class Repeats:
     most_b2a: float
 
 
-def repeats(split: PairSplit) -> Repeats:
+def count_duplicates(split: PairSplit) -> DuplicateCounts:
     """Counts the rows of equal content of a split.
 
     >>> from alignment_jax.data.columns import ArrayColumn, TextColumn
     >>> texts = TextColumn(("a dog", "a dog", "a cat", "a cow"))
-    >>> repeats(PairSplit(ArrayColumn(np.eye(4)), texts, np.arange(4), np.array(list("wxyz"))))
-    Repeats(a=0, b=1, of_a=4, of_b=4, most_a2b=50.0, most_b2a=75.0)
+    >>> count_duplicates(PairSplit(ArrayColumn(np.eye(4)), texts, np.arange(4), np.array(list("wxyz"))))
+    DuplicateCounts(a=0, b=1, of_a=4, of_b=4, most_a2b=50.0, most_b2a=75.0)
     """
-    same_a, same_b, owner = split.same_a, split.same_b, split.b_to_a
-    count_a = np.bincount(same_a)
+    content_ids_a, content_ids_b, owner = split.content_ids_a, split.content_ids_b, split.b_to_a
+    count_a = np.bincount(content_ids_a)
     # A text of one image only; then nothing ties with it.
-    first = np.full(int(same_b.max()) + 1, len(split), np.int64)
+    first = np.full(int(content_ids_b.max()) + 1, len(split), np.int64)
     last = np.full(len(first), -1, np.int64)
-    np.minimum.at(first, same_b, owner)
-    np.maximum.at(last, same_b, owner)
-    owned_alone = (first == last)[same_b]
+    np.minimum.at(first, content_ids_b, owner)
+    np.maximum.at(last, content_ids_b, owner)
+    owned_alone = (first == last)[content_ids_b]
     # Equal queries get one and the same ranking, so that at most one of their images is first.
     asked = np.zeros(len(split), bool)
     asked[owner[owned_alone]] = True
-    hits_a = len(np.unique(same_a[asked]))
+    hits_a = len(np.unique(content_ids_a[asked]))
     # The images of a text, and how often each is asked for; one whose content another image has is never alone first.
-    pairs, times = np.unique(same_b.astype(np.int64) * len(split) + owner, return_counts=True)
-    times = np.where(count_a[same_a[pairs % len(split)]] == 1, times, 0)
+    pairs, times = np.unique(content_ids_b.astype(np.int64) * len(split) + owner, return_counts=True)
+    times = np.where(count_a[content_ids_a[pairs % len(split)]] == 1, times, 0)
     best = np.zeros(len(first), np.int64)
     np.maximum.at(best, pairs // len(split), times)
-    return Repeats(
-        a=len(same_a) - len(count_a),
-        b=len(same_b) - len(first),
-        of_a=len(same_a),
-        of_b=len(same_b),
-        most_a2b=100.0 * hits_a / len(same_a),
-        most_b2a=100.0 * float(best.sum()) / len(same_b),
+    return DuplicateCounts(
+        a=len(content_ids_a) - len(count_a),
+        b=len(content_ids_b) - len(first),
+        of_a=len(content_ids_a),
+        of_b=len(content_ids_b),
+        most_a2b=100.0 * hits_a / len(content_ids_a),
+        most_b2a=100.0 * float(best.sum()) / len(content_ids_b),
     )
 
 
-def repeats_line(name: str, found: Repeats, modalities: tuple[str, ...]) -> str | None:
+def duplicates_note(name: str, found: DuplicateCounts, modalities: tuple[str, ...]) -> str | None:
     """What a person should know of the repetitions of a split, in one line; None where there are none.
 
-    >>> repeats_line("test", Repeats(0, 30, 40, 40, 0.0, 10.0), ("image", "text"))
+    >>> duplicates_note("test", DuplicateCounts(0, 30, 40, 40, 0.0, 10.0), ("image", "text"))
     'test: 30 of 40 text items repeat an earlier one; equal items count as one. Counted as different ones, R@1 ...'
     """
     a, b = modalities[:2]

@@ -9,19 +9,19 @@ import soundfile
 
 from alignment_jax import data
 from alignment_jax.core.errors import DataError
-from alignment_jax.data import checking
+from alignment_jax.data import validation
 
 
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the files that were decoded."""
-    names, fault = [], checking._File.fault
+    names, error = [], validation._File.error
 
     def counted(file):
         names.append(getattr(file.column.items[file.index], "name", "array"))
-        return fault(file)
+        return error(file)
 
-    monkeypatch.setattr(checking._File, "fault", counted)
+    monkeypatch.setattr(validation._File, "error", counted)
     return names
 
 
@@ -87,7 +87,7 @@ def test_another_time_of_the_same_size_is_another_file(pictures, decoded):
 
 
 def test_an_interrupted_check_goes_on_where_it_was(pictures, decoded, monkeypatch):
-    monkeypatch.setattr(checking, "_BLOCK", 2)
+    monkeypatch.setattr(validation, "_BLOCK", 2)
 
     def stop(done, total):
         assert total == 6
@@ -138,7 +138,9 @@ def test_every_frame_of_an_item_is_checked(pictures, decoded):
 
 
 def test_what_was_decoded_already_is_left(pictures, decoded):
-    data.check_files(data.load(f"pairs:{pictures / 'pairs.csv'}", on_bad_sample="skip"))
+    source = data.load(f"pairs:{pictures / 'pairs.csv'}", on_bad_sample="skip")
+    decoded.clear()
+    data.check_files(source)
     data.check_files(data.load("synthetic:train=4,val=2,test=2,size=16"))
     assert decoded == []
 

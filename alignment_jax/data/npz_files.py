@@ -8,10 +8,10 @@ import zipfile
 import numpy as np
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.foreign import objects_line, refuse_foreign
+from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.shards import ShardedArray
 from alignment_jax.data.split import all_distinct, canonical_split
-from alignment_jax.data.validation import BadSamples
+from alignment_jax.data.unsupported_files import pickled_objects_message, refuse_unsupported
 
 # Up to so many bytes anything is unpacked; beyond, only what packing made smaller by no more than this factor.
 _FREE_SIZE = 1 << 28
@@ -28,7 +28,7 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    refuse_foreign(path)
+    refuse_unsupported(path)
     _check_archive(path)
     _refuse_bombs(path)
     arrays: dict[str, np.ndarray] = {}
@@ -40,7 +40,7 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     # NumPy, zipfile and zlib raise errors without a common base, and say it in words of their own.
     except Exception as error:
         if "pickle" in str(error):
-            raise DataError(objects_line(path, name)) from error
+            raise DataError(pickled_objects_message(path, name)) from error
         raise DataError(f"{path}: damaged archive, {name} cannot be read; copy or write the file again") from error
     return arrays
 
@@ -78,7 +78,7 @@ def _refuse_bombs(path: pathlib.Path) -> None:
         )
 
 
-def vector(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, size: int) -> np.ndarray | None:
+def optional_vector(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, size: int) -> np.ndarray | None:
     """The array of this name with one entry for each of `size` rows, or None when there is none."""
     array = arrays.get(name)
     if array is not None and array.shape != (size,):
@@ -98,7 +98,7 @@ def text_vector(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
 
 def modality_names(path: pathlib.Path, arrays: dict[str, np.ndarray], default: tuple[str, ...]) -> tuple[str, ...]:
     """What the file calls its modalities (an optional array of texts `modalities`), or the default."""
-    given = vector(path, arrays, "modalities", len(default))
+    given = optional_vector(path, arrays, "modalities", len(default))
     if given is None:
         return default
     names = tuple(name.strip() for name in text_vector(path, "modalities", given).tolist())
@@ -149,7 +149,7 @@ def finite_rows(
 
 def split_names(path: pathlib.Path, arrays: dict[str, np.ndarray], n: int, bad: BadSamples) -> np.ndarray | None:
     """The split of each of n items, "" where it is unknown; None when the file does not say."""
-    given = vector(path, arrays, "split", n)
+    given = optional_vector(path, arrays, "split", n)
     if given is None:
         return None
     given = text_vector(path, "split", given)
