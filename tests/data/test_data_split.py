@@ -134,3 +134,13 @@ def test_content_groups_read_files_only_when_sizes_agree(tmp_path):
     groups = data.content_groups(column, data.ImageColumn((tmp_path / "b",)))
     assert groups[1][0] == groups[0][0]
     assert len({*groups[0].tolist()}) == 3
+
+
+def test_old_names_of_fields_warn_and_work():
+    with pytest.warns(DeprecationWarning, match="cluster_size_b"):
+        split = make_split(3, stat_b=np.arange(6))
+    with pytest.warns(DeprecationWarning, match="cluster_size"):
+        assert split.replace(stat=np.arange(3)).cluster_size.tolist() == [0, 1, 2]
+    for old, new in data.split._RENAMED.items():
+        with pytest.warns(DeprecationWarning, match=new):
+            assert getattr(split, old) is getattr(split, new) or old == "repeats"
