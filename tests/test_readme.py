@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -144,6 +145,16 @@ def test_evidence_equals_the_results_page():
     for column, row in zip(columns, shown, strict=True):
         expected = {name: re.sub(r" ± [\d.]+", "", by_fraction[method][column]) for name, method in methods.items()}
         assert row == expected, column
+
+
+def test_layers_in_contributing_equal_the_contract():
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = [set(re.findall(r"\w+", names)) for names in settings["contracts"][0]["layers"]]
+    shown = [set() for _ in layers]
+    for number, names in re.findall(r"^\| (\d+) \| (.+?) \|", page, flags=re.M):
+        shown[-int(number)] |= set(re.findall(r"`(\w+)`", names))
+    assert shown == layers
 
 
 def test_config_files_in_the_readme_exist():
