@@ -60,8 +60,8 @@ def run(config) -> dict[str, float]:
             variables = fit(experiment, pathlib.Path(folder), quiet=True, tensorboard=False).variables
     found = built.evaluator(variables, experiment.evaluations["test"])
     return {
-        "rows": evals.recall(evals.Embedded(found.a, found.b, found.b_to_a))["rsum"],
-        "items": evals.recall(found)["rsum"],
+        "rows": evals.recall_metrics(evals.SplitEmbeddings(found.a, found.b, found.b_to_a))["rsum"],
+        "items": evals.recall_metrics(found)["rsum"],
     }
 
 

@@ -352,7 +352,7 @@ def build_model(
         **(learned_scalars(config) if learned is None else learned),
     }
     options = with_vocabulary(options, tokenizer, config.input.max_length)
-    module = models.build(name, axis_name=AXIS if several else None, **options)
+    module = models.build_model(name, axis_name=AXIS if several else None, **options)
 
     init, apply = pure_functions(module)
 

@@ -54,7 +54,7 @@ def with_start(
     def init(key: jax.Array, *inputs: Any):
         params, model_state = model.init(key, *inputs)
         for side in ("a", "b"):
-            params = models.start_from(params, side, *found[side])
+            params = models.init_projection(params, side, *found[side])
         return params, model_state
 
     return dataclasses.replace(model, init=init), (found["message"],)
@@ -121,8 +121,8 @@ def _fit(
 
     def score(project_a: baselines.Projection, project_b: baselines.Projection) -> float:
         a = evals.mean_direction([embedded(project_a, view) for view in views])
-        one = evals.Embedded(a, embedded(project_b, val_b), held_out.b_to_a, *held_out.duplicate_ids)
-        return evals.recall(one)["rsum"]
+        one = evals.SplitEmbeddings(a, embedded(project_b, val_b), held_out.b_to_a, *held_out.duplicate_ids)
+        return evals.recall_metrics(one)["rsum"]
 
     a, b, choice = baselines.tune_cca(
         za, zb, score, b_to_a=some.b_to_a, shrinkages=shrinkages, dims=dims, powers=powers

@@ -127,7 +127,7 @@ def build_classifier(config: ConfigDict, *, classes: int, tokenizer: Any = None,
     """The fusion classifier as pure functions."""
     options = with_vocabulary(config.model.to_dict(), tokenizer, config.input.max_length)
     name = options.pop("name")
-    module = models.build(name, axis_name=AXIS if several else None, classes=max(2, classes), **options)
+    module = models.build_model(name, axis_name=AXIS if several else None, classes=max(2, classes), **options)
 
     init, apply = pure_functions(module)
 

@@ -136,6 +136,6 @@ def _check_model(config: ConfigDict) -> None:
             own = {field.name for field in dataclasses.fields(ENCODERS[encoder["name"]][0])}
             options[side] = {key: value for key, value in encoder.items() if key in own | {"name"}}
     try:
-        models.build(name, **(options | ({"classes": 2} if classifies(config) else {})))
+        models.build_model(name, **(options | ({"classes": 2} if classifies(config) else {})))
     except ConfigError as error:
         raise ConfigError(f"model: {error}") from error

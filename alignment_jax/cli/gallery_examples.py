@@ -7,7 +7,7 @@ from alignment_jax import data, evals, report
 _HOW = "The captions were drawn at random, each of another item."
 
 
-def make_gallery(split: data.PairSplit, embedded: evals.Embedded, *, count: int, seed: int) -> report.Gallery:
+def make_gallery(split: data.PairSplit, embedded: evals.SplitEmbeddings, *, count: int, seed: int) -> report.Gallery:
     """Queries of a split with what was found for them, with pictures where the split has any."""
     sampled = evals.sample_retrievals(embedded, count=count, seed=seed)
     items = sorted({int(i) for i in sampled.top.ravel()} | {int(i) for i in sampled.own})

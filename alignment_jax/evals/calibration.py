@@ -21,7 +21,7 @@ _STRIDE = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class QueryAnswers:
     """What a model answers to each query of one direction.
 
     confidence [q] in [0, 1]: probability mass of the item it ranks first; correct bool [q]; entropy [q] in nats;
@@ -85,12 +85,14 @@ def calibration(
     Source: Guo et al. (ICML 2017) for the ECE; Modest-Align (Liu et al. 2025) for the question. The paper gives no
     formula for retrieval; that a query's candidates are the whole split, as in recall, is our reading.
     """
-    found = calibrations(za, zb, b_to_a, temperatures=(temperature,), ids_a=ids_a, ids_b=ids_b, bins=bins, block=block)
+    found = calibration_at_temperatures(
+        za, zb, b_to_a, temperatures=(temperature,), ids_a=ids_a, ids_b=ids_b, bins=bins, block=block
+    )
     return found[0]
 
 
 @renamed_keywords(a_of_b="b_to_a")
-def calibrations(
+def calibration_at_temperatures(
     za: Array,
     zb: Array,
     b_to_a: Array,
@@ -104,7 +106,10 @@ def calibrations(
     """`calibration` at several temperatures: the similarities are made once for all of them.
 
     >>> eye = np.eye(2)
-    >>> [round(found["ece"], 3) for found in calibrations(eye, eye, np.arange(2), temperatures=(0.5, 1.0))]
+    >>> [
+    ...     round(found["ece"], 3)
+    ...     for found in calibration_at_temperatures(eye, eye, np.arange(2), temperatures=(0.5, 1.0))
+    ... ]
     [0.119, 0.269]
     """
     pairs = _pairs(za, zb, b_to_a, ids_a, ids_b)
@@ -118,7 +123,7 @@ def calibrations(
         table = {}
         for direction, answered in directions.items():
             answers = answered[k]
-            table[direction] = reliability(answers.confidence, answers.correct, bins=bins)
+            table[direction] = reliability_bins(answers.confidence, answers.correct, bins=bins)
             found |= {
                 f"{direction}_ece": expected_calibration_error(table[direction]),
                 f"{direction}_confidence": float(answers.confidence.mean()),
@@ -290,7 +295,9 @@ def _log_mass_of_groups(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 @renamed_keywords(a_of_b="b_to_a")
-def answer(za: Array, zb: Array, b_to_a: Array, direction: str, *, temperature: float, block: int = _BLOCK) -> Answers:
+def answer_queries(
+    za: Array, zb: Array, b_to_a: Array, direction: str, *, temperature: float, block: int = _BLOCK
+) -> QueryAnswers:
     """What every query of one direction is answered; a-items without any b-item ask nothing.
 
     Args:
@@ -302,7 +309,7 @@ def answer(za: Array, zb: Array, b_to_a: Array, direction: str, *, temperature: 
     return _answers(_search(_pairs(za, zb, b_to_a, None, None), direction), (temperature,), block)[0]
 
 
-def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list[Answers]:
+def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list[QueryAnswers]:
     """What every query of one direction is answered, at several temperatures."""
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in temperatures]
     for rows in _blocks(len(search.queries), len(search.candidates), block):
@@ -335,11 +342,11 @@ def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list
         confidence, correct, entropy, log_true, hardest = (np.concatenate(column) for column in zip(*part, strict=True))
         if not np.isfinite(hardest).all():  # a single item has no rival
             hardest = np.full_like(hardest, np.nan)
-        found.append(Answers(confidence, correct, entropy, log_true, hardest, search.items))
+        found.append(QueryAnswers(confidence, correct, entropy, log_true, hardest, search.items))
     return found
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 10) -> list[dict[str, float]]:
+def reliability_bins(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 10) -> list[dict[str, float]]:
     """Queries grouped by their confidence: how often those in each group were answered rightly.
 
     Args:
@@ -350,7 +357,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 10) 
     Returns:
       For every bin that holds a query `low`, `high`, `count`, and the means `confidence` and `accuracy`.
 
-    >>> reliability(np.array([0.15, 0.9, 0.95]), np.array([False, True, False]), bins=2)[1]["accuracy"]
+    >>> reliability_bins(np.array([0.15, 0.9, 0.95]), np.array([False, True, False]), bins=2)[1]["accuracy"]
     0.5
     """
     confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, bool)
@@ -368,7 +375,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 10) 
 
 
 def expected_calibration_error(table: Sequence[dict[str, float]]) -> float:
-    """The mean gap between confidence and accuracy over the bins of `reliability`, each by its share of the queries.
+    """Mean gap between confidence and accuracy over the bins of `reliability_bins`, weighted by their queries.
 
     >>> expected_calibration_error([{"count": 2, "confidence": 0.9, "accuracy": 0.5}])
     0.4

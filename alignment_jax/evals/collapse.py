@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.evals.retrieval_results import Embedded
+from alignment_jax.evals.retrieval_results import SplitEmbeddings
 
 # Far below what any trained model has, and above what rounding leaves of equal rows.
-LEAST_VARIANCE = 1e-4
+MIN_VARIANCE = 1e-4
 # A line gives 1. Two directions with singular values 1 and 0.16, which have an effective rank of 1.5, give 1.05.
-LEAST_PARTICIPATION = 1.05
+MIN_PARTICIPATION = 1.05
 _MOST_ROWS = 1024
 _MOST_ROWS_DECOMPOSED = 4096
 
 
 @jax.jit
-def participation(rows: Array) -> tuple[jax.Array, jax.Array]:
+def variance_and_participation(rows: Array) -> tuple[jax.Array, jax.Array]:
     """Variance and participation ratio of the rows: how many directions share the variance, without a decomposition.
 
     variance = tr C,  participation ratio = (tr C)^2 / ||C||_F^2,  C the covariance of the rows
@@ -32,7 +32,7 @@ def participation(rows: Array) -> tuple[jax.Array, jax.Array]:
       float32 scalars: variance in [0, 1] for rows of length one, 0 where all rows are equal; the ratio between 1 (a
       line) and min(n - 1, d), 0 where all rows are equal.
 
-    >>> variance, ratio = participation(jnp.eye(3))
+    >>> variance, ratio = variance_and_participation(jnp.eye(3))
     >>> round(float(variance), 3), round(float(ratio), 3)
     (0.667, 2.0)
 
@@ -55,16 +55,23 @@ def participation(rows: Array) -> tuple[jax.Array, jax.Array]:
     return variance, jnp.where(equal | (total == 0), 0.0, ratio)
 
 
-def variability(embedded: Embedded) -> dict[str, float]:
-    """`participation` of both sides, as logged at every evaluation of a run.
+def collapse_metrics(embedded: SplitEmbeddings) -> dict[str, float]:
+    """`variance_and_participation` of both sides, as logged at every evaluation of a run.
 
     >>> rows = np.eye(3, dtype=np.float32)
-    >>> {name: round(value, 3) for name, value in variability(Embedded(rows, rows[:1], np.zeros(1, int))).items()}
+    >>> {
+    ...     name: round(value, 3)
+    ...     for name, value in collapse_metrics(SplitEmbeddings(rows, rows[:1], np.zeros(1, int))).items()
+    ... }
     {'variance_a': 0.667, 'participation_a': 2.0, 'variance_b': 0.0, 'participation_b': 0.0}
     """
+    return named_by_side({side: variance_and_participation(getattr(embedded, side)) for side in ("a", "b")})
+
+
+def named_by_side(values: Mapping[str, tuple[Array, Array]]) -> dict[str, float]:
+    """Side -> (variance, participation ratio), as one level of names."""
     found: dict[str, float] = {}
-    for side, rows in (("a", embedded.a), ("b", embedded.b)):
-        variance, ratio = participation(rows)
+    for side, (variance, ratio) in values.items():
         found |= {f"variance_{side}": float(variance), f"participation_{side}": float(ratio)}
     return found
 
@@ -101,7 +108,7 @@ def collapsed_sides(found: Mapping[str, float]) -> tuple[str, ...]:
     """The sides whose items all look alike to the model.
 
     Args:
-      found: variance_a, participation_a and so on, as `variability` gives them.
+      found: variance_a, participation_a and so on, as `collapse_metrics` gives them.
 
     >>> collapsed_sides({"variance_a": 0.4, "participation_a": 9.0, "variance_b": 1e-9, "participation_b": 1.0})
     ('b',)
@@ -109,8 +116,8 @@ def collapsed_sides(found: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(
         side
         for side in ("a", "b")
-        if found.get(f"variance_{side}", 1.0) < LEAST_VARIANCE
-        or found.get(f"participation_{side}", np.inf) < LEAST_PARTICIPATION
+        if found.get(f"variance_{side}", 1.0) < MIN_VARIANCE
+        or found.get(f"participation_{side}", np.inf) < MIN_PARTICIPATION
     )
 
 

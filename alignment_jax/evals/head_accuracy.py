@@ -12,7 +12,7 @@ from alignment_jax import metrics
 
 
 @dataclasses.dataclass(frozen=True)
-class Classified:
+class SplitLogits:
     """Logits of every head over one split, head -> [n, c], and the right classes [n].
 
     present: head -> bool [n], the samples that have its modality; a head without an entry serves all of them. The
@@ -26,7 +26,7 @@ class Classified:
 
 def classify_items(
     predict: Callable[[Mapping[str, Any]], Mapping[str, Any]], batches: Iterable[Mapping[str, Any]]
-) -> Classified:
+) -> SplitLogits:
     """Runs `predict` over labelled batches and drops the padding.
 
     Args:
@@ -49,10 +49,10 @@ def classify_items(
             if f"has_{name}" in batch:
                 present.setdefault(name, []).append(np.asarray(batch[f"has_{name}"])[where])
     logits, has = ({name: np.concatenate(each) for name, each in found.items()} for found in (parts, present))
-    return Classified(logits, np.concatenate(labels), has)
+    return SplitLogits(logits, np.concatenate(labels), has)
 
 
-def classification(classified: Classified, *, heads: Sequence[str] | None = None) -> dict[str, float]:
+def classification_metrics(classified: SplitLogits, *, heads: Sequence[str] | None = None) -> dict[str, float]:
     """Accuracy, macro-F1 and mAP of the summed logits of some heads, and the accuracy of every head alone, in %.
 
     A head of one modality is judged by the samples that have it, and has no accuracy where none has.
@@ -70,7 +70,7 @@ def classification(classified: Classified, *, heads: Sequence[str] | None = None
       ValueError: no head, or one that the model does not have.
 
     >>> logits = {"a": np.array([[2.0, 0.0], [0.0, 1.0]]), "b": np.array([[0.0, 1.0], [0.0, 1.0]])}
-    >>> classification(Classified(logits, np.array([0, 1])))
+    >>> classification_metrics(SplitLogits(logits, np.array([0, 1])))
     {'accuracy': 100.0, 'macro_f1': 100.0, 'mAP': 100.0, 'accuracy_a': 100.0, 'accuracy_b': 50.0}
 
     Source: BSS (Guan et al., IJCAI 2025), evaluation.
@@ -97,7 +97,7 @@ def balance(metrics_of_heads: Mapping[str, float]) -> dict[str, float]:
     """How evenly the modalities' own heads do, and what fusing them adds.
 
     Args:
-      metrics_of_heads: `accuracy`, `accuracy_a`, `accuracy_b` (and `accuracy_c`) in %, as `classification` gives them.
+      metrics_of_heads: `accuracy`, `accuracy_a`, `accuracy_b` (and `accuracy_c`) in %, from `classification_metrics`.
 
     Returns:
       The same accuracies; `gap`: the best single modality minus the worst; `gain`: the prediction minus the best single

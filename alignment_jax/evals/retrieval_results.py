@@ -13,7 +13,7 @@ from alignment_jax import metrics
 
 
 @dataclasses.dataclass(frozen=True)
-class Embedded:
+class SplitEmbeddings:
     """Both sides of one split: `a` [n, d], `b` [m, d], and `b_to_a` [m], the a-item of every b-item.
 
     `same_a` [n] and `same_b` [m] are equal where rows have the same content and so are one item; None where all differ.
@@ -50,28 +50,19 @@ class Embedded:
         return items.rows_a[top], items.belong(top, items.item_b[rows_b][:, None])
 
 
-def recall(embedded: Embedded, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+def recall_metrics(embedded: SplitEmbeddings, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
     """`metrics.retrieval_recall` of a split, as plain floats in %.
 
     >>> eye = np.eye(3, dtype=np.float32)
-    >>> recall(Embedded(eye, eye, np.arange(3)), ks=(1,))
+    >>> recall_metrics(SplitEmbeddings(eye, eye, np.arange(3)), ks=(1,))
     {'a2b_R@1': 100.0, 'b2a_R@1': 100.0, 'rsum': 200.0}
     """
-    return recall_of_ranks(*embedded.ranks, ks=ks)
+    return {key: float(value) for key, value in metrics.recall_from_ranks(*embedded.ranks, ks=ks).items()}
 
 
-def recall_of_ranks(rank_ab: np.ndarray, rank_ba: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-    """The same from `metrics.retrieval_ranks`.
-
-    >>> recall_of_ranks(np.array([0, 1]), np.array([0, 3]), ks=(1,))
-    {'a2b_R@1': 50.0, 'b2a_R@1': 50.0, 'rsum': 100.0}
-    """
-    found = {f"a2b_{key}": float(value) for key, value in metrics.recall_at(rank_ab, ks=ks).items()}
-    found |= {f"b2a_{key}": float(value) for key, value in metrics.recall_at(rank_ba, ks=ks).items()}
-    return {**found, "rsum": sum(found.values())}
-
-
-def multi_instance(embedded: Embedded, candidates: np.ndarray, relevancy: np.ndarray) -> dict[str, float]:
+def multi_instance_metrics(
+    embedded: SplitEmbeddings, candidates: np.ndarray, relevancy: np.ndarray
+) -> dict[str, float]:
     """`metrics.multi_instance` of a split, as plain floats (fractions).
 
     Rows of equal content are one query and one candidate, as relevant as the most relevant of them.
@@ -82,7 +73,7 @@ def multi_instance(embedded: Embedded, candidates: np.ndarray, relevancy: np.nda
       relevancy: [n, k] in [0, 1].
 
     >>> eye = np.eye(3, dtype=np.float32)
-    >>> multi_instance(Embedded(eye, eye, np.arange(3)), np.array([0, 2]), eye[:, [0, 2]])["mAP"]
+    >>> multi_instance_metrics(SplitEmbeddings(eye, eye, np.arange(3)), np.array([0, 2]), eye[:, [0, 2]])["mAP"]
     1.0
     """
     embedded_a, embedded_b, answers = embedded.a, embedded.b[candidates], np.asarray(relevancy)
@@ -106,7 +97,7 @@ def _merged(z: np.ndarray, relevancy: np.ndarray, same: np.ndarray) -> tuple[np.
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampled:
+class SampledRetrievals:
     """Some queries from b with their best a-items, all by row number.
 
     queries: [q]. top: [q, k]. right: bool [q, k], whose caption it is. own: [q], the best-placed right item of those
@@ -119,13 +110,13 @@ class Sampled:
     own: np.ndarray
 
 
-def sample_retrievals(embedded: Embedded, *, count: int, k: int = 5, seed: int = 0) -> Sampled:
+def sample_retrievals(embedded: SplitEmbeddings, *, count: int, k: int = 5, seed: int = 0) -> SampledRetrievals:
     """The k best a-items of `count` b-items drawn without replacement, each of another a-item while there are any.
 
     Rows of equal content are drawn once and shown once.
 
     >>> eye = np.eye(3, dtype=np.float32)
-    >>> sample_retrievals(Embedded(eye, eye, np.arange(3)), count=3, k=1).top.ravel().tolist()
+    >>> sample_retrievals(SplitEmbeddings(eye, eye, np.arange(3)), count=3, k=1).top.ravel().tolist()
     [0, 1, 2]
     """
     rng = np.random.default_rng(seed)
@@ -136,4 +127,4 @@ def sample_retrievals(embedded: Embedded, *, count: int, k: int = 5, seed: int =
     top, right = embedded.best_a(queries, k)
     shown = np.take_along_axis(top, right.argmax(axis=1)[:, None], axis=1)[:, 0]
     own = np.where(right.any(axis=1), shown, embedded.owner[queries])
-    return Sampled(queries=queries, top=top, right=right, own=own)
+    return SampledRetrievals(queries=queries, top=top, right=right, own=own)

@@ -91,10 +91,10 @@ def analyse_models(
     sizes, train_sizes = evaluation_sizes(config, built.splits["train"], built.splits[name])
     val = models.embedded("val") if "val" in built.experiment.evaluations else [None] * len(embedded)
 
-    def of_model(variables: PyTree, one: evals.Embedded, other: evals.Embedded | None) -> dict[str, Any]:
+    def of_model(variables: PyTree, one: evals.SplitEmbeddings, other: evals.SplitEmbeddings | None) -> dict[str, Any]:
         return {
             "calibration": _calibration(config, variables, one, other, train_sizes),
-            "long_tail": evals.long_tail(one, sizes, train_sizes),
+            "long_tail": evals.long_tail_recall(one, sizes, train_sizes),
             "modality_gap": evals.modality_gap(one.a, one.b),
         }
 
@@ -103,8 +103,8 @@ def analyse_models(
         results = list(pool.map(of_model, models.variables, embedded, val))
     if stress != "none":
         noises = noises_of(models, split=name, strengths=QUICK if stress == "quick" else FULL)
-        for found, rows in zip(results, evals.stress_of_models(embedded, noises, seed=seed), strict=True):
-            found |= {"stress": rows, "retained": evals.retained(rows)}
+        for found, rows in zip(results, evals.stress_test_models(embedded, noises, seed=seed), strict=True):
+            found |= {"stress": rows, "retained": evals.retained_share(rows)}
     return results
 
 
@@ -121,8 +121,8 @@ def _present(built: Built, split: str) -> str:
 def _calibration(
     config: ConfigDict,
     variables: PyTree,
-    embedded: evals.Embedded,
-    val: evals.Embedded | None,
+    embedded: evals.SplitEmbeddings,
+    val: evals.SplitEmbeddings | None,
     train_sizes: np.ndarray,
 ) -> dict[str, Any]:
     """At the temperature of training, and at the one that suits val best."""
@@ -131,7 +131,9 @@ def _calibration(
     if val is not None:
         temperatures.append(evals.fit_temperature(val.a, val.b, val.b_to_a, ids_a=val.same_a, ids_b=val.same_b))
     a, b, ids_a, ids_b = embedded.a, embedded.b, embedded.same_a, embedded.same_b
-    found = evals.calibrations(a, b, embedded.b_to_a, temperatures=temperatures, ids_a=ids_a, ids_b=ids_b)
+    found = evals.calibration_at_temperatures(
+        a, b, embedded.b_to_a, temperatures=temperatures, ids_a=ids_a, ids_b=ids_b
+    )
     fitted = found.pop() if val is not None else None
     return {**(found[0] if found else {}), "fitted": fitted}
 

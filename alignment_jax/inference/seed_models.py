@@ -34,9 +34,9 @@ class Models:
         self._stacked = None
         if len(self.variables) > 1:
             self._stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.variables)
-        self._embedded: dict[str, list[evals.Embedded]] = {}
+        self._embedded: dict[str, list[evals.SplitEmbeddings]] = {}
 
-    def embedded(self, split: str) -> list[evals.Embedded]:
+    def embedded(self, split: str) -> list[evals.SplitEmbeddings]:
         """Both sides of a split of the run, of every model."""
         if split not in self._embedded:
             items = self.built.experiment.evaluations[split]

@@ -122,7 +122,7 @@ class Trained:
     def _evaluator(self) -> Embedder:
         return Embedder(self.model)
 
-    def embed(self, split: data.PairSplit) -> evals.Embedded:
+    def embed(self, split: data.PairSplit) -> evals.SplitEmbeddings:
         """Embeddings of every item of both sides of a split.
 
         Raises:

@@ -8,7 +8,7 @@ from alignment_jax.core.distinct_items import DistinctItems, distinct_items
 from alignment_jax.metrics.classification import accuracy, macro_f1, mean_average_precision
 from alignment_jax.metrics.multi_instance import multi_instance
 from alignment_jax.metrics.ranks import retrieval_ranks
-from alignment_jax.metrics.recall import recall_at, retrieval_recall
+from alignment_jax.metrics.recall import recall_at, recall_from_ranks, retrieval_recall
 from alignment_jax.metrics.top_k import top_k
 from alignment_jax.metrics.top_k_accuracy import top_k_accuracy
 
@@ -20,6 +20,7 @@ __all__ = [
     "mean_average_precision",
     "multi_instance",
     "recall_at",
+    "recall_from_ranks",
     "retrieval_ranks",
     "retrieval_recall",
     "top_k",

@@ -66,10 +66,25 @@ def retrieval_recall(
     """
     cutoffs = _cutoffs(ks)
     rank_ab, rank_ba = retrieval_ranks(za, zb, b_to_a, ids_a=ids_a, ids_b=ids_b, tile=tile)
-    out = {f"a2b_{key}": value for key, value in recall_at(rank_ab, ks=cutoffs).items()}
-    out |= {f"b2a_{key}": value for key, value in recall_at(rank_ba, ks=cutoffs).items()}
-    out["rsum"] = sum(out.values())
-    return out
+    return recall_from_ranks(rank_ab, rank_ba, ks=cutoffs)
+
+
+def recall_from_ranks(rank_ab: Array, rank_ba: Array, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, Any]:
+    """Recall at K both ways and their sum, from the two results of `retrieval_ranks` or subsets of them.
+
+    Args:
+      rank_ab, rank_ba: [n] and [m] integers; negative ones (no right answer) are left out.
+      ks: the K, positive and distinct.
+
+    Returns:
+      As `retrieval_recall`; NaN in a direction without queries.
+
+    >>> recall_from_ranks(np.array([0, 1]), np.array([0, 3]), ks=(1,))
+    {'a2b_R@1': 50.0, 'b2a_R@1': 50.0, 'rsum': 100.0}
+    """
+    out = {f"a2b_{key}": value for key, value in recall_at(rank_ab, ks=ks).items()}
+    out |= {f"b2a_{key}": value for key, value in recall_at(rank_ba, ks=ks).items()}
+    return {**out, "rsum": sum(out.values())}
 
 
 def recall_at(ranks: Array, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, Any]:

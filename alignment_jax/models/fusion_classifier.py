@@ -52,8 +52,8 @@ class FusionClassifier(nn.Module):
     """Logits of every single modality and of their fusion, for two or three modalities.
 
     The model of BSS (Guan et al. 2025): its loss is a weighted sum of the heads' cross-entropies and its
-    prediction the sum of some heads' logits (see `predict`). Encoders and fusion are free here; the authors fix them
-    for each data set.
+    prediction the sum of some heads' logits (see `sum_head_logits`). Encoders and fusion are options here; the authors
+    fix them for each data set.
 
     Parameters: `encoder_a` ..; `head_a` .., `fusion`, `head_fused`; collection "batch_stats" with batch norm.
 
@@ -136,7 +136,7 @@ def _both(where: Array | None, has: Array | None) -> jax.Array | None:
     return None if not masks else masks[0] if len(masks) == 1 else masks[0] & masks[1]
 
 
-def predict(logits: Mapping[str, Array], heads: Iterable[str] | None = None) -> jax.Array:
+def sum_head_logits(logits: Mapping[str, Array], heads: Iterable[str] | None = None) -> jax.Array:
     """Scores of the classes from any set of heads: sum_h logits_h.
 
     argmax over the last axis is the predicted class, softmax gives probabilities. BSS takes the heads ("a", "b") on
@@ -153,7 +153,7 @@ def predict(logits: Mapping[str, Array], heads: Iterable[str] | None = None) -> 
       ConfigError: no head, or an unknown one.
 
     >>> logits = {"a": jnp.array([[1.0, 0.0]]), "b": jnp.array([[0.0, 3.0]]), "fused": jnp.array([[9.0, 0.0]])}
-    >>> int(predict(logits, ("a", "b")).argmax(-1)[0]), int(predict(logits).argmax(-1)[0])
+    >>> int(sum_head_logits(logits, ("a", "b")).argmax(-1)[0]), int(sum_head_logits(logits).argmax(-1)[0])
     (1, 0)
     """
     names = tuple(logits) if heads is None else tuple(heads)

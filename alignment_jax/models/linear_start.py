@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from alignment_jax.core import Array, ConfigError
 
 
-def start_from(params: Any, side: str, matrix: Array, bias: Array) -> Any:
+def init_projection(params: Any, side: str, matrix: Array, bias: Array) -> Any:
     """The parameters of `Adapters` with one side's last map replaced by x @ matrix + bias.
 
     A map to fewer dimensions than the adapter has fills the rest with zeros: the cosines are those of the map alone,
@@ -31,7 +31,7 @@ def start_from(params: Any, side: str, matrix: Array, bias: Array) -> Any:
     >>> from alignment_jax.models import Adapters
     >>> model = Adapters(dim=3, blocks_a=0, blocks_b=0, final_norm=False)
     >>> params = model.init(jax.random.key(0), jnp.ones((1, 2)), jnp.ones((1, 2)))["params"]
-    >>> start_from(params, "a", jnp.eye(2), jnp.ones(2))["a"]["project"]["bias"].tolist()
+    >>> init_projection(params, "a", jnp.eye(2), jnp.ones(2))["a"]["project"]["bias"].tolist()
     [1.0, 1.0, 0.0]
     """
     project = params[side]["project"]

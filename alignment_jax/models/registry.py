@@ -24,7 +24,7 @@ ENCODER_OPTIONS = ("encoder_a", "encoder_b", "encoder_c")
 DTYPES = ("float32", "bfloat16")
 
 
-def build(name: str, *, dtype: str = "float32", axis_name: str | None = None, **options: Any) -> nn.Module:
+def build_model(name: str, *, dtype: str = "float32", axis_name: str | None = None, **options: Any) -> nn.Module:
     """Makes a model from plain values.
 
     Args:
@@ -39,10 +39,10 @@ def build(name: str, *, dtype: str = "float32", axis_name: str | None = None, **
     Raises:
       ConfigError: an unknown name or option (the message lists the known ones), or a value out of range.
 
-    >>> model = build("two_tower", encoder_a="resnet18", encoder_b={"name": "lstm", "vocab_size": 100}, dim=64)
+    >>> model = build_model("two_tower", encoder_a="resnet18", encoder_b={"name": "lstm", "vocab_size": 100}, dim=64)
     >>> model.encoder_a.depth, model.encoder_b.vocab_size
     (18, 100)
-    >>> build("adapters", blocks=2)
+    >>> build_model("adapters", blocks=2)
     Traceback (most recent call last):
     ...
     alignment_jax.core.errors.ConfigError: unknown option 'blocks' of model 'adapters'; known: bias_init, blocks_a, ...
@@ -60,7 +60,7 @@ def build_encoder(spec: str | Mapping[str, Any], *, dtype: str = "float32", axis
     """Makes an encoder from its name, or from a mapping with `name` and its attributes.
 
     Raises:
-      ConfigError: as `build` does.
+      ConfigError: as `build_model` does.
 
     >>> build_encoder({"name": "vit", "width": 64, "heads": 2}).width
     64

@@ -21,8 +21,8 @@ class TwoTower(nn.Module):
     encoder uses batch norm, which training has to make mutable.
 
     Attributes:
-      encoder_a, encoder_b: modules `(x, *, train, rows, where) -> features [n, width]`; `alignment_jax.models.build`
-        makes them by name.
+      encoder_a, encoder_b: modules `(x, *, train, rows, where) -> features [n, width]`;
+        `alignment_jax.models.build_encoder` makes them by name.
       dim: shared dimension.
       temperature, temperature_min, temperature_max, learned_temperature, learned_bias, bias_init: see `LogitScale`.
 

@@ -23,9 +23,9 @@ from alignment_jax.train.classification_objective import batch_inputs, batch_mas
 from alignment_jax.train.experiment import EvaluationSplit, Model
 
 
-def embedded_split(split: EvaluationSplit, a: np.ndarray, b: np.ndarray) -> evals.Embedded:
+def embedded_split(split: EvaluationSplit, a: np.ndarray, b: np.ndarray) -> evals.SplitEmbeddings:
     """A split with the embeddings of its items."""
-    return evals.Embedded(a, b, split.b_to_a, *split.same)
+    return evals.SplitEmbeddings(a, b, split.b_to_a, *split.same)
 
 
 @renamed_attributes({"side": "embed_side", "of_seeds": "embed_seeds", "side_of_seeds": "embed_side_of_seeds"})
@@ -41,7 +41,7 @@ class Embedder:
         self._on_device: dict[int, tuple[EvaluationSplit, tuple[Any, ...]]] = {}
         self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
 
-    def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.Embedded:
+    def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.SplitEmbeddings:
         a, b = self.embed_side("a", variables, split.items_a()), self.embed_side("b", variables, split.items_b())
         if split.views_a:
             a = evals.mean_direction([a, *(self.embed_side("a", variables, items()) for items in split.views_a)])
@@ -60,7 +60,7 @@ class Embedder:
         return a, self.embed_side_of_seeds("b", variables, split.items_b())
 
     def measure_seeds(self, variables: PyTree, split: EvaluationSplit) -> list[dict[str, float]]:
-        """`evals.watched_values` for every seed of stacked variables, in one compiled program over latents.
+        """`evals.metrics_of_seeds` for every seed of stacked variables, in one compiled program over latents.
 
         Args:
           variables: leaves [seeds, ...].
@@ -74,7 +74,7 @@ class Embedder:
         for side, finite in measured["finite"].items():
             if not np.all(finite):
                 raise _overflow(side)
-        return evals.watched_values(measured)
+        return evals.metrics_of_seeds(measured)
 
     def embed_side_of_seeds(
         self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]
@@ -89,7 +89,7 @@ class Embedder:
 
 
 def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
-    """(params, model_state, views_a [views, n, d], b [m, d], b_to_a [m], same) -> `evals.measure` of every
+    """(params, model_state, views_a [views, n, d], b [m, d], b_to_a [m], same) -> `evals.evaluate_on_device` of every
     seed, `same` being that of the split.
 
     Leaves of params, model_state and of the result are [seeds, ...].
@@ -102,7 +102,7 @@ def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
         def one(variables: tuple[PyTree, PyTree]):
             views = jnp.stack([encode_a(*variables, view).astype(jnp.float32) for view in views_a])
             a = views[0] if len(views) == 1 else l2_normalize(jnp.sum(views, axis=0))
-            return evals.measure(a, encode_b(*variables, b).astype(jnp.float32), b_to_a, *same)
+            return evals.evaluate_on_device(a, encode_b(*variables, b).astype(jnp.float32), b_to_a, *same)
 
         return jax.lax.map(one, (params, model_state))
 
@@ -138,7 +138,7 @@ class Classifier:
             raise ValueError("model: it has no predict; only a classifier has logits")
         self._predict = jax.jit(model.predict)
 
-    def __call__(self, variables: PyTree, split: LabelledSplit) -> evals.Classified:
+    def __call__(self, variables: PyTree, split: LabelledSplit) -> evals.SplitLogits:
         own = jax.tree.map(_local, variables)
         return evals.classify_items(
             lambda batch: self._predict(own["params"], own["model_state"], *batch_inputs(batch), **batch_masks(batch)),
@@ -159,10 +159,10 @@ class RetrievalEvaluation:
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
         return self.measure(self.embed(variables, split), split)
 
-    def measure(self, embedded: evals.Embedded, split: EvaluationSplit) -> dict[str, float]:
+    def measure(self, embedded: evals.SplitEmbeddings, split: EvaluationSplit) -> dict[str, float]:
         """The same for a split that is already embedded."""
-        graded = {} if split.relevancy is None else evals.multi_instance(embedded, *split.relevancy())
-        return {**evals.recall(embedded), **graded}
+        graded = {} if split.relevancy is None else evals.multi_instance_metrics(embedded, *split.relevancy())
+        return {**evals.recall_metrics(embedded), **graded}
 
     def evaluate_for_log(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> dict[str, float]:
         """The metrics and the variability of the embeddings: what a run logs of itself.
@@ -185,8 +185,8 @@ class RetrievalEvaluation:
         each = [embedded_split(split, one, other) for one, other in zip(a, b, strict=True)]
         return [self._log_metrics(embedded, split, last) for embedded in each]
 
-    def _log_metrics(self, embedded: evals.Embedded, split: EvaluationSplit, last: bool) -> dict[str, float]:
-        found = self.measure(embedded, split) | evals.variability(embedded)
+    def _log_metrics(self, embedded: evals.SplitEmbeddings, split: EvaluationSplit, last: bool) -> dict[str, float]:
+        found = self.measure(embedded, split) | evals.collapse_metrics(embedded)
         if last:
             found |= {f"effective_rank_{side}": evals.effective_rank(getattr(embedded, side)) for side in ("a", "b")}
         return found
@@ -208,7 +208,7 @@ def embedder_of(evaluate: Callable[..., dict[str, float]]) -> Embedder:
 
 
 class ClassificationEvaluation:
-    """(variables, split) -> the metrics of `evals.classification`.
+    """(variables, split) -> the metrics of `evals.classification_metrics`.
 
     Args:
       model: with `predict`.
@@ -219,7 +219,7 @@ class ClassificationEvaluation:
         self._classify, self._heads = Classifier(model), heads
 
     def __call__(self, variables: PyTree, split: LabelledSplit) -> dict[str, float]:
-        return evals.classification(self._classify(variables, split), heads=self._heads)
+        return evals.classification_metrics(self._classify(variables, split), heads=self._heads)
 
 
 def _local(x: jax.Array) -> jax.Array:

@@ -57,7 +57,9 @@ def in_closed_form(latents, split, **settings):
     chosen = np.flatnonzero(names == split)
     captions = np.flatnonzero(names[owner] == split)
     za = evals.mean_direction([np.asarray(l2_normalize(project_a(view[chosen]))) for view in views])
-    return evals.Embedded(za, np.asarray(l2_normalize(project_b(b[captions]))), np.repeat(np.arange(len(chosen)), 2))
+    return evals.SplitEmbeddings(
+        za, np.asarray(l2_normalize(project_b(b[captions]))), np.repeat(np.arange(len(chosen)), 2)
+    )
 
 
 @pytest.mark.slow
@@ -72,7 +74,7 @@ def test_a_run_without_a_step_is_the_closed_form(latents, tmp_path):
     (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert (row["step"], finished.position.best_step) == (0, 0)
     val = in_closed_form(latents, "val", shrinkage=(0.4, 0.2), dim=5, power=0.5)
-    assert row["val/rsum"] == pytest.approx(evals.recall(val)["rsum"])
+    assert row["val/rsum"] == pytest.approx(evals.recall_metrics(val)["rsum"])
     line = "CCA start: shrinkage 0.4 (image) and 0.2 (text), 5 dimensions, power 0.5; as configured"
     assert line in (tmp_path / "log.txt").read_text()
 
@@ -91,7 +93,7 @@ def test_what_is_auto_is_chosen_on_val_and_said(latents):
     (line,) = built.experiment.messages
     assert "the best of 32 settings" in line  # 4 x 4 shrinkages, one dim, two powers
     assert line in built.notes
-    found = evals.recall(
+    found = evals.recall_metrics(
         Embedder(built.experiment.model)(
             evaluation_variables(initial_state(built.experiment)), built.experiment.evaluations["val"]
         )

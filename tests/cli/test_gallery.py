@@ -12,7 +12,7 @@ pytest.importorskip("PIL.Image", reason="needs the extra 'train'")
 def gallery_of(split):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(len(split.a), 8)), rng.normal(size=(len(split.b), 8))
-    return make_gallery(split, evals.Embedded(a, b, split.b_to_a), count=3, seed=0)
+    return make_gallery(split, evals.SplitEmbeddings(a, b, split.b_to_a), count=3, seed=0)
 
 
 def test_pictures_need_no_explanation():

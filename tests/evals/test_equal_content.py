@@ -18,8 +18,8 @@ def stored(copied):
     image = unit(rng.normal(size=(12, 6)))
     text = unit(image[owner] + 0.5 * rng.normal(size=(len(owner), 6)))
     if not copied:
-        return evals.Embedded(image, text, owner)
-    return evals.Embedded(image[owner], text, np.arange(len(owner)), same_a=owner)
+        return evals.SplitEmbeddings(image, text, owner)
+    return evals.SplitEmbeddings(image[owner], text, np.arange(len(owner)), same_a=owner)
 
 
 def shared(n=24, kinds=4):
@@ -27,26 +27,26 @@ def shared(n=24, kinds=4):
     kind = np.arange(n) % kinds
     rng = np.random.default_rng(0)
     text = np.eye(kinds, 8, dtype=np.float32)[kind]
-    return evals.Embedded(unit(text + 0.1 * rng.normal(size=(n, 8))), text, np.arange(n), same_b=kind)
+    return evals.SplitEmbeddings(unit(text + 0.1 * rng.normal(size=(n, 8))), text, np.arange(n), same_b=kind)
 
 
 def measured(embedded):
     ids = {"ids_a": embedded.same_a, "ids_b": embedded.same_b}
     calibration = evals.calibration(embedded.a, embedded.b, embedded.b_to_a, temperature=0.1, **ids)
     sizes = np.arange(len(embedded.b))
-    tail = evals.long_tail(embedded, sizes, sizes)
+    tail = evals.long_tail_recall(embedded, sizes, sizes)
     kept = of_retrieval(*embedded.ranks, embedded.owner)
     n_a = len(embedded.a)
     relevancy = (embedded.owner[None, :] == np.arange(n_a)[:, None]) + 0.25 * (np.arange(len(embedded.b)) % 2)
     if embedded.same_a is not None:
         relevancy = relevancy[np.unique(embedded.same_a, return_index=True)[1]][embedded.same_a]
     return {
-        "recall": evals.recall(embedded),
+        "recall": evals.recall_metrics(embedded),
         "calibration": {k: v for k, v in calibration.items() if k != "bins"},
         "temperature": evals.fit_temperature(embedded.a, embedded.b, embedded.b_to_a, **ids),
         "chance": report.chance_recall(embedded.b_to_a, n_a=n_a, **ids),
         "items": {name: float(np.mean(items_for(name, kept).count.sum())) for name in ("a2b_R@1", "b2a_R@5", "rsum")},
-        "graded": evals.multi_instance(embedded, np.arange(len(embedded.b)), np.clip(relevancy, 0, 1)),
+        "graded": evals.multi_instance_metrics(embedded, np.arange(len(embedded.b)), np.clip(relevancy, 0, 1)),
         "tail": {f"{bucket}/{k}": v for bucket in evals.BUCKETS for k, v in tail[bucket].items() if k != "rsum" and v},
     }
 
@@ -85,8 +85,8 @@ def test_a_caption_of_several_images_is_right_for_all_of_them():
 
 def test_ties_between_different_items_still_count_against_the_query():
     constant = np.ones((24, 8), np.float32)
-    collapsed = evals.Embedded(constant, constant, np.arange(24), same_b=np.arange(24) % 4)
-    assert evals.recall(collapsed, ks=(1,))["rsum"] == 0.0
+    collapsed = evals.SplitEmbeddings(constant, constant, np.arange(24), same_b=np.arange(24) % 4)
+    assert evals.recall_metrics(collapsed, ks=(1,))["rsum"] == 0.0
 
 
 def test_what_a_perfect_model_could_reach_if_equal_rows_were_different():
@@ -102,7 +102,7 @@ def test_what_a_perfect_model_could_reach_if_equal_rows_were_different():
     found = data.count_duplicates(split)
     assert (found.a, found.b) == (0, 20)
     # Without identity by content: no caption is alone first, and of six equal questions one is answered.
-    plain = evals.recall(evals.Embedded(embedded.a, embedded.b, embedded.b_to_a), ks=(1,))
+    plain = evals.recall_metrics(evals.SplitEmbeddings(embedded.a, embedded.b, embedded.b_to_a), ks=(1,))
     assert plain["a2b_R@1"] == found.most_a2b == 0.0
     assert plain["b2a_R@1"] == pytest.approx(found.most_b2a) == pytest.approx(100 / 6)
     half = split.subset(np.arange(0, 24, 2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_jax.evals import calibration, fit_temperature
-from alignment_jax.evals.calibration import answer, pair_similarities, reliability
+from alignment_jax.evals.calibration import answer_queries, pair_similarities, reliability_bins
 
 
 def pairs(seed=0, n=12, captions=3, d=5):
@@ -22,7 +22,7 @@ def test_a_direct_computation_agrees():
     p = np.exp(s) / np.exp(s).sum(axis=1, keepdims=True)
     by_item = np.stack([p[:, owner == i].sum(axis=1) for i in range(len(za))], axis=1)
     first = owner[s.argmax(axis=1)]
-    found = answer(za, zb, owner, "a2b", temperature=0.1, block=40)
+    found = answer_queries(za, zb, owner, "a2b", temperature=0.1, block=40)
     np.testing.assert_allclose(found.confidence, by_item[np.arange(12), first])
     np.testing.assert_array_equal(found.correct, first == np.arange(12))
     np.testing.assert_allclose(found.entropy, -(by_item * np.log(by_item)).sum(axis=1))
@@ -31,7 +31,7 @@ def test_a_direct_computation_agrees():
     np.testing.assert_allclose(found.hardest, wrong.max(axis=1))
 
     p = np.exp(s.T) / np.exp(s.T).sum(axis=1, keepdims=True)
-    found = answer(za, zb, owner, "b2a", temperature=0.1)
+    found = answer_queries(za, zb, owner, "b2a", temperature=0.1)
     np.testing.assert_allclose(found.confidence, p.max(axis=1))
     np.testing.assert_allclose(found.log_true, np.log(p[np.arange(36), owner]))
 
@@ -50,12 +50,12 @@ def test_accuracy_is_the_recall_at_one_whatever_the_block():
 
 def test_one_caption_more_or_less_sure_is_a_calibration_error():
     # Ten queries in bins of known confidence: 0.8 sure and right half of the time -> error 0.3.
-    table = reliability(np.full(10, 0.8), np.arange(10) % 2 == 0, bins=10)
+    table = reliability_bins(np.full(10, 0.8), np.arange(10) % 2 == 0, bins=10)
     assert table == [{"low": 0.7, "high": 0.8, "count": 10, "confidence": pytest.approx(0.8), "accuracy": 0.5}]
 
 
 def test_bins_are_open_below_and_closed_above():
-    table = reliability(np.array([0.0, 0.5, 0.500001, 1.0]), np.ones(4, bool), bins=2)
+    table = reliability_bins(np.array([0.0, 0.5, 0.500001, 1.0]), np.ones(4, bool), bins=2)
     assert [row["count"] for row in table] == [2, 2]
 
 
@@ -87,10 +87,10 @@ def test_the_fitted_temperature_is_the_one_that_made_the_answers():
     grid = tuple(np.geomspace(0.02, 2.0, 17))
 
     def nll(t):
-        return -answer(za, zb, owner, "b2a", temperature=t).log_true.mean()
+        return -answer_queries(za, zb, owner, "b2a", temperature=t).log_true.mean()
 
     assert min(grid, key=nll) == pytest.approx(0.2, rel=0.35)
-    best = min(grid, key=lambda t: nll(t) - answer(za, zb, owner, "a2b", temperature=t).log_true.mean())
+    best = min(grid, key=lambda t: nll(t) - answer_queries(za, zb, owner, "a2b", temperature=t).log_true.mean())
     assert fit_temperature(za, zb, owner, grid=grid) == best
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alignment_jax.evals import Embedded, collapse_warning, collapsed_sides, effective_rank, variability
+from alignment_jax.evals import SplitEmbeddings, collapse_metrics, collapse_warning, collapsed_sides, effective_rank
 
 
 def unit(rows):
@@ -11,7 +11,7 @@ def unit(rows):
 
 
 def measured(a, b=None):
-    return variability(Embedded(a, a if b is None else b, np.arange(len(a))))
+    return collapse_metrics(SplitEmbeddings(a, a if b is None else b, np.arange(len(a))))
 
 
 @pytest.mark.parametrize("n", [20, 5000])  # fewer and more rows than dimensions, and more than are taken

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alignment_jax.evals import Embedded, embed_items, recall, sample_retrievals
+from alignment_jax.evals import SplitEmbeddings, embed_items, recall_metrics, sample_retrievals
 
 
 def embedded(n=20, captions=3, seed=0):
@@ -9,7 +9,7 @@ def embedded(n=20, captions=3, seed=0):
     a = rng.normal(size=(n, 8)).astype(np.float32)
     a /= np.linalg.norm(a, axis=1, keepdims=True)
     owner = np.repeat(np.arange(n), captions)
-    return Embedded(a=a, b=a[owner] + 0.05 * rng.normal(size=(n * captions, 8)).astype(np.float32), b_to_a=owner)
+    return SplitEmbeddings(a=a, b=a[owner] + 0.05 * rng.normal(size=(n * captions, 8)).astype(np.float32), b_to_a=owner)
 
 
 def test_padding_is_dropped_in_order():
@@ -20,7 +20,7 @@ def test_padding_is_dropped_in_order():
 
 
 def test_recall_gives_plain_floats_in_percent():
-    found = recall(embedded())
+    found = recall_metrics(embedded())
     assert all(type(value) is float for value in found.values())
     assert found["b2a_R@1"] > 90
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from alignment_jax import evals
-from alignment_jax.evals import Embedded, Noise
+from alignment_jax.evals import Noise, SplitEmbeddings
 
 
 def identity(n=6):
     eye = np.eye(n, dtype=np.float32)
-    return Embedded(eye, eye, np.arange(n))
+    return SplitEmbeddings(eye, eye, np.arange(n))
 
 
 def test_rows_of_a_stress_test_and_what_is_retained():
@@ -18,14 +18,14 @@ def test_rows_of_a_stress_test_and_what_is_retained():
     def broken(strength, seed):
         return np.where(np.arange(6)[:, None] < 6 * strength, np.roll(eye, 1, axis=1), eye)
 
-    rows = evals.stress(
-        identity(), [Noise("turn", "a", (0.5, 1.0), broken)], measure=lambda e: evals.recall(e, ks=(1,))
+    rows = evals.stress_test(
+        identity(), [Noise("turn", "a", (0.5, 1.0), broken)], measure=lambda e: evals.recall_metrics(e, ks=(1,))
     )
     values = [row["metrics"]["b2a_R@1"] for row in rows]
     assert values[0] == 100.0
     assert values[-1] == 0.0
     assert 0 < values[1] < 100
-    share = evals.retained(rows, metric="b2a_R@1")["turn, a"]
+    share = evals.retained_share(rows, metric="b2a_R@1")["turn, a"]
     assert share == pytest.approx((0.5 * (100 + values[1]) * 0.5 + 0.5 * values[1] * 0.5) / 100)
 
 
@@ -36,9 +36,12 @@ def test_repeats_average_over_seeds():
         seen.append(seed)
         return np.eye(6, dtype=np.float32) * (1 if seed % 2 else -1)
 
-    rows = evals.stress(identity(), [Noise("sign", "b", (1.0,), embed)], seed=10, repeats=2)
+    rows = evals.stress_test(identity(), [Noise("sign", "b", (1.0,), embed)], seed=10, repeats=2)
     assert seen == [10, 11]
-    upright, upside_down = evals.recall(identity()), evals.recall(Embedded(np.eye(6), -np.eye(6), np.arange(6)))
+    upright, upside_down = (
+        evals.recall_metrics(identity()),
+        evals.recall_metrics(SplitEmbeddings(np.eye(6), -np.eye(6), np.arange(6))),
+    )
     assert rows[1]["metrics"]["rsum"] == pytest.approx(0.5 * (upright["rsum"] + upside_down["rsum"]))
 
 
@@ -47,7 +50,7 @@ def test_a_metric_of_zero_retains_nothing_that_could_be_said():
         {"kind": "clean", "side": "", "strength": 0.0, "metrics": {"rsum": 0.0}},
         {"kind": "blur", "side": "a", "strength": 1.0, "metrics": {"rsum": 0.0}},
     ]
-    assert np.isnan(evals.retained(rows)["blur, a"])
+    assert np.isnan(evals.retained_share(rows)["blur, a"])
 
 
 def test_latent_noise_has_the_size_that_was_asked_for():
@@ -75,19 +78,19 @@ def test_long_tail_recalls_are_those_of_the_queries_in_each_bucket():
     za, zb = rng.standard_normal((9, 4)).astype(np.float32), rng.standard_normal((18, 4)).astype(np.float32)
     owner = np.repeat(np.arange(9), 2)
     sizes = np.repeat([1, 1, 1, 4, 4, 4, 9, 9, 9], 2)
-    found = evals.long_tail(Embedded(za, zb, owner), sizes, sizes, ks=(1, 5))
+    found = evals.long_tail_recall(SplitEmbeddings(za, zb, owner), sizes, sizes, ks=(1, 5))
     s = za @ zb.T
     first = s[:, 12:].argmax(axis=0)  # the captions of the last three items: the head
     assert found["head"]["b2a_R@1"] == pytest.approx(100 * (first == owner[12:]).mean())
     assert [found[name]["queries_b2a"] for name in evals.BUCKETS] == [6, 6, 6]
     assert [found[name]["queries_a2b"] for name in evals.BUCKETS] == [3, 3, 3]
-    whole = evals.recall(Embedded(za, zb, owner), ks=(1, 5))
+    whole = evals.recall_metrics(SplitEmbeddings(za, zb, owner), ks=(1, 5))
     mean = sum(found[name]["rsum"] for name in evals.BUCKETS) / 3
     assert mean == pytest.approx(whole["rsum"])
 
 
 def test_an_empty_bucket_is_none_and_not_zero():
-    found = evals.long_tail(identity(3), [1, 1, 1], [1, 5, 9], ks=(1,))
+    found = evals.long_tail_recall(identity(3), [1, 1, 1], [1, 5, 9], ks=(1,))
     assert found["head"]["rsum"] is None
     assert found["gap"] is None
     assert found["tail"]["rsum"] == 200.0

@@ -69,7 +69,7 @@ def test_training_loss_and_gradients(name, golden):
 @pytest.mark.parametrize("name", SETS)
 def test_evaluation(name, golden):
     logits, labels, _, heads = case(golden, name)
-    found = evals.classification(evals.Classified(logits, labels), heads=heads)
+    found = evals.classification_metrics(evals.SplitLogits(logits, labels), heads=heads)
     second = "macro_f1" if name in ("twitter", "sarcasm", "nvgesture") else "mAP"
     assert found["accuracy"] == pytest.approx(100 * float(golden[f"{name}_eval_acc"]), abs=1e-9)
     assert found[second] == pytest.approx(100 * float(golden[f"{name}_eval_metric2"]), abs=1e-9)

@@ -107,7 +107,7 @@ def test_noise_leaves_the_other_side_alone(untrained):
     scale = float(np.std(train.a.read(np.arange(len(train))), dtype=np.float64))
     noisy = evals.latent_noise(test.a.read(np.arange(len(test))), 1.0, 0, scale=scale)
     a = built.evaluator.embed_side("a", variables, [(noisy, np.ones(len(noisy), bool))])
-    expected = evals.recall(dataclasses.replace(clean, a=a))
+    expected = evals.recall_metrics(dataclasses.replace(clean, a=a))
     rows = analyse(built, variables)["stress"]
     row = next(row for row in rows if (row["side"], row["strength"]) == ("a", 1.0))
     assert row["metrics"] == pytest.approx(expected)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from alignment_jax.models import build
+from alignment_jax.models import build_model
 
 pytestmark = pytest.mark.costly
 
@@ -55,7 +55,7 @@ def gather(z, axis_name):
 
 def step(case, axis_name, variables, a, b, rows, where):
     """Loss, gradients and new statistics; the global loss inside the gradient and the mean of gradients outside."""
-    model = build(**CASES[case][1], axis_name=axis_name)
+    model = build_model(**CASES[case][1], axis_name=axis_name)
     statistics = {name: value for name, value in variables.items() if name != "params"}
 
     def loss(params):
@@ -89,7 +89,7 @@ def step(case, axis_name, variables, a, b, rows, where):
 @functools.cache
 def alone(case):
     a, b = INPUTS[CASES[case][0]]
-    model = build(**CASES[case][1])
+    model = build_model(**CASES[case][1])
     variables = jax.jit(model.init)(KEY, a[:2], b[:2])
     return variables, jax.jit(functools.partial(step, case, None))(variables, a, b, np.arange(N), WHERE)
 

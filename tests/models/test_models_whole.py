@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alignment_jax.core import ConfigError
-from alignment_jax.models import MODELS, Adapters, build, decay_mask, predict
+from alignment_jax.models import MODELS, Adapters, build_model, decay_mask, sum_head_logits
 
 pytestmark = pytest.mark.costly
 
@@ -40,7 +40,7 @@ EVERY = pytest.mark.parametrize("case", CASES)
 @functools.cache
 def made(case: str, **options):
     spec, a, b = CASES[case]
-    model = build(**spec, **options)
+    model = build_model(**spec, **options)
     return model, jax.jit(model.init)(KEY, a, b)
 
 
@@ -214,13 +214,13 @@ def test_fixed_temperature_and_learned_bias():
 def test_bad_values_of_adapters(options, message):
     model_or_error = pytest.raises(ConfigError, match=message)
     with model_or_error:
-        build("adapters", **options).init(KEY, LATENTS_A, LATENTS_B)
+        build_model("adapters", **options).init(KEY, LATENTS_A, LATENTS_B)
 
 
 @functools.cache
 def classifier(fusion: str, modalities: int):
     encoders = {f"encoder_{m}": {"name": "mlp", "widths": [8 + k]} for k, m in enumerate("abc"[:modalities])}
-    model = build("fusion_classifier", classes=3, fusion=fusion, **encoders)
+    model = build_model("fusion_classifier", classes=3, fusion=fusion, **encoders)
     inputs = (LATENTS_A, LATENTS_B, LATENTS_A[:, :5])[:modalities]
     return model, jax.jit(model.init)(KEY, *inputs), inputs
 
@@ -275,17 +275,17 @@ def test_classifier_refuses_a_wrong_number_of_inputs():
 @pytest.mark.parametrize(("option", "value"), [("classes", 1), ("fusion", "film")])
 def test_bad_values_of_the_classifier(option, value):
     with pytest.raises(ConfigError, match=option):
-        build("fusion_classifier", encoder_a="mlp", encoder_b="mlp", **{option: value})
+        build_model("fusion_classifier", encoder_a="mlp", encoder_b="mlp", **{option: value})
 
 
 def test_predict_adds_the_chosen_heads():
     logits = {"a": jnp.ones((2, 3)), "b": 2 * jnp.ones((2, 3)), "fused": 4 * jnp.ones((2, 3))}
-    assert predict(logits, ("a", "b"))[0, 0] == 3.0
-    assert predict(logits, ["fused"])[0, 0] == 4.0
-    assert predict(logits)[0, 0] == 7.0
+    assert sum_head_logits(logits, ("a", "b"))[0, 0] == 3.0
+    assert sum_head_logits(logits, ["fused"])[0, 0] == 4.0
+    assert sum_head_logits(logits)[0, 0] == 7.0
     for heads in ((), ("a", "c")):
         with pytest.raises(ConfigError, match="heads must be some of a, b, fused"):
-            predict(logits, heads)
+            sum_head_logits(logits, heads)
 
 
 @pytest.mark.parametrize(
@@ -308,17 +308,17 @@ def test_predict_adds_the_chosen_heads():
 )
 def test_unknown_names_and_options_list_the_known_ones(name, options, message):
     with pytest.raises(ConfigError, match=message):
-        build(name, **options)
+        build_model(name, **options)
 
 
 def test_dtype_and_axis_reach_the_encoders():
-    model = build("two_tower", encoder_a="resnet18", encoder_b="mlp", dtype="bfloat16", axis_name="d")
+    model = build_model("two_tower", encoder_a="resnet18", encoder_b="mlp", dtype="bfloat16", axis_name="d")
     assert model.encoder_a.dtype == model.encoder_b.dtype == jnp.bfloat16
     assert model.encoder_a.axis_name == "d"
 
 
 def test_options_may_come_from_json():
-    model = build("two_tower", encoder_a={"name": "convnet", "widths": [4, 8]}, encoder_b="mlp")
+    model = build_model("two_tower", encoder_a={"name": "convnet", "widths": [4, 8]}, encoder_b="mlp")
     assert model.encoder_a.widths == (4, 8)
     hash(model)  # as a static argument of jit
 

@@ -27,7 +27,7 @@ def arrays():
 
 def module(modalities=3, dropout=0.0, fusion="concat"):
     encoders = {f"encoder_{m}": {"name": "mlp", "widths": (6,), "dropout": dropout} for m in "abc"[:modalities]}
-    return models.build("fusion_classifier", classes=CLASSES, fusion=fusion, **encoders)
+    return models.build_model("fusion_classifier", classes=CLASSES, fusion=fusion, **encoders)
 
 
 def apply_of(model):

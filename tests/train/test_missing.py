@@ -55,7 +55,7 @@ def model(request):
 
 def build(fusion, axis_name=None):
     encoders = {f"encoder_{name}": dict(encoder) for name, encoder in ENCODERS.items()}
-    module = models.build("fusion_classifier", axis_name=axis_name, classes=CLASSES, fusion=fusion, **encoders)
+    module = models.build_model("fusion_classifier", axis_name=axis_name, classes=CLASSES, fusion=fusion, **encoders)
     init, apply = pure_functions(module)
     return module, init, apply
 
@@ -201,11 +201,11 @@ def test_a_modality_is_judged_by_the_samples_that_have_it():
     right = np.eye(3, dtype=np.float32)[label]
     batch = {"label": label, "where": np.ones(4, bool), "has_a": has}
     predict = lambda batch: {"a": right * has[:, None], "b": np.eye(3)[[0, 1, 0, 2]], "fused": right}  # noqa: E731
-    found = evals.classification(evals.classify_items(predict, [batch]))
+    found = evals.classification_metrics(evals.classify_items(predict, [batch]))
     assert (found["accuracy_a"], found["accuracy_b"], found["accuracy"]) == (100.0, 50.0, 100.0)
     nobody = evals.classify_items(predict, [{**batch, "has_a": np.zeros(4, bool)}])
-    assert "accuracy_a" not in evals.classification(nobody)
-    assert evals.balance(evals.classification(nobody))["gap"] == 0.0
+    assert "accuracy_a" not in evals.classification_metrics(nobody)
+    assert evals.balance(evals.classification_metrics(nobody))["gap"] == 0.0
 
 
 def test_an_evaluation_hands_on_the_masks(model):

@@ -9,7 +9,7 @@ import numpy as np
 
 from alignment_jax import metrics
 from alignment_jax.core.types import Array
-from alignment_jax.evals.retrieval_results import Embedded
+from alignment_jax.evals.retrieval_results import SplitEmbeddings
 
 BUCKETS = ("head", "middle", "tail")
 
@@ -46,8 +46,8 @@ def size_buckets(sizes: Array, train_sizes: Array) -> tuple[np.ndarray, tuple[fl
     return np.where(x > high, 0, np.where(x > low, 1, 2)), (low, high)
 
 
-def long_tail(
-    embedded: Embedded, sizes_b: Array, train_sizes: Array, *, ks: Sequence[int] = (1, 5, 10)
+def long_tail_recall(
+    embedded: SplitEmbeddings, sizes_b: Array, train_sizes: Array, *, ks: Sequence[int] = (1, 5, 10)
 ) -> dict[str, Any]:
     """Recall at K of the queries of each bucket of cluster sizes; candidates are the whole split.
 
@@ -63,7 +63,9 @@ def long_tail(
       rsum of head minus rsum of tail. An a-item's size is the mean of its captions'.
 
     >>> eye = np.eye(3, dtype=np.float32)
-    >>> found = long_tail(Embedded(eye, eye[[0, 2, 1]], np.arange(3)), [9, 5, 1], [1, 1, 5, 5, 9, 9], ks=(1,))
+    >>> found = long_tail_recall(
+    ...     SplitEmbeddings(eye, eye[[0, 2, 1]], np.arange(3)), [9, 5, 1], [1, 1, 5, 5, 9, 9], ks=(1,)
+    ... )
     >>> found["head"]["b2a_R@1"], found["tail"]["b2a_R@1"], found["gap"]
     (100.0, 0.0, 200.0)
 
@@ -83,9 +85,7 @@ def long_tail(
     for number, name in enumerate(BUCKETS):
         # Rows that are no query, or repeat one, have a negative rank.
         asked_a, asked_b = rank_a[(bucket_a == number) & (rank_a >= 0)], rank_b[(bucket_b == number) & (rank_b >= 0)]
-        of_a = {f"a2b_{key}": value for key, value in metrics.recall_at(asked_a, ks=ks).items()}
-        of_b = {f"b2a_{key}": value for key, value in metrics.recall_at(asked_b, ks=ks).items()}
-        scores = {**of_a, **of_b, "rsum": sum([*of_a.values(), *of_b.values()])}
+        scores = metrics.recall_from_ranks(asked_a, asked_b, ks=ks)
         plain = {key: float(value) if np.isfinite(value) else None for key, value in scores.items()}
         found[name] = {**plain, "queries_a2b": len(asked_a), "queries_b2a": len(asked_b)}
     head, tail = found["head"]["rsum"], found["tail"]["rsum"]

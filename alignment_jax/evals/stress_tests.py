@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.evals.retrieval_results import Embedded, recall
+from alignment_jax.evals.retrieval_results import SplitEmbeddings, recall_metrics
 
 CLEAN = "clean"
 
@@ -31,13 +31,13 @@ class Noise:
     embed: Callable[[float, int], Any]
 
 
-def stress(
-    embedded: Embedded,
+def stress_test(
+    embedded: SplitEmbeddings,
     noises: Iterable[Noise],
     *,
     seed: int = 0,
     repeats: int = 1,
-    measure: Callable[[Embedded], Mapping[str, float]] = recall,
+    measure: Callable[[SplitEmbeddings], Mapping[str, float]] = recall_metrics,
 ) -> list[dict[str, Any]]:
     """The metrics of a split without noise and under every strength of every noise.
 
@@ -53,7 +53,9 @@ def stress(
 
     >>> eye = np.eye(3, dtype=np.float32)
     >>> turned = Noise("turn", "a", (1.0,), lambda strength, seed: eye[[1, 2, 0]])
-    >>> rows = stress(Embedded(eye, eye, np.arange(3)), [turned], measure=lambda e: recall(e, ks=(1,)))
+    >>> rows = stress_test(
+    ...     SplitEmbeddings(eye, eye, np.arange(3)), [turned], measure=lambda e: recall_metrics(e, ks=(1,))
+    ... )
     >>> [(row["kind"], row["metrics"]["rsum"]) for row in rows]
     [('clean', 200.0), ('turn', 0.0)]
 
@@ -63,23 +65,23 @@ def stress(
     def alone(noise: Noise) -> Noise:
         return dataclasses.replace(noise, embed=lambda strength, seed: [noise.embed(strength, seed)])
 
-    return stress_of_models([embedded], map(alone, noises), seed=seed, repeats=repeats, measure=measure)[0]
+    return stress_test_models([embedded], map(alone, noises), seed=seed, repeats=repeats, measure=measure)[0]
 
 
-def stress_of_models(
-    embedded: Sequence[Embedded],
+def stress_test_models(
+    embedded: Sequence[SplitEmbeddings],
     noises: Iterable[Noise],
     *,
     seed: int = 0,
     repeats: int = 1,
-    measure: Callable[[Embedded], Mapping[str, float]] = recall,
+    measure: Callable[[SplitEmbeddings], Mapping[str, float]] = recall_metrics,
 ) -> list[list[dict[str, Any]]]:
-    """`stress` for several models of one split, which see the same noise.
+    """`stress_test` for several models of one split, which see the same noise.
 
     Args:
       embedded: of every model, without noise.
-      noises: as for `stress`, but `embed` gives a sequence: the embeddings of every model.
-      seed, repeats, measure: as for `stress`.
+      noises: as for `stress_test`, but `embed` gives a sequence: the embeddings of every model.
+      seed, repeats, measure: as for `stress_test`.
 
     Returns:
       The rows of every model.
@@ -102,13 +104,13 @@ def stress_of_models(
     return rows
 
 
-def retained(rows: Sequence[Mapping[str, Any]], *, metric: str = "rsum") -> dict[str, float]:
+def retained_share(rows: Sequence[Mapping[str, Any]], *, metric: str = "rsum") -> dict[str, float]:
     """The share of a metric that each noise leaves, averaged over the strengths from 0 to the greatest.
 
     area under the curve of the metric over strength / (greatest strength * value without noise)
 
     Args:
-      rows: as `stress` returns them.
+      rows: as `stress_test` returns them.
       metric: whose curve.
 
     Returns:
@@ -116,7 +118,7 @@ def retained(rows: Sequence[Mapping[str, Any]], *, metric: str = "rsum") -> dict
       noise has no share and gives NaN.
 
     >>> clean = {"kind": "clean", "side": "", "strength": 0.0, "metrics": {"rsum": 100.0}}
-    >>> retained([clean, {"kind": "blur", "side": "a", "strength": 0.1, "metrics": {"rsum": 50.0}}])
+    >>> retained_share([clean, {"kind": "blur", "side": "a", "strength": 0.1, "metrics": {"rsum": 50.0}}])
     {'blur, a': 0.75}
     """
     clean = next(float(row["metrics"][metric]) for row in rows if row["kind"] == CLEAN)
