@@ -1,4 +1,4 @@
-"""Makes the part `comparison` of docs/results.md: trains what is missing of every comparison, then writes the page.
+"""Makes the part `comparison` of docs/results.md and benchmarks/results/noise.md, after training missing runs.
 
     python benchmarks/results.py --data DIR --workdir runs/results
 
@@ -103,7 +103,7 @@ PARTS = (
         CLASSIFICATION,
     ),
 )
-STRENGTHS = "([strengths](compare.md#noise-at-test-time))"
+NOISE = ROOT / "benchmarks" / "results" / "noise.md"
 INTRODUCTION = """## Comparison of the methods
 
 Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are mean ± standard deviation
@@ -146,8 +146,9 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
     if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
         lines += [f"{metric} by training data; * marks an interval of the difference to {baseline} without zero:", ""]
         lines += [to_markdown(others), ""]
-    if (noises := noise_table(runs, about["methods"], metric, names)) is not None:
-        lines += [f"{metric} on disturbed test data {STRENGTHS}, trained on all of train:", "", to_markdown(noises), ""]
+    if noise_table(runs, about["methods"], metric, names) is not None:
+        page = f"../benchmarks/results/{NOISE.name}"
+        lines += [f"{metric} on disturbed test data, trained on all of train: [tables]({page}).", ""]
     if found := claims_table(folder, runs, part.claims):
         lines += ["Claims of the papers in these runs:", "", found, ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
@@ -155,6 +156,19 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
     searched = f", not counting the {tried} trial runs of the search" if tried else ""
     lines += [f"{len(runs)} runs, {format_seconds(seconds)} of training{searched}.", ""]
     return "\n".join(lines)
+
+
+def noise_text(part: Part, folder: pathlib.Path) -> str | None:
+    """The table of the page on noise; None without such runs."""
+    about: dict[str, Any] | None = records.read_comparison(folder)
+    runs, _ = records.finished(folder)
+    if about is None or not runs:
+        return None
+    names = (*about["modalities"], "a", "b")[:2]
+    noises = noise_table(runs, about["methods"], about["metric"], names)
+    if noises is None:
+        return None
+    return f"## {part.title}\n\nMetric: {about['metric']}.\n\n{to_markdown(noises)}\n"
 
 
 def main() -> None:
@@ -176,6 +190,8 @@ def main() -> None:
     parts = [found for part in PARTS if (found := text(part, workdir / part.name))]
     if parts:
         write_section("comparison", "\n".join([INTRODUCTION, *parts]))
+    if noises := [found for part in PARTS if (found := noise_text(part, workdir / part.name))]:
+        write_section("noise", "\n".join(noises), page=NOISE)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@
 # %% [markdown]
 # # Quickstart: train, look, search
 #
-# Two small encoders learn to match pictures and captions, from nothing, on scenes that the package draws itself. 2 to 5
-# minutes on two cores. Then you search the pictures with phrases of your own.
+# Train two small encoders from scratch to match images and captions of drawn scenes: 2 to 5 minutes on two cores. Then
+# search the images with your own phrases.
 
 # %%
-# On Colab: installs the package beside the JAX that is there, which is never replaced. Elsewhere: nothing to do.
-# It is not on PyPI: upload a wheel (in a checkout, `pip wheel --no-deps .` makes one), or put the checkout itself here.
+# Colab only: installs the package and keeps Colab's JAX. The package is not on PyPI: upload a wheel, made in a checkout
+# by `pip wheel --no-deps .`, or the checkout itself.
 import importlib.metadata
 import importlib.util
 import os
@@ -28,7 +28,7 @@ import subprocess
 import sys
 
 found = importlib.util.find_spec("alignment_jax")
-if found is None or found.origin is None:  # a folder of this name is no package yet
+if found is None or found.origin is None:  # a folder of this name is not a package
     checkouts = [path.parent.parent for path in pathlib.Path().glob("*/alignment_jax/__init__.py")]
     here = [*pathlib.Path().glob("alignment_jax-*.whl"), *checkouts]
     if not here:
@@ -38,13 +38,13 @@ if found is None or found.origin is None:  # a folder of this name is no package
     package = f"{here[0].resolve()}[train]"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", package, "-c", "keep.txt"], check=True)
 
-SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a trial run of every cell, in seconds
+SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a quick test of every cell
 
 # %% [markdown]
 # ## Train
 #
-# The same command works in a terminal: `alignment-jax train --config configs/quickstart.py --workdir runs/quickstart`.
-# Run the cell twice and it goes on where it was; a finished run is left alone.
+# In a terminal: `alignment-jax train --config configs/quickstart.py --workdir runs/quickstart`. Run it again to
+# resume an interrupted run; a finished run is not changed.
 
 # %%
 from alignment_jax.cli.main import main
@@ -54,8 +54,7 @@ status = main(["train", "--config", config, "--workdir", "runs/quickstart", "--q
 assert status == 0
 
 # %% [markdown]
-# R@k: of the held-out captions, how many have their picture among the k that the model ranks first, in %. The last
-# column is what guessing would give.
+# R@k: the share of held-out captions, in %, whose image is among the k ranked first. The last column is chance level.
 #
 # ## Look at the training
 
@@ -75,7 +74,7 @@ plt.show()
 # %% [markdown]
 # ## Search with your own phrases
 #
-# Both sides live in one space, rows of length one: searching is a matrix product.
+# Images and texts have embeddings of length one in the same space, so a search is one matrix product.
 
 # %%
 import numpy as np
@@ -102,6 +101,6 @@ plt.show()
 # %% [markdown]
 # ## Next
 #
-# - `runs/quickstart/report.html` has the numbers, the curves and a gallery on one page.
-# - Your own pairs: the notebook `02_your_data`.
-# - What the four methods do: `03_methods`.
+# - `runs/quickstart/report.html`: numbers, curves and a gallery on one page.
+# - Your own pairs: `02_your_data`.
+# - The four methods: `03_methods`.

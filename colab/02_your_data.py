@@ -14,12 +14,12 @@
 # %% [markdown]
 # # Your own pairs: upload, freeze, train, report
 #
-# With a few hundred pairs, let pretrained encoders turn both sides into vectors once and train two small maps on top.
-# Everything here takes minutes on a CPU.
+# With a few hundred pairs, encode both sides once with pretrained encoders and train two small maps on top. This takes
+# minutes on a CPU.
 
 # %%
-# On Colab: installs the package beside the JAX that is there, which is never replaced. Elsewhere: nothing to do.
-# It is not on PyPI: upload a wheel (in a checkout, `pip wheel --no-deps .` makes one), or put the checkout itself here.
+# Colab only: installs the package and keeps Colab's JAX. The package is not on PyPI: upload a wheel, made in a checkout
+# by `pip wheel --no-deps .`, or the checkout itself.
 import importlib.metadata
 import importlib.util
 import os
@@ -28,7 +28,7 @@ import subprocess
 import sys
 
 found = importlib.util.find_spec("alignment_jax")
-if found is None or found.origin is None:  # a folder of this name is no package yet
+if found is None or found.origin is None:  # a folder of this name is not a package
     checkouts = [path.parent.parent for path in pathlib.Path().glob("*/alignment_jax/__init__.py")]
     here = [*pathlib.Path().glob("alignment_jax-*.whl"), *checkouts]
     if not here:
@@ -38,13 +38,13 @@ if found is None or found.origin is None:  # a folder of this name is no package
     package = f"{here[0].resolve()}[train,encoders]"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", package, "-c", "keep.txt"], check=True)
 
-SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a trial run of every cell, in seconds
+SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a quick test of every cell
 
 # %% [markdown]
 # ## The pairs
 #
-# A folder with `pairs.csv`, columns `image` (paths relative to the file) and `caption`, and the images; or a zip of it.
-# Without an upload the notebook makes an example: drawn scenes with captions.
+# Upload a zip of a folder with the images and `pairs.csv`, columns `image` (paths relative to the file) and `caption`.
+# Without an upload the notebook writes an example: drawn scenes with captions.
 
 # %%
 import csv
@@ -81,7 +81,7 @@ else:
 # %% [markdown]
 # ## Look before you train
 #
-# Every problem is named by file and row: missing files, empty captions, duplicates across splits.
+# The check names every problem by file and row: missing files, empty captions, duplicates across splits.
 
 # %%
 from alignment_jax.cli.main import main
@@ -91,8 +91,8 @@ assert main(["data", "--data", f"pairs:{folder}/pairs.csv"]) == 0
 # %% [markdown]
 # ## Freeze the encoders
 #
-# With a network, `DOWNLOAD = True` takes DINOv2 and MiniLM from the Hugging Face hub. Without one, the example below
-# makes do with two encoders of a few lines, which are good enough for drawn scenes and show that any function will do.
+# `DOWNLOAD = True` downloads DINOv2 and MiniLM from the Hugging Face hub. Without a network, use the two encoders of
+# a few lines below. They suffice for drawn scenes and show that any function can be an encoder.
 
 # %%
 import itertools
@@ -135,7 +135,7 @@ elif not latents.exists():
 # %% [markdown]
 # ## Train
 #
-# Without `method=` it is the recommended recipe for few pairs.
+# Without `method=` the config is the recommended recipe for few pairs.
 
 # %%
 small = "runlocal," if SMALL else ""
@@ -145,8 +145,8 @@ assert main(["train", "--config", config, "--workdir", "runs/mine", "--quiet"]) 
 # %% [markdown]
 # ## Look at the result
 #
-# `runs/mine/report.html` has everything on one page (download it and open it in a browser). Here: captions of the test
-# split, and the images that the model ranks first; a thick frame marks the right one.
+# `runs/mine/report.html` has everything on one page (download it and open it in a browser). Below: captions of the test
+# split and the images ranked first; a thick frame marks the right one.
 
 # %%
 import matplotlib.pyplot as plt
@@ -174,5 +174,5 @@ plt.show()
 # %% [markdown]
 # ## Which method helps on your data?
 #
-# `alignment-jax compare` trains several methods over seeds and training-set sizes and says where a difference can be
-# shown, and where not.
+# `alignment-jax compare` trains several methods over seeds and training-set sizes and shows which differences are
+# larger than chance.

@@ -14,13 +14,13 @@
 # %% [markdown]
 # # The four methods on one page
 #
-# Each answers a different weakness of contrastive training on small data, and each acts at a different place: noise on
-# the latents (Modest-Align), a temperature for every sample (MM-TS), weights for the two directions (VALS), the order
-# of the samples (BSS). First what each does, then all of them on the same latents, switched on by name.
+# Each addresses a different weakness of contrastive training on small data: noise on the latents (Modest-Align), a
+# temperature for every sample (MM-TS), weights for the two directions (VALS), the order of the samples (BSS). First
+# each one alone, then all of them on the same latents, selected by name.
 
 # %%
-# On Colab: installs the package beside the JAX that is there, which is never replaced. Elsewhere: nothing to do.
-# It is not on PyPI: upload a wheel (in a checkout, `pip wheel --no-deps .` makes one), or put the checkout itself here.
+# Colab only: installs the package and keeps Colab's JAX. The package is not on PyPI: upload a wheel, made in a checkout
+# by `pip wheel --no-deps .`, or the checkout itself.
 import importlib.metadata
 import importlib.util
 import os
@@ -29,7 +29,7 @@ import subprocess
 import sys
 
 found = importlib.util.find_spec("alignment_jax")
-if found is None or found.origin is None:  # a folder of this name is no package yet
+if found is None or found.origin is None:  # a folder of this name is not a package
     checkouts = [path.parent.parent for path in pathlib.Path().glob("*/alignment_jax/__init__.py")]
     here = [*pathlib.Path().glob("alignment_jax-*.whl"), *checkouts]
     if not here:
@@ -39,7 +39,7 @@ if found is None or found.origin is None:  # a folder of this name is no package
     package = f"{here[0].resolve()}[train]"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", package, "-c", "keep.txt"], check=True)
 
-SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a trial run of every cell, in seconds
+SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a quick test of every cell
 
 # %%
 import jax
@@ -50,14 +50,14 @@ import numpy as np
 import alignment_jax as aj
 
 # %% [markdown]
-# ## VALS: weigh the directions by how variable their similarities are
+# ## VALS: weight the directions by the variance of their similarities
 
 # %%
 init, update = aj.weighting.directional("variance", decay=0.9)
 state, weights = init(), []
 for step in range(60):
     key_a, key_b = jax.random.split(jax.random.key(step))
-    za = aj.losses.l2_normalize(jax.random.normal(key_a, (64, 8)) + 1.0)  # one side points into a cone
+    za = aj.losses.l2_normalize(jax.random.normal(key_a, (64, 8)) + 1.0)  # off-center: the vectors form a cone
     zb = aj.losses.l2_normalize(jax.random.normal(key_b, (64, 8)) * jnp.linspace(0.2, 2.0, 8))
     statistics = aj.weighting.direction_statistics(za, zb, temperature=0.07)
     (w_ab, w_ba), state = update(statistics, state)
@@ -73,7 +73,7 @@ plt.show()
 # %% [markdown]
 # ## Modest-Align: targets that are not over-confident
 #
-# With smoothing α the best possible probability of the right partner is 1 - α (1 - 1/n) and no longer 1.
+# With smoothing α the target probability of the right partner is 1 - α (1 - 1/n) instead of 1.
 
 # %%
 similarity = np.linspace(-1, 1, 200)
@@ -122,7 +122,7 @@ plt.show()
 # %% [markdown]
 # ## All of them on the same latents
 #
-# Change `METHODS`; any of them join with `+`. The latents are made up: many kinds, of very unequal frequency.
+# Change `METHODS`; join several with `+`. The latents are synthetic: many kinds with very unequal frequencies.
 
 # %%
 METHODS = ["baseline", "vals", "modest_align", "mm_ts", "bss", "vals+mm_ts", "all"]
@@ -165,5 +165,5 @@ axis.set(xlabel="rsum on test (600 is perfect)", title="One seed: differences of
 plt.show()
 
 # %% [markdown]
-# One seed cannot say which is best. `alignment-jax compare` trains every method over several seeds and training-set
-# sizes and prints differences with intervals.
+# One seed cannot show which method is best. `alignment-jax compare` trains every method over several seeds and
+# training-set sizes and prints differences with intervals.

@@ -14,15 +14,15 @@
 # %% [markdown]
 # # BSS: two modalities, and the order of the samples
 #
-# A classifier that hears and sees. One modality is easier than the other, and a plain classifier leans on it. BSS
-# measures for every sample how balanced its modalities are and shows balanced samples first.
+# A classifier of audio and images. One modality is easier than the other, and a plain classifier relies on it. BSS
+# measures how balanced the modalities of every sample are and uses balanced samples first.
 #
-# The recordings (a tone) and pictures (a bar) are made here, the audio noisy on purpose. With your own files, replace
-# `my_av.csv` by a table with the columns `audio`, `image`, `label` and, optionally, `split`.
+# The notebook generates recordings (a noisy tone) and images (a bar). For your own files, replace `my_av.csv` by a
+# table with the columns `audio`, `image`, `label` and, optionally, `split`.
 
 # %%
-# On Colab: installs the package beside the JAX that is there, which is never replaced. Elsewhere: nothing to do.
-# It is not on PyPI: upload a wheel (in a checkout, `pip wheel --no-deps .` makes one), or put the checkout itself here.
+# Colab only: installs the package and keeps Colab's JAX. The package is not on PyPI: upload a wheel, made in a checkout
+# by `pip wheel --no-deps .`, or the checkout itself.
 import importlib.metadata
 import importlib.util
 import os
@@ -31,7 +31,7 @@ import subprocess
 import sys
 
 found = importlib.util.find_spec("alignment_jax")
-if found is None or found.origin is None:  # a folder of this name is no package yet
+if found is None or found.origin is None:  # a folder of this name is not a package
     checkouts = [path.parent.parent for path in pathlib.Path().glob("*/alignment_jax/__init__.py")]
     here = [*pathlib.Path().glob("alignment_jax-*.whl"), *checkouts]
     if not here:
@@ -41,7 +41,7 @@ if found is None or found.origin is None:  # a folder of this name is no package
     package = f"{here[0].resolve()}[train]"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", package, "-c", "keep.txt"], check=True)
 
-SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a trial run of every cell, in seconds
+SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a quick test of every cell
 
 # %%
 import csv
@@ -71,7 +71,7 @@ with open(folder / "my_av.csv", "w", newline="") as file:
         table.writerow([f"{i}.wav", f"{i}.png", classes[k], split])
 
 # %% [markdown]
-# ## What is in it
+# ## Check the data
 
 # %%
 from alignment_jax.cli.main import main
@@ -79,7 +79,7 @@ from alignment_jax.cli.main import main
 assert main(["data", "--data", f"av:{folder}/my_av.csv"]) == 0
 
 # %% [markdown]
-# ## Train with a plain order, and with BSS
+# ## Train with a shuffled order and with BSS
 
 # %%
 import contextlib
@@ -119,4 +119,4 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# One seed shows how it works and not whether it helps. Over five seeds on real digits: `docs/results.md`.
+# One seed shows how BSS works, not whether it helps. Five seeds on real digits: `docs/results.md`.

@@ -14,12 +14,12 @@
 # %% [markdown]
 # # The functions in your own code
 #
-# Arrays in, per-sample results out. The same losses in a plain loop with optax, in Flax NNX, under `shard_map` and
-# under `pmap`. Nothing here uses the trainer.
+# The losses take arrays and return one value per sample. Use them in a loop with optax, in Flax NNX, under
+# `shard_map` and under `pmap`, without the trainer.
 
 # %%
-# On Colab: installs the package beside the JAX that is there, which is never replaced. Elsewhere: nothing to do.
-# It is not on PyPI: upload a wheel (in a checkout, `pip wheel --no-deps .` makes one), or put the checkout itself here.
+# Colab only: installs the package and keeps Colab's JAX. The package is not on PyPI: upload a wheel, made in a checkout
+# by `pip wheel --no-deps .`, or the checkout itself.
 import importlib.metadata
 import importlib.util
 import os
@@ -28,7 +28,7 @@ import subprocess
 import sys
 
 found = importlib.util.find_spec("alignment_jax")
-if found is None or found.origin is None:  # a folder of this name is no package yet
+if found is None or found.origin is None:  # a folder of this name is not a package
     checkouts = [path.parent.parent for path in pathlib.Path().glob("*/alignment_jax/__init__.py")]
     here = [*pathlib.Path().glob("alignment_jax-*.whl"), *checkouts]
     if not here:
@@ -38,10 +38,10 @@ if found is None or found.origin is None:  # a folder of this name is no package
     package = f"{here[0].resolve()}[train]"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", package, "-c", "keep.txt"], check=True)
 
-SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a trial run of every cell, in seconds
+SMALL = bool(os.environ.get("ALIGNMENT_JAX_SMALL"))  # a quick test of every cell
 
 # %%
-# Several devices to try the last two parts on; on a GPU or TPU leave this out. Must come before JAX starts.
+# Four CPU devices for the last two parts, set before JAX starts. Remove this on a GPU or TPU.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 
 import jax
@@ -62,7 +62,7 @@ steps = 30 if SMALL else 200
 # %% [markdown]
 # ## optax
 #
-# A loss returns two arrays, one value per sample and direction. `reduce` makes the scalar.
+# A loss returns two arrays, one value per sample and direction. `reduce` returns the scalar.
 
 # %%
 solver = optax.adamw(1e-2)
@@ -133,7 +133,7 @@ print(f"loss {value:.3f}, rsum {aj.metrics.retrieval_recall(*model(test_a, test_
 # %% [markdown]
 # ## Several devices: `shard_map`
 #
-# Each device holds its rows. `axis_name=` makes the shards one batch: the loss is that of all rows, and so are the
+# Each device holds its rows. `axis_name=` joins the shards into one batch: the loss covers all rows, and so do the
 # gradients after a mean over the axis.
 
 # %%
@@ -159,7 +159,7 @@ params = {"a": init(jax.random.key(1), (48, 16)), "b": init(jax.random.key(2), (
 state = (params, solver.init(params))
 for _ in range(steps):
     *state, value = sharded(*state, train_a, train_b)
-    value.block_until_ready()  # devices made of one CPU share its threads; real ones need no waiting
+    value.block_until_ready()  # CPU devices share threads; not needed on real devices
 print(f"{jax.device_count()} devices, loss {value:.3f}")
 
 # %% [markdown]
@@ -179,4 +179,4 @@ print(
 )
 
 # %% [markdown]
-# One page a method on what to change in a trainer that you have: `docs/your_code/`.
+# The changes for each method in your own training loop: `docs/your_code/`.

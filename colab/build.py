@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def execute(path: pathlib.Path, folder: pathlib.Path, *, timeout: float = 600):
-    """The notebook of a percent script, run from top to bottom in `folder`.
+    """Runs a percent script from top to bottom in `folder` and returns the notebook.
 
     Raises:
       nbclient.exceptions.CellExecutionError: a cell failed.
@@ -29,7 +29,7 @@ def execute(path: pathlib.Path, folder: pathlib.Path, *, timeout: float = 600):
 
 
 def tidy(notebook, folder: str) -> None:
-    """Leaves out what changes with every run and says nothing: times, warnings on standard error, the folder's name."""
+    """Removes times, standard error and the name of the temporary folder, which change with every run."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":

@@ -1,4 +1,4 @@
-"""Inputs of the rows about folders, shards, data sets of Hugging Face, and one side alone."""
+"""Inputs of the rows about folders, shards, data sets of Hugging Face, and one modality alone."""
 
 import io
 import json
@@ -11,14 +11,14 @@ from own_data_inputs import N, captions, photos, writes
 def shard(path, names, folder, *, picture="png", text="txt"):
     """A tar of some photos with their captions."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = dict(zip(photos(folder), captions(), strict=True))
+    caption_of = dict(zip(photos(folder), captions(), strict=True))
     with tarfile.open(path, "w") as archive:
         for number, name in enumerate(names):
-            said = json.dumps({"text": told[name], "url": "u"}) if text == "json" else told[name]
-            for ending, content in ((picture, (folder / name).read_bytes()), (text, said.encode())):
+            content = json.dumps({"text": caption_of[name], "url": "u"}) if text == "json" else caption_of[name]
+            for ending, data in ((picture, (folder / name).read_bytes()), (text, content.encode())):
                 entry = tarfile.TarInfo(f"{number:05d}.{ending}")
-                entry.size = len(content)
-                archive.addfile(entry, io.BytesIO(content))
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
 
 
 def beside(folder, place, *, lines=1):
@@ -35,8 +35,8 @@ def texts_beside(folder):
 @writes("folder:tagged,caption=says.en")
 def json_beside(folder):
     for name, caption in zip(photos(folder, "tagged"), captions(), strict=True):
-        said = {"caption": "x", "says": {"en": [caption, caption + "!"]}}
-        (folder / name).with_suffix(".json").write_text(json.dumps(said), encoding="utf-8")
+        content = {"caption": "x", "says": {"en": [caption, caption + "!"]}}
+        (folder / name).with_suffix(".json").write_text(json.dumps(content), encoding="utf-8")
     return N, 2 * N
 
 
@@ -44,8 +44,8 @@ def json_beside(folder):
 def hugging_face_folder(folder):
     for place in ("train", "test"):
         names = photos(folder, f"imagefolder/{place}")
-        told = zip(names, captions(), strict=True)
-        rows = [{"file_name": name.rpartition("/")[2], "text": caption} for name, caption in told]
+        pairs = zip(names, captions(), strict=True)
+        rows = [{"file_name": name.rpartition("/")[2], "text": caption} for name, caption in pairs]
         (folder / "imagefolder" / place / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return 2 * N, 2 * N
 

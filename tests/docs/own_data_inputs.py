@@ -1,12 +1,12 @@
-"""Tiny inputs for the table of docs/data/own_data.md: one function for each row, found by what the row says to write.
+"""Tiny inputs for the table of docs/data/own_data.md: one function per row, registered under the SPEC of the row.
 
 A new row is a line in the table and a function here or in another `own_data_*.py` beside it:
 
     @writes("pairs:captions.csv")
     def commas(folder): ...
 
-It writes files under the names in the row into `folder`, where the row is then run, and returns how many a-items and
-b-items the data set has over all splits; or None for a row that is a command.
+It writes the files of the row into `folder`, the working directory of the test, and returns the numbers of a-items and
+b-items over all splits; or None if the row is a command.
 """
 
 import importlib
@@ -22,7 +22,7 @@ N = len(COLOURS)
 
 
 def writes(written: str) -> Callable[[Writer], Writer]:
-    """Registers the input of the row whose second cell begins with `written`."""
+    """Registers the input of the row whose second cell starts with `written`."""
 
     def register(function: Writer) -> Writer:
         assert written not in WRITERS, f"{written} has two generators"
@@ -33,7 +33,7 @@ def writes(written: str) -> Callable[[Writer], Writer]:
 
 
 def all_writers() -> dict[str, Writer]:
-    """Those of every own_data_*.py in this folder."""
+    """The inputs of every own_data_*.py in this folder."""
     for path in sorted(pathlib.Path(__file__).parent.glob("own_data_*.py")):
         importlib.import_module(path.stem)
     return WRITERS

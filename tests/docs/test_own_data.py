@@ -1,4 +1,4 @@
-"""Every row of "what you have, what to write" does what it says, on a tiny input under the names that it shows."""
+"""Every SPEC in the table of docs/data/own_data.md opens a tiny input with the file names of its row."""
 
 import pathlib
 import re
@@ -14,7 +14,7 @@ TITLE = "## What you have, what to write"
 
 
 def rows(text):
-    """The second cell of each row: what it says to write, every piece in backticks."""
+    """The pieces in backticks in the second cell of each row."""
     section = text.split(f"{TITLE}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines]
@@ -33,7 +33,7 @@ def test_every_row_has_an_input_and_every_input_a_row():
 
 
 @pytest.mark.parametrize("pieces", ROWS, ids=lambda pieces: pieces[0])
-def test_the_row_does_what_it_says(pieces, tmp_path, monkeypatch, capsys):
+def test_the_spec_of_the_row_opens_its_input(pieces, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     counts = own_data_inputs.all_writers()[pieces[0]](tmp_path)
     for piece in pieces:
