@@ -14,7 +14,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-def execute(path: pathlib.Path, folder: pathlib.Path, *, timeout: float = 600):
+def execute(path: pathlib.Path, folder: pathlib.Path, *, timeout: float = 3600):
     """Runs a percent script from top to bottom in `folder` and returns the notebook.
 
     Raises:
