@@ -152,7 +152,7 @@ def train_linear_maps(steps: int, batch: int = 128) -> dict[str, np.ndarray]:
 
 
 def modest_align() -> plt.Figure:
-    """Target distributions under smoothing, and the loss as a function of how far the positive stands out."""
+    """Target distributions under smoothing, and the loss as a function of the similarity of the positive."""
     styles = {0.0: (BLUE, "-", "o"), 0.1: (ORANGE, "--", "s"), 0.3: (GREEN, "-.", "^")}
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     n = 8
@@ -190,7 +190,7 @@ def modest_align() -> plt.Figure:
 
 
 def target_distribution(n: int, smoothing: float, positive: int = 2) -> np.ndarray:
-    """The target that the loss trains towards, read off its gradient: dL_i/dS_ij = (softmax - target)_ij / τ."""
+    """The target that the loss trains towards, computed from its gradient: dL_i/dS_ij = (softmax - target)_ij / τ."""
     temperature = 1.0
     eye = jnp.eye(n)
 

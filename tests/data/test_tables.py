@@ -423,7 +423,7 @@ def test_a_link_out_of_the_root_is_refused(folder):
 def test_the_page_lists_the_names_that_are_found():
     from alignment_jax.data.column_roles import ALIASES
 
-    page = (pathlib.Path(__file__).parents[2] / "docs" / "data" / "own_data.md").read_text(encoding="utf-8")
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "data" / "own_pairs.md").read_text(encoding="utf-8")
     for role in ("image", "audio", "caption"):
         # A role may have several lines: videos are listed apart.
         listed = re.findall(rf"^- {role}(?:,[^:`]*)?: (.*?)(?=\n- |\n\n)", page, flags=re.MULTILINE | re.DOTALL)
