@@ -28,7 +28,7 @@ MOVED = {
     "config.readers": "assembly.modality_checks",
     "config.run_start": "assembly.warm_start",
     "config.checked": "assembly.file_checks",
-    "config.names": "assembly.known_names",
+    "config.names": "assembly.allowed_values",
     "config.known_items": "inference.item_record",
     "config.moved": "inference.renamed_data",
     "config.models": "inference.seed_models",
@@ -118,6 +118,8 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module = importlib.import_module(new)
         old.__dict__.update({name: value for name, value in vars(module).items() if not name.startswith("__")})
         old.__doc__ = module.__doc__
+        if hasattr(module, "__getattr__"):  # names that have been renamed, too
+            old.__dict__["__getattr__"] = module.__getattr__
         # Names that the new module gives through its own __getattr__.
         old.__dict__["__getattr__"] = functools.partial(getattr, module)
         return old

@@ -112,7 +112,7 @@ def _prepared_source(noise: float, spec: str) -> data.PairSource:
     config = get_config("", data=spec, **{"audio.noise": noise})
     source = load_source(config)
     train = source.splits["train"]
-    inputs = build_inputs(config, {"a": train.a.kind, "b": train.b.kind}, hints=source.hints)
+    inputs = build_inputs(config.input, config.audio, kinds={"a": train.a.kind, "b": train.b.kind}, hints=source.hints)
     return dataclasses.replace(source, splits={name: inputs.prepared(split) for name, split in source.splits.items()})
 
 

@@ -21,7 +21,7 @@ OUTSIDE = {
     "models": {"flax", "jax", "numpy"},
     "evals": {"jax", "numpy"},
     "config": {"ml_collections"},
-    "assembly": {"jax", "numpy", "flax", "ml_collections"},
+    "assembly": {"jax", "numpy", "flax", "optax", "ml_collections"},
     "inference": {"jax", "numpy", "ml_collections"},
     "compare": {"jax", "numpy", "ml_collections"},
     "benchmarking": {"jax", "numpy"},

@@ -1,67 +1,55 @@
-"""From a configuration to an experiment: every name becomes a function, every duration a number of steps."""
+"""Builds an experiment from a configuration; `build` lists the steps."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from alignment_jax import data, models
-from alignment_jax.assembly.cca_start import with_start
-from alignment_jax.assembly.classifier import (
-    build_classification,
-    build_classifier,
-    check_classification,
-    classifies,
-)
-from alignment_jax.assembly.cluster_sizes import with_cluster_sizes
-from alignment_jax.assembly.device_data import resident_tables
-from alignment_jax.assembly.duplicate_ids import content_numbers, duplicate_notes
-from alignment_jax.assembly.flax_modules import pure_functions
-from alignment_jax.assembly.inferred_settings import cut_line, cut_texts, with_decided_length, with_decided_range
-from alignment_jax.assembly.inputs import (
-    Inputs,
-    build_inputs,
-    samples_as_they_are,
-    tokenizer_for,
-    training_batches,
-)
-from alignment_jax.assembly.known_names import check_names
-from alignment_jax.assembly.methods import Facts, build_objective, learned_scalars, needs_cluster_sizes
-from alignment_jax.assembly.modality_checks import check_kinds, sides, with_vocabulary
-from alignment_jax.assembly.sampling import build_sampler, epoch_lengths, order_is_lost, with_scores
+from alignment_jax import data
+from alignment_jax.assembly.allowed_values import check_settings
+from alignment_jax.assembly.cca_start import start_from_cca
+from alignment_jax.assembly.classifier import build_classification, head_names
+from alignment_jax.assembly.data_loading import check_same_on_all_processes, load_data, load_source
+from alignment_jax.assembly.device_data import device_tables
+from alignment_jax.assembly.devices import training_devices
+from alignment_jax.assembly.duplicate_ids import duplicate_notes
+from alignment_jax.assembly.inputs import Inputs, scoring_batches, training_batches
+from alignment_jax.assembly.latent_scales import latent_scales
+from alignment_jax.assembly.methods import build_objective, logit_scale_options, registered_loss
+from alignment_jax.assembly.model_functions import build_model_functions, with_micro_batches
+from alignment_jax.assembly.optimization import build_optimizer, check_accumulation
+from alignment_jax.assembly.prepared_data import PreparedData, prepare_data
+from alignment_jax.assembly.run_notes import accumulation_note, batch_note, class_notes, repeat_notes, small_split_notes
+from alignment_jax.assembly.sampling import build_sampler, order_has_no_effect, sampling_criteria, with_score_tracking
+from alignment_jax.assembly.step_counts import StepCounts, count_steps
 from alignment_jax.assembly.tasks import check_metric, task_of
-from alignment_jax.assembly.warm_start import starting_run, starting_tokenizer, with_run_start
-from alignment_jax.config.durations import parse_duration
+from alignment_jax.assembly.warm_start import source_run, start_from_run
 from alignment_jax.config.limits import check_limits
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.train import processes
+from alignment_jax.sampling.sampler import Sampler
 from alignment_jax.train.evaluation import Embedder, embedder_of
 from alignment_jax.train.experiment import Experiment, Model, Plan
-from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
 from alignment_jax.train.objective import Objective
-from alignment_jax.train.optimizer import learning_rate_schedule, make_optimizer
-from alignment_jax.train.step import AXIS
 
-# A split with fewer samples than this is not evaluated without a word.
-FEW = 10
-# Rows of a mapped array, evenly spaced, by which processes find out that they have other data.
-PROBED = 256
+__all__ = ["Built", "build", "load_data", "load_source", "with_seed"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """An experiment with what the command line also needs: the data, its inputs and notes for the person.
+    """An experiment, with the data, inputs and notes that commands also need.
 
-    source: the data set as it was found.
-    shown: the training split as batches are read from it; row numbers in place of items that live on the device.
+    experiment: for `train.loop.fit`.
+    splits: every split of the data set; train after `input.fraction` and `input.mismatched`.
+    shown: the training split that batches are read from; row numbers in place of items that stay on the device.
+    inputs: the input pipeline.
+    source: the data set as it was loaded.
+    notes: lines to print before training.
     """
 
     experiment: Experiment
@@ -73,28 +61,12 @@ class Built:
 
     @property
     def evaluator(self) -> Embedder:
-        """Embeds splits with the model's encoders, which are compiled once for all that is done with a run.
+        """Embeds splits with the model's encoders, compiled once for all evaluations of a run.
 
         Raises:
           ValueError: the run is a classifier.
         """
         return embedder_of(self.experiment.evaluate)
-
-
-def load_data(config: ConfigDict, spec: str) -> data.PairSource:
-    """A data set as it is, read as the configuration says."""
-    source = data.load(spec, seed=config.data_seed, on_bad_sample=config.input.on_bad_sample)
-    if classifies(config):
-        return source
-    return data.complete_samples(source, on_bad_sample=config.input.on_bad_sample)
-
-
-def load_source(config: ConfigDict) -> data.PairSource:
-    """The configuration's data set with train, val and test."""
-    split = data.with_splits(load_data(config, config.data), seed=config.data_seed)
-    if "train" not in split.splits:
-        raise ConfigError(f"{config.data}: no sample is in the split 'train'; training needs one")
-    return split
 
 
 def build(
@@ -104,226 +76,176 @@ def build(
     tokenizer_file: pathlib.Path | None = None,
     resuming: bool = False,
 ) -> Built:
-    """Everything that `train.fit` needs. Nothing is written.
+    """Builds everything that `train.loop.fit` needs. Writes no files.
 
     Args:
-      config: the configuration, complete.
-      source: the data set, when it is already at hand.
-      tokenizer_file: a tokenizer that an earlier part of the same run saved.
-      resuming: the run goes on from a checkpoint: another run that it started from is not read again.
+      config: the complete configuration.
+      source: the data set, where it is already loaded.
+      tokenizer_file: the tokenizer that an earlier part of the same run saved.
+      resuming: the run resumes from a checkpoint, so the run in `init.name=run:DIR` is not read.
 
     Raises:
       ConfigError, DataError: one line that names the setting, or the file and row.
     """
-    check_names(config)
+    check_settings(config)
     check_limits(config)
     source = load_source(config) if source is None else source
-    if processes.several():  # before anything is computed of it
-        processes.check_equal("data set", json.dumps(data.fingerprints(source.splits, probe=PROBED)))
-    check_metric(config, source.splits)
-    config, source, pixel_notes = with_decided_range(config, source)
-    train = data.few_samples(source.splits["train"], config.input.fraction, seed=config.data_seed)
-    check_kinds(config, train)
-    if classifies(config):
-        check_classification(config, train, source)
-    train = data.mismatch(train, config.input.mismatched, seed=config.data_seed)
-    whole = train
-    train, sizes = (
-        train.replace(cluster_size=None, cluster_size_b=None),
-        None,
-    )  # a batch carries only what its methods read
-    if needs_cluster_sizes(config):
-        train, sizes = with_cluster_sizes(config, whole)
-    train = train.replace(**content_numbers(config, train))
-    tokenizer = tokenizer_for(config, train, tokenizer_file or starting_tokenizer(config))
-    asked_length, config = config.input.max_length, with_decided_length(config, train, tokenizer)
-    kinds = {side: column.kind for side, column in sides(train).items()}
-    inputs = build_inputs(config, kinds, hints=source.hints, tokenizer=tokenizer)
-    splits = {**source.splits, "train": train}
-    cut = {} if tokenizer is None else {n: cut_texts(s, tokenizer, config.input.max_length) for n, s in splits.items()}
-    prepared = {name: inputs.prepared(split) for name, split in splits.items()}
-    train = prepared["train"]
-
-    devices = _devices(config)
-    batch_size = _batch_size(config, len(train))
-    # Intervals count in epochs of the whole set; what is counted from the start, in the epochs that are shown.
-    steps_per_epoch = max(1, len(train) // batch_size)
-    sampler = build_sampler(config, len(train), train)
-    of_epochs = epoch_lengths(sampler, batch_size=batch_size, halves=config.perturb.fusemix > 0)
-    total_steps = parse_duration(config.train.duration, name="train.duration").steps(
-        steps_per_epoch=steps_per_epoch, batch_size=batch_size, of_epochs=of_epochs
-    )
-    if total_steps < 1 and config.init.name == "random":
-        raise ConfigError(
-            f"train.duration is {config.train.duration!r}: there is nothing to train, and init.name=random starts from "
-            "nothing (init.name=cca starts from the closed form, init.name=run:DIR from another run)"
-        )
-
-    def steps(text: str, name: str) -> int:
-        return parse_duration(text, name=name).steps(
-            steps_per_epoch=steps_per_epoch, batch_size=batch_size, total_steps=total_steps
-        )
-
-    latents = train.a.kind == "embedding"
-    scales: tuple[jax.Array | None, jax.Array | None] = (None, None)
-    if latents and config.perturb.relative:
-        found = processes.compute_on_primary(lambda: {"a": _scale(train.a), "b": _scale(train.b)})
-        scales = (jnp.float32(found["a"]), jnp.float32(found["b"]))
-    objective: Objective
-    if classifies(config):
-        objective = build_classification(config, train, classes=len(source.label_names or ()))
-    else:
-        objective = build_objective(config, Facts(steps, total_steps, sizes=sizes, scales=scales, latents=latents))
-    objective = with_scores(config, objective, sampler)
-    accumulate = config.optimizer.accumulate
-    if 0 < total_steps < accumulate:
-        raise ConfigError(
-            f"optimizer.accumulate is {accumulate}, but the whole training has {total_steps} steps: nothing would move"
-        )
-    updates = max(1, total_steps // max(1, accumulate))
-    schedule = learning_rate_schedule(
-        config.optimizer.schedule,
-        peak=config.optimizer.learning_rate,
-        final=config.optimizer.final_learning_rate,
-        warmup_steps=steps(config.optimizer.warmup, "optimizer.warmup") // max(1, accumulate),
-        total_steps=updates,
-        drops=_drops(config, steps_per_epoch, batch_size, total_steps, of_epochs),
-        drop_factor=config.optimizer.drop_factor,
-    )
-    optimizer = make_optimizer(
-        config.optimizer.name,
-        schedule,
-        mask=models.decay_mask,
-        **{name: config.optimizer[name] for name in ("weight_decay", "b1", "b2", "momentum", "clip", "accumulate")},
+    check_same_on_all_processes(source)
+    check_metric(config.eval.metric, config.model, source.splits, spec=config.data)
+    prepared = prepare_data(config, source, saved_tokenizer=tokenizer_file)
+    config, source, train, inputs = prepared.config, prepared.source, prepared.train, prepared.inputs
+    task = task_of(config.model)
+    devices = training_devices(config.train.devices)
+    batch_size = _batch_size(config.input.batch_size, len(train))
+    sampler = _sampler(config, train)
+    halves = config.perturb.fusemix > 0
+    steps = count_steps(
+        config.train.duration, sampler, batch_size=batch_size, halves=halves, start=str(config.init.name)
     )
     classes = len(source.label_names or ())
-    model = build_model(config, tokenizer=tokenizer, classes=classes, several=len(devices) > 1)
+    objective = _objective(config, train, steps, prepared.cluster_range, classes=classes)
+    objective = with_score_tracking(objective, sampler, decay=config.sampling.decay)
+    check_accumulation(config.optimizer, steps.total)
+    optimizer, learning_rate = build_optimizer(config.optimizer, steps)
+    model = _build_model(config, tokenizer=inputs.tokenizer, classes=classes, several=len(devices) > 1)
     first_batch = inputs.first_batch(train)
-    if starting_run(config) is None:
-        model, chosen = with_start(config, model, train, prepared.get("val"), names=source.modalities[:2])
-    elif resuming:
-        chosen = (f"it started from the best parameters of {starting_run(config)}",)
-    else:
-        model, chosen = with_run_start(config, model, first_batch, labels=source.label_names or ())
-    # What the model refuses, it refuses here, where no workdir has been touched.
-    _, model_state = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
-    if config.optimizer.micro_batch:
-        refuse_batch_statistics(model_state)
-        cached = in_micro_batches(model.apply, micro_batch=config.optimizer.micro_batch)
-        model = dataclasses.replace(model, apply=cached)
-    messages = tuple(chosen)
-    if classifies(config):
-        messages = (*data.missing_notes(source.splits, source.modalities), *data.class_notes(source), *chosen)
-    tables, shown = resident_tables(config, train)
-    task = task_of(config)
-    evaluate = task.evaluation(config, model)
+    model, start_notes = _start(prepared, model, first_batch, resuming=resuming)
+    model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
+    messages = start_notes if task.aligns else (*class_notes(source), *start_notes)
+    tables, shown = device_tables(config.input, train)
+    evaluate = task.evaluation(model, task.heads(config.model, config.classification.predict))
     experiment = Experiment(
         config=config.to_dict(),
         seed=config.seed,
         model=model,
         objective=objective,
         optimizer=optimizer,
-        learning_rate=lambda step: float(schedule(step // max(1, accumulate))),
-        plan=Plan(
-            total_steps=total_steps,
-            log_every=steps(config.log.interval, "log.interval"),
-            evaluate_every=steps(config.eval.interval, "eval.interval"),
-            save_every=steps(config.checkpoint.interval, "checkpoint.interval"),
-            patience=config.eval.patience,
-            metric=config.eval.metric,
-            average_decay=config.optimizer.ema,
-            accumulate=accumulate,
-            keep_checkpoints=config.checkpoint.keep,
-            evaluate_start=config.init.name != "random",
-        ),
+        learning_rate=learning_rate,
+        plan=_plan(config, steps),
         batch_size=batch_size,
         sampler=sampler,
-        batches=training_batches(config, shown, inputs),
+        batches=training_batches(shown, inputs, seed=config.seed),
         first_batch=first_batch,
-        scoring_batches=samples_as_they_are(config, train, inputs),
-        evaluations={name: task.split(config, split, inputs) for name, split in prepared.items() if name != "train"},
+        scoring_batches=scoring_batches(train, inputs),
+        evaluations={n: task.split(config.eval, split, inputs) for n, split in prepared.evaluation_splits.items()},
         evaluate=evaluate,
         evaluate_for_log=getattr(evaluate, "evaluate_for_log", None),
         evaluate_seeds_for_log=getattr(evaluate, "evaluate_seeds_for_log", None),
         devices=devices,
-        halves=config.perturb.fusemix > 0,
+        halves=halves,
         tables=tables,
         messages=messages,
         names=tuple(source.modalities),
     )
-    cut_note = cut_line(cut, config.input.max_length, setting=asked_length)
-    notes = (
-        *source.notes,
-        *source.problems,
-        *pixel_notes,
-        *([] if cut_note is None else [cut_note]),
-        *messages,
-        *duplicate_notes(config, train),
-        *_cautions(config, prepared, total_steps, source.modalities),
-    )
-    return Built(experiment, splits, shown, inputs, source, notes)
-
-
-def _cautions(
-    config: ConfigDict, splits: Mapping[str, data.PairSplit], total_steps: int, names: tuple[str, ...]
-) -> Iterator[str]:
-    """What a person would want to know before the run, though nothing is wrong with it."""
-    n = len(splits["train"])
-    if not classifies(config):
-        lines = (data.duplicates_note(name, data.count_duplicates(split), names) for name, split in splits.items())
-        yield from filter(None, lines)
-    if config.input.batch_size > n:
-        yield f"input.batch_size is {config.input.batch_size}, but train has {n} samples: a batch holds all of them"
-    if order_is_lost(config, n):
-        yield f"sampling.name={config.sampling.name} changes nothing: one batch holds all of train, whatever the order"
-    accumulate = config.optimizer.accumulate
-    if unused := total_steps % accumulate:
-        whole = total_steps - unused
-        yield (
-            f"optimizer.accumulate is {accumulate} and training has {total_steps} steps: the last {unused} "
-            f"{'batch makes' if unused == 1 else 'batches make'} no update; set train.duration to '{whole} steps' or "
-            f"'{whole + accumulate} steps' to use every batch"
-        )
-    for name, split in splits.items():
-        if name != "train" and len(split) < FEW:
-            yield f"{name} has {len(split)} samples: its numbers, and what is chosen by them, say little"
+    notes = (*prepared.notes, *messages, *_cautions(prepared, steps))
+    return Built(experiment, prepared.splits, shown, inputs, source, notes)
 
 
 def with_seed(built: Built, seed: int) -> Built:
     """The same run with another seed, as `build` would make it, without reading or preparing the data again.
 
-    Model, objective and optimizer are the very same objects, so that what is compiled for one seed serves the others.
+    Model, objective and optimizer are the same objects, so programs compiled for one seed serve the others.
     """
     experiment = built.experiment
-    config = ConfigDict({**experiment.config, "seed": seed})
     changed = dataclasses.replace(
         experiment,
-        config=config.to_dict(),
+        config={**experiment.config, "seed": seed},
         seed=seed,
         sampler=dataclasses.replace(experiment.sampler, seed=seed),
-        batches=training_batches(config, built.shown, built.inputs),
+        batches=training_batches(built.shown, built.inputs, seed=seed),
     )
     return dataclasses.replace(built, experiment=changed)
 
 
-def _drops(config: ConfigDict, steps_per_epoch: int, batch_size: int, total_steps: int, of_epochs: Any) -> list[int]:
-    """The updates at which a staircase of learning rates goes down."""
-    duration = parse_duration(config.optimizer.drop_every, name="optimizer.drop_every")
-    drops: list[int] = []
-    if config.optimizer.schedule != "staircase":
-        return drops
-    while duration.amount > 0:
-        multiple = dataclasses.replace(duration, amount=duration.amount * (len(drops) + 1))
-        at = multiple.steps(
-            steps_per_epoch=steps_per_epoch, batch_size=batch_size, total_steps=total_steps, of_epochs=of_epochs
-        )
-        if at >= total_steps:
-            break
-        drops.append(at)
-    return [at // max(1, config.optimizer.accumulate) for at in drops]
+def _batch_size(size: int, n: int) -> int:
+    """`input.batch_size`, or the whole training split where that is smaller."""
+    if size < 1:
+        raise ConfigError(f"input.batch_size must be at least 1, got {size}")
+    return min(size, n)
 
 
-def build_model(
+def _sampler(config: ConfigDict, train: data.PairSplit) -> Sampler:
+    return build_sampler(
+        config.sampling,
+        size=len(train),
+        seed=config.seed,
+        criteria=sampling_criteria(config.model),
+        mixes=config.perturb.fusemix > 0,
+        split=train,
+        spec=config.data,
+    )
+
+
+def _objective(
+    config: ConfigDict,
+    train: data.PairSplit,
+    steps: StepCounts,
+    cluster_range: tuple[float, float] | None,
+    *,
+    classes: int,
+) -> Objective:
+    if not task_of(config.model).aligns:
+        heads = head_names(config.model)
+        return build_classification(config.classification, heads=heads, label=train.label, classes=classes)
+    sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting")
+    return build_objective(
+        **{name: config[name] for name in sections},
+        steps=steps,
+        cluster_range=cluster_range,
+        latent_scales=latent_scales(train, relative=config.perturb.relative),
+    )
+
+
+def _start(
+    prepared: PreparedData, model: Model, first_batch: Sequence[np.ndarray], *, resuming: bool
+) -> tuple[Model, tuple[str, ...]]:
+    """The model that starts as `init.name` says, and lines for the log."""
+    config, source = prepared.config, prepared.source
+    name = str(config.init.name)
+    if name == "random":
+        return model, ()
+    folder = source_run(name)
+    if folder is None:
+        val = prepared.evaluation_splits.get("val")
+        options = dict(views=config.eval.views, seed=config.data_seed, names=source.modalities[:2])
+        return start_from_cca(model, config.init, config.model, prepared.train, val, **options)
+    if resuming:
+        return model, (f"it started from the best parameters of {folder}",)
+    labels = source.label_names or ()
+    return start_from_run(model, name, of=config.model.name, first_batch=first_batch, labels=labels)
+
+
+def _plan(config: ConfigDict, steps: StepCounts) -> Plan:
+    return Plan(
+        total_steps=steps.total,
+        log_every=steps.interval(config.log.interval, "log.interval"),
+        evaluate_every=steps.interval(config.eval.interval, "eval.interval"),
+        save_every=steps.interval(config.checkpoint.interval, "checkpoint.interval"),
+        patience=config.eval.patience,
+        metric=config.eval.metric,
+        average_decay=config.optimizer.ema,
+        accumulate=config.optimizer.accumulate,
+        keep_checkpoints=config.checkpoint.keep,
+        evaluate_start=config.init.name != "random",
+    )
+
+
+def _cautions(prepared: PreparedData, steps: StepCounts) -> Iterator[str]:
+    """Notes on settings that are valid but probably not meant."""
+    config, train = prepared.config, prepared.train
+    splits = {"train": train, **prepared.evaluation_splits}
+    if task_of(config.model).aligns:
+        loss, supported = config.loss, registered_loss(config.loss.name).duplicates
+        yield from duplicate_notes(train, loss=loss.name, duplicates=loss.duplicates, supported=supported)
+        yield from repeat_notes({n: splits[n] for n in prepared.splits}, prepared.source.modalities)
+    yield from batch_note(config.input.batch_size, len(train))
+    if order_has_no_effect(config, len(train)):
+        yield f"sampling.name={config.sampling.name} has no effect: one batch holds all of train"
+    yield from accumulation_note(config.optimizer.accumulate, steps.total)
+    yield from small_split_notes(prepared.evaluation_splits)
+
+
+def _build_model(
     config: ConfigDict,
     *,
     tokenizer: Any = None,
@@ -331,70 +253,19 @@ def build_model(
     several: bool = False,
     learned: Mapping[str, bool] | None = None,
 ) -> Model:
-    """The model as pure functions: towers with the temperature of `config.temperature`, or a classifier.
-
-    Args:
-      config: the whole configuration.
-      tokenizer: of a model that reads texts.
-      classes: of a classifier.
-      several: whether batches are split over devices.
-      learned: see `learned_scalars`; None for what the configured loss says.
-    """
-    if classifies(config):
-        return build_classifier(config, classes=classes, tokenizer=tokenizer, several=several)
-    options = config.model.to_dict()
-    name = options.pop("name")
-    low, high = config.temperature.min, config.temperature.max
-    options |= {
-        "temperature": config.temperature.init,
-        "temperature_min": low,
-        "temperature_max": high,
-        **(learned_scalars(config) if learned is None else learned),
-    }
-    options = with_vocabulary(options, tokenizer, config.input.max_length)
-    module = models.build_model(name, axis_name=AXIS if several else None, **options)
-
-    init, apply = pure_functions(module)
-
-    def encode(method: str):
-        return lambda params, model_state, items: module.apply({"params": params, **model_state}, items, method=method)
-
-    return Model(
-        init=init,
-        apply=apply,
-        encode_a=encode("encode_a"),
-        encode_b=encode("encode_b"),
-        project=lambda params: models.clamp_temperature(params, temperature_min=low, temperature_max=high),
+    """`build_model_functions` with the settings of a configuration; `learned` replaces what its loss says."""
+    if learned is None:
+        learned = logit_scale_options(config.loss.name, config.temperature)
+    return build_model_functions(
+        config.model,
+        config.temperature,
+        logit_scale=learned,
+        tokenizer=tokenizer,
+        max_length=config.input.max_length,
+        classes=classes,
+        several=several,
     )
 
 
-def _devices(config: ConfigDict) -> list[jax.Device]:
-    # The devices of a process side by side, which `jax.devices` does not promise on a pod.
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    wanted = config.train.devices
-    if wanted > len(devices) or wanted < 0:
-        raise ConfigError(f"train.devices is {wanted}, but there are {len(devices)} devices; 0 takes all of them")
-    if jax.process_count() > 1 and wanted not in (0, len(devices)):
-        raise ConfigError(
-            f"train.devices is {wanted}, but {jax.process_count()} processes train on all of their {len(devices)} "
-            "devices; set it to 0"
-        )
-    return devices[:wanted] if wanted else devices
-
-
-def _batch_size(config: ConfigDict, n: int) -> int:
-    """The batch size, or the whole training split where that is smaller."""
-    if config.input.batch_size < 1:
-        raise ConfigError(f"input.batch_size must be at least 1, got {config.input.batch_size}")
-    return min(config.input.batch_size, n)
-
-
-def _scale(column: data.Column) -> float:
-    """Standard deviation of all numbers of a column of latents: the unit of relative noise.
-
-    A mapped column is not read as a whole: some ten thousand rows, evenly spaced, say it to a thousandth.
-    """
-    rows = np.arange(len(column))
-    if isinstance(column, data.ArrayColumn) and column.mapped:
-        rows = rows[:: max(1, len(rows) // 16384)]
-    return float(np.std(column.read(rows), dtype=np.float64))
+# The public function is now `model_functions.build_model_functions`, which takes sections.
+__getattr__ = renamed_names(__name__, {"build_model": "_build_model"})

@@ -1,4 +1,4 @@
-"""Where the parameters start: random numbers, or the closed form on the training pairs (CCA)."""
+"""`init.name=cca`: starts linear adapters from the closed form on the training pairs."""
 
 from __future__ import annotations
 
@@ -20,36 +20,40 @@ STARTS = ("random", "cca")
 AUTO = "auto"
 SHRINKAGES = (0.1, 0.5, 0.8, 0.95)
 POWERS = (0.5, 1.0)
-# Enough of both for a covariance and for a choice; more would only take memory and time.
-MOST_TRAINING_ITEMS = 32768
-MOST_VALIDATION_ITEMS = 1000
+# More items would take memory and time without a better covariance or choice.
+MAX_TRAINING_ITEMS = 32768
+MAX_VALIDATION_ITEMS = 1000
 
 
-def with_start(
-    config: ConfigDict,
+def start_from_cca(
     model: Model,
+    section: ConfigDict,
+    adapters: ConfigDict,
     train: data.PairSplit,
     val: data.PairSplit | None,
     *,
+    views: str,
+    seed: int,
     names: Sequence[str] = ("a", "b"),
 ) -> tuple[Model, tuple[str, ...]]:
-    """The model with the configured start in its `init`, and lines for the log about what was chosen.
+    """The model whose `init` gives the closed form, and a line for the log on the chosen settings.
 
     Args:
-      config: the whole configuration.
-      model: as `build_model` makes it.
-      train: the prepared training split, which the closed form is fitted to.
-      val: the prepared validation split, for what is chosen; None where there is none.
-      names: what the modalities are called.
+      model: from `build_model_functions`.
+      section: `init` of the configuration.
+      adapters: its section `model`.
+      train: the prepared training split, to fit.
+      val: the prepared validation split, to choose settings; None where there is none.
+      views: `eval.views`, for the choice.
+      seed: chooses the items where there are too many.
+      names: of the modalities.
 
     Raises:
       ConfigError: a number out of range, or a model or data without a linear solution.
     """
-    if config.init.name == "random":
-        return model, ()
-    _check_linear(config)
-    # LAPACK gives other bits on another processor, and what is best on val may then be another setting.
-    found = processes.compute_on_primary(lambda: _solved(config, train, val, names))
+    _check_linear(adapters)
+    # LAPACK gives other bits on another processor, and another setting may then be the best on val.
+    found = processes.compute_on_primary(lambda: _solve(section, adapters, train, val, views, seed, names))
 
     def init(key: jax.Array, *inputs: Any):
         params, model_state = model.init(key, *inputs)
@@ -60,26 +64,33 @@ def with_start(
     return dataclasses.replace(model, init=init), (found["message"],)
 
 
-def _solved(
-    config: ConfigDict, train: data.PairSplit, val: data.PairSplit | None, names: Sequence[str]
+def _solve(
+    section: ConfigDict,
+    adapters: ConfigDict,
+    train: data.PairSplit,
+    val: data.PairSplit | None,
+    views: str,
+    seed: int,
+    names: Sequence[str],
 ) -> dict[str, Any]:
-    """(matrix, bias) of "a" and "b", and the "message" about what was chosen."""
-    project_a, project_b, choice = _fit(config, train, val)
-    # Embeddings of length about one before they are normalised: what a learning rate means does not depend on CCA's own
-    # units.
-    a, b = (_scaled(config, project, column) for project, column in ((project_a, train.a), (project_b, train.b)))
+    """(matrix, bias) of "a" and "b", and the "message" on the chosen settings."""
+    project_a, project_b, choice = _fit(section, adapters, train, val, views, seed)
+    # Embeddings have length about one before normalization, so a learning rate has the same effect as elsewhere.
+    a, b = (
+        _scaled(adapters.input_norm, project, column)
+        for project, column in ((project_a, train.a), (project_b, train.b))
+    )
     return {"a": a, "b": b, "message": _message(*choice, names)}
 
 
-def check_choices(section: ConfigDict) -> None:
-    """Raises ConfigError for text in `init` that is neither "auto" nor a number."""
+def check_init(section: ConfigDict) -> None:
+    """Raises ConfigError for a value in `init` that is neither "auto" nor a number."""
     _shrinkages(section.shrinkage)
     _dims(section.dim, 1)
     _powers(section.power)
 
 
-def _check_linear(config: ConfigDict) -> None:
-    section = config.model
+def _check_linear(section: ConfigDict) -> None:
     if section.name != "adapters":
         raise ConfigError(
             f"init.name=cca starts linear maps of frozen latents, but model.name is {section.name}: "
@@ -94,12 +105,17 @@ def _check_linear(config: ConfigDict) -> None:
 
 
 def _fit(
-    config: ConfigDict, train: data.PairSplit, val: data.PairSplit | None
+    section: ConfigDict,
+    adapters: ConfigDict,
+    train: data.PairSplit,
+    val: data.PairSplit | None,
+    views: str,
+    seed: int,
 ) -> tuple[baselines.Projection, baselines.Projection, tuple[Any, str]]:
-    section = config.init
-    some = _some_of(train, MOST_TRAINING_ITEMS, config.data_seed)
-    za, zb = _latents(config, some.a), _latents(config, some.b)[0]
-    most = min(config.model.dim, za.shape[-1], zb.shape[-1])
+    some = _subsample(train, MAX_TRAINING_ITEMS, seed)
+    norm = adapters.input_norm
+    za, zb = _latents(norm, some.a), _latents(norm, some.b)[0]
+    most = min(adapters.dim, za.shape[-1], zb.shape[-1])
     shrinkages, dims = _shrinkages(section.shrinkage), _dims(section.dim, most)
     powers = _powers(section.power)
     if len(shrinkages) == len(dims) == len(powers) == 1:
@@ -108,19 +124,19 @@ def _fit(
         return a, b, ((shrinkage, dim, power), "as configured")
     if val is None:
         raise ConfigError("init.shrinkage, init.dim and init.power are chosen on val, but there is none: give numbers")
-    held_out = _some_of(val, MOST_VALIDATION_ITEMS, config.data_seed)
-    val_a, val_b = _latents(config, held_out.a), _latents(config, held_out.b)[0]
-    views = val_a if config.eval.views == "mean" else val_a[:1]
+    held_out = _subsample(val, MAX_VALIDATION_ITEMS, seed)
+    val_a, val_b = _latents(norm, held_out.a), _latents(norm, held_out.b)[0]
+    val_views = val_a if views == "mean" else val_a[:1]
 
     def embedded(project: baselines.Projection, z: np.ndarray) -> np.ndarray:
-        # Of one width for every number of dimensions: the ranks are compiled once, and for the run's own width.
-        found = np.zeros((len(z), max(most, config.model.dim)), np.float32)
+        # One width for every number of dimensions: ranks compile once, for the width of the run.
+        found = np.zeros((len(z), max(most, adapters.dim)), np.float32)
         matrix = np.asarray(project.matrix)
         found[:, : matrix.shape[1]] = (z - np.asarray(project.mean)) @ matrix
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
 
     def score(project_a: baselines.Projection, project_b: baselines.Projection) -> float:
-        a = evals.mean_direction([embedded(project_a, view) for view in views])
+        a = evals.mean_direction([embedded(project_a, view) for view in val_views])
         one = evals.SplitEmbeddings(a, embedded(project_b, val_b), held_out.b_to_a, *held_out.duplicate_ids)
         return evals.recall_metrics(one)["rsum"]
 
@@ -137,26 +153,26 @@ def _message(found: tuple[Any, int, float], how: str, names: Sequence[str]) -> s
     return f"CCA start: shrinkage {each}, {dim} dimensions, power {power:g}; {how}"
 
 
-def _some_of(split: data.PairSplit, most: int, seed: int) -> data.PairSplit:
-    """The split, or as many of its a-items as are enough."""
+def _subsample(split: data.PairSplit, most: int, seed: int) -> data.PairSplit:
+    """The split, or `most` of its a-items."""
     if len(split) <= most:
         return split
     return split.subset(np.sort(np.random.default_rng(seed).permutation(len(split))[:most]))
 
 
-def _latents(config: ConfigDict, column: data.Column) -> np.ndarray:
-    """[views, n, d] as the linear maps get them."""
+def _latents(norm: str, column: data.Column) -> np.ndarray:
+    """[views, n, d], the input of the linear maps; `norm` is `model.input_norm`."""
     views = (column, *column.further_views()) if isinstance(column, data.ArrayColumn) else (column,)
     rows = np.arange(len(column))
-    return np.stack([np.asarray(models.normalized_input(v.read(rows), config.model.input_norm)) for v in views])
+    return np.stack([np.asarray(models.normalized_input(v.read(rows), norm)) for v in views])
 
 
 def _scaled(
-    config: ConfigDict, project: baselines.Projection, column: data.Column, rows: int = 1024
+    norm: str, project: baselines.Projection, column: data.Column, rows: int = 1024
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(matrix, bias) of a projection, divided by the mean length of what it gives for the first latents."""
+    """(matrix, bias) of a projection, divided by the mean length of its output on the first latents."""
     some = column.take(np.arange(min(rows, len(column))))
-    length = np.linalg.norm(np.asarray(project(_latents(config, some)[0])), axis=1).mean()
+    length = np.linalg.norm(np.asarray(project(_latents(norm, some)[0])), axis=1).mean()
     return np.asarray(project.matrix) / length, np.asarray(project.bias) / length
 
 

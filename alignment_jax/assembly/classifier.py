@@ -1,7 +1,8 @@
-"""Classification from two or three modalities: its model, its objective and what it cannot be combined with."""
+"""Classification from two or three modalities: the model, the objective, and the settings that do not apply."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,42 +17,43 @@ from alignment_jax.train.experiment import Model
 from alignment_jax.train.step import AXIS
 
 MODEL = "fusion_classifier"
+CLASS_WEIGHTS = ("none", "balanced")
 
 
-def classifies(config: ConfigDict) -> bool:
-    """Whether a configuration trains a classifier; otherwise it aligns two modalities."""
-    return config.model.name == MODEL
+def is_classifier(model: ConfigDict) -> bool:
+    """Whether the section `model` describes a classifier; any other model aligns two modalities."""
+    return model.name == MODEL
 
 
-def head_names(config: ConfigDict) -> tuple[str, ...]:
-    """The heads of the configured model: one a modality, and the fused one."""
-    return (*(name for name in INPUTS if config.model.get(f"encoder_{name}") is not None), FUSED)
+def head_names(model: ConfigDict) -> tuple[str, ...]:
+    """The heads of a classifier: one for each modality, and the fused one."""
+    return (*(name for name in INPUTS if model.get(f"encoder_{name}") is not None), FUSED)
 
 
-def prediction_heads(config: ConfigDict) -> tuple[str, ...] | None:
+def prediction_heads(model: ConfigDict, predict: str) -> tuple[str, ...] | None:
     """The heads that a prediction sums; None for all.
 
+    Args:
+      model: the section `model`.
+      predict: `classification.predict`.
+
     Raises:
-      ConfigError: one that the model does not have.
+      ConfigError: the model has no such head.
     """
-    text = config.classification.predict
-    if text == "all":
+    if predict == "all":
         return None
-    heads = tuple(name.strip() for name in text.split("+"))
-    known = head_names(config)
+    heads = tuple(name.strip() for name in predict.split("+"))
+    known = head_names(model)
     for name in heads:
         if name not in known:
             raise ConfigError(
-                f"classification.predict is {text!r}; it must be 'all' or some of {', '.join(known)}, joined by +"
+                f"classification.predict is {predict!r}; it must be 'all' or some of {', '.join(known)}, joined by +"
             )
     return heads
 
 
-CLASS_WEIGHTS = ("none", "balanced")
-
-
 def check_classification(config: ConfigDict, split: data.PairSplit, source: data.PairSource) -> None:
-    """Raises ConfigError when the data has no labels, its text is made of them, or a method cannot apply."""
+    """Raises ConfigError for data without labels or with text made of them, and for methods of alignment."""
     if split.label is None:
         raise ConfigError(
             f"{config.data}: it has no labels; a classifier reads samples:FILE.csv (label and two or three of audio, "
@@ -60,17 +62,17 @@ def check_classification(config: ConfigDict, split: data.PairSplit, source: data
     if source.from_label:
         modality = dict(zip(INPUTS, source.modalities, strict=False))[source.from_label[0]]
         other = (
-            f"name a field of its own, as in {config.data},{source.from_label[0]}=FIELD"
+            f"name another field, as in {config.data},{source.from_label[0]}=FIELD"
             if source.name == "tfds"
             else "write posts:FILE.csv (columns image, text, label) or samples:FILE.csv (audio, image, text, label)"
         )
         raise ConfigError(
-            f"{config.data}: its {modality} is the class itself, where a classifier reads the answer; {other}, or "
+            f"{config.data}: its {modality} is made from the class, so the input gives the answer away; {other}, or "
             "align images with class names (configs/flickr8k_raw.py) and classify with evaluate --zero_shot"
         )
     if len(split.b) != len(split.a):
         raise ConfigError(f"{config.data}: a classifier needs one item of each modality for each sample")
-    modalities, encoders = (2 if split.c is None else 3), len(head_names(config)) - 1
+    modalities, encoders = (2 if split.c is None else 3), len(head_names(config.model)) - 1
     if modalities != encoders:
         raise ConfigError(f"{config.data} has {modalities} modalities, but model has {encoders} encoders")
     of_alignment = {
@@ -84,35 +86,38 @@ def check_classification(config: ConfigDict, split: data.PairSplit, source: data
     }
     used = [name for name, on in of_alignment.items() if on]
     if used:
-        raise ConfigError(f"{used[0]} acts on contrastive alignment; it does nothing for model.name={MODEL}")
+        raise ConfigError(f"{used[0]} applies to contrastive alignment only; reset it for model.name={MODEL}")
 
 
-def build_classification(config: ConfigDict, split: data.PairSplit, *, classes: int) -> Classification:
+def build_classification(
+    section: ConfigDict, *, heads: Sequence[str], label: np.ndarray | None, classes: int
+) -> Classification:
     """The objective with the configured weight of every head and every class.
 
     Args:
-      config: the whole configuration.
-      split: the training set.
-      classes: number of classes, also those that train does not have.
+      section: `classification` of the configuration.
+      heads: of the model, from `head_names`.
+      label: classes of the training samples.
+      classes: number of classes, including those that train does not have.
 
     Raises:
       ConfigError: a weight is negative, or all are 0.
     """
-    weights = {name: float(config.classification[f"weight_{name}"]) for name in head_names(config)}
+    weights = {name: float(section[f"weight_{name}"]) for name in heads}
     for name, weight in weights.items():
         if weight < 0:
             raise ConfigError(f"classification.weight_{name} must be at least 0, got {weight}")
     if not any(weights.values()):
-        raise ConfigError("classification: every head's weight is 0; there is nothing to train")
-    of_classes = None
-    if config.classification.class_weights == "balanced":
-        assert split.label is not None
-        of_classes = balanced_weights(split.label, classes=classes)
-    return Classification(weights=weights, class_weights=of_classes)
+        raise ConfigError("classification: the weight of every head is 0; set one of classification.weight_* above 0")
+    class_weights = None
+    if section.class_weights == "balanced":
+        assert label is not None
+        class_weights = balanced_weights(label, classes=classes)
+    return Classification(weights=weights, class_weights=class_weights)
 
 
 def balanced_weights(label: np.ndarray, *, classes: int) -> tuple[float, ...]:
-    """n / (classes that occur * n_c) for each class, so that every class counts alike and the mean over samples is 1.
+    """n / (classes that occur * n_c) for each class c: every class counts alike, and the mean over samples is 1.
 
     A class without samples has weight 0.
 
@@ -123,9 +128,11 @@ def balanced_weights(label: np.ndarray, *, classes: int) -> tuple[float, ...]:
     return tuple(float(len(label) / ((count > 0).sum() * n)) if n else 0.0 for n in count)
 
 
-def build_classifier(config: ConfigDict, *, classes: int, tokenizer: Any = None, several: bool = False) -> Model:
-    """The fusion classifier as pure functions."""
-    options = with_vocabulary(config.model.to_dict(), tokenizer, config.input.max_length)
+def build_classifier(
+    model: ConfigDict, *, classes: int, tokenizer: Any = None, max_length: int = 0, several: bool = False
+) -> Model:
+    """The fusion classifier as pure functions; see `model_functions.build_model_functions`."""
+    options = with_vocabulary(model.to_dict(), tokenizer, max_length)
     name = options.pop("name")
     module = models.build_model(name, axis_name=AXIS if several else None, classes=max(2, classes), **options)
 

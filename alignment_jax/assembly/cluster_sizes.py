@@ -1,4 +1,4 @@
-"""Where the size of a sample's cluster comes from: the data's own counts, its classes, or K-Means on its texts."""
+"""Cluster sizes of samples: from the data set, from its classes, or by K-Means on its texts."""
 
 from __future__ import annotations
 
@@ -14,43 +14,50 @@ from alignment_jax.core.memoize import remember
 from alignment_jax.train import processes
 
 Sizes = tuple[data.PairSplit, tuple[float, float]]
-# Training with MM-TS, and the analysis of every method and seed, ask for the clusters of the same texts.
+# Training with MM-TS and the analysis of every method and seed need the clusters of the same texts.
 _cluster_sizes = remember(entries=8)(data.cluster_sizes)
 
 
-def with_cluster_sizes(config: ConfigDict, train: data.PairSplit) -> Sizes:
+def with_cluster_sizes(section: ConfigDict, train: data.PairSplit, *, seed: int) -> Sizes:
     """The training split with a cluster size for every sample, and the smallest and largest of them.
 
+    Args:
+      section: `clusters` of the configuration.
+      train: the training split.
+      seed: of K-Means.
+
     Raises:
-      ConfigError: a source that this data set does not have.
+      ConfigError: the data set lacks the configured source.
     """
-    section = config.clusters
     if section.count < 0:
         raise ConfigError(f"clusters.count must be at least 0 (0: chosen from the data), got {section.count}")
 
     def sizes() -> dict[str, Any]:
-        split, limits = SOURCES[section.source](section, config.data_seed, train)
+        split, limits = SOURCES[section.source](section, seed, train)
         return {"cluster_size": split.cluster_size, "cluster_size_b": split.cluster_size_b, "limits": limits}
 
-    found = processes.compute_on_primary(sizes)  # K-Means may end elsewhere on another processor
+    found = processes.compute_on_primary(sizes)  # K-Means may converge to other clusters on another processor
     smallest, largest = found.pop("limits")
     return train.replace(**found), (smallest, largest)
 
 
-def evaluation_sizes(config: ConfigDict, train: data.PairSplit, split: data.PairSplit) -> tuple[np.ndarray, np.ndarray]:
-    """How frequent the content of another split is among the training samples, to judge rare and frequent ones apart.
+def evaluation_sizes(
+    section: ConfigDict, train: data.PairSplit, split: data.PairSplit, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frequency, in the training set, of the content of another split: separates rare from frequent samples.
 
     Args:
-      config: `clusters` and `data_seed` are read.
+      section: `clusters` of the configuration.
       train: the training split.
-      split: the split to judge.
+      split: the split to evaluate.
+      seed: of K-Means.
 
     Returns:
-      float32 [M], for each b-item of `split` the size of its cluster, and [N] the sizes of the training samples. The
-      sizes that the data gives itself come first, then classes, then the K-Means clusters of the training captions,
-      each other caption in the nearest one.
+      float32 [M], for each b-item of `split` the size of its cluster, and [N] the sizes of the training samples. Sizes
+      given by the data come first, then classes, then K-Means clusters of the training captions. Each other caption
+      belongs to the nearest cluster.
     """
-    source, owner = config.clusters.source, split.b_to_a
+    source, owner = section.source, split.b_to_a
     if source == "data" and split.cluster_size_b is not None and train.cluster_size_b is not None:
         return split.cluster_size_b, train.cluster_size_b
     if source != "kmeans" and split.label is not None and train.label is not None:
@@ -58,11 +65,11 @@ def evaluation_sizes(config: ConfigDict, train: data.PairSplit, split: data.Pair
         return counts[split.label][owner].astype(np.float32), counts[train.label].astype(np.float32)
     parts = [column.read(np.arange(len(column))) for column in (train.b, split.b)]
     if train.b.kind == "text":
-        # The words of both splits make one space; the clusters in it are those of the training captions alone.
-        features = data.caption_features([*parts[0], *parts[1]], seed=config.data_seed)
+        # Both splits share one feature space; only the training captions form clusters.
+        features = data.caption_features([*parts[0], *parts[1]], seed=seed)
         parts = [features[: len(train.b)], features[len(train.b) :]]
     known = data.mean_by_item(np.asarray(parts[0]), train.b_to_a, len(train.a))
-    clusters = _cluster_sizes(known, clusters=config.clusters.count or None, seed=config.data_seed)
+    clusters = _cluster_sizes(known, clusters=section.count or None, seed=seed)
     items = data.mean_by_item(np.asarray(parts[1]), owner, len(split.a))
     return data.assigned_sizes(items, known, clusters)[owner], clusters.size
 

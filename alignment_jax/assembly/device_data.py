@@ -1,4 +1,4 @@
-"""Whether the training set lives on the device, and the split of row numbers that is read instead."""
+"""Keeps the training set on the device; batches then hold row numbers."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ CHOICES = ("auto", "on", "off")
 Tables = dict[str, np.ndarray]
 
 
-def resident_tables(config: ConfigDict, split: data.PairSplit) -> tuple[Tables | None, data.PairSplit]:
-    """The training split as tables for the device, and a split whose items are numbers of their rows.
+def device_tables(section: ConfigDict, split: data.PairSplit) -> tuple[Tables | None, data.PairSplit]:
+    """The training split as tables for the device, and a split whose items are row numbers in them.
+
+    Args:
+      section: `input` of the configuration.
+      split: the prepared training split.
 
     Returns:
-      (tables, split of numbers), or (None, split) when batches are to be sent to the device one by one.
+      (tables, split of row numbers), or (None, split) where every batch is sent to the device.
 
     Raises:
-      ConfigError: input.resident is "on" where it cannot be.
+      ConfigError: input.resident is "on", and the split cannot stay on the device.
     """
-    choice = config.input.resident
+    choice = section.resident
     if choice == "off":
         return None, split
     a, b = split.a, split.b
     obstacle = ""
     if not (isinstance(a, data.ArrayColumn) and isinstance(b, data.ArrayColumn)):
-        obstacle = "only arrays that are shown as they are can live on the device, such as frozen latents"
+        obstacle = "only arrays without augmentation, such as frozen latents, can stay on the device"
     elif choice == "auto" and not a.kind == b.kind == "embedding":
-        # XLA runs a convolution several times slower inside a compiled loop on CPUs, and beside one the calls between
-        # steps are small anyway.
+        # XLA runs a convolution several times slower inside a compiled loop on CPUs, and the calls between steps are
+        # cheap beside one.
         obstacle = "not worth it"
-    elif choice == "auto" and _bytes(a) + _bytes(b) > config.input.cache_mib << 20:
+    elif choice == "auto" and _bytes(a) + _bytes(b) > section.cache_mib << 20:
         obstacle = "too large"
     if obstacle:
         if choice == "on":
@@ -53,7 +57,7 @@ def _bytes(column: data.ArrayColumn) -> int:
 def _numbered(column: data.ArrayColumn) -> tuple[np.ndarray, data.ArrayColumn]:
     """All items in all their views as one table, and a column that reads as their row numbers in it."""
     stored = (column.array, *column.views)
-    # What is mapped is read here, into the memory of the device.
+    # Memory-mapped arrays are read here.
     views = tuple(np.asarray(view) if column.rows is None else view[column.rows] for view in stored)
     table = np.concatenate(views) if len(views) > 1 else views[0]
     numbers = np.arange(len(table), dtype=np.int32).reshape(len(views), -1)

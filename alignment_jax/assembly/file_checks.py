@@ -1,4 +1,4 @@
-"""The files of a configuration's data set, checked before a run begins: with lines for the person who waits."""
+"""Checks the files of a data set before training, with progress lines."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from ml_collections import ConfigDict
-
 from alignment_jax import data, report
 
 
-def check_source_files(config: ConfigDict, source: data.PairSource, *, quiet: bool = False) -> None:
-    """Decodes every file of all splits that has not been found whole before (see `data.check_files`).
+def check_source_files(source: data.PairSource, *, threads: int, quiet: bool = False) -> None:
+    """Decodes every file of all splits that has not passed the check before (see `data.check_files`).
+
+    Args:
+      source: the data set.
+      threads: that decode.
+      quiet: print no progress.
 
     Raises:
       DataError: some cannot be read.
@@ -23,24 +26,24 @@ def check_source_files(config: ConfigDict, source: data.PairSource, *, quiet: bo
     name = hashlib.sha256(f"{pathlib.Path.cwd()}\0{source.spec}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
     data.check_files(
         source,
-        threads=config.input.threads,
+        threads=threads,
         memory=pathlib.Path.home() / ".cache" / "alignment_jax" / "checked_files" / name,
-        progress=(lambda done, total: None) if quiet else shown_progress(),
+        progress=(lambda done, total: None) if quiet else print_progress(),
     )
 
 
-def shown_progress(
+def print_progress(
     *, interval: float = 10.0, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[int, int], None]:
-    """(done, all) -> a line now and then; none for what takes no longer than an interval.
+    """(done, total) -> None: prints one progress line per interval, none within the first.
 
     Args:
       interval: seconds between two lines.
-      stream: where to show; None for the standard error stream.
-      clock: monotonic seconds; tests pass their own.
+      stream: where to print; None for the standard error stream.
+      clock: monotonic seconds.
 
     >>> import itertools
-    >>> show = shown_progress(stream=sys.stdout, clock=itertools.count(0, 6).__next__)
+    >>> show = print_progress(stream=sys.stdout, clock=itertools.count(0, 6).__next__)
     >>> for done in (1000, 2000, 3000):
     ...     show(done, 4000)
     checking files: 2000 of 4000; 12.0 s left

@@ -1,4 +1,4 @@
-"""A flax module as the pure functions that training takes, whatever its number of inputs."""
+"""Turns a flax module into the pure functions that training calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 def pure_functions(module: nn.Module) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`init` and `apply` of a module, as `train.experiment.Model` describes them."""
 
-    compiled = jax.jit(module.init)  # once for all seeds
+    compiled = jax.jit(module.init)  # compiled once for all seeds
 
     def init(key: jax.Array, *inputs: np.ndarray):
         variables = dict(compiled(key, *(jnp.asarray(x) for x in inputs)))

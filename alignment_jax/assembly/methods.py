@@ -1,4 +1,4 @@
-"""From the configuration's method sections to the objective: names become functions, durations become steps."""
+"""Builds the contrastive objective from the method sections of a configuration."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from alignment_jax import schedules, weighting
+from alignment_jax.assembly.latent_scales import LatentScales
+from alignment_jax.assembly.step_counts import StepCounts
 from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.core.types import Array
@@ -21,16 +23,16 @@ from alignment_jax.train.perturbation import latent_perturbation
 @renamed_attributes({"strength": "anchor_scale"})
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """A loss as `loss.name` calls it, with everything that the rest of a run depends on.
+    """A loss as `loss.name` selects it, with everything that the rest of a run depends on.
 
     pair_loss: (`loss.similarity`) -> the loss of each pair; (`loss.similarity`, `loss.duplicates`) where `duplicates`.
-    anchor_scale: the section whose value scales the loss of an anchor, "temperature" or "margin"; None for a loss that
-      uses neither. Only a loss with a temperature trains that of the model and is calibrated at it.
-    per_anchor: this value may change with the step and with the anchor, so the section's `schedule` applies.
+    anchor_scale: the section that gives each anchor's scale, "temperature" or "margin"; None for a loss without one.
+      Only a loss with a temperature trains the model's temperature and is calibrated at it.
+    per_anchor: the scale may change with the step and with the anchor, so the section's `schedule` applies.
     smoothing: it has targets to smooth.
-    statistics: it gives the statistics of both directions, which `weighting` weighs.
+    statistics: it returns the statistics of both directions, which `weighting` reads.
     bias: it reads the model's learned bias.
-    duplicates: what it can make of equal partners in a batch, "mask" and "positive", from the ids beside the outputs.
+    duplicates: how it can treat equal partners in a batch, "mask" and "positive", by the ids beside the outputs.
     """
 
     pair_loss: Callable[..., objective.PairLoss]
@@ -43,7 +45,7 @@ class Loss:
 
     def __post_init__(self) -> None:
         if self.anchor_scale not in ("temperature", "margin", None):
-            raise ValueError(f"anchor_scale must be 'temperature', 'margin' or None, got {self.anchor_scale!r}")
+            raise ValueError(f"Loss.anchor_scale must be 'temperature', 'margin' or None, got {self.anchor_scale!r}")
 
 
 _BOTH = ("mask", "positive")
@@ -57,137 +59,161 @@ SMOOTHINGS: dict[str, Callable[[float, float, int], Callable[..., jax.Array]]] =
     "linear": schedules.linear,
     "cosine": schedules.cosine,
 }
-STRENGTH_SCHEDULES = ("none", "cosine", "mm_ts")
+ANCHOR_SCALE_SCHEDULES = ("none", "cosine", "mm_ts")
 
 
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What the methods must know of the data: range of cluster sizes, scale of each side's latents, step counts."""
+def build_objective(
+    *,
+    loss: ConfigDict,
+    temperature: ConfigDict,
+    margin: ConfigDict,
+    smoothing: ConfigDict,
+    perturb: ConfigDict,
+    weighting: ConfigDict,
+    steps: StepCounts,
+    cluster_range: tuple[float, float] | None = None,
+    latent_scales: LatentScales,
+) -> objective.Contrastive:
+    """The contrastive objective with every method that is turned on.
 
-    steps: Callable[[str, str], int]
-    total_steps: int
-    sizes: tuple[float, float] | None = None
-    scales: tuple[Array | None, Array | None] = (None, None)
-    latents: bool = True
-
-
-def build_objective(config: ConfigDict, facts: Facts) -> objective.Contrastive:
-    """The contrastive objective with every method that the configuration turns on.
+    Args:
+      loss, temperature, margin, smoothing, perturb, weighting: sections of the configuration.
+      steps: of the run, for schedules.
+      cluster_range: smallest and largest cluster size of the training samples; MM-TS needs it.
+      latent_scales: of the training data.
 
     Raises:
-      ConfigError: a value out of range, or a method that this data cannot serve.
+      ConfigError: a value out of range, or a method that does not apply to this data.
     """
-    loss = loss_of(config)
-    if loss.anchor_scale is not None and not loss.per_anchor and config[loss.anchor_scale].schedule != "none":
+    entry = registered_loss(loss.name)
+    sections = {"temperature": temperature, "margin": margin}
+    name = entry.anchor_scale
+    if name is not None and not entry.per_anchor and sections[name].schedule != "none":
         raise ConfigError(
-            f"{loss.anchor_scale}.schedule={config[loss.anchor_scale].schedule} is a {loss.anchor_scale} per anchor; "
-            f"loss.name={config.loss.name} has one for all pairs; "
-            f"use {_with(lambda other: other.anchor_scale == loss.anchor_scale and other.per_anchor)}"
+            f"{name}.schedule={sections[name].schedule} gives each anchor its {name}, but "
+            f"loss.name={loss.name} has one for all pairs; "
+            f"use {_losses_with(lambda other: other.anchor_scale == name and other.per_anchor)}"
         )
-    if config.loss.duplicates == "positive" and "positive" not in loss.duplicates:
+    if loss.duplicates == "positive" and "positive" not in entry.duplicates:
         raise ConfigError(
-            f"loss.duplicates=positive makes several partners right; loss.name={config.loss.name} takes one, "
-            f"use loss.duplicates=mask or {_with(lambda other: 'positive' in other.duplicates)}"
+            f"loss.duplicates=positive makes several partners positives; loss.name={loss.name} takes one, "
+            f"use loss.duplicates=mask or {_losses_with(lambda other: 'positive' in other.duplicates)}"
         )
-    temperature = _strength(config.temperature, "temperature", facts, objective.model_temperature)
-    margin = config.margin.value
-    if loss.anchor_scale == "margin" and margin < 0:
-        raise ConfigError(f"margin.value must be at least 0, got {margin}")
-    strength = temperature
-    if loss.anchor_scale == "margin":
-        strength = _strength(config.margin, "margin", facts, lambda step, stat, outputs: jnp.float32(margin))
+    of_temperature = _anchor_scale(temperature, "temperature", steps, cluster_range, objective.model_temperature)
+    if name == "margin" and margin.value < 0:
+        raise ConfigError(f"margin.value must be at least 0, got {margin.value}")
+    anchor_scale = of_temperature
+    if name == "margin":
+        fixed = float(margin.value)
+        anchor_scale = _anchor_scale(
+            margin, "margin", steps, cluster_range, lambda step, stat, outputs: jnp.float32(fixed)
+        )
+    sigma = perturb.sigma
     return objective.Contrastive(
-        pair_loss=loss.pair_loss(config.loss.similarity, *([config.loss.duplicates] if loss.duplicates else [])),
-        anchor_scale=strength,
-        temperature=temperature,
-        smoothing=_smoothing(config, facts),
-        perturb=_perturb(config, facts),
-        weighting=_weighting(config, facts),
-        extra_metrics=lambda step: {"noise_sigma": jnp.float32(config.perturb.sigma)},
+        pair_loss=entry.pair_loss(loss.similarity, *([loss.duplicates] if entry.duplicates else [])),
+        anchor_scale=anchor_scale,
+        temperature=of_temperature,
+        smoothing=_smoothing(smoothing, loss.name, steps.total),
+        perturb=_perturbation(perturb, latent_scales),
+        weighting=_weighting(weighting, loss.name, steps),
+        extra_metrics=lambda step: {"noise_sigma": jnp.float32(sigma)},
     )
 
 
-def loss_of(config: ConfigDict) -> Loss:
-    """The registered loss of a configuration.
+def registered_loss(name: str) -> Loss:
+    """The loss that `loss.name` selects.
 
     Raises:
       ConfigError: there is none of this name.
     """
-    if config.loss.name not in LOSSES:
-        raise ConfigError(f"loss.name is {config.loss.name!r}{suggest(config.loss.name, LOSSES)}")
-    return LOSSES[config.loss.name]
+    if name not in LOSSES:
+        raise ConfigError(f"loss.name is {name!r}{suggest(name, LOSSES)}")
+    return LOSSES[name]
 
 
-def learns_temperature(config: ConfigDict) -> bool:
-    """Whether the model's own temperature is in use at all, and trained."""
-    used = loss_of(config).anchor_scale == "temperature" and config.temperature.schedule == "none"
-    return used and bool(config.temperature.learned)
+def learns_temperature(loss: str, temperature: ConfigDict) -> bool:
+    """Whether the loss uses the model's own temperature, and training changes it.
+
+    Args:
+      loss: `loss.name`.
+      temperature: the section `temperature`.
+    """
+    used = registered_loss(loss).anchor_scale == "temperature" and temperature.schedule == "none"
+    return used and bool(temperature.learned)
 
 
-def learned_scalars(config: ConfigDict) -> dict[str, bool]:
-    """What the model learns beside its towers, as its own options; see `models.LogitScale`."""
-    return {"learned_temperature": learns_temperature(config), "learned_bias": loss_of(config).bias}
+def logit_scale_options(loss: str, temperature: ConfigDict) -> dict[str, bool]:
+    """Options of `models.LogitScale`: the scalars that the model learns beside its towers.
+
+    Args:
+      loss: `loss.name`.
+      temperature: the section `temperature`.
+    """
+    return {"learned_temperature": learns_temperature(loss, temperature), "learned_bias": registered_loss(loss).bias}
 
 
-def needs_cluster_sizes(config: ConfigDict) -> bool:
-    """Whether any schedule asks for the size of a sample's cluster."""
-    return "mm_ts" in (config.temperature.schedule, config.margin.schedule)
+def needs_cluster_sizes(temperature: ConfigDict, margin: ConfigDict) -> bool:
+    """Whether a schedule reads the cluster size of each sample."""
+    return "mm_ts" in (temperature.schedule, margin.schedule)
 
 
-def _strength(section: ConfigDict, name: str, facts: Facts, fixed: objective.PerAnchor) -> objective.PerAnchor:
+def _anchor_scale(
+    section: ConfigDict,
+    name: str,
+    steps: StepCounts,
+    cluster_range: tuple[float, float] | None,
+    fixed: objective.PerAnchor,
+) -> objective.PerAnchor:
     if section.schedule == "none":
         return fixed
-    period = facts.steps(section.period, f"{name}.period")
+    period = steps.interval(section.period, f"{name}.period")
     if section.schedule == "cosine":
         cosine = schedules.cosine_temperature(section.min_shift, section.max_shift, period)
         return lambda step, stat, outputs: cosine(step)
-    if facts.sizes is None:
-        raise ConfigError(f"{name}.schedule=mm_ts needs the size of every sample's cluster")
+    if cluster_range is None:
+        raise ConfigError(f"{name}.schedule=mm_ts needs the cluster size of every sample")
     modulated = schedules.mm_ts(
         alpha=section.alpha,
         period=period,
         min_shift=section.min_shift,
         max_shift=section.max_shift,
-        min_size=facts.sizes[0],
-        max_size=facts.sizes[1],
+        min_size=cluster_range[0],
+        max_size=cluster_range[1],
     )
 
-    def strength(step: jax.Array, stat: Array | None, outputs: Mapping[str, Array]) -> Array:
+    def anchor_scale(step: jax.Array, stat: Array | None, outputs: Mapping[str, Array]) -> Array:
         del outputs
         if stat is None:
-            raise ValueError("the batch has no 'stat': MM-TS needs the size of every sample's cluster")
+            raise ValueError("the batch has no 'stat': MM-TS needs the cluster size of every sample")
         return modulated(step, stat)
 
-    return strength
+    return anchor_scale
 
 
-def _smoothing(config: ConfigDict, facts: Facts) -> Callable[[jax.Array], Array]:
-    section = config.smoothing
+def _smoothing(section: ConfigDict, loss: str, total_steps: int) -> Callable[[jax.Array], Array]:
     for name in ("start", "end"):
         if not 0.0 <= section[name] < 1.0:
             raise ConfigError(f"smoothing.{name} must be in [0, 1), got {section[name]}")
-    if not loss_of(config).smoothing and (section.start or section.end):
+    if not registered_loss(loss).smoothing and (section.start or section.end):
         raise ConfigError(
-            f"smoothing needs the targets of a softmax: loss.name={config.loss.name} has none, "
-            f"use {_with(lambda other: other.smoothing)}"
+            f"smoothing needs the targets of a softmax: loss.name={loss} has none, "
+            f"use {_losses_with(lambda other: other.smoothing)}"
         )
-    return SMOOTHINGS[section.schedule](section.start, section.end, facts.total_steps)
+    return SMOOTHINGS[section.schedule](section.start, section.end, total_steps)
 
 
-def _perturb(config: ConfigDict, facts: Facts) -> objective.Perturb | None:
-    section = config.perturb
+def _perturbation(section: ConfigDict, scales: LatentScales) -> objective.Perturb | None:
     for name in ("sigma", "fusemix"):
         if section[name] < 0:
             raise ConfigError(f"perturb.{name} must be at least 0, got {section[name]}")
-    if (section.sigma or section.fusemix) and not facts.latents:
+    if (section.sigma or section.fusemix) and not scales.latents:
         raise ConfigError("perturb acts on frozen latents; this data set holds raw images or texts: run extract first")
-    scales: Any = facts.scales if section.relative else (None, None)
-    return latent_perturbation(sigma=section.sigma, scales=scales, fusemix=section.fusemix)
+    units: Any = (scales.a, scales.b) if section.relative else (None, None)
+    return latent_perturbation(sigma=section.sigma, scales=units, fusemix=section.fusemix)
 
 
-def _weighting(config: ConfigDict, facts: Facts):
-    section = config.weighting
-    warmup = facts.steps(section.warmup, "weighting.warmup")
+def _weighting(section: ConfigDict, loss: str, steps: StepCounts):
+    warmup = steps.interval(section.warmup, "weighting.warmup")
     pair = weighting.directional(
         section.signal,
         decay=section.decay,
@@ -198,14 +224,14 @@ def _weighting(config: ConfigDict, facts: Facts):
     )
     if section.signal == "fixed":
         return None
-    if not loss_of(config).statistics:
+    if not registered_loss(loss).statistics:
         raise ConfigError(
-            f"weighting weighs the two directions of a loss; loss.name={config.loss.name} does not give their "
-            f"statistics, use {_with(lambda other: other.statistics)}"
+            f"weighting reads statistics of both directions; loss.name={loss} does not return them, "
+            f"use {_losses_with(lambda other: other.statistics)}"
         )
     return pair
 
 
-def _with(has: Callable[[Loss], bool]) -> str:
-    """The names of the losses that have a property, for messages."""
+def _losses_with(has: Callable[[Loss], bool]) -> str:
+    """The names of the losses with a property, for messages."""
     return " or ".join(name for name, loss in LOSSES.items() if has(loss)) or "another loss"

@@ -1,4 +1,4 @@
-"""Which model and which encoder reads which kind of column, and what an encoder of texts must know of the tokenizer."""
+"""Checks that a model reads the kinds of columns that a data set has."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ _HINTS = {
 }
 
 
-def check_kinds(config: ConfigDict, split: data.PairSplit) -> None:
-    """Raises ConfigError when the model cannot read this data."""
-    name = config.model.name
-    columns = sides(split)
-    if all(_reads(config.model, side, column) for side, column in columns.items()):
+def check_modalities(model: ConfigDict, split: data.PairSplit, *, spec: str) -> None:
+    """Raises ConfigError when the model cannot read this data; `spec` is the data set's name."""
+    columns = split_columns(split)
+    if all(_reads(model, side, column) for side, column in columns.items()):
         return
     kinds = [column.kind for column in columns.values()]
     found = ", ".join(kinds[:-1]) + f" and {kinds[-1]}"
-    raise ConfigError(f"model {name} cannot read {config.data} ({found}): {_HINTS[name]}")
+    raise ConfigError(f"model {model.name} cannot read {spec} ({found}): {_HINTS[model.name]}")
 
 
-def sides(split: data.PairSplit) -> dict[str, data.Column]:
+def split_columns(split: data.PairSplit) -> dict[str, data.Column]:
     """The columns of a split by side: a, b and, where there is a third modality, c."""
     return {"a": split.a, "b": split.b, **({} if split.c is None else {"c": split.c})}
 
@@ -41,7 +40,7 @@ def _reads(model: ConfigDict, side: str, column: data.Column) -> bool:
         return column.kind == "embedding"
     encoder = model.get(f"encoder_{side}")
     if encoder is None:
-        return True  # a classifier with too few encoders says so itself
+        return True  # check_classification reports the missing encoder
     name = encoder if isinstance(encoder, str) else encoder.name
     if column.kind == "text" or reads_text(name):
         return column.kind == "text" and reads_text(name)
@@ -59,13 +58,13 @@ def reads_text(name: str) -> bool:
 
 
 def with_vocabulary(options: dict[str, Any], tokenizer: Any, max_length: int) -> dict[str, Any]:
-    """The model's options, its text encoders told the size of the vocabulary and the longest text."""
+    """The model's options with the vocabulary size and the longest text in those of its text encoders."""
     if tokenizer is None:
         return options
-    told = dict(options)
+    completed = dict(options)
     for key, encoder in options.items():
         if isinstance(encoder, dict) and encoder.get("name") in ENCODERS and reads_text(encoder["name"]):
-            told[key] = {**encoder, "vocab_size": tokenizer.vocab_size}
+            completed[key] = {**encoder, "vocab_size": tokenizer.vocab_size}
             if encoder["name"] == "transformer":
-                told[key]["max_length"] = max_length
-    return told
+                completed[key]["max_length"] = max_length
+    return completed

@@ -10,7 +10,7 @@ from absl import flags
 
 from alignment_jax import data, report
 from alignment_jax.assembly.cluster_sizes import with_cluster_sizes
-from alignment_jax.assembly.inferred_settings import lengths_of_texts
+from alignment_jax.assembly.inferred_settings import text_length_notes
 from alignment_jax.cli import common
 from alignment_jax.config import default
 from alignment_jax.core.errors import DataError, UserError, one_line
@@ -40,7 +40,7 @@ def run(values: flags.FlagValues) -> int:
     description = data.describe(source)
     if values["clusters"].value:
         _add_clusters(source, description)
-    description["notes"] += lengths_of_texts(source)
+    description["notes"] += text_length_notes(source)
     print(data.format_description(description))
     if values["json"].value:
         report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), description)
@@ -87,7 +87,8 @@ def _add_clusters(source: data.PairSource, description: dict) -> None:
     name = "train" if "train" in source.splits else next(iter(source.splits))
     config = default()
     config.clusters.source = "kmeans"
-    clustered, _ = with_cluster_sizes(config, source.splits[name].replace(cluster_size=None, cluster_size_b=None))
+    train = source.splits[name].replace(cluster_size=None, cluster_size_b=None)
+    clustered, _ = with_cluster_sizes(config.clusters, train, seed=config.data_seed)
     description["splits"][name]["clusters"] = data.cluster_histogram(np.asarray(clustered.cluster_size))
 
 

@@ -38,7 +38,7 @@ def run(values: flags.FlagValues) -> int:
         return _one_side(folder, spec, out, values["on_bad_sample"].value)
     config, source = open_source(folder, spec, on_bad_sample=values["on_bad_sample"].value)
     trained = load_trained(folder, config, source)
-    for line in (*source.notes, *source.problems, *trained.cut_texts(source.splits)):
+    for line in (*source.notes, *source.problems, *trained.truncation_notes(source.splits)):
         print(line)
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("image", "text", "text_to_image", "image_id", "caption", "split")

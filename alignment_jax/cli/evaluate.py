@@ -13,7 +13,7 @@ from alignment_jax.cli import common
 from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.split import ALL
 from alignment_jax.inference.class_prompts import zero_shot_accuracy
-from alignment_jax.inference.item_record import TRAIN, kept, without_trained
+from alignment_jax.inference.item_record import TRAIN, exclude_training_rows, load_item_record
 from alignment_jax.inference.trained_model import load_trained, open_source
 
 
@@ -41,16 +41,16 @@ def run(values: flags.FlagValues) -> int:
     )
     trained = load_trained(folder, config, source)  # before anything is said: data that it cannot read is one line
     name, split = choose_split(source, asked)
-    split, lines = without_trained(
+    split, lines = exclude_training_rows(
         split,
-        kept(folder),
+        load_item_record(folder),
         config,
         where=source.spec,
         name=name,
         include=bool(values["include_trained"].value) or asked == TRAIN,
     )
     missing = data.missing_notes({name: split}, source.modalities)
-    for line in (*source.notes, *source.problems, *missing, *lines, *trained.cut_texts({name: split})):
+    for line in (*source.notes, *source.problems, *missing, *lines, *trained.truncation_notes({name: split})):
         print(line)
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())
@@ -59,7 +59,7 @@ def run(values: flags.FlagValues) -> int:
             evals.chance_zero_shot(len(prompts.classes)),
         )
     else:
-        found, chance = trained.evaluate(split), task_of(config).chance(split)
+        found, chance = trained.evaluate(split), task_of(config.model).chance(split)
     names = source.modalities
     counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
     print(f"{one_line(source.spec)}, split {name}: {counts}; checkpoint of step {trained.step}")

@@ -16,27 +16,25 @@ from ml_collections import ConfigDict, config_flags
 from alignment_jax import data, report
 from alignment_jax.assembly.build import Built, build
 from alignment_jax.assembly.file_checks import check_source_files
-from alignment_jax.assembly.inferred_settings import as_begun
-from alignment_jax.assembly.methods import learned_scalars
+from alignment_jax.assembly.inferred_settings import restore_inferred_settings
+from alignment_jax.assembly.methods import logit_scale_options
+from alignment_jax.assembly.saved_run import DATA, HINTS, LABELS, LEARNED, SIGNATURE, TOKENIZER
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.cli import common, run_report
 from alignment_jax.cli.gallery_examples import make_gallery
 from alignment_jax.cli.main import status_of
 from alignment_jax.core.errors import ConfigError, DataError, RunError, UserError
 from alignment_jax.core.types import PyTree
-from alignment_jax.inference.item_record import Known, keep, kept, known_of, shared_with_train
-from alignment_jax.inference.renamed_data import moved_source
-from alignment_jax.inference.seed_models import Models
-from alignment_jax.inference.trained_model import (
-    DATA,
-    HINTS,
-    LABELS,
-    LEARNED,
-    SIGNATURE,
-    TOKENIZER,
-    changed_splits,
-    signature,
+from alignment_jax.inference.item_record import (
+    ItemRecord,
+    load_item_record,
+    record_items,
+    save_item_record,
+    shared_with_train,
 )
+from alignment_jax.inference.renamed_data import renamed_source
+from alignment_jax.inference.seed_models import SeedModels
+from alignment_jax.inference.trained_model import changed_splits, signature
 from alignment_jax.train import processes
 from alignment_jax.train.loop import Finished, fit
 from alignment_jax.train.workdir import (
@@ -82,17 +80,17 @@ def run(values: flags.FlagValues) -> int:
 def _run(values: flags.FlagValues, config: ConfigDict, folder: pathlib.Path) -> int:
     kept = read_config(folder)
     if kept is not None and has_checkpoints(folder):
-        config = as_begun(config, kept)
+        config = restore_inferred_settings(config, kept)
     resuming = _goes_on(folder, config)
     before = read_config(folder) if resuming else None  # process 0 will write it anew
     processes.check_equal("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
-    moved = moved_source(folder, config) if resuming else None
+    moved = renamed_source(folder, config) if resuming else None
     built = build(config, source=moved, tokenizer_file=folder / TOKENIZER if resuming else None, resuming=resuming)
     longer = "" if before is None else _longer(built, folder, before["train"]["duration"])
     built = dataclasses.replace(built, experiment=dataclasses.replace(built.experiment, extension_message=longer))
     if not resuming:
-        check_source_files(config, built.source, quiet=bool(values["quiet"].value))
+        check_source_files(built.source, threads=config.input.threads, quiet=bool(values["quiet"].value))
     with contextlib.ExitStack() as stack:
         notes: list[str] = []
 
@@ -178,7 +176,11 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, moved
     reads: dict[str, Any] = signature(built.splits["train"], experiment.first_batch)
     if built.source.label_names is not None:
         reads[LABELS] = list(built.source.label_names)
-    reads |= {DATA: fingerprints, HINTS: dict(built.source.hints), LEARNED: learned_scalars(config)}
+    reads |= {
+        DATA: fingerprints,
+        HINTS: dict(built.source.hints),
+        LEARNED: logit_scale_options(config.loss.name, config.temperature),
+    }
     report.write_json_atomic(folder / SIGNATURE, reads)
     known = _known_items(built.source, folder, again=not resuming or moved or bool(changed))
     environment = folder / "environment.json"
@@ -195,14 +197,14 @@ def _write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, moved
     return notes
 
 
-def _known_items(source: data.PairSource, folder: pathlib.Path, *, again: bool) -> Known | None:
+def _known_items(source: data.PairSource, folder: pathlib.Path, *, again: bool) -> ItemRecord | None:
     """The fingerprints of the run's items, written where they are not there yet or damaged."""
     if not again:
         with contextlib.suppress(RunError):
-            if (found := kept(folder)) is not None:
+            if (found := load_item_record(folder)) is not None:
                 return found
-    known = known_of(source)
-    keep(folder, known)
+    known = record_items(source)
+    save_item_record(folder, known)
     return known
 
 
@@ -212,8 +214,8 @@ def _finish(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Fi
     Raises:
       DataError: a split cannot be read any more. Everything that can be said without it has been written.
     """
-    experiment, task = built.experiment, task_of(config)
-    models = Models(built, [finished.variables]) if task.aligns else None
+    experiment, task = built.experiment, task_of(config.model)
+    models = SeedModels(built, [finished.variables]) if task.aligns else None
     results, chance, unread = {}, {}, dict[str, DataError]()
     for name, split in experiment.evaluations.items():
         try:

@@ -17,9 +17,9 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from alignment_jax import data, report
+from alignment_jax.assembly.allowed_values import check_settings
 from alignment_jax.assembly.build import Built, build, load_source
 from alignment_jax.assembly.file_checks import check_source_files
-from alignment_jax.assembly.known_names import check_names
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.compare import run_records as records
 from alignment_jax.compare.equivalent_methods import same_trainings, same_under, with_settings
@@ -29,7 +29,7 @@ from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_sea
 from alignment_jax.compare.time_left import Remaining
 from alignment_jax.compare.training import Trained, measure, train_seeds
 from alignment_jax.config.limits import check_limits
-from alignment_jax.config.recipes import parts_of
+from alignment_jax.config.recipes import expand_methods
 from alignment_jax.config.titles import data_name
 from alignment_jax.core.errors import ConfigError, DataError, RunError
 from alignment_jax.train.workdir import flatten_config, locked
@@ -83,12 +83,12 @@ def compare(folder: pathlib.Path, wanted: Wanted, *, environment: Mapping[str, A
     """
     _check(wanted)
     for config in map(wanted.config_of, wanted.methods):
-        check_names(config)
+        check_settings(config)
         check_limits(config)
     about = _about(wanted)
     records.check_same_comparison(folder, about)  # before all files of a large data set are checked
     source = load_source(wanted.base)
-    check_source_files(wanted.base, source, quiet=quiet)
+    check_source_files(source, threads=wanted.base.input.threads, quiet=quiet)
     about["modalities"] = list(source.modalities)
     fingerprints = data.fingerprints(source.splits)
     checked: Checked = {}
@@ -209,7 +209,7 @@ def _about(wanted: Wanted) -> dict[str, Any]:
             "search": wanted.search,
             "stress": wanted.stress,
             "metric": wanted.base.eval.metric.removeprefix("val/"),
-            "task": "alignment" if task_of(wanted.base).aligns else "classification",
+            "task": "alignment" if task_of(wanted.base.model).aligns else "classification",
             "modalities": [],
             "environment": {},
             "complete": False,
@@ -251,7 +251,8 @@ def _trials(about: Mapping[str, Any], method: str, config: ConfigDict) -> list[d
     if about["search"] < 2:
         return [{}]
     own = flatten_config(config.to_dict())
-    return draw_trials(config.get("search", ()), parts_of(method), about["search"], own, seed=int(config.data_seed))
+    parts, seed = expand_methods(method), int(config.data_seed)
+    return draw_trials(config.get("search", ()), parts, about["search"], own, seed=seed)
 
 
 def _changed(config: ConfigDict, condition: Condition, settings: Mapping[str, Any]) -> ConfigDict:

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax import report
-from alignment_jax.assembly.sampling import order_is_lost
+from alignment_jax.assembly.sampling import order_has_no_effect
 from alignment_jax.compare.run_matrix import Condition
 
 
@@ -35,7 +35,7 @@ def same_trainings(
         kept: dict[str, tuple[str, bool]] = {}
         for method, config in configs.items():
             changed = [with_settings(config, settings) for settings in trials[method]]
-            lost = all(order_is_lost(one, n) for one in changed for n in (largest, size))
+            lost = all(order_has_no_effect(one, n) for one in changed for n in (largest, size))
             key = json.dumps([_what_matters(one, lost=lost) for one in changed], sort_keys=True, default=str)
             other, other_lost = kept.setdefault(key, (method, lost))
             if other != method and (lost or other_lost):

@@ -18,8 +18,8 @@ from alignment_jax.assembly.classifier import prediction_heads
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.compare.item_scores import of_classification, of_retrieval
 from alignment_jax.core.types import PyTree
-from alignment_jax.inference.analysis import analyse, analyse_models, kept_embeddings
-from alignment_jax.inference.seed_models import Models
+from alignment_jax.inference.analysis import analyse, analyse_models, embedding_arrays
+from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.report.metrics_log import encode_line
 from alignment_jax.train.evaluation import Classifier
 from alignment_jax.train.loop import fit, placement_of
@@ -140,7 +140,7 @@ def measure(
         report.write_bytes_atomic(folder / HISTORY, b"".join(map(encode_line, trained.history)))
     first_of = [_first_equal(several, k) for k in range(len(several))]
     different = [k for k, first in enumerate(first_of) if first == k]
-    aligns = task_of(ConfigDict(several[0].built.experiment.config)).aligns
+    aligns = task_of(ConfigDict(several[0].built.experiment.config).model).aligns
     measured = (_measured_alignments if aligns else _measured_classifiers)(
         [several[k] for k in different], [folders[k] for k in different], stress=stress
     )
@@ -149,7 +149,7 @@ def measure(
     for k, (trained, folder) in enumerate(zip(several, folders, strict=True)):
         found = {**known[first_of[k]], "history": folder / HISTORY, "embeddings": None}
         if keep_embeddings[k] and aligns:
-            kept = kept_embeddings(Models(trained.built, [trained.variables]))
+            kept = embedding_arrays(SeedModels(trained.built, [trained.variables]))
             report.write_npz_atomic(folder / EMBEDDINGS, kept)
             found["embeddings"] = folder / EMBEDDINGS
         results.append(found)
@@ -170,7 +170,7 @@ def _first_equal(several: Sequence[Trained], k: int) -> int:
 def _measured_alignments(
     several: Sequence[Trained], folders: Sequence[pathlib.Path], *, stress: str
 ) -> list[dict[str, Any]]:
-    models = Models(several[0].built, [one.variables for one in several])
+    models = SeedModels(several[0].built, [one.variables for one in several])
     analyses = analyse_models(models, stress=stress)
     results = []
     for test, embedded, analysis, folder in zip(
@@ -189,7 +189,9 @@ def _measured_classifiers(
         experiment, variables = trained.built.experiment, trained.variables
         test = experiment.evaluations["test"]
         classified = Classifier(experiment.model)(variables, test)
-        heads = prediction_heads(ConfigDict(experiment.config)) or tuple(classified.logits)
+        heads = prediction_heads(
+            ConfigDict(experiment.config).model, experiment.config["classification"]["predict"]
+        ) or tuple(classified.logits)
         items = of_classification(np.sum([classified.logits[name] for name in heads], axis=0), classified.label)
         report.write_npz_atomic(folder / ITEMS, items)
         results.append(

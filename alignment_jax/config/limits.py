@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.train.workdir import flatten_config
+from alignment_jax.core.nested import flatten_config
 
 INF = math.inf
 # setting -> (least, most); every other float only has to be finite

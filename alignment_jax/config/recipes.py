@@ -29,10 +29,10 @@ METHODS: dict[str, dict[str, Any]] = {
 _TOGETHER = ("vals", "modest_align", "mm_ts", "bss")
 
 
-def parts_of(names: str) -> tuple[str, ...]:
+def expand_methods(names: str) -> tuple[str, ...]:
     """The single methods in a name.
 
-    >>> parts_of("vals+mm_ts"), parts_of("all")[0]
+    >>> expand_methods("vals+mm_ts"), expand_methods("all")[0]
     (('vals', 'mm_ts'), 'vals')
     """
     return tuple(part for name in names.split("+") for part in (_TOGETHER if name == "all" else (name,)))

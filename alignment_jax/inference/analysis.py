@@ -1,4 +1,4 @@
-"""What else is worth knowing of a trained model: calibration, rare content, noise, balance, a map of its space."""
+"""Evaluations beyond the metrics: calibration, rare content, noise, balance, maps of the embeddings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from alignment_jax import data, evals, schedules
 from alignment_jax.assembly.build import Built
 from alignment_jax.assembly.cluster_sizes import evaluation_sizes
 from alignment_jax.assembly.inputs import evaluation_split
-from alignment_jax.assembly.methods import loss_of
+from alignment_jax.assembly.methods import registered_loss
 from alignment_jax.assembly.tasks import task_of
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.memoize import remember
 from alignment_jax.core.types import PyTree
-from alignment_jax.inference.seed_models import Models
+from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 STRESS = ("none", "quick", "full")
-# Strengths of each kind of noise; their units are in data/corruptions.py, that of latents is their standard deviation.
+# Strengths of each kind of noise. Units: data/corruptions.py; for latents, their standard deviation.
 QUICK: dict[str, tuple[float, ...]] = {
     "latent_noise": (0.5, 1.0, 2.0),
     **dict.fromkeys(data.WORD_NOISES, (0.2, 0.4, 0.6)),
@@ -42,7 +43,7 @@ FULL: dict[str, tuple[float, ...]] = {
     "image_occlusion": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
     "image_jpeg": (0.5, 0.7, 0.8, 0.9, 0.94, 0.97, 0.99),
 }
-# Methods that start alike have one map of their start, and closed forms one for before and after.
+# Methods with equal starts share one map; a closed form has one for before and after training.
 _embedding_map = remember(entries=32)(evals.embedding_map)
 _LONGEST_TEXT = 200  # characters of a caption that are kept for a gallery
 
@@ -50,45 +51,47 @@ _LONGEST_TEXT = 200  # characters of a caption that are kept for a gallery
 def analyse(
     built: Built, variables: PyTree, *, stress: str = "quick", split: str = "test", seed: int = 0
 ) -> dict[str, Any]:
-    """Every evaluation beyond the metrics that suits the run's task, as plain JSON values.
+    """Every evaluation beyond the metrics that applies to the task, as plain JSON values.
 
     Args:
       built: the run, from `build`.
-      variables: {"params", "model_state"} of the model to judge.
-      stress: "none", "quick" or "full": how many strengths of noise to try.
-      split: which split to judge; another of the run's where there is none of this name.
-      seed: of the noise, the same for all models that are to be compared.
+      variables: {"params", "model_state"} of the model.
+      stress: "none", "quick" or "full": the number of noise strengths.
+      split: to evaluate; the first one where there is none of this name.
+      seed: of the noise; use the same for all models of a comparison.
 
     Returns:
-      For an alignment `calibration` (see `evals.calibration`; with `fitted`, the same at the temperature that suits val
-      best), `long_tail`, `stress` (rows), `retained` (what the noise leaves, by kind and side) and `modality_gap`; for
-      a classifier `balance`. A part that this data cannot have is missing.
+      For an alignment `calibration` (see `evals.calibration`; `fitted` is the same at the temperature fitted on val),
+      `long_tail`, `stress` (rows), `retained` (share of the metric left under noise, by kind and side) and
+      `modality_gap`; for a classifier `balance`. A part that does not apply to the data is missing.
 
     Raises:
       ConfigError: `stress` is unknown.
     """
     _check_stress(stress)
     experiment = built.experiment
-    if not task_of(ConfigDict(experiment.config)).aligns:
+    if not task_of(ConfigDict(experiment.config).model).aligns:
         found = experiment.evaluate(variables, experiment.evaluations[_present(built, split)])
         return {"balance": evals.balance(found)}
-    return analyse_models(Models(built, [variables]), stress=stress, split=split, seed=seed)[0]
+    return analyse_models(SeedModels(built, [variables]), stress=stress, split=split, seed=seed)[0]
 
 
 def analyse_models(
-    models: Models, *, stress: str = "quick", split: str = "test", seed: int = 0
+    models: SeedModels, *, stress: str = "quick", split: str = "test", seed: int = 0
 ) -> list[dict[str, Any]]:
-    """`analyse` for alignments that differ in their seed; what does not depend on it is made once.
+    """`analyse` for alignments that differ in their seed; work that does not depend on the seed is done once.
 
     Args:
-      models: the models to judge.
+      models: to analyse.
       stress, split, seed: as for `analyse`.
     """
     _check_stress(stress)
     built = models.built
     config, name = ConfigDict(built.experiment.config), _present(built, split)
     embedded = models.embedded(name)
-    sizes, train_sizes = evaluation_sizes(config, built.splits["train"], built.splits[name])
+    sizes, train_sizes = evaluation_sizes(
+        config.clusters, built.splits["train"], built.splits[name], seed=config.data_seed
+    )
     val = models.embedded("val") if "val" in built.experiment.evaluations else [None] * len(embedded)
 
     def of_model(variables: PyTree, one: evals.SplitEmbeddings, other: evals.SplitEmbeddings | None) -> dict[str, Any]:
@@ -98,11 +101,11 @@ def analyse_models(
             "modality_gap": evals.modality_gap(one.a, one.b),
         }
 
-    # NumPy leaves Python's lock while it works through a block of similarities.
+    # NumPy releases the GIL while it computes a block of similarities.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(of_model, models.variables, embedded, val))
     if stress != "none":
-        noises = noises_of(models, split=name, strengths=QUICK if stress == "quick" else FULL)
+        noises = applicable_noises(models, split=name, strengths=QUICK if stress == "quick" else FULL)
         for found, rows in zip(results, evals.stress_test_models(embedded, noises, seed=seed), strict=True):
             found |= {"stress": rows, "retained": evals.retained_share(rows)}
     return results
@@ -125,7 +128,7 @@ def _calibration(
     val: evals.SplitEmbeddings | None,
     train_sizes: np.ndarray,
 ) -> dict[str, Any]:
-    """At the temperature of training, and at the one that suits val best."""
+    """At the temperature of training, and at the one fitted on val."""
     own = softmax_temperature(config, variables["params"], train_sizes)
     temperatures = [] if own is None else [own]
     if val is not None:
@@ -139,13 +142,13 @@ def _calibration(
 
 
 def softmax_temperature(config: ConfigDict, params: PyTree, train_sizes: np.ndarray) -> float | None:
-    """The temperature that a model was trained with: its own, or a schedule's mean over a period and all samples.
+    """The temperature of training: the model's own, or the mean of a schedule over a period and all samples.
 
     Returns:
-      None for a loss that has none (max-margin).
+      None for a loss without a temperature (max-margin).
     """
     section = config.temperature
-    if loss_of(config).anchor_scale != "temperature":
+    if registered_loss(config.loss.name).anchor_scale != "temperature":
         return None
     if section.schedule == "cosine":
         return 0.5 * (section.min_shift + section.max_shift)
@@ -164,11 +167,11 @@ def softmax_temperature(config: ConfigDict, params: PyTree, train_sizes: np.ndar
     return float(section.init)
 
 
-def noises_of(models: Models, *, split: str, strengths: dict[str, tuple[float, ...]]) -> list[evals.Noise]:
-    """The noises that a split's data allows: on frozen latents, or on images and captions.
+def applicable_noises(models: SeedModels, *, split: str, strengths: dict[str, tuple[float, ...]]) -> list[evals.Noise]:
+    """The noises that apply to a split: on frozen latents, or on images and captions.
 
     Args:
-      models: the models to judge; `Noise.embed` gives the embeddings of every one of them.
+      models: `Noise.embed` returns the embeddings of each of them.
       split: name of the split.
       strengths: kind -> strengths, as `QUICK`.
     """
@@ -180,7 +183,7 @@ def noises_of(models: Models, *, split: str, strengths: dict[str, tuple[float, .
 
     def add(kind: str, side: str, *disturbed: Callable[[float, int], Any]) -> None:
         def embed(strength: float, seed: int) -> np.ndarray:
-            # Where an item is the mean over its views, every view is disturbed, each by noise of its own.
+            # Where an item is the mean over its views, each view gets its own noise.
             parts = [
                 models.side(side, functools.partial(view, strength, seed + 7919 * number))
                 for number, view in enumerate(disturbed)
@@ -227,13 +230,13 @@ def _noisy_captions(
     config: ConfigDict, built: Built, raw: data.PairSplit, kind: str, words: Sequence[str], strength: float, seed: int
 ) -> Batches:
     captions = data.corrupt_captions(raw.b, kind, strength, seed=seed, words=words)
-    # Only the captions are encoded: the images are prepared, but never read.
+    # Only captions are encoded; images are never read.
     prepared = raw.replace(b=built.inputs.prepare(captions))
-    return evaluation_split(config, prepared, built.inputs).items_b()
+    return evaluation_split(config.eval, prepared, built.inputs).items_b()
 
 
-def kept_embeddings(
-    models: Models,
+def embedding_arrays(
+    models: SeedModels,
     *,
     split: str = "test",
     initial: PyTree | None = None,
@@ -241,19 +244,19 @@ def kept_embeddings(
     pairs: int = 150,
     depth: int = 5,
 ) -> dict[str, np.ndarray]:
-    """What maps and galleries of a comparison are drawn from, as arrays for an .npz file.
+    """The arrays that maps and galleries of a comparison are drawn from, for an .npz file.
 
     Args:
-      models: alignments, of which the first is shown.
-      split: of which items.
-      initial: variables before training; None to make them from the run's seed.
+      models: alignments; the first is used.
+      split: of the items.
+      initial: variables before training; None for those of the run's seed.
       perplexities: of the maps.
-      pairs: how many pairs a map shows, evenly spread over the split, each with its first caption.
-      depth: how many answers to each caption are kept.
+      pairs: number of pairs on a map, evenly spaced in the split, each with its first caption.
+      depth: number of answers to each caption.
 
     Returns:
       `a` [n, d], `b` [m, d], `b_to_a`, `ids`, `captions`; `rank_ab` [n], `rank_ba` [m] (0 is first, negative for a row
-      that repeats an earlier one), `top` [m, depth] and `right`, bool [m, depth], whether it belongs to the caption;
+      that repeats an earlier one), `top` [m, depth] and `right`, bool [m, depth], whether the answer is correct;
       for each perplexity p `map_p_a`, `map_p_b` and `map_p_before_a`, `map_p_before_b` [pairs, 2].
     """
     built = models.built
@@ -284,3 +287,6 @@ def kept_embeddings(
             plane_a, plane_b = _embedding_map(embedded.a[rows], embedded.b[captions], perplexity=perplexity)
             found |= {f"map_{perplexity}_{when}a": plane_a, f"map_{perplexity}_{when}b": plane_b}
     return found
+
+
+__getattr__ = renamed_names(__name__, {"noises_of": "applicable_noises", "kept_embeddings": "embedding_arrays"})

@@ -1,4 +1,4 @@
-"""Zero-shot classification with the model of a run: its text side reads the classes, its other side the items."""
+"""Zero-shot classification with a trained model: the text side embeds class prompts, the other side the items."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from alignment_jax import data, evals
 from alignment_jax.core.errors import DataError
-from alignment_jax.inference.trained_model import Trained
+from alignment_jax.inference.trained_model import TrainedModel
 
 
 def zero_shot_accuracy(
-    trained: Trained, source: data.PairSource, split: data.PairSplit, prompts: data.Prompts
+    trained: TrainedModel, source: data.PairSource, split: data.PairSplit, prompts: data.Prompts
 ) -> dict[str, float]:
     """Accuracy at 1 and 5 over the classes of `prompts`, in %.
 
     Args:
-      trained: the model of an alignment.
-      source, split: items with labels, and the split to classify.
+      trained: an alignment model.
+      source, split: a data set with labels, and the split to classify.
       prompts: texts for a model that reads texts; for one on frozen latents, their latents.
 
     Raises:
@@ -39,7 +39,7 @@ def zero_shot_accuracy(
                 "with the encoder that made the training data"
             )
     label = np.array([number[name.casefold()] for name in source.label_names], np.int32)[split.label]
-    # First, so that a classifier is refused as what it is.
+    # Before the prompts: a classifier then raises the clearer error.
     items = trained.embed(split).a
     classes = evals.class_embeddings(trained.embed_prompts(prompts.column), prompts.class_of)
     return evals.zero_shot(items, classes, label)

@@ -1,4 +1,4 @@
-"""What a run keeps of its items: fingerprints of their content, by which they are found in data of any name."""
+"""Records fingerprints of a run's items, which identify them in data of any name."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data, report
-from alignment_jax.assembly.classifier import classifies
+from alignment_jax.assembly.classifier import is_classifier
 from alignment_jax.core.errors import DataError, RunError, one_line
 from alignment_jax.data.item_fingerprints import ItemFingerprints, item_fingerprints, match_splits
 
 FILE = "items.npz"  # in a workdir: SPLIT.SIDE -> uint64, see ItemFingerprints
 TRAIN, VAL = "train", "val"
 _SHOWN = 3  # items that a line names
-Known = Mapping[str, ItemFingerprints]
+ItemRecord = Mapping[str, ItemFingerprints]
 
 
-def known_of(source: data.PairSource) -> Known | None:
-    """The fingerprints of every split; None where arrays on disk are too large to be read for them."""
+def record_items(source: data.PairSource) -> ItemRecord | None:
+    """The fingerprints of every split; None where memory-mapped arrays are too large to read."""
     found: dict[str, ItemFingerprints] = {}
     for name, split in source.splits.items():
         prints = _prints(split, source.spec)
@@ -40,8 +40,8 @@ def _prints(split: data.PairSplit, spec: str) -> ItemFingerprints | None:
     )
 
 
-def keep(workdir: pathlib.Path, known: Known | None) -> None:
-    """Writes them to the workdir; with None, those of an earlier run there are removed."""
+def save_item_record(workdir: pathlib.Path, known: ItemRecord | None) -> None:
+    """Writes the fingerprints to the workdir; None removes those of an earlier run."""
     if known is None:
         (workdir / FILE).unlink(missing_ok=True)
         return
@@ -49,8 +49,8 @@ def keep(workdir: pathlib.Path, known: Known | None) -> None:
     report.write_npz_atomic(workdir / FILE, arrays)
 
 
-def kept(workdir: pathlib.Path) -> Known | None:
-    """The fingerprints of a run; None where it kept none (runs of earlier versions, or too much data on disk).
+def load_item_record(workdir: pathlib.Path) -> ItemRecord | None:
+    """The fingerprints of a run; None without a record (earlier versions, or arrays too large to read).
 
     Raises:
       RunError: the file is damaged.
@@ -69,13 +69,14 @@ def kept(workdir: pathlib.Path) -> Known | None:
         raise RunError(f"{path} cannot be read ({error}); run the train command again to restore it") from error
 
 
-def with_run_splits(source: data.PairSource, known: Known, config: ConfigDict) -> data.PairSource:
-    """The source with the run's splits where it holds nothing but the run's items; else as it is.
+def with_run_splits(source: data.PairSource, known: ItemRecord, config: ConfigDict) -> data.PairSource:
+    """The source with the run's splits where all its items are the run's; otherwise unchanged.
 
-    Only what the data does not say itself is taken from the run: all splits, or val where the run cut it out of train.
+    The data's own split information comes first. The run gives the rest: all splits, or val where the run took it from
+    train.
 
     Args:
-      source: as it was loaded.
+      source: the loaded data set.
       known: of the run.
       config: of the run.
     """
@@ -96,8 +97,8 @@ def with_run_splits(source: data.PairSource, known: Known, config: ConfigDict) -
     return dataclasses.replace(source, splits={**cut, **rest}, has_splits=True, notes=(*source.notes, note))
 
 
-def changed_items(source: data.PairSource, known: Known) -> list[str]:
-    """The splits that are not, item for item and in the same order, what the run kept."""
+def changed_items(source: data.PairSource, known: ItemRecord) -> list[str]:
+    """The splits whose items, or their order, differ from the record."""
 
     def same(name: str) -> bool:
         if name not in source.splits or name not in known:
@@ -108,8 +109,8 @@ def changed_items(source: data.PairSource, known: Known) -> list[str]:
     return sorted(name for name in source.splits.keys() | known.keys() if not same(name))
 
 
-def reordered(source: data.PairSource, known: Known) -> bool:
-    """Whether every split has the items that the run kept, in whatever order."""
+def reordered(source: data.PairSource, known: ItemRecord) -> bool:
+    """Whether every split has the recorded items, in any order."""
 
     def same(name: str) -> bool:
         found = _prints(source.splits[name], source.spec)
@@ -118,8 +119,8 @@ def reordered(source: data.PairSource, known: Known) -> bool:
     return source.splits.keys() == known.keys() and all(map(same, known))
 
 
-def shared_with_train(known: Known, config: ConfigDict) -> tuple[str, ...]:
-    """A line for each split that holds rows of the run's own train."""
+def shared_with_train(known: ItemRecord, config: ConfigDict) -> tuple[str, ...]:
+    """A line for each split that shares rows with train."""
     lines = []
     for name, prints in known.items():
         if name != TRAIN and (count := int(_trained(prints, known, config).sum())):
@@ -130,46 +131,44 @@ def shared_with_train(known: Known, config: ConfigDict) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _trained(prints: ItemFingerprints, known: Known, config: ConfigDict) -> np.ndarray:
+def _trained(prints: ItemFingerprints, known: ItemRecord, config: ConfigDict) -> np.ndarray:
     """bool [N]: the a-items that are in the run's training data.
 
-    To an alignment an a-item is known whatever its captions; to a classifier only with all its modalities together,
+    An alignment compares a-items, whatever their captions. A classifier compares all modalities of a sample together,
     because one of them may be missing or shared.
     """
     return match_splits(prints, {TRAIN: known[TRAIN]}, _sides(config)) == 0
 
 
 def _sides(config: ConfigDict) -> tuple[str, ...]:
-    return ("row",) if classifies(config) else ("row", "a")
+    return ("row",) if is_classifier(config.model) else ("row", "a")
 
 
-def without_trained(
+def exclude_training_rows(
     split: data.PairSplit,
-    known: Known | None,
+    known: ItemRecord | None,
     config: ConfigDict,
     *,
     where: str,
     name: str,
     include: bool,
 ) -> tuple[data.PairSplit, tuple[str, ...]]:
-    """The split without the rows that the run was trained on, and lines that count and name them.
+    """The split without the run's training rows, and lines that count and name them.
 
     Args:
       split: to evaluate.
-      known: of the run, see `kept`.
+      known: of the run, from `load_item_record`.
       config: of the run.
       where: SPEC of the data.
       name: of the split.
-      include: count these rows all the same.
+      include: keep these rows.
 
     Raises:
-      DataError: nothing would be left.
+      DataError: no row would be left.
     """
     prints = None if known is None else _prints(split, where)
     if known is None or prints is None or TRAIN not in known:
-        unknown = (
-            "warning: this run keeps no fingerprints of its items: rows that it was trained on cannot be told apart"
-        )
+        unknown = "warning: this run has no fingerprints of its items: training rows cannot be recognized"
         return split, () if name == TRAIN else (unknown,)
     found = _trained(prints, known, config)
     rows = np.flatnonzero(found)
@@ -178,7 +177,7 @@ def without_trained(
     shown = ", ".join(one_line(str(split.ids[row])) for row in rows[:_SHOWN]) + (", ..." if rows.size > _SHOWN else "")
     count = f"{rows.size} of {len(split)} rows of {name} were in the run's training data ({shown})"
     if include:
-        return split, (f"{count} and are counted",)
+        return split, (f"{count} and are kept",)
     if rows.size == len(split):
-        raise DataError(f"{where}: {count}: nothing is left to evaluate; --include_trained counts them")
-    return split.subset(np.flatnonzero(~found)), (f"{count} and are left out; --include_trained counts them",)
+        raise DataError(f"{where}: {count}: nothing is left to evaluate; --include_trained keeps them")
+    return split.subset(np.flatnonzero(~found)), (f"{count} and are left out; --include_trained keeps them",)

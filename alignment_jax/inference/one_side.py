@@ -1,4 +1,4 @@
-"""Embeddings of one side of a run alone: which side reads the items, and what the arrays are called."""
+"""Embeds items of one side of a trained model."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any
 import numpy as np
 
 from alignment_jax import data
-from alignment_jax.assembly.inputs import needed
+from alignment_jax.assembly.inputs import remaining_transform
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.core.errors import DataError, UserError
-from alignment_jax.inference.trained_model import Trained
+from alignment_jax.inference.trained_model import TrainedModel
 
 _NAMES = {"a": "image", "b": "text"}
 _INSTEAD = {"image": "images:DIR", "text": "texts:FILE.txt", "embedding": "latents:FILE.npy"}
 
 
-def embed_one_side(trained: Trained, items: data.OneSide) -> dict[str, np.ndarray]:
+def embed_one_side(trained: TrainedModel, items: data.OneSide) -> dict[str, np.ndarray]:
     """The embeddings and names of items of one side.
 
     Returns:
-      `image` [k, d] and `image_id` [k], or `text` [k, d] and `caption` [k], the names of `embeddings:FILE.npz`; where
-      the side is of another kind, `a` and `a_id`, or `b` and `b_id`.
+      `image` [k, d] and `image_id` [k], or `text` [k, d] and `caption` [k], as in `embeddings:FILE.npz`; for a side of
+      another kind `a` and `a_id`, or `b` and `b_id`.
 
     Raises:
       UserError: the run has no embeddings of its sides.
       DataError: neither side of the run reads such items, or both do and the SPEC does not say which.
     """
-    if not task_of(trained.config).aligns:
+    if not task_of(trained.config.model).aligns:
         raise UserError(f"a run of model {trained.config.model.name} classifies: it has no embeddings of a side")
     side = items.side or _side_of(trained, items)
     _check(trained, items, side)
@@ -36,14 +36,14 @@ def embed_one_side(trained: Trained, items: data.OneSide) -> dict[str, np.ndarra
     base = _NAMES[side] if kind in (_NAMES[side], "embedding") else side
     if kind == "text":
         texts = [str(text)[:1000] for text in items.column.read(np.arange(len(items.column)))]
-        told: dict[str, Any] = {"caption": np.asarray(texts, np.str_)}
+        names: dict[str, Any] = {"caption": np.asarray(texts, np.str_)}
     else:
-        told = {f"{base}_id": items.names}
-    return {base: embedded, **told}
+        names = {f"{base}_id": items.names}
+    return {base: embedded, **names}
 
 
-def _side_of(trained: Trained, items: data.OneSide) -> str:
-    """The one side that reads items of this kind and, of latents, this size."""
+def _side_of(trained: TrainedModel, items: data.OneSide) -> str:
+    """The side that reads items of this kind and, for latents, of this size."""
     kind = items.column.kind
     fits = [side for side in ("a", "b") if trained.reads[side]["kind"] == kind]
     if kind == "embedding" and len(fits) > 1:
@@ -57,7 +57,7 @@ def _side_of(trained: Trained, items: data.OneSide) -> str:
     return fits[0] if fits else ""
 
 
-def _check(trained: Trained, items: data.OneSide, side: str) -> None:
+def _check(trained: TrainedModel, items: data.OneSide, side: str) -> None:
     kind = items.column.kind
     reads = {each: trained.reads[each] for each in ("a", "b")}
     if not side or reads[side]["kind"] != kind:
@@ -76,9 +76,11 @@ def _check(trained: Trained, items: data.OneSide, side: str) -> None:
         )
 
 
-def _shape(trained: Trained, items: data.OneSide) -> list[int]:
+def _shape(trained: TrainedModel, items: data.OneSide) -> list[int]:
     """The shape of an item as the model takes it."""
     side = next(each for each in ("a", "b") if trained.reads[each]["kind"] == items.column.kind)
     column = trained.inputs.prepare(items.column.take(np.arange(1)))
-    batch, _ = next(data.iterate_items(column, needed(column, trained.inputs.evaluate[side]), 1, threads=1))
+    batch, _ = next(
+        data.iterate_items(column, remaining_transform(column, trained.inputs.evaluate[side]), 1, threads=1)
+    )
     return list(batch.shape[1:])

@@ -1,4 +1,4 @@
-"""Trained models of one configuration and several seeds: each split is embedded once, for all of them together."""
+"""Models of several seeds of one configuration; each split is embedded once for all of them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy as np
 
 from alignment_jax import evals
 from alignment_jax.assembly.build import Built
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.types import PyTree
 from alignment_jax.train.evaluation import embedded_split
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
-class Models:
-    """The models of an alignment.
+class SeedModels:
+    """Alignment models that differ in their seed.
 
     Args:
       built: the run of any of the seeds.
-      variables: {"params", "model_state"} of every model. Several of them must be able to train together (see
-        `train.together.vmap_obstacle`): their encoders are mapped over the seeds.
+      variables: {"params", "model_state"} of every model. The encoders of several models are mapped over the seeds, so
+        they must be able to train together (see `train.vmapped_seeds.vmap_obstacle`).
 
     Raises:
       ValueError: the run is a classifier.
@@ -58,3 +59,6 @@ class Models:
         """The metrics of the run's task on a split, of every model."""
         evaluate, items = self.built.experiment.evaluate, self.built.experiment.evaluations[split]
         return [evaluate.measure(embedded, items) for embedded in self.embedded(split)]  # type: ignore[attr-defined]
+
+
+__getattr__ = renamed_names(__name__, {"Models": "SeedModels"})

@@ -1,49 +1,48 @@
-"""A finished run as something to use: its model, its parameters, and how it reads data."""
+"""The trained model of a finished run: it embeds, evaluates, and checks the data it is given."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
 from alignment_jax import data, evals
-from alignment_jax.assembly.build import build_model, load_data, load_source
-from alignment_jax.assembly.classifier import classifies
-from alignment_jax.assembly.inferred_settings import cut_texts
-from alignment_jax.assembly.inputs import Inputs, build_inputs, evaluation_split, needed
-from alignment_jax.assembly.modality_checks import sides
+from alignment_jax.assembly.classifier import is_classifier
+from alignment_jax.assembly.data_loading import load_data, load_source
+from alignment_jax.assembly.inferred_settings import count_truncated
+from alignment_jax.assembly.inputs import Inputs, build_inputs, evaluation_split, remaining_transform
+from alignment_jax.assembly.modality_checks import split_columns
+from alignment_jax.assembly.saved_run import (
+    HINTS,
+    LABELS,
+    Folder,
+    SavedRun,
+    read_run,
+    read_run_config,
+    read_signature,
+    run_folder,
+    saved_fingerprints,
+)
 from alignment_jax.assembly.tasks import task_of
-from alignment_jax.core.errors import DataError, RunError, UserError
+from alignment_jax.core.deprecation import renamed_attributes, renamed_names
+from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.data.split import ALL
-from alignment_jax.inference.item_record import kept, with_run_splits
-from alignment_jax.train import checkpoint
+from alignment_jax.inference.item_record import load_item_record, with_run_splits
 from alignment_jax.train.evaluation import Embedder
 from alignment_jax.train.experiment import Model
-from alignment_jax.train.workdir import changed_names, read_config
+from alignment_jax.train.workdir import changed_names
 
-TOKENIZER, SIGNATURE = "tokenizer.json", "inputs.json"
-DATA = "data"  # in the signature: a digest of each split as the run found it (data.fingerprints)
 TRAIN = "train"
-LABELS = "label_names"  # in the signature of a classifier: its classes in the order of its outputs
-HINTS = "hints"  # in the signature: how the data set may be augmented, which decides the size images are decoded at
-LEARNED = "learned"  # in the signature: see `methods.learned_scalars`; the loss itself may be a program's own
-Folder = str | os.PathLike[str]
-# kind of an item -> the type of the array that the model takes
-_DTYPES = {"text": np.int32, "image": np.uint8}
 
 
-def open_run(workdir: Folder) -> Trained:
-    """The best model of a finished run, for notebooks and programs; the data that it was trained on is not needed.
+def open_run(workdir: Folder) -> TrainedModel:
+    """The best model of a finished run. The data that it was trained on is not needed.
 
     Args:
       workdir: of the run, absolute or relative.
@@ -54,16 +53,24 @@ def open_run(workdir: Folder) -> Trained:
     Example:
       `open_run("runs/mine").embed(alignment_jax.data.load("pairs:others.csv").splits["all"]).a`
     """
-    folder = _folder(workdir)
-    config, reads = _config_of(folder), _read_signature(folder)
-    # Runs of earlier versions kept no hints.
-    hints = reads[HINTS] if HINTS in reads else load_source(config).hints
-    return _restored(folder, config, reads, hints)
+    run = read_run(workdir)
+    # Runs of earlier versions recorded no hints.
+    hints = run.signature[HINTS] if HINTS in run.signature else load_source(run.config).hints
+    return _restore(run, hints)
 
 
+@renamed_attributes({"cut_texts": "truncation_notes"})
 @dataclasses.dataclass(frozen=True)
-class Trained:
-    """The best checkpoint on val of one workdir."""
+class TrainedModel:
+    """The best model on val of one run.
+
+    config: of the run.
+    step: of the checkpoint.
+    inputs: the input pipeline.
+    variables: {"params", "model_state"}.
+    model: pure functions.
+    reads: kind and shape of an item of each side, from inputs.json.
+    """
 
     config: ConfigDict
     step: int
@@ -73,23 +80,23 @@ class Trained:
     reads: Mapping[str, Any]
 
     def check_reads(self, split: data.PairSplit, *, where: str, names: Sequence[str] = ("a", "b", "c")) -> None:
-        """Refuses items of another kind or size than the model was trained on.
+        """Checks that items have the kind and size that the model was trained on.
 
         Args:
           split: any split with at least one item of each side.
-          where: what the data is called in the message.
-          names: what its modalities are called.
+          where: name of the data in the message.
+          names: of its modalities.
 
         Raises:
-          DataError: the line names both.
+          DataError: another kind or size; the message names both.
         """
         if (split.c is not None) != ("c" in self.reads):
-            raise DataError(f"{where}: it has not as many modalities as the model was trained on")
+            raise DataError(f"{where}: another number of modalities than the model was trained on")
         called = dict(zip("abc", names, strict=False))
-        for side, column in sides(split).items():
+        for side, column in split_columns(split).items():
             if column.kind != (wanted := self.reads[side]["kind"]):
                 hint = (
-                    "; make latents of it with alignment-jax extract and the run's encoders"
+                    "; extract latents from it with alignment-jax extract and the run's encoders"
                     if wanted == "embedding"
                     else ""
                 )
@@ -97,7 +104,7 @@ class Trained:
                     f"{where}: {called[side]} holds {column.kind} items, but the model was trained on {wanted} "
                     f"items{hint}"
                 )
-        # Two items are enough to see shapes, and a whole split of images is not prepared for them.
+        # Two items are enough for shapes; preparing a whole split of images would be slow.
         some = self.inputs.prepared(split.subset(np.arange(min(2, len(split.a)))))
         for side, found in signature(split, self.inputs.first_batch(some)).items():
             if found["shape"] != self.reads[side]["shape"]:
@@ -106,15 +113,15 @@ class Trained:
                     f"{self.reads[side]['shape']}; use the encoder that made the training data"
                 )
 
-    def cut_texts(self, splits: Mapping[str, data.PairSplit]) -> list[str]:
+    def truncation_notes(self, splits: Mapping[str, data.PairSplit]) -> list[str]:
         """A line for each split with texts that are longer than the model reads."""
         tokenizer, length = self.inputs.tokenizer, self.config.input.max_length
         if tokenizer is None:
             return []
-        cut = {name: cut_texts(split, tokenizer, length) for name, split in splits.items()}
+        truncated = {name: count_truncated(split, tokenizer, length) for name, split in splits.items()}
         return [
             f"{few} of {all_} texts of {name} are longer than the {length} tokens that this model reads"
-            for name, (few, all_) in cut.items()
+            for name, (few, all_) in truncated.items()
             if few
         ]
 
@@ -128,25 +135,25 @@ class Trained:
         Raises:
           UserError: the model is a classifier.
         """
-        if not task_of(self.config).aligns:
+        if not task_of(self.config.model).aligns:
             raise UserError(f"a run of model {self.config.model.name} classifies: it has no embeddings of both sides")
         self.check_reads(split, where="the split to embed")
         prepared = self.inputs.prepared(split)
-        return self._evaluator(self.variables, evaluation_split(self.config, prepared, self.inputs))
+        return self._evaluator(self.variables, evaluation_split(self.config.eval, prepared, self.inputs))
 
     def embed_column(self, side: str, column: data.Column) -> np.ndarray:
         """Embeddings [k, d] of items of one side, "a" or "b", of the kind that this side reads."""
         prepared = self.inputs.prepare(column)
         size = min(self.config.eval.batch_size, len(prepared))
-        transform = needed(prepared, self.inputs.evaluate[side])
+        transform = remaining_transform(prepared, self.inputs.evaluate[side])
         batches = data.iterate_items(prepared, transform, size, threads=self.config.input.threads)
         return self._evaluator.embed_side(side, self.variables, batches)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings [k, d] of texts of your own, to search the other side with.
+        """Embeddings [k, d] of texts, such as queries for the other side.
 
         Raises:
-          UserError: the model does not read texts; frozen latents come from the encoder that made the others.
+          UserError: the model does not read texts. Encode them with the frozen text encoder of its latents instead.
         """
         if self.inputs.tokenizer is None:
             raise UserError(
@@ -173,137 +180,90 @@ class Trained:
     def evaluate(self, split: data.PairSplit) -> dict[str, float]:
         """The metrics of the run's task on a split."""
         self.check_reads(split, where="the split to evaluate")
-        task = task_of(self.config)
-        prepared = task.split(self.config, self.inputs.prepared(split), self.inputs)
-        return task.evaluation(self.config, self.model)(self.variables, prepared)
+        task = task_of(self.config.model)
+        heads = task.heads(self.config.model, self.config.classification.predict)
+        prepared = task.split(self.config.eval, self.inputs.prepared(split), self.inputs)
+        return task.evaluation(self.model, heads)(self.variables, prepared)
 
 
 def signature(split: data.PairSplit, sample: tuple[Any, ...]) -> dict[str, Any]:
-    """What a model was trained to read: kind and shape of one item of each side."""
+    """Kind and shape of one item of each side; inputs.json keeps it."""
     return {
         side: {"kind": column.kind, "shape": list(array.shape[1:])}
-        for (side, column), array in zip(sides(split).items(), sample, strict=True)
+        for (side, column), array in zip(split_columns(split).items(), sample, strict=True)
     }
 
 
 def open_source(
     workdir: Folder, spec: str | None, split: str | None = None, *, on_bad_sample: str | None = None
 ) -> tuple[ConfigDict, data.PairSource]:
-    """The configuration of a workdir and a data set to use its model on.
+    """The configuration of a run, and a data set for its model.
 
-    The run's own data set keeps the splits of the run, also where those were cut by hash, and so does the same content
-    under another name. Other data is used as it is: without split information it is the single split "all".
+    The run's own data set keeps the run's splits, and so does the same content under another name. Other data keeps its
+    own splits; without split information it is the single split "all".
 
     Args:
       workdir: of the run.
       spec: of the data; None for the run's own.
-      split: the one that is asked for; None for all of them. "all" is the whole of data without split information.
-      on_bad_sample: "error" or "skip"; None for what the run was trained with.
+      split: the wanted one; None for all of them. "all" is the whole data set without split information.
+      on_bad_sample: "error" or "skip"; None for the run's setting.
 
     Raises:
       UserError: the workdir holds no run.
-      DataError: the run's own data has changed so that the split may hold what the run learned from: both train and
-        the split are not what they were.
+      DataError: train and the wanted split of the run's own data have changed, so the split may hold training items.
     """
-    workdir = _folder(workdir)
-    config = _config_of(workdir)
+    workdir = run_folder(workdir)
+    config = read_run_config(workdir)
     config.input.on_bad_sample = on_bad_sample or config.input.on_bad_sample
-    names = _read_signature(workdir).get(LABELS) if classifies(config) else None
+    names = read_signature(workdir).get(LABELS) if is_classifier(config.model) else None
     if split == ALL:
         source = load_data(config, config.data if spec is None else spec)
     elif spec is None or spec == config.data:
         source = load_source(config)
         changed = changed_splits(workdir, data.fingerprints(source.splits))
-        # What is as it was, was held out. What has changed beside a train that is as it was has not been learned from.
+        # An unchanged split was held out. A changed split beside an unchanged train holds no training items.
         asked = [split] if split is not None else changed
         if TRAIN in changed and any(name != TRAIN and name in changed for name in asked):
             raise DataError(
                 f"{config.data}: {', '.join(changed)} changed since the run in {workdir} was trained, and may hold "
-                "what it learned from; restore the data, or name a copy of it with --data to use what it is now"
+                "training items; restore the data, or name a copy of it with --data to evaluate the changed data"
             )
     else:
         source = load_data(config, spec)
-        known = kept(workdir)
+        known = load_item_record(workdir)
         source = source if known is None else with_run_splits(source, known, config)
     return config, source if names is None else data.with_label_names(source, names)
 
 
-def _folder(workdir: Folder) -> pathlib.Path:
-    """The absolute folder: checkpoints are not found by a relative one."""
-    return pathlib.Path(workdir).expanduser().absolute()
-
-
-def _config_of(folder: pathlib.Path) -> ConfigDict:
-    found = read_config(folder)
-    if found is None:
-        raise UserError(f"{folder} holds no run (no config.json); give the --workdir of a finished training")
-    return ConfigDict(found)
-
-
 def changed_splits(workdir: pathlib.Path, found: Mapping[str, str]) -> list[str]:
-    """The splits that are not what the run of a workdir was begun with; a run that kept no record has none."""
-    record = kept_fingerprints(workdir)
+    """The splits whose fingerprint differs from the run's record; none without a record."""
+    record = saved_fingerprints(workdir)
     return [] if record is None else changed_names(record, found)
 
 
-def kept_fingerprints(workdir: pathlib.Path) -> Mapping[str, str] | None:
-    """The digest of each split as the run found it (`data.fingerprints`); None where there is no record."""
-    try:
-        return _read_signature(workdir).get(DATA)
-    except RunError:  # lost or damaged: `train` writes it anew, and what uses the run says so itself
-        return None
+def load_trained(workdir: Folder, config: ConfigDict, source: data.PairSource) -> TrainedModel:
+    """The model of a run, checked against the items of `source`.
 
-
-def load_trained(workdir: Folder, config: ConfigDict, source: data.PairSource) -> Trained:
-    """The model of a workdir, ready for the items of `source`.
+    Args:
+      workdir: of the run.
+      config: of the run, from `open_source`.
+      source: the data set.
 
     Raises:
-      DataError: the source's items are not of the kind or the size that the model was trained on.
+      DataError: the items have another kind or size than the model was trained on.
       RunError: there is no usable checkpoint.
     """
-    folder = _folder(workdir)
-    trained = _restored(folder, config, _read_signature(folder), source.hints)
+    trained = _restore(read_run(workdir, config=config), source.hints)
     split = next(iter(source.splits.values()))
     trained.check_reads(split, where=source.spec, names=source.modalities)
     return trained
 
 
-def _restored(folder: pathlib.Path, config: ConfigDict, reads: Mapping[str, Any], hints: Mapping[str, Any]) -> Trained:
-    """The best checkpoint of a run, from its folder alone."""
-    kinds = {side: reads[side]["kind"] for side in "abc" if side in reads}
-    tokenizer_file = folder / TOKENIZER
-    tokenizer = data.Tokenizer.load(tokenizer_file) if tokenizer_file.is_file() else None
-    inputs = build_inputs(config, kinds, hints=hints, tokenizer=tokenizer)
-    model = build_model(config, tokenizer=tokenizer, classes=len(reads.get(LABELS, ())), learned=reads.get(LEARNED))
-    sample = (
-        jax.ShapeDtypeStruct((2, *reads[side]["shape"]), _DTYPES.get(kind, np.float32)) for side, kind in kinds.items()
-    )
-    params, model_state = jax.eval_shape(model.init, jax.random.key(0), *sample)
-    target = checkpoint.abstract(
-        {"params": params, "model_state": model_state}, SingleDeviceSharding(jax.local_devices()[0])
-    )
-    checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
-    try:
-        steps = checkpoints.steps(checkpoint.BEST)
-        if not steps:
-            raise RunError(f"{folder} has no checkpoint yet; run the train command again to go on with it")
-        problem, restored = checkpoints.read(steps[-1], target, kind=checkpoint.BEST)
-    finally:
-        checkpoints.close()
-    if restored is None:
-        raise RunError(
-            f"checkpoint {folder / 'checkpoints' / checkpoint.BEST / str(steps[-1])} is damaged ({problem}); run the "
-            "train command again: it puts the model of its last step in this one's place"
-        )
-    return Trained(config, restored.step, inputs, restored.state, model, reads)
+def _restore(run: SavedRun, hints: Mapping[str, Any]) -> TrainedModel:
+    config = run.config
+    inputs = build_inputs(config.input, config.audio, kinds=run.kinds, hints=hints, tokenizer=run.tokenizer)
+    best = run.best()
+    return TrainedModel(config, best.step, inputs, best.variables, best.model, run.signature)
 
 
-def _read_signature(workdir: pathlib.Path) -> dict[str, Any]:
-    path = workdir / SIGNATURE
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not {"a", "b"} <= found.keys():
-            raise ValueError("it lacks a side")
-        return found
-    except (OSError, ValueError, AttributeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); run the train command again to restore it") from error
+__getattr__ = renamed_names(__name__, {"Trained": "TrainedModel"})

@@ -11,6 +11,7 @@ from typing import Any
 
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError, UserError
+from alignment_jax.core.nested import flatten_config as flatten_config
 
 # Settings that may change while a run goes on. What the data is called is one: the data itself is asked what it is.
 _DECIDES_NOTHING = ("name", "data", "input.on_bad_sample")
@@ -43,21 +44,6 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
                 f"workdir {workdir} is in use by another process; wait for it or choose another --workdir"
             ) from error
         yield
-
-
-def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every setting by its dotted name.
-
-    >>> flatten_config({"a": {"b": 1}, "c": 2})
-    {'a.b': 1, 'c': 2}
-    """
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            found |= flatten_config(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

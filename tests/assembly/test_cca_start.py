@@ -1,4 +1,4 @@
-"""Runs that start from the closed form: what they are before the first step, and when they cannot."""
+"""Runs that start from the closed form (CCA)."""
 
 import json
 
@@ -120,9 +120,9 @@ def test_views_are_averaged_or_not(latents):
     ("changes", "message"),
     [
         ({"init.name": "pca"}, r"init\.name"),
-        ({"init.shrinkage": "much"}, r"init\.shrinkage is 'much'; it must be 'auto' or a number"),
+        ({"init.shrinkage": "much"}, r"init\.shrinkage is 'much'"),
         ({"init.shrinkage": "2.0", "init.dim": "4"}, "shrinkage must be in"),
-        ({"init.dim": "0"}, r"init\.dim is '0'; it must be 'auto' or a whole number of at least 1"),
+        ({"init.dim": "0"}, r"init\.dim is '0'"),
         ({"init.dim": "2.5"}, r"init\.dim is '2.5'"),
         ({"model.final_norm": True}, r"model\.final_norm"),
         ({"model.blocks_a": 1, "model.zero_init": False}, r"model\.zero_init"),

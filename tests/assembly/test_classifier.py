@@ -1,4 +1,4 @@
-"""What a classifier refuses of its data, and what its configuration says of classes and missing modalities."""
+"""Classifiers: data and settings that are errors, class weights, missing modalities."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def refusal(config):
 def test_a_text_made_of_the_class_is_refused(tmp_path):
     """Random pictures with a class each: what reads the class name gets it right."""
     line = refusal(small(mock.labelled(tmp_path), IMAGE, TEXT))
-    assert "its text is the class itself" in line
+    assert "its text" in line
     assert "posts:FILE.csv" in line
     assert "evaluate --zero_shot" in line
     assert "\n" not in line
@@ -47,7 +47,7 @@ def test_a_text_made_of_the_class_is_refused(tmp_path):
 
 def test_a_set_without_classes_names_what_has_them(tmp_path):
     line = refusal(small(mock.pairs(tmp_path), IMAGE, TEXT))
-    assert "it has no labels; a classifier reads samples:FILE.csv" in line
+    assert "samples:FILE.csv" in line
 
 
 def test_a_class_name_that_a_prepared_set_lends_its_text_is_refused(tmp_path):
@@ -56,7 +56,7 @@ def test_a_class_name_that_a_prepared_set_lends_its_text_is_refused(tmp_path):
     from_label = data.PairSource(
         "tfds", "tfds:shapes", source.splits, label_names=source.label_names, from_label=("b",)
     )
-    with pytest.raises(ConfigError, match=r"its text is the class itself.*as in tfds:shapes,b=FIELD"):
+    with pytest.raises(ConfigError, match=r"its text .*tfds:shapes,b=FIELD"):
         build(small("tfds:shapes", IMAGE, TEXT), source=from_label)
 
 
@@ -88,25 +88,26 @@ def test_a_metric_of_a_modality_that_val_lacks_is_refused(tmp_path):
     path = samples.table(tmp_path, ("image", "text", "label", "split"), changes=changes)
     line = refusal(small(f"posts:{path}", IMAGE, TEXT, **{"eval.metric": "val/accuracy_b"}))
     assert "val of posts:" in line
-    assert "has no sample with modality b; it gives val/accuracy, " in line
+    assert "eval.metric is 'val/accuracy_b'" in line
+    assert "val/accuracy, " in line
 
 
 def test_an_order_by_classes_needs_classes(tmp_path, embeddings):
     config = configs.default()
     config.data, config.sampling.name, config.train.devices = f"embeddings:{embeddings}", "class_balanced", 1
     if load_source(config).splits["train"].label is None:
-        assert "has no classes; use sampling.name=shuffle" in refusal(config)
+        assert "use sampling.name=shuffle" in refusal(config)
     config = small(f"posts:{samples.posts(tmp_path)}", IMAGE, TEXT, **{"sampling.name": "class_balanced"})
     sampler = build(config).experiment.sampler
     np.testing.assert_array_equal(np.bincount(sampler.label[sampler.order({}, 0)]), [6, 6, 6])
-    assert "did you mean 'balanced'" in refusal(small(config.data, **{"classification.class_weights": "balance"}))
+    assert "'balanced'" in refusal(small(config.data, **{"classification.class_weights": "balance"}))
 
 
 def test_an_alignment_of_samples_with_gaps_is_refused_or_leaves_them_out(tmp_path):
     config = configs.default()
     config.data = f"samples:{samples.with_gaps(tmp_path, ('image', 'text', 'label', 'split'))}"
     config.model, config.train.devices = configs.two_tower("convnet", "lstm"), 1
-    with pytest.raises(DataError, match="an alignment needs both sides"):
+    with pytest.raises(DataError, match=r"gaps\.csv, row 1 .*on_bad_sample=skip"):
         load_source(config)
     config.input.on_bad_sample = "skip"
     assert sum(len(split) for split in load_source(config).splits.values()) == samples.N - 13

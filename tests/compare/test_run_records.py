@@ -216,12 +216,12 @@ def test_a_search_without_ranges_or_with_unknown_settings_is_refused():
 
 def test_the_default_ranges_fit_the_default_configuration():
     from alignment_jax.config import default
-    from alignment_jax.config.recipes import METHODS, parts_of
+    from alignment_jax.config.recipes import METHODS, expand_methods
     from alignment_jax.train.workdir import flatten_config
 
     config = default()
     for method in [*METHODS, "all", "recipe"]:
-        changed = draw_trials(config.search, parts_of(method), 3, flatten_config(config.to_dict()), seed=0)[2]
+        changed = draw_trials(config.search, expand_methods(method), 3, flatten_config(config.to_dict()), seed=0)[2]
         config.copy_and_resolve_references().update_from_flattened_dict(changed)
 
 

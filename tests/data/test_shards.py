@@ -239,7 +239,7 @@ def test_clusters_of_mapped_texts_are_those_of_texts_in_memory(tmp_path):
     settings.clusters.source, settings.clusters.count = "kmeans", 3
     sizes = []
     for spec in (f"embeddings:{tmp_path / 'e.npz'}", write(tmp_path / "e", arrays=arrays)):
-        split, bounds = with_cluster_sizes(settings, data.load(spec).splits["all"])
+        split, bounds = with_cluster_sizes(settings.clusters, data.load(spec).splits["all"], seed=settings.data_seed)
         sizes.append((split.cluster_size.tolist(), bounds))
     assert sizes[0] == sizes[1] == ([5.0] * 5 + [2.0] * 2 + [1.0], (1.0, 5.0))
 

@@ -16,11 +16,11 @@ from alignment_jax.inference.analysis import (
     QUICK,
     analyse,
     analyse_models,
-    kept_embeddings,
-    noises_of,
+    applicable_noises,
+    embedding_arrays,
     softmax_temperature,
 )
-from alignment_jax.inference.seed_models import Models
+from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 
@@ -63,7 +63,7 @@ def test_everything_that_suits_frozen_latents(untrained):
 def test_models_of_several_seeds_are_judged_as_each_alone(untrained):
     built, first = untrained
     second = evaluation_variables(initial_state(with_seed(built, 1).experiment))
-    models = Models(built, [first, second])
+    models = SeedModels(built, [first, second])
     both = analyse_models(models)
     assert models.metrics("test") == [
         built.experiment.evaluate(v, built.experiment.evaluations["test"]) for v in (first, second)
@@ -91,9 +91,9 @@ def test_every_view_is_disturbed_where_an_item_is_the_mean_over_them(embeddings,
     np.savez(tmp_path / "views.npz", **arrays)
     built = build(frozen(tmp_path / "views.npz", **{"eval.views": "mean"}))
     variables = evaluation_variables(initial_state(built.experiment))
-    models = Models(built, [variables])
+    models = SeedModels(built, [variables])
     (clean,) = models.embedded("test")
-    (noise, _) = noises_of(models, split="test", strengths={"latent_noise": (1e-6,)})
+    (noise, _) = applicable_noises(models, split="test", strengths={"latent_noise": (1e-6,)})
     np.testing.assert_allclose(noise.embed(1e-6, 0)[0], clean.a, atol=1e-4)
     first = built.evaluator.embed_side("a", variables, built.experiment.evaluations["test"].items_a())
     assert np.abs(first - clean.a).max() > 0.01
@@ -115,7 +115,7 @@ def test_noise_leaves_the_other_side_alone(untrained):
 
 def test_what_maps_and_galleries_need(untrained):
     built, variables = untrained
-    found = kept_embeddings(Models(built, [variables]), perplexities=(5, 500), pairs=8, depth=3)
+    found = embedding_arrays(SeedModels(built, [variables]), perplexities=(5, 500), pairs=8, depth=3)
     assert found["top"].shape == (20, 3)
     assert found["map_5_a"].shape == found["map_5_before_b"].shape == (8, 2)
     assert "map_500_a" not in found

@@ -97,7 +97,7 @@ def about(**changes):
 
 
 def kept(seed, *, captions=12, items=6, words="caption"):
-    """Arrays as `kept_embeddings` makes them, with ranks drawn at random."""
+    """Arrays as `embedding_arrays` makes them, with ranks drawn at random."""
     rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(items), captions // items)
     top = np.stack([rng.permutation(items)[:5] for _ in owner])

@@ -16,7 +16,7 @@ from alignment_jax import baselines, data
 from alignment_jax import config as configs
 from alignment_jax.assembly import build as build_module
 from alignment_jax.assembly.build import build
-from alignment_jax.assembly.inputs import tokenizer_for
+from alignment_jax.assembly.inputs import build_tokenizer
 from alignment_jax.cli import common
 from alignment_jax.cli.main import _leave
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
@@ -167,7 +167,7 @@ def tokenizer_is_process_0s():
     learn = data.train_tokenizer
     with pytest.MonkeyPatch.context() as here:
         here.setattr(data, "train_tokenizer", lambda texts, **o: learn([f"{t} {number}" * 9 for t in texts], **o))
-        found = tokenizer_for(configs.default(), train, None)
+        found = build_tokenizer(train, vocab_size=configs.default().input.vocab_size, saved=None)
     processes.check_equal("tokenizer", found.to_text())
     assert found.decode(found.encode(["a dog"], 8)) == ["a dog"]
 

@@ -11,7 +11,7 @@ import pytest
 from alignment_jax import config as configs
 from alignment_jax import data
 from alignment_jax.assembly.build import build
-from alignment_jax.assembly.device_data import resident_tables
+from alignment_jax.assembly.device_data import device_tables
 from alignment_jax.core.errors import ConfigError, RunError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.device_data_set import DeviceDataSet, look_up
@@ -52,7 +52,7 @@ def split_with_views(n=11):
 
 def test_looked_up_batches_are_the_loaders():
     split = split_with_views()
-    tables, numbers = resident_tables(configs.default(), split)
+    tables, numbers = device_tables(configs.default().input, split)
     rows = np.array([[3, 1, 10, -1], [0, -1, 7, 3]])
     for epoch in range(3):
         read, numbered = (data.TrainLoader(s, rows, seed=1, epoch=epoch) for s in (split, numbers))
@@ -152,7 +152,7 @@ def test_half_width_tables_stay_half_width(data_file):
         ({"input.resident": "yes"}, r"input\.resident is 'yes'"),
         (
             {"input.resident": "on", "data": "synthetic:train=8,val=4,test=4,size=16"},
-            "only arrays that are shown as they are",
+            r"input\.resident is 'on'",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""A name that nothing has is refused before data is read, whatever the setting and the task."""
+"""Unknown names are errors before data is read, whatever the setting and the task."""
 
 import dataclasses
 
@@ -8,13 +8,13 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax import data
+from alignment_jax.assembly.allowed_values import DURATIONS, allowed_values, check_settings
 from alignment_jax.assembly.build import build
-from alignment_jax.assembly.known_names import DURATIONS, check_names, known_names
 from alignment_jax.assembly.tasks import GRADED, RECALLS
 from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.nested import flatten_config
 from alignment_jax.train.loop import evaluation_variables, initial_state
-from alignment_jax.train.workdir import flatten_config
 
 
 def aligner():
@@ -52,23 +52,23 @@ def unread(monkeypatch):
 
 @make
 def test_every_name_is_refused_by_its_setting_before_data_is_read(make, unread):
-    check_names(make())
-    for setting, known in known_names(make()).items():
+    check_settings(make())
+    for setting, known in allowed_values(make()).items():
         config = make()
         config.update_from_flattened_dict({setting: known[0] + "x"})
-        with pytest.raises(ConfigError, match=rf"^{setting} is '{known[0]}x', did you mean .* known"):
+        with pytest.raises(ConfigError, match=rf"^{setting} is '{known[0]}x'.*{known[0]}"):
             build(config)
 
 
 @make
 def test_every_known_name_is_accepted(make):
-    for setting, known in known_names(make()).items():
+    for setting, known in allowed_values(make()).items():
         if setting == "model.name" or setting.startswith("model.encoder"):  # they differ in their attributes
             continue
         for name in known:
             config = make()
             config.update_from_flattened_dict({setting: name})
-            check_names(config)
+            check_settings(config)
 
 
 @make
@@ -84,7 +84,7 @@ def test_no_setting_that_is_a_word_is_left_out(make):
     }
     free |= {"init.shrinkage", "init.dim", "init.power"}
     words = {setting for setting, value in flatten_config(make().to_dict()).items() if isinstance(value, str)}
-    assert words - free - set(known_names(make())) == set()
+    assert words - free - set(allowed_values(make())) == set()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_an_encoder_may_be_its_name_alone(unread):
     config = raw()
     config.model = configs.ConfigDict({**config.model.to_dict(), "encoder_a": "vit9"})
     with pytest.raises(ConfigError, match=r"model\.encoder_a\.name is 'vit9'"):
-        check_names(config)
+        check_settings(config)
 
 
 def test_the_metrics_of_a_task_are_those_that_it_gives(embeddings, tmp_path):
@@ -131,7 +131,7 @@ def test_the_metrics_of_a_task_are_those_that_it_gives(embeddings, tmp_path):
     config.data = f"features:{tmp_path / 'f.npz'}"
     experiment = build(config).experiment
     found = given(experiment, experiment.evaluations["val"])
-    assert {f"val/{name}" for name in found} == set(known_names(config)["eval.metric"])
+    assert {f"val/{name}" for name in found} == set(allowed_values(config)["eval.metric"])
 
 
 def given(experiment, split):
@@ -141,28 +141,28 @@ def given(experiment, split):
 def test_a_metric_that_only_graded_data_has_is_refused_on_other_data(embeddings):
     config = aligner()
     config.data, config.eval.metric = f"embeddings:{embeddings}", "val/mAP"
-    with pytest.raises(ConfigError, match=r"eval\.metric is 'val/mAP', but val of embeddings:.* it gives val/a2b_R@1"):
+    with pytest.raises(ConfigError, match=r"eval\.metric.*val/mAP.*embeddings:.*val/a2b_R@1"):
         build(config)
 
 
 @pytest.mark.parametrize(
     ("make", "metric", "message"),
     [
-        (aligner, "val/rsumm", "did you mean 'val/rsum'"),
-        (aligner, "rsum", "did you mean 'val/rsum'"),
-        (aligner, "test/rsum", "known: val/"),
-        (aligner, "val/accuracy", "known: val/a2b_R@1"),
-        (aligner, "val/accuracy@5", "evaluate --zero_shot gives"),
-        (aligner, "val/nDCG_a2a", "did you mean 'val/nDCG_"),
-        (classifier, "val/rsum", "known: val/accuracy"),
-        (classifier, "val/accuracy_c", "did you mean 'val/accuracy_"),
+        (aligner, "val/rsumm", "'val/rsum'"),
+        (aligner, "rsum", "'val/rsum'"),
+        (aligner, "test/rsum", "val/rsum"),
+        (aligner, "val/accuracy", "val/a2b_R@1"),
+        (aligner, "val/accuracy@5", "evaluate --zero_shot"),
+        (aligner, "val/nDCG_a2a", "'val/nDCG_"),
+        (classifier, "val/rsum", "val/accuracy"),
+        (classifier, "val/accuracy_c", "'val/accuracy_"),
     ],
 )
 def test_a_metric_of_another_task_is_refused(make, metric, message):
     config = make()
     config.eval.metric = metric
     with pytest.raises(ConfigError, match=message):
-        check_names(config)
+        check_settings(config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,5 +214,5 @@ def test_a_comparison_reads_no_data_for_a_name_that_nothing_has(tmp_path, embedd
     config = f"{repository}/configs/flickr8k_frozen.py:data=embeddings:{embeddings}"
     command = ["compare", "--config", config, "--methods", "baseline,vals", "--workdir", str(tmp_path / "c")]
     assert main([*command, "--config.eval.metric=val/rsumm"]) == 2
-    assert "did you mean 'val/rsum'" in capsys.readouterr().err
+    assert "'val/rsum'" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
