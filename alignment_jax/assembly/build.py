@@ -37,7 +37,7 @@ from alignment_jax.train.evaluation import Embedder, embedder_of
 from alignment_jax.train.experiment import Experiment, Model, Plan
 from alignment_jax.train.objective import Objective
 
-__all__ = ["Built", "build", "load_data", "load_source", "with_seed"]
+__all__ = ["Built", "build", "configured_model", "load_data", "load_source", "with_seed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ def build(
     objective = with_score_tracking(objective, sampler, decay=config.sampling.decay)
     check_accumulation(config.optimizer, steps.total)
     optimizer, learning_rate = build_optimizer(config.optimizer, steps)
-    model = _build_model(config, tokenizer=inputs.tokenizer, classes=classes, several=len(devices) > 1)
+    model = configured_model(config, tokenizer=inputs.tokenizer, classes=classes, several=len(devices) > 1)
     first_batch = inputs.first_batch(train)
     model, start_notes = _start(prepared, model, first_batch, resuming=resuming)
     model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
@@ -245,7 +245,7 @@ def _cautions(prepared: PreparedData, steps: StepCounts) -> Iterator[str]:
     yield from small_split_notes(prepared.evaluation_splits)
 
 
-def _build_model(
+def configured_model(
     config: ConfigDict,
     *,
     tokenizer: Any = None,
@@ -267,5 +267,4 @@ def _build_model(
     )
 
 
-# The public function is now `model_functions.build_model_functions`, which takes sections.
-__getattr__ = renamed_names(__name__, {"build_model": "_build_model"})
+__getattr__ = renamed_names(__name__, {"build_model": "configured_model"})
