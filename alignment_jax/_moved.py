@@ -96,9 +96,13 @@ MOVED = {
     "report.lead": "report.subtitle",
     "report.files": "core.storage",
     "report.jsonl": "core.jsonl",
+    "similarity.anchors": "similarity.accumulators",
     "similarity.form": "similarity.implementation",
+    "similarity.pairwise": "similarity.pairwise_losses",
+    "similarity.ring": "similarity.sweep",
     "similarity.softmax": "similarity.softmax_losses",
     "similarity.softmax_tile": "similarity.online_softmax",
+    "similarity.tiled": "similarity.tiles",
 }
 
 

@@ -1,4 +1,4 @@
-"""What the losses do with their arguments before the first similarity: check, silence masked rows, count, cast."""
+"""Arguments of the losses: checked, cast, and zero where masked."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def global_count(za: jax.Array, where: jax.Array | None, axis_name: str | None) 
     return masked_count(za, where, axis_name=axis_name)
 
 
-def silence(loss: jax.Array, where: jax.Array | None) -> jax.Array:
+def zero_masked(loss: jax.Array, where: jax.Array | None) -> jax.Array:
     """Zero for masked rows."""
     return loss if where is None else jnp.where(where, loss, 0.0)

@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.checks import check_number
-from alignment_jax.core.masked_reductions import psum_if
 from alignment_jax.core.types import Array
-from alignment_jax.losses.arguments import global_count, prepare, silence
-from alignment_jax.similarity.duplicates import MASK, mode_of
+from alignment_jax.losses.arguments import prepare, zero_masked
 from alignment_jax.similarity.implementation import Implementation
 from alignment_jax.similarity.softmax_losses import softmax_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
@@ -112,39 +110,17 @@ def infonce_with_statistics(
 def _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, ids, *, statistics):
     check_number("temperature", temperature, lambda t: t > 0, "positive")
     check_number("smoothing", smoothing, lambda a: 0 <= a < 1, "in [0, 1)")
-    za, zb, where, equal, values = prepare(za, zb, where, axis_name, ids, temperature=temperature)
+    if jnp.ndim(smoothing):
+        raise ValueError(f"smoothing must be a scalar, got shape {jnp.shape(smoothing)}")
+    za, zb, where, duplicates, values = prepare(za, zb, where, axis_name, ids, temperature=temperature)
     inverse = 1.0 / values["temperature"]
-    loss_ab, loss_ba, found, means = softmax_losses(
-        za, zb, inverse, where, similarity, axis_name, equal, statistics=statistics
+    smoothed = not (isinstance(smoothing, (int, float)) and smoothing == 0)
+    losses = softmax_losses(
+        za, zb, inverse, where, similarity, axis_name, duplicates, gaps=smoothed, statistics=statistics
     )
-    if not (isinstance(smoothing, (int, float)) and smoothing == 0):
-        if jnp.ndim(smoothing):
-            raise ValueError(f"smoothing must be a scalar, got shape {jnp.shape(smoothing)}")
-        gap_ab, gap_ba = _gap_to_candidates(za, zb, where, axis_name, mode_of(equal), means)
-        loss_ab = loss_ab + smoothing * inverse * gap_ab
-        loss_ba = loss_ba + smoothing * inverse * gap_ba
-    return silence(loss_ab, where), silence(loss_ba, where), found
-
-
-def _gap_to_candidates(za, zb, where, axis_name, mode, means) -> tuple[jax.Array, jax.Array]:
-    """What the target asks for less the mean over the anchor's candidates, in both directions; `means` those of its
-    group (see `similarity.anchors`)."""
-    if mode is None:
-        return _gap_to_mean(za, zb, where, axis_name)
-    own = jnp.sum(za.astype(jnp.float32) * zb.astype(jnp.float32), axis=1)
-    if mode == MASK:
-        return own - means[0], own - means[1]
-    gap_ab, gap_ba = _gap_to_mean(za, zb, where, axis_name)
-    return gap_ab + (means[0] - own), gap_ba + (means[1] - own)
-
-
-def _gap_to_mean(
-    za: jax.Array, zb: jax.Array, where: jax.Array | None, axis_name: str | None
-) -> tuple[jax.Array, jax.Array]:
-    """S_ii - mean_j S_ij in both directions. Smoothing adds α/τ times it to the loss, so the mean partner is all that
-    it needs of the other rows: no pass over S."""
-    count = jnp.maximum(global_count(za, where, axis_name), 1.0)
-    a, b = za.astype(jnp.float32), zb.astype(jnp.float32)
-    mean_a = psum_if(jnp.sum(a, axis=0), axis_name) / count
-    mean_b = psum_if(jnp.sum(b, axis=0), axis_name) / count
-    return jnp.sum(a * (b - mean_b), axis=1), jnp.sum(b * (a - mean_a), axis=1)
+    loss_ab, loss_ba = losses.ab, losses.ba
+    if smoothed:
+        # -Σ_j q_ij log p_ij = -log p_ii + α (S_ii - mean_j S_ij) / τ_i
+        loss_ab = loss_ab + smoothing * inverse * losses.gap_ab
+        loss_ba = loss_ba + smoothing * inverse * losses.gap_ba
+    return zero_masked(loss_ab, where), zero_masked(loss_ba, where), losses.statistics

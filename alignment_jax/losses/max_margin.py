@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
-from alignment_jax.losses.arguments import global_count, prepare, silence
+from alignment_jax.losses.arguments import global_count, prepare, zero_masked
 from alignment_jax.similarity.implementation import Implementation
-from alignment_jax.similarity.pairwise import HINGE, pairwise_losses
+from alignment_jax.similarity.pair_functions import HINGE
+from alignment_jax.similarity.pairwise_losses import pairwise_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
 
 
@@ -94,19 +95,20 @@ def max_margin_with_statistics(
 
 def _max_margin(za, zb, margin, temperature, where, axis_name, similarity, ids):
     scalars = {"margin": margin} | ({} if temperature is None else {"temperature": temperature})
-    za, zb, where, equal, values = prepare(za, zb, where, axis_name, ids, ("mask", "negative"), **scalars)
+    za, zb, where, duplicates, values = prepare(za, zb, where, axis_name, ids, ("mask", "negative"), **scalars)
     threshold = margin_threshold(za, zb, values["margin"])
     inverse = None
     if temperature is not None:
         inverse = jnp.broadcast_to(jax.lax.stop_gradient(1.0 / values["temperature"]), za.shape[:1])
-    (total_ab, total_ba), statistics, others = pairwise_losses(
-        HINGE, za, zb, jnp.float32(1.0), threshold, where, similarity, axis_name, equal, inverse_temperature=inverse
+    one = jnp.float32(1.0)
+    (sum_ab, sum_ba), statistics, others = pairwise_losses(
+        HINGE, za, zb, one, threshold, where, similarity, axis_name, duplicates, inverse_temperature=inverse
     )
     others = global_count(za, where, axis_name) - 1.0 if others is None else jax.lax.stop_gradient(others)
     others = jnp.maximum(others, 1.0)
-    return silence(total_ab / others, where), silence(total_ba / others, where), statistics
+    return zero_masked(sum_ab / others, where), zero_masked(sum_ba / others, where), statistics
 
 
 def margin_threshold(za: jax.Array, zb: jax.Array, margin: jax.Array) -> jax.Array:
-    """m_i - S_ii [n]: added to S_ij it is by how much candidate j is too close."""
+    """m_i - S_ii [n]; plus S_ij it is the violation of the margin by candidate j."""
     return margin - jnp.sum(za.astype(jnp.float32) * zb.astype(jnp.float32), axis=1)

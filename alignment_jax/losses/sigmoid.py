@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
-from alignment_jax.losses.arguments import prepare, silence
+from alignment_jax.losses.arguments import prepare, zero_masked
 from alignment_jax.similarity.implementation import Implementation
-from alignment_jax.similarity.pairwise import LOGISTIC, pairwise_losses
+from alignment_jax.similarity.pair_functions import LOGISTIC
+from alignment_jax.similarity.pairwise_losses import pairwise_losses
 
 
 def sigmoid(
@@ -57,4 +58,4 @@ def sigmoid(
     za, zb, where, equal, values = prepare(za, zb, where, axis_name, ids, scale=scale, bias=bias)
     offset = jnp.broadcast_to(values["bias"], za.shape[:1])
     (loss,), *_ = pairwise_losses(LOGISTIC, za, zb, values["scale"], offset, where, similarity, axis_name, equal)
-    return silence(loss, where)
+    return zero_masked(loss, where)

@@ -1,10 +1,13 @@
-"""Checked conversion of the inputs to float64, and random streams that do not touch one another."""
+"""Checked conversion of arguments, and independent random streams."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from alignment_jax.core.types import Array
 
 # One stream per purpose: an order drawn with the same seed and epoch must not be correlated with another one.
 SHUFFLE, CURRICULUM, DRAW, BALANCED = range(4)
@@ -29,20 +32,47 @@ def vector(name: str, values: np.ndarray | Sequence[float], *, length: int | Non
     return x
 
 
-def matrices(name: str, values: Sequence[np.ndarray], *, at_least: int) -> list[np.ndarray]:
-    """float64 [n, d] matrices of one shape, one per modality, finite."""
-    if isinstance(values, np.ndarray) and values.ndim < 3:
-        raise ValueError(f"{name} must be a sequence of [n, d] arrays, one per modality, got shape {values.shape}")
-    parts = [np.asarray(part, dtype=np.float64) for part in values]
+def array_namespace(*arrays: Any) -> Any:
+    """The module of functions for these arrays: that of the first one that is not NumPy's, else NumPy."""
+    for x in arrays:
+        if hasattr(x, "__array_namespace__") and not isinstance(x, np.ndarray | np.generic):
+            return x.__array_namespace__()
+    return np
+
+
+def matrices(name: str, values: Sequence[Array], *, at_least: int) -> list[Any]:
+    """[n, d] matrices of one shape, one per modality: finite float64 of NumPy, or float32 of another namespace.
+
+    Values outside NumPy are not checked: under `jax.jit` they are unknown.
+    """
+    if getattr(values, "ndim", 3) < 3:
+        raise ValueError(f"{name} must be a sequence of [n, d] arrays, one per modality, got shape {np.shape(values)}")
+    xp = array_namespace(*values)
+    parts = [xp.asarray(part, dtype=xp.float64 if xp is np else xp.float32) for part in values]
     if len(parts) < at_least:
         raise ValueError(f"{name} must hold at least {at_least} modalities, got {len(parts)}")
     for i, part in enumerate(parts):
-        if part.ndim != 2 or part.size == 0:
+        if part.ndim != 2 or 0 in part.shape:
             raise ValueError(f"{name}[{i}] must have shape [n, d] with n, d >= 1, got {part.shape}")
         if part.shape != parts[0].shape:
             raise ValueError(f"{name}[{i}] must have the shape of {name}[0], {parts[0].shape}, got {part.shape}")
-        finite(f"{name}[{i}]", part)
+        if xp is np:
+            finite(f"{name}[{i}]", part)
     return parts
+
+
+def masks(present: Sequence[Array | None] | None, parts: list[Any]) -> list[Any] | None:
+    """One bool [n] or None for each part; None where no part has a mask."""
+    if present is None or all(mask is None for mask in present):
+        return None
+    if len(present) != len(parts):
+        raise ValueError(f"present must hold one entry per array: expected {len(parts)}, got {len(present)}")
+    xp, n = array_namespace(*parts), len(parts[0])
+    found = [None if mask is None else xp.asarray(mask, dtype=bool) for mask in present]
+    for i, mask in enumerate(found):
+        if mask is not None and mask.shape != (n,):
+            raise ValueError(f"present[{i}] must have shape [{n}], got {mask.shape}")
+    return found
 
 
 def finite(name: str, x: np.ndarray) -> None:

@@ -1,13 +1,17 @@
-"""Balance scores of samples: how alike the modalities are, how hard the sample is, and both in one number."""
+"""Similarity of a sample's modalities, and its balance score from similarity and difficulty."""
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from alignment_jax.sampling._arrays import matrices, vector
+from alignment_jax.core.types import Array
+from alignment_jax.sampling._arrays import array_namespace, masks, matrices, vector
 
 
 def min_max(x: np.ndarray | Sequence[float]) -> np.ndarray:
@@ -28,25 +32,27 @@ def min_max(x: np.ndarray | Sequence[float]) -> np.ndarray:
     array([0., 0.])
 
     Source: BSS (Guan et al., IJCAI 2025, arXiv 2501.01470), balance measurer. The authors' code divides 0 by 0 when all
-    samples score the same; here such a criterion says nothing, so it counts as 0.
+    samples score the same; here such a criterion counts as 0.
     """
     return _unit_range(vector("x", x))
 
 
-def prediction_similarity(logits: Sequence[np.ndarray]) -> np.ndarray:
+def prediction_similarity(logits: Sequence[Array], *, present: Sequence[Array | None] | None = None) -> Array:
     """Cosine of the modalities' class probabilities, mean over pairs of modalities.
 
     s_i = mean over pairs (k, l) of cos(softmax(logits_k[i]), softmax(logits_l[i]))
 
     Args:
-      logits: one [n, c] array per modality, two or more.
+      logits: one [n, c] array per modality, two or more; NumPy or JAX, also under `jax.jit`.
+      present: for each modality bool [n], the samples that have it, or None for all. Pairs without a missing modality
+        count; a sample without such a pair has similarity 0.
 
     Returns:
-      float64 [n] in [0, 1]; 1 where every modality predicts the same distribution, 0 only where the distributions have
-      so little in common that it underflows.
+      [n] in [0, 1], float64 of NumPy or float32 of JAX; 1 where every modality predicts the same distribution, 0 only
+      where the distributions have so little in common that it underflows.
 
     Raises:
-      ValueError: fewer than two modalities, different shapes, or a logit that is not finite.
+      ValueError: fewer than two modalities, different shapes, or a NumPy logit that is not finite.
 
     >>> agree = np.array([[4.0, 0.0], [4.0, 0.0]])
     >>> other = np.array([[4.0, 0.0], [0.0, 4.0]])
@@ -56,22 +62,24 @@ def prediction_similarity(logits: Sequence[np.ndarray]) -> np.ndarray:
     Source: BSS, balance measurer. The authors' NVGesture curriculum script takes the cosine of the raw logits; that is
     `feature_similarity(logits)`.
     """
-    return _mean_cosine([_softmax(part) for part in matrices("logits", logits, at_least=2)])
+    parts = matrices("logits", logits, at_least=2)
+    return _mean_cosine([softmax(part) for part in parts], masks(present, parts))
 
 
-def feature_similarity(features: Sequence[np.ndarray]) -> np.ndarray:
+def feature_similarity(features: Sequence[Array], *, present: Sequence[Array | None] | None = None) -> Array:
     """Cosine of the modalities' features, mean over pairs of modalities.
 
     s_i = mean over pairs (k, l) of cos(features_k[i], features_l[i])
 
     Args:
-      features: one [n, d] array per modality, two or more, in one shared space; any scale.
+      features: one [n, d] array per modality, two or more, in one shared space; any scale; NumPy or JAX.
+      present: as in `prediction_similarity`.
 
     Returns:
-      float64 [n] in [-1, 1]; a zero vector is similar to nothing (0).
+      [n] in [-1, 1], float64 of NumPy or float32 of JAX; 0 for a zero vector.
 
     Raises:
-      ValueError: fewer than two modalities, different shapes, or a feature that is not finite.
+      ValueError: fewer than two modalities, different shapes, or a NumPy feature that is not finite.
 
     >>> za = np.array([[1.0, 0.0], [1.0, 0.0]])
     >>> zb = np.array([[2.0, 0.0], [0.0, 3.0]])
@@ -81,7 +89,8 @@ def feature_similarity(features: Sequence[np.ndarray]) -> np.ndarray:
     Source: BSS, the criterion that its ablation calls feature similarity. In a contrastive run it is the similarity of
     the pair.
     """
-    return _mean_cosine(matrices("features", features, at_least=2))
+    parts = matrices("features", features, at_least=2)
+    return _mean_cosine(parts, masks(present, parts))
 
 
 def balance_score(
@@ -112,7 +121,7 @@ def balance_score(
 def normalized_criteria(
     similarity: np.ndarray | Sequence[float] | None, difficulty: np.ndarray | Sequence[float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """n(similarity) and n(difficulty), a criterion that is left out being one that is equal everywhere."""
+    """n(similarity) and n(difficulty); 0 for a criterion that is None."""
     if similarity is None and difficulty is None:
         raise ValueError("similarity and difficulty cannot both be None: no criterion is left")
     s = None if similarity is None else vector("similarity", similarity)
@@ -132,21 +141,32 @@ def _unit_range(x: np.ndarray) -> np.ndarray:
     return (x - low) / (high - low)
 
 
-def _softmax(x: np.ndarray) -> np.ndarray:
+def softmax(x: Any) -> Any:
+    """Softmax over the last axis of a NumPy or JAX array [n, c]."""
+    xp = array_namespace(x)
     with np.errstate(over="ignore", under="ignore"):
-        e = np.exp(x - x.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+        e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
 
 
-def _mean_cosine(parts: list[np.ndarray]) -> np.ndarray:
-    units = [_unit_rows(part) for part in parts]
-    # Rounding can carry a cosine past 1 by an ulp, and the documented range is what callers rely on.
-    cosines = [np.clip(np.einsum("nd,nd->n", u, v), -1.0, 1.0) for u, v in itertools.combinations(units, 2)]
-    return np.mean(cosines, axis=0)
+def _mean_cosine(parts: list[Any], present: list[Any] | None) -> Any:
+    xp = array_namespace(*parts)
+    units = [_unit_rows(part, xp) for part in parts]
+    total: Any = 0.0
+    count: Any = 0.0
+    for k, m in itertools.combinations(range(len(units)), 2):
+        cosine = xp.sum(units[k] * units[m], axis=-1)
+        both = [mask for mask in (present[k], present[m]) if mask is not None] if present else []
+        for mask in both:
+            cosine = xp.where(mask, cosine, 0.0)
+        total = total + cosine
+        count = count + (xp.asarray(functools.reduce(operator.and_, both), dtype=cosine.dtype) if both else 1.0)
+    # Rounding can carry a cosine past 1 by an ulp.
+    return xp.clip(total / xp.maximum(count, 1.0), -1.0, 1.0)
 
 
-def _unit_rows(x: np.ndarray) -> np.ndarray:
-    scale = np.abs(x).max(axis=1, keepdims=True)
-    x = np.divide(x, scale, out=np.zeros_like(x), where=scale > 0)  # so that squaring neither over- nor underflows
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
+def _unit_rows(x: Any, xp: Any) -> Any:
+    scale = xp.max(xp.abs(x), axis=-1, keepdims=True)
+    x = x / xp.where(scale > 0, scale, 1.0)  # so that squaring neither over- nor underflows
+    norm = xp.sqrt(xp.sum(xp.square(x), axis=-1, keepdims=True))
+    return x / xp.where(norm > 0, norm, 1.0)

@@ -1,8 +1,7 @@
-"""The block of similarities held whole, differentiated by JAX: the reference that the other forms must equal.
+"""The dense implementation, differentiated by JAX: the reference for the others.
 
-With an axis the rows are this device's `za` and the columns everybody's `zb`, gathered once. Row sums are then complete
-here; column sums are added up over the devices and every device keeps those of its own columns, so that one block
-serves both directions.
+With an axis the rows are this device's `za` and the columns the gathered `zb` of all devices. Row sums are complete on
+this device. Column sums are added over the devices, and each device keeps those of its own columns.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.masked_reductions import masked_count
 from alignment_jax.core.types import Array
-from alignment_jax.similarity.anchors import Found, sign_and_size
+from alignment_jax.similarity.accumulators import AnchorAccumulators, sign_and_magnitude
 from alignment_jax.similarity.duplicates import MASK, Duplicates, Mode, equal_in_one, mode_of
 
 # Far below any logit, yet finite: a row or tile without a single candidate must not become inf - inf.
@@ -23,7 +22,7 @@ MASKED = -1e30
 
 def matmul(x: jax.Array, y: jax.Array) -> jax.Array:
     """x yᵀ in float32. Float32 inputs are multiplied at full precision: at a temperature of 0.01 the bfloat16 or TF32
-    passes that accelerators use by default would put errors of a tenth into the logits."""
+    passes that accelerators use by default cause errors of a tenth in the logits."""
     exact = jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
     return jnp.einsum("id,jd->ij", x, y, precision=exact, preferred_element_type=jnp.float32)
 
@@ -35,20 +34,20 @@ class DenseBlock:
     Args:
       s: [b, n] float32.
       positive: [b] similarity of each row with its own column.
-      candidate: [n] bool, columns that count, or None for all.
       anchor: [b] bool, rows that count, or None for all.
-      same: [b, n] bool, true where the column is the row's own.
-      twins: [b, n] bool, true where the column is a duplicate of the row's own, or None without ids.
-      mode: what is done with duplicates, or None without ids.
+      candidate: [n] bool, columns that count, or None for all.
+      own_pair: [b, n] bool, true where the column is the row's own partner.
+      duplicates: [b, n] bool, true where the column is a duplicate of that partner, or None without ids.
+      mode: treatment of duplicates, or None without ids.
     """
 
     s: jax.Array
     positive: jax.Array
     anchor: jax.Array | None
     candidate: jax.Array | None
-    same: jax.Array
+    own_pair: jax.Array
     axis_name: str | None
-    twins: jax.Array | None = None
+    duplicates: jax.Array | None = None
     mode: Mode | None = None
 
     def in_rows(self) -> jax.Array | None:
@@ -60,14 +59,14 @@ class DenseBlock:
         return self._without_masked(None if self.anchor is None else self.anchor[:, None])
 
     def _without_masked(self, counts: jax.Array | None) -> jax.Array | None:
-        if self.twins is None or self.mode != MASK:
+        if self.duplicates is None or self.mode != MASK:
             return counts
-        return ~self.twins if counts is None else counts & ~self.twins
+        return ~self.duplicates if counts is None else counts & ~self.duplicates
 
     def group(self, candidates: jax.Array | None) -> jax.Array:
-        """[b, n] bool, those of the candidates that are in their anchor's group (see `anchors`); there are ids."""
-        assert self.twins is not None
-        members = ~self.twins if self.mode == MASK else self.twins | self.same
+        """[b, n] bool, those of the candidates that are in their anchor's group (see `accumulators`); requires ids."""
+        assert self.duplicates is not None
+        members = ~self.duplicates if self.mode == MASK else self.duplicates | self.own_pair
         return members if candidates is None else members & candidates
 
     def all_columns(self, x: jax.Array) -> jax.Array:
@@ -75,7 +74,7 @@ class DenseBlock:
         return _gather(x, self.axis_name)
 
     def add_columns(self, terms: jax.Array) -> jax.Array:
-        """Sums [b, n] over the rows of all devices; the columns of this device are kept."""
+        """Sums of terms [b, n] over the rows of all devices, for the columns of this device [b]."""
         total = jnp.sum(terms, axis=0)
         if self.axis_name is None:
             return total
@@ -91,43 +90,43 @@ class DenseBlock:
     def max_columns(self, x: jax.Array) -> jax.Array:
         """Largest entry of every column [n] over the rows of all devices, as a constant for differentiation."""
         # Stopped before the reduction over devices, which has no derivative.
-        top = jax.lax.stop_gradient(jnp.max(x, axis=0))
-        return top if self.axis_name is None else jax.lax.pmax(top, self.axis_name)
+        largest = jax.lax.stop_gradient(jnp.max(x, axis=0))
+        return largest if self.axis_name is None else jax.lax.pmax(largest, self.axis_name)
 
 
 def dense_block(
     za: Array, zb: Array, where: Array | None, axis_name: str | None, duplicates: Duplicates | None = None
 ) -> DenseBlock:
-    """Similarities of this device's rows with everybody's columns; masked rows are zero and no candidates."""
+    """Similarities of this device's rows with the columns of all devices; masked rows must be zero."""
     rows, columns = za.shape[0], _gather(zb, axis_name)
     offset = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
     s = matmul(jnp.asarray(za), columns)
     own = jnp.arange(rows) + offset
     where = None if where is None else jnp.asarray(where)
-    same, twins = own[:, None] == jnp.arange(columns.shape[0])[None, :], None
+    own_pair, equal = own[:, None] == jnp.arange(columns.shape[0])[None, :], None
     if duplicates is not None:
         of_columns = {side: _gather(ids, axis_name) for side, ids in duplicates.ids.items()}
-        twins = equal_in_one(duplicates.ids, of_columns) & ~same
+        equal = equal_in_one(duplicates.ids, of_columns) & ~own_pair
     return DenseBlock(
         s=s,
         positive=jnp.take_along_axis(s, own[:, None], axis=1)[:, 0],
         anchor=where,
         candidate=None if where is None else _gather(where, axis_name),
-        same=same,
+        own_pair=own_pair,
         axis_name=axis_name,
-        twins=twins,
+        duplicates=equal,
         mode=mode_of(duplicates),
     )
 
 
-def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array, *, spread: bool = False) -> Found:
-    """What the softmax of each anchor is made of (see `anchors`), differentiable; `inverse_temperature` [b].
+def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array, *, statistics: bool = False) -> AnchorAccumulators:
+    """Accumulators of each anchor (see `accumulators`), differentiable; `inverse_temperature` [b].
 
-    `spread` adds what the statistics are made of, as constants for differentiation.
+    `statistics` adds those of the statistics, as constants for differentiation.
     """
-    # Similarities are subtracted before they are divided by the temperature: logit - top would be compiled to one fused
-    # multiply-add, whose product is not rounded as `top` was, and exp overflows where logits are beyond 1e9.
-    sign, size = sign_and_size(inverse_temperature)
+    # Similarities are subtracted before they are divided by the temperature: logit - max would be compiled to one fused
+    # multiply-add, whose product is not rounded as `max` was, and exp overflows where logits are beyond 1e9.
+    sign, magnitude = sign_and_magnitude(inverse_temperature)
     rows = block.s * sign[:, None]
     columns = block.s * block.all_columns(sign)[None, :]
     in_rows, in_columns = block.in_rows(), block.in_columns()
@@ -135,30 +134,31 @@ def dense_softmax(block: DenseBlock, inverse_temperature: jax.Array, *, spread: 
         rows = jnp.where(in_rows, rows, MASKED)
         columns = jnp.where(in_columns, columns, MASKED)
     # The largest drops out of the derivative.
-    top_ab = jax.lax.stop_gradient(jnp.max(rows, axis=1))
-    top_ba = block.max_columns(columns)
-    below_ab, below_ba = rows - top_ab[:, None], columns - top_ba[None, :]
-    power_ab = jnp.exp(below_ab * size[:, None])
-    power_ba = jnp.exp(below_ba * block.all_columns(size)[None, :])
-    found = {
+    max_ab = jax.lax.stop_gradient(jnp.max(rows, axis=1))
+    max_ba = block.max_columns(columns)
+    below_ab, below_ba = rows - max_ab[:, None], columns - max_ba[None, :]
+    power_ab = jnp.exp(below_ab * magnitude[:, None])
+    power_ba = jnp.exp(below_ba * block.all_columns(magnitude)[None, :])
+    accumulators = {
         "positive": block.positive,
-        "top_ab": top_ab,
-        "total_ab": jnp.sum(power_ab, axis=1),
-        "top_ba": block.own_columns(top_ba),
-        "total_ba": block.add_columns(power_ba),
+        "max_ab": max_ab,
+        "sum_exp_ab": jnp.sum(power_ab, axis=1),
+        "max_ba": block.own_columns(max_ba),
+        "sum_exp_ba": block.add_columns(power_ba),
     }
     if block.mode is not None:
-        found |= _group_means(block, in_rows, in_columns)
-    if spread:
-        rows, columns, tilt_ab, tilt_ba = jax.lax.stop_gradient(
+        accumulators |= _group_means(block, in_rows, in_columns)
+    if statistics:
+        rows, columns, weighted_ab, weighted_ba = jax.lax.stop_gradient(
             (rows, columns, power_ab * below_ab, power_ba * below_ba)
         )
-        found["tilt_ab"], found["tilt_ba"] = jnp.sum(tilt_ab, axis=1), block.add_columns(tilt_ba)
-        found |= _dense_spread(block, rows, columns)
-    return found
+        accumulators["weighted_sum_ab"] = jnp.sum(weighted_ab, axis=1)
+        accumulators["weighted_sum_ba"] = block.add_columns(weighted_ba)
+        accumulators |= _extremes_and_squares(block, rows, columns)
+    return accumulators
 
 
-def _group_means(block: DenseBlock, in_rows: jax.Array | None, in_columns: jax.Array | None) -> Found:
+def _group_means(block: DenseBlock, in_rows: jax.Array | None, in_columns: jax.Array | None) -> AnchorAccumulators:
     """`count` and `mean` of both directions."""
     of_rows, of_columns = block.group(in_rows), block.group(in_columns)
     count_ab = jnp.sum(of_rows.astype(jnp.float32), axis=1)
@@ -173,8 +173,8 @@ def _group_means(block: DenseBlock, in_rows: jax.Array | None, in_columns: jax.A
     }
 
 
-def _dense_spread(block: DenseBlock, rows: jax.Array, columns: jax.Array) -> Found:
-    """`low` and `square` of both directions, of the similarities that `rows` and `columns` hold for their anchors."""
+def _extremes_and_squares(block: DenseBlock, rows: jax.Array, columns: jax.Array) -> AnchorAccumulators:
+    """`min` and `squares` of both directions; `rows` and `columns` are S times the sign of their anchors."""
 
     def candidates(s: jax.Array, counts: jax.Array | None, other: float) -> jax.Array:
         return s if counts is None else jnp.where(counts, s, other)
@@ -191,10 +191,10 @@ def _dense_spread(block: DenseBlock, rows: jax.Array, columns: jax.Array) -> Fou
     mean = block.add_columns(candidates(columns, in_columns, 0.0)) / count_ba
     centred_columns = candidates(columns - block.all_columns(mean)[None, :], in_columns, 0.0)
     return {
-        "low_ab": jnp.min(candidates(rows, in_rows, -MASKED), axis=1),
-        "low_ba": -block.own_columns(block.max_columns(-candidates(columns, in_columns, -MASKED))),
-        "square_ab": jnp.sum(jnp.square(centred), axis=1),
-        "square_ba": block.add_columns(jnp.square(centred_columns)),
+        "min_ab": jnp.min(candidates(rows, in_rows, -MASKED), axis=1),
+        "min_ba": -block.own_columns(block.max_columns(-candidates(columns, in_columns, -MASKED))),
+        "squares_ab": jnp.sum(jnp.square(centred), axis=1),
+        "squares_ba": block.add_columns(jnp.square(centred_columns)),
     }
 
 

@@ -1,7 +1,7 @@
-"""Candidates whose item is equal to one of the anchor's own pair: which they are, and what is done with them.
+"""Duplicates: candidates whose item equals one of the anchor's own pair.
 
 Candidate j is a duplicate of anchor i where j ≠ i and an id of the pairs i and j is equal on either side. The test is
-symmetric, so that one tile of it serves its rows and its columns.
+symmetric, so that one tile of it is valid for its rows and its columns.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ POSITIVE: Mode = "positive"
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
-    """The ids of this device's pairs, and what is done with duplicates.
+    """The ids of this device's pairs and the treatment of duplicates.
 
     Args:
       ids: side -> integers [n], or [n, k] where k numbers together are one id.
-      mode: MASK, no candidates; POSITIVE, they share the target equally with the anchor's own partner.
+      mode: MASK, duplicates are no candidates; POSITIVE, they share the target equally with the anchor's own partner.
     """
 
     ids: dict[str, jax.Array]
@@ -33,7 +33,7 @@ class Duplicates:
 
 
 def mode_of(duplicates: Duplicates | None) -> Mode | None:
-    """What is done with duplicates; None where pairs have no ids."""
+    """The treatment of duplicates; None where pairs have no ids."""
     return None if duplicates is None else duplicates.mode
 
 

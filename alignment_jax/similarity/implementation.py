@@ -1,4 +1,4 @@
-"""Which way of holding the similarities S = za zbᵀ is used, and with which tile."""
+"""The choice of how S = za zbᵀ is computed: dense, tiled, gathered, ring or pallas, and the size of a tile."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from alignment_jax.core.errors import ConfigError
 
 ImplementationName = Literal["auto", "dense", "tiled", "gathered", "ring", "pallas"]
 
-# Up to this many similarities a device the dense form is as fast and simpler: the tile loop has nothing to save.
+# Up to this many similarities per device dense is as fast as tiled, and simpler.
 # 512 x 512 was measured on CPU; an accelerator holds a larger block in one matmul before memory traffic matters.
 _DENSE_ELEMENTS = {"cpu": 512 * 512}
 _DENSE_ELEMENTS_ACCELERATOR = 2048 * 2048
-# From this size on (bytes, float32) the other side of the whole batch is passed around rather than gathered.
+# From this size on (bytes, float32) the other side of the whole batch goes around a ring instead of being gathered.
 _GATHER_BYTES = 32 * 2**20
 _TILE = {"cpu": 1024}
 _TILE_ACCELERATOR = 4096
@@ -26,16 +26,16 @@ _TILE_KERNEL = 256
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
-    """A way of holding the similarities; a plain string stands for `Implementation(string)`.
+    """How similarities are computed; functions take the string "name" or "name:tile" as well.
 
     Args:
-      name: "dense" holds the block of this device whole; "tiled" one tile at a time; "gathered" brings the other side
-        here with one all-gather; "ring" passes it from neighbour to neighbour; "auto" chooses from the sizes, the
-        device and the axis. With an axis "dense" and "tiled" gather as well; without one "gathered" and "ring" hold
-        what one device holds. "pallas" is "tiled" with the softmax in a kernel for TPU, which is interpreted, slowly,
-        on CPU; nothing chooses it by itself.
-      tile: rows and columns of a tile; None chooses. The string "tiled:512" sets it, and so do "gathered:512" and
-        "ring:512". It is an upper bound: rows are cut evenly. Without it "gathered" holds a small block whole.
+      name: "dense" keeps this device's block of S in memory; "tiled" one tile at a time; "gathered" fetches the other
+        side with one all-gather; "ring" passes it from neighbour to neighbour; "auto" chooses from the sizes, the
+        device and the axis. With an axis "dense" and "tiled" gather as well; without one "gathered" and "ring" use the
+        local rows alone. "pallas" is "tiled" with the softmax in a TPU kernel; on CPU it is interpreted and slow, and
+        "auto" never chooses it.
+      tile: rows and columns of a tile; None chooses. Also as a string: "tiled:512", "gathered:512", "ring:512". It is
+        an upper bound: rows are cut evenly. Without it "gathered" keeps a small block in memory.
 
     >>> Implementation.parse("ring:512")
     Implementation(name='ring', tile=512)
@@ -63,8 +63,13 @@ class Implementation:
 
 @dataclasses.dataclass(frozen=True)
 class ResolvedImplementation:
-    """A form made definite: `exchange` none, "gather" or "ring"; `tile` rows at most, None holds this device's block
-    of S whole; `kernel` the softmax by Pallas."""
+    """An `Implementation` without "auto".
+
+    Args:
+      exchange: of the other side between devices; None on one device.
+      tile: rows of a tile at most; None for dense.
+      kernel: the softmax runs in Pallas.
+    """
 
     axis_name: str | None
     exchange: Literal["gather", "ring"] | None
@@ -72,26 +77,26 @@ class ResolvedImplementation:
     kernel: bool = False
 
 
-def choose(similarity: str | Implementation, *, rows: int, dim: int, axis_name: str | None) -> ResolvedImplementation:
-    """The layout for `rows` local rows of `dim` numbers each, on the default device."""
-    form = Implementation.parse(similarity)
-    backend, kernel = jax.default_backend(), form.name == "pallas"
+def resolve(similarity: str | Implementation, *, rows: int, dim: int, axis_name: str | None) -> ResolvedImplementation:
+    """The implementation for `rows` local rows of `dim` numbers each, on the default device."""
+    requested = Implementation.parse(similarity)
+    backend, kernel = jax.default_backend(), requested.name == "pallas"
     if kernel and backend not in ("tpu", "cpu"):
-        raise ConfigError(f"similarity='pallas' is a kernel for TPU, this is {backend}; use 'tiled'")
+        raise ConfigError(f"similarity='pallas' is a kernel for TPU, and the default device is {backend}; use 'tiled'")
     if axis_name is None:
         exchange: Literal["gather", "ring"] | None = None
         columns = rows
     else:
         columns = rows * jax.lax.axis_size(axis_name)
-        ring = form.name == "ring" or (form.name == "auto" and 4 * columns * dim > _GATHER_BYTES)
+        ring = requested.name == "ring" or (requested.name == "auto" and 4 * columns * dim > _GATHER_BYTES)
         exchange = "ring" if ring else "gather"
-    # A ring is chosen for its memory, and half the tile is a quarter of a tile's; it costs a few percent of time.
+    # A ring saves memory; half the tile needs a quarter of it and costs a few percent of time.
     usual = _TILE.get(backend, _TILE_ACCELERATOR) // (2 if exchange == "ring" else 1)
-    tile = form.tile or (_TILE_KERNEL if kernel else usual)
+    tile = requested.tile or (_TILE_KERNEL if kernel else usual)
     small = rows * columns <= _DENSE_ELEMENTS.get(backend, _DENSE_ELEMENTS_ACCELERATOR)
-    # A tile that was asked for, and a ring, are tiles whatever their size; otherwise a small block is held whole.
-    tiled = form.name in ("tiled", "pallas") or form.tile is not None or exchange == "ring" or not small
-    whole = form.name == "dense" or not tiled
+    # A requested tile and a ring are always tiled; otherwise a small block is dense.
+    tiled = requested.name in ("tiled", "pallas") or requested.tile is not None or exchange == "ring" or not small
+    whole = requested.name == "dense" or not tiled
     return ResolvedImplementation(axis_name, exchange, None if whole else min(tile, rows), kernel)
 
 

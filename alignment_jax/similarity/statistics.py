@@ -1,4 +1,4 @@
-"""How the similarities of each anchor spread over its candidates, in both directions."""
+"""Variance, entropy and range of the similarities over candidates, in both directions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import dataclasses
 import jax
 
 from alignment_jax.core.masked_reductions import masked_mean
-from alignment_jax.similarity.anchors import Found, anchor_statistics
+from alignment_jax.similarity.accumulators import anchor_statistics
 from alignment_jax.similarity.dense import dense_block, dense_softmax
-from alignment_jax.similarity.implementation import Implementation, choose
+from alignment_jax.similarity.implementation import Implementation, resolve
 from alignment_jax.similarity.tiled_softmax import sweep_softmax
 
 Pair = tuple[jax.Array, jax.Array]
@@ -38,16 +38,22 @@ def similarity_statistics(
     similarity: str | Implementation,
     axis_name: str | None,
 ) -> DirectionStatistics:
-    """The statistics of both directions; `inverse_temperature` [n]. Not to be differentiated."""
-    layout = choose(similarity, rows=za.shape[0], dim=za.shape[1], axis_name=axis_name)
-    if layout.tile is None:
-        found = dense_softmax(dense_block(za, zb, where, axis_name), inverse_temperature, spread=True)
+    """The statistics of both directions, not differentiable; `inverse_temperature` [n]."""
+    implementation = resolve(similarity, rows=za.shape[0], dim=za.shape[1], axis_name=axis_name)
+    if implementation.tile is None:
+        block = dense_block(za, zb, where, axis_name)
+        accumulators = dense_softmax(block, inverse_temperature, statistics=True)
     else:
-        found = sweep_softmax(layout, za, zb, inverse_temperature, where, tilt=True, spread=True)
-    return mean_statistics(anchor_statistics(found, inverse_temperature, where, axis_name), where, axis_name)
+        accumulators = sweep_softmax(
+            implementation, za, zb, inverse_temperature, where, weighted_sum=True, statistics=True
+        )
+    anchors = anchor_statistics(accumulators, inverse_temperature, where, axis_name)
+    return mean_statistics(anchors, where, axis_name)
 
 
-def mean_statistics(anchors: Found, where: jax.Array | None, axis_name: str | None) -> DirectionStatistics:
+def mean_statistics(
+    anchors: dict[str, jax.Array], where: jax.Array | None, axis_name: str | None
+) -> DirectionStatistics:
     """Means over the anchors [n] that count, over the axis, of "variance_ab", "variance_ba" and so on; constants."""
     anchors = jax.lax.stop_gradient(anchors)
     means = {name: masked_mean(value, where, axis_name=axis_name) for name, value in anchors.items()}

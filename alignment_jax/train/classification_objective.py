@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from alignment_jax import sampling
 from alignment_jax.core.masked_reductions import masked_count, masked_mean
-from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.core.types import Array, Batch
 from alignment_jax.train.objective import Aux, Metrics, global_rows
 
@@ -51,15 +50,11 @@ def measure(
     weights: Mapping[str, float],
     present: Mapping[str, Array] | None = None,
 ) -> dict[str, jax.Array]:
-    """Everything that BSS may order samples by, from one forward pass.
+    """The scores that BSS can order samples by, from one forward pass; constants for differentiation.
 
-    loss_i = sum_h w_h CE_h(i); gradient_i = norm of its gradient with respect to the parameters of all (linear) heads,
-    sqrt(sum_h w_h^2 |softmax(logits_h) - onehot|^2 (1 + |features_h|^2)); prediction and feature similarity: cosine of
-    the modalities' softmax outputs and of their features, mean over pairs of modalities.
-
-    Where a sample lacks a modality, its head and its pairs are left out of all of them. Loss and gradient are then
-    scaled to the weight of all heads, so that such a sample is not easier for having fewer; without a pair,
-    similarities are 0.
+    The functions of `alignment_jax.sampling` on the heads' logits and features: `cross_entropy`, `gradient_magnitude`
+    with respect to the parameters of all (linear) heads, `prediction_similarity` and `feature_similarity`. The head and
+    the pairs of a missing modality are left out, as `present` describes there.
 
     Args:
       outputs: {"logits": {head: [n, c]}, "features": {head: [n, width]}}, the heads a, b[, c] and "fused".
@@ -78,26 +73,26 @@ def measure(
     >>> {name: round(float(value[0]), 3) for name, value in found.items()}
     {'loss': 0.254, 'gradient': 0.477, 'prediction_similarity': 1.0, 'feature_similarity': 1.0}
 
-    Source: BSS (Guan et al., IJCAI 2025), balance measurer. The NumPy forms in `alignment_jax.sampling` are the same.
+    Source: BSS (Guan et al., IJCAI 2025), balance measurer.
     """
-    logits = {name: jnp.asarray(value, jnp.float32) for name, value in outputs["logits"].items()}
-    features = {name: jnp.asarray(value, jnp.float32) for name, value in outputs["features"].items()}
-    has = {name: jnp.asarray(mask, jnp.float32) for name, mask in (present or {}).items()}
-    squared = jnp.zeros(label.shape, jnp.float32)
-    for name, weight in weights.items():
-        error = jax.nn.softmax(logits[name]) - jax.nn.one_hot(label, logits[name].shape[-1])
-        inputs = 1.0 + jnp.sum(jnp.square(features[name]), axis=-1)
-        squared += weight**2 * has.get(name, 1.0) * jnp.sum(jnp.square(error), axis=-1) * inputs
-    squared = squared / _share({name: weight**2 for name, weight in weights.items()}, has)
+    logits, features = (
+        {name: jax.lax.stop_gradient(jnp.asarray(value, jnp.float32)) for name, value in outputs[kind].items()}
+        for kind in ("logits", "features")
+    )
     modalities = [name for name in logits if name != FUSED]
+
+    def of(parts: Mapping[str, Any], names: Iterable[str]) -> list[Any]:
+        return [parts.get(name) for name in names]
+
+    own = {"weights": list(weights.values()), "present": of(present or {}, weights)}
+    both = {"present": of(present or {}, modalities)}
     found = {
-        "loss": sample_loss(logits, label, weights=weights, present=present) / _share(weights, has),
-        # A sample without error has no gradient, and the root no derivative: never differentiated, but still finite.
-        "gradient": jnp.sqrt(jax.lax.stop_gradient(squared)),
-        "prediction_similarity": _mean_cosine({name: jax.nn.softmax(logits[name]) for name in modalities}, has),
+        "loss": sampling.cross_entropy(of(logits, weights), label, **own),
+        "gradient": sampling.gradient_magnitude(of(logits, weights), label, features=of(features, weights), **own),
+        "prediction_similarity": sampling.prediction_similarity(of(logits, modalities), **both),
     }
     if len({features[name].shape for name in modalities}) == 1:
-        found["feature_similarity"] = _mean_cosine({name: features[name] for name in modalities}, has)
+        found["feature_similarity"] = sampling.feature_similarity(of(features, modalities), **both)
     return found
 
 
@@ -120,25 +115,6 @@ def sample_loss(
         own = weight * optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits[name], jnp.float32), label)
         loss += own if present is None or name not in present else jnp.where(present[name], own, 0.0)
     return loss
-
-
-def _share(weights: Mapping[str, float], has: Mapping[str, jax.Array]) -> Any:
-    """The weight of the heads that each sample has, as a share of all; 1 where that is none, so that it divides."""
-    if not has:
-        return 1.0
-    there = sum(weight * has.get(name, 1.0) for name, weight in weights.items()) / sum(weights.values())
-    return jnp.where(there > 0, there, 1.0)
-
-
-def _mean_cosine(parts: Mapping[str, jax.Array], has: Mapping[str, jax.Array]) -> jax.Array:
-    units = {name: l2_normalize(part) for name, part in parts.items()}
-    total: Any = 0.0
-    count: Any = 0.0
-    for one, other in itertools.combinations(units, 2):
-        both = has.get(one, 1.0) * has.get(other, 1.0)
-        total += both * jnp.sum(units[one] * units[other], axis=-1)
-        count += both
-    return jnp.clip(total / jnp.maximum(count, 1.0), -1.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from products import contains, products, scan_bodies, waiting
 
 from alignment_jax import losses, weighting
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.similarity.implementation import Implementation, choose
+from alignment_jax.similarity.implementation import Implementation, resolve
 
 pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
@@ -125,7 +125,7 @@ def test_a_step_that_waits_is_found():
 
 def test_auto_chooses_by_size_and_axis():
     def layout(similarity, rows, dim=64):
-        return choose(similarity, rows=rows, dim=dim, axis_name=None)
+        return resolve(similarity, rows=rows, dim=dim, axis_name=None)
 
     assert layout("auto", 512).tile is None
     assert layout("auto", 4096).tile == 1024
@@ -137,8 +137,8 @@ def test_auto_chooses_by_size_and_axis():
 
     def on_devices(z):
         for similarity in ("auto", "dense", "gathered", "gathered:4", "ring"):
-            found[similarity] = choose(similarity, rows=z.shape[0], dim=64, axis_name="i")
-        found["large"] = choose("auto", rows=2**16, dim=512, axis_name="i")
+            found[similarity] = resolve(similarity, rows=z.shape[0], dim=64, axis_name="i")
+        found["large"] = resolve("auto", rows=2**16, dim=512, axis_name="i")
         return z
 
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("i",))
