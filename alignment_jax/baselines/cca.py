@@ -1,4 +1,4 @@
-"""Canonical correlation analysis in closed form: the linear alignment that any trained one has to beat."""
+"""Canonical correlation analysis in closed form: the linear baseline."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Projection:
     Attributes:
       mean: [d] float32, mean of the training latents.
       matrix: [d, dim] float32, columns by falling canonical correlation.
-      correlations: [dim] float32, regularised canonical correlations; without shrinkage in [0, 1], with shrinkage they
-        may exceed 1, because the shrunk variance of a strong direction is less than its own.
+      correlations: [dim] float32, regularised canonical correlations; in [0, 1] without shrinkage; with
+        shrinkage they may exceed 1, because it lowers the variance of strong directions.
     """
 
     mean: Array
@@ -33,7 +33,7 @@ class Projection:
 
     @property
     def bias(self) -> jax.Array:
-        """[dim]: the same map is z @ matrix + bias, the form in which a linear adapter starts from it."""
+        """[dim]: the same map is z @ matrix + bias, as in a linear adapter."""
         return -jnp.asarray(self.mean) @ jnp.asarray(self.matrix)
 
     def __call__(self, z: Array) -> jax.Array:
@@ -51,27 +51,27 @@ def fit_cca(
     weights: Array | None = None,
     b_to_a: Array | None = None,
 ) -> tuple[Projection, Projection]:
-    """The two linear maps whose outputs correlate most, regularised, without any training.
+    """The two linear maps whose outputs correlate most, regularised, in closed form.
 
     C_aa <- (1 - g) C_aa + g (tr C_aa / d_a) I with g = `shrinkage`, C_bb alike
     C_aa^-1/2 C_ab C_bb^-1/2 = U diag(r) V'
     matrix_a = C_aa^-1/2 U_dim diag(r)^power, matrix_b = C_bb^-1/2 V_dim diag(r)^power
 
-    Runs once on the host, in NumPy and float64; it is not for use inside `jit`. The projections it returns are. Compare
+    Runs on the host, in NumPy and float64, not inside `jit`; the returned projections work under `jit`. Compare
     projected latents by cosine: normalise them (`losses.l2_normalize`) before `metrics.retrieval_recall`.
 
-    Several views of an item (an image and its mirror image, five captions) go in as [v, n, d]: every view of an a-item
-    counts as paired with every view of its b-item. Where items have different numbers of captions, `b_to_a` says whose
-    each is: `fit_cca(np.stack([za, za_flip]), zb, b_to_a=b_to_a, ...)`.
+    Pass several views of an item (an image and its mirror image, five captions) as [v, n, d]: every view of an a-item
+    is paired with every view of its b-item. Where items have different numbers of captions, pass
+    `b_to_a`: `fit_cca(np.stack([za, za_flip]), zb, b_to_a=b_to_a, ...)`.
 
     Args:
       za: [n, d_a], or [v_a, n, d_a] views of n items; any unit.
       zb: [m, d_b], or [v_b, m, d_b].
       dim: dimensions to keep, at most min(d_a, d_b).
-      shrinkage: in [0, 1], for both sides or one each (a, b): 0 is plain CCA, 1 uses no covariance within a side at all
-        (partial least squares). With few pairs for the number of features, 0.5 to 0.9.
-      power: exponent on the canonical correlations, >= 0: 0 weighs all kept dimensions alike, larger values fade
-        uncertain ones out.
+      shrinkage: in [0, 1], for both sides or one each (a, b): 0 is plain CCA, 1 ignores the covariance within a side
+        (partial least squares). With few pairs for the number of features use 0.5 to 0.9.
+      power: exponent on the canonical correlations, >= 0: 0 weighs all kept dimensions alike, larger values
+        reduce uncertain ones.
       weights: [m] non-negative weight of every pair; None weighs all alike.
       b_to_a: [m] int, the row of `za` that each row of `zb` belongs to; None when row i belongs to row i (n = m).
 
@@ -102,7 +102,7 @@ def fit_cca(
 
 @dataclasses.dataclass(frozen=True)
 class CcaChoice:
-    """What `tune_cca` chose: the three settings, the score it was chosen by, and of how many."""
+    """The choice of `tune_cca`: three settings, their score, and the number of candidates."""
 
     shrinkage: tuple[float, float]
     dim: int
@@ -121,15 +121,15 @@ def tune_cca(
     powers: Sequence[float],
     b_to_a: Array | None = None,
 ) -> tuple[Projection, Projection, CcaChoice]:
-    """`fit_cca` for every combination of settings, of which the best by a score on other data is kept.
+    """`fit_cca` for every combination of settings; keeps the best by a score on other data.
 
-    The covariances are summed and decomposed once for all of them. Of equal scores the first stands.
+    The covariances are summed and decomposed once. Of equal scores the first wins.
 
     Args:
       za, zb, b_to_a: as for `fit_cca`.
       score: (project_a, project_b) -> number, larger is better; on validation data. Settings that score NaN are left
         out.
-      shrinkages, dims, powers: what to try, at least one of each.
+      shrinkages, dims, powers: the candidates, at least one of each.
 
     Returns:
       (project_a, project_b, choice).
@@ -154,13 +154,13 @@ def tune_cca(
         for dim, power in itertools.product(dims, powers):
             a, b = solution.projections(dim, power)
             found = score(a, b)
-            # NaN compares as neither larger nor smaller: as the first score it would stand for good.
+            # Every comparison with NaN is false: as the first score it would never be replaced.
             if not math.isnan(found) and (best is None or found > best[2].score):
                 best = a, b, CcaChoice(shrinkage, dim, power, found, candidates)
     if best is None and candidates:
         raise ConfigError(f"score is NaN for all {candidates} settings: check the validation data it is computed on")
     if best is None:
-        raise ConfigError("there is nothing to try: give at least one of shrinkages, dims and powers each")
+        raise ConfigError("shrinkages, dims and powers must hold at least one candidate each")
     return best
 
 
@@ -177,7 +177,7 @@ def _check(moments: Moments, dim: int, power: float) -> None:
 
 
 class _Rotated:
-    """The problem in the eigenvectors of both covariances, where shrinkage is one factor a direction."""
+    """The problem in the eigenvectors of both covariances, where shrinkage is one factor per direction."""
 
     def __init__(self, moments: Moments):
         self._moments = moments

@@ -8,7 +8,7 @@ import numpy as np
 
 from alignment_jax.core import Array, ConfigError
 
-# Rows of float64 held at a time: 8192 x 1024 numbers are 64 MiB.
+# Rows of float64 in memory at a time: 8192 x 1024 numbers are 64 MiB.
 _CHUNK = 8192
 
 

@@ -1,4 +1,4 @@
-"""What every room may use: the batch contract, errors, masked reductions, argument checks, moving averages."""
+"""Shared by all subpackages: the batch contract, errors, masked reductions, argument checks, moving averages."""
 
 from alignment_jax.core.ema import EmaState, ema
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError

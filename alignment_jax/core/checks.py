@@ -46,9 +46,9 @@ def check_scalar_or_rows(name: str, value: Array | float, n: int) -> None:
 
 
 def check_number(name: str, value: Array | float, holds: Callable[[Any], bool], meaning: str) -> None:
-    """Raises ValueError when a scalar whose value is known breaks a rule: a Python or NumPy number, or a JAX scalar.
+    """Raises ValueError when a concrete scalar breaks a rule: a Python or NumPy number, or a JAX scalar.
 
-    Traced values are unknown and arrays with axes are not looked at: nothing waits for a device inside compiled code.
+    Traced values and arrays with axes are not checked, so that compiled code never synchronises with the device.
     """
     number = isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)) and np.ndim(value) == 0
     # Through NumPy, because a comparison of a concrete JAX scalar would itself be traced under jit.

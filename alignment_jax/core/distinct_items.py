@@ -1,4 +1,4 @@
-"""Rows of equal content are one item: which rows stand for the items, and which items belong together."""
+"""Distinct items: rows of equal content are one item."""
 
 from __future__ import annotations
 

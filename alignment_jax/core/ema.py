@@ -22,10 +22,10 @@ class EmaState:
 
 
 def ema(decay: float) -> tuple[Callable[[PyTree], EmaState], Callable[[PyTree, EmaState], tuple[PyTree, EmaState]]]:
-    """m <- decay m + (1 - decay) x, divided by 1 - decay^t so that the first values are not pulled towards zero.
+    """m <- decay m + (1 - decay) x, divided by 1 - decay^t, which removes the bias of the first values towards zero.
 
-    The divisor is averaged along with the values (as the average of 1), which is exact from the first step on;
-    1 - decay^t itself loses half its digits in float32 when decay is near 1.
+    The divisor is the moving average of 1, which is exact from the first step; 1 - decay^t itself loses half its digits
+    in float32 when decay is near 1.
 
     Args:
       decay: in [0, 1); 0 follows the last value.

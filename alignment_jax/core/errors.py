@@ -1,8 +1,7 @@
-"""The errors a person can act on.
+"""Exceptions of this package; every message is one line with the fault, its place and the next step.
 
-Everything that the person at the keyboard can mend (a wrong file, a wrong setting, a missing package) is a `UserError`
-with one line that says what is wrong, where, and what to change. The command line prints that line and exits with
-status 2; anything a run itself did wrong is a `RunError` and exits with status 1.
+Errors that users can fix (a wrong file, a wrong setting, a missing package) are `UserError`s: the command line prints
+the message and exits with status 2. Failures of a run are `RunError`s, with status 1.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# Line ends and control characters, which names in a data set may hold: a message is one line, harmless in a terminal.
+# Line ends and control characters: names in a data set may contain them.
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+")
 
 
 def one_line(text: str) -> str:
-    """The text as one line that any terminal can show, whatever a data set's names hold.
+    """The text in one line, without control characters.
 
     >>> one_line("a\\x1b[31mb\\nc")
     'a [31mb c'
@@ -25,7 +24,7 @@ def one_line(text: str) -> str:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the nearest known one, and all of them.
+    """The end of a message about an unknown word: the nearest known one and the list.
 
     >>> suggest("imag", ["image", "text"])
     ", did you mean 'image'? known: image, text"
@@ -36,7 +35,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 class AlignmentError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base class of the errors that this package raises."""
 
     exit_status = 1
 
@@ -45,20 +44,20 @@ class AlignmentError(Exception):
 
 
 class UserError(AlignmentError, ValueError):
-    """Bad input or configuration: names what, where and what to do. Exit status 2.
+    """Bad input or configuration. Exit status 2.
 
-    It is a `ValueError` too, so that code which uses single functions can catch it without importing this class.
+    It is a `ValueError` too, so that callers of single functions can catch it without importing this class.
     """
 
     exit_status = 2
 
 
 class DataError(UserError):
-    """A file or a row of a data set is unusable; the message names both."""
+    """An unusable file or row of a data set; the message names both."""
 
 
 class UnreadableFileError(DataError):
-    """A file of one sample cannot be read: it can be mended, or left out."""
+    """A file of one sample cannot be read; repair it or leave the sample out."""
 
 
 class ConfigError(UserError):
@@ -66,7 +65,7 @@ class ConfigError(UserError):
 
 
 class MissingPackageError(UserError):
-    """An optional package is needed; the message says which extra installs it."""
+    """An optional package is missing; the message names the extra that installs it."""
 
 
 class RunError(AlignmentError):

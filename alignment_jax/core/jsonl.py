@@ -1,6 +1,6 @@
-"""Files of one JSON object a line, written and read in one way; safe to append to after a crash.
+"""JSON Lines files: read, write, and append after a crash.
 
-A line ends at "\\n" alone. `str.splitlines` also ends one at U+2028, U+0085 and others, which a JSON string may hold.
+A line ends at "\\n" alone. `str.splitlines` also splits at U+2028, U+0085 and others, which a JSON string may contain.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def encode_row(row: Mapping[str, Any]) -> bytes:
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rows of a file, in order; a file that does not exist holds none.
+    """The rows of a file, in order; none for a missing file.
 
-    A last line without its line end was being written when the process died. It counts only if it is a whole object.
+    A last line without a line end is from an interrupted write. It counts only if it is a complete object.
 
     Raises:
       RunError: another line is not a JSON object; the message names the file and the line.
@@ -69,7 +69,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[tuple[bytes, dict[str, Any]
 
 
 def append_row(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
-    """Adds one row and flushes it to disk; what an interruption left of an earlier line is removed first.
+    """Appends one row and flushes it to disk; an incomplete last line is removed first.
 
     Raises:
       ValueError: a value cannot be written as JSON.
@@ -93,7 +93,7 @@ def append_row(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
 
 
 def end_last_line(path: str | os.PathLike[str]) -> None:
-    """Drops a half line or ends a whole one, so that the next row does not run into it."""
+    """Removes an incomplete last line, or ends a complete one, before the next row is appended."""
     try:
         with open(path, "rb") as file:
             if _ended(file):
@@ -104,7 +104,7 @@ def end_last_line(path: str | os.PathLike[str]) -> None:
 
 
 def write_lines(path: str | os.PathLike[str], lines: Iterable[bytes]) -> None:
-    """Replaces a file by lines of `read_lines`, whole or not at all."""
+    """Replaces a file by lines of `read_lines`, atomically."""
     write_bytes_atomic(path, b"".join(lines))
 
 

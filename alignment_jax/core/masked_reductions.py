@@ -1,6 +1,6 @@
-"""Masked sums and means that mean the same on one device and over a mesh axis.
+"""Masked sums, counts and means, on one device or over a mesh axis.
 
-Uneven masks make a mean of means wrong, so everything here is a sum of sums over a sum of counts.
+Under uneven masks a mean of means is wrong: these are sums of sums over sums of counts.
 """
 
 from __future__ import annotations

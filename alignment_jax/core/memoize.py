@@ -1,4 +1,4 @@
-"""Results of slow functions of arrays, kept by the content of the arrays."""
+"""A cache for slow functions of arrays, with the arrays' content as key."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Result = TypeVar("Result")
 
 
 def remember(entries: int) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """Keeps the last results of a function: equal arguments give the same object again.
+    """Caches the last results of a function: equal arguments return the same object.
 
-    Arrays are equal when type, shape and bytes are; other arguments when their representations are. Callers must not
-    change what they get.
+    Arrays are equal when dtype, shape and bytes are; other arguments when their `repr` is. Callers must not modify a
+    result.
 
     Args:
-      entries: how many results are kept, the least recently used going first.
+      entries: size of the cache; the least recently used result is dropped first.
 
     >>> calls = []
     >>> @remember(entries=1)

@@ -12,8 +12,8 @@ def l2_normalize(z: Array, eps: float = 1e-12) -> jax.Array:
     """Scales every vector to length one: z / ||z||_2 along the last axis; float32 out, also for bfloat16 in.
 
     A vector not longer than `eps` becomes the zero vector and passes no gradient. Deviation: dividing by
-    max(||z||, eps), as PyTorch's `normalize` does, multiplies the gradient by 1 / eps = 1e12 there, which is finite but
-    one such row outweighs the whole batch.
+    max(||z||, eps), as PyTorch's `normalize` does, multiplies the gradient by 1 / eps = 1e12 there: finite, but one
+    such row outweighs the whole batch.
 
     Args:
       z: [..., d] vectors, in any unit.
@@ -27,7 +27,7 @@ def l2_normalize(z: Array, eps: float = 1e-12) -> jax.Array:
     """
     z = jnp.asarray(z, jnp.float32)
     # The square of 2e19 overflows, and in the gradient the cube of 7e12. Scaling by a power of two, and only where it
-    # is needed, leaves every bit of all others alone.
+    # is needed, changes no bit of other rows.
     largest = jnp.max(jnp.abs(jax.lax.stop_gradient(z)), axis=-1, keepdims=True, initial=0.0)
     _, exponent = jnp.frexp(largest)
     unit = jnp.where(largest > 2.0**30, jnp.ldexp(jnp.float32(1.0), 20 - exponent), jnp.float32(1.0))

@@ -1,4 +1,4 @@
-"""Optional packages, imported where they are used and asked for by name when they are missing."""
+"""Imports of optional packages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from alignment_jax.core.errors import MissingPackageError
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Imports `module`, or says in one line which extra brings it.
+    """Imports `module`; the error for a missing one names the extra that installs it.
 
     Args:
       module: dotted module name, as in an import statement.
       extra: the extra of this package that installs it (`train`, `tfds`, `encoders`).
-      purpose: what it is needed for, as the end of "... is needed to".
+      purpose: completes "the package ... is needed to".
 
     Returns:
       The module.
@@ -28,7 +28,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        # A package that is present but lacks one of its own dependencies should say so itself.
+        # An installed package without one of its dependencies: its own error is more precise.
         if error.name is None or not module.startswith(error.name):
             raise
         raise MissingPackageError(

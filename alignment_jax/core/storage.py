@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside the target, flushed to disk, then renamed over it."""
+"""Atomic writes of bytes, text, JSON and npz: to a temporary file, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import numpy as np
 
 from alignment_jax.core.errors import RunError
 
-# The oldest date a zip entry can carry: without it the same arrays would give different bytes every second.
+# A fixed date, the oldest of the zip format: the same arrays give the same bytes.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @contextlib.contextmanager
 def open_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Opens a file for writing that takes its name only when the block ends well.
+    """Opens a file for writing; it replaces `path` only if the block ends without an error.
 
-    The bytes go to a hidden file in the same folder, are flushed to disk, and that file is renamed over `path`. A
-    reader therefore sees the old file or the new one, and an interrupted write leaves the old one. Missing folders are
-    made. A symbolic link is followed, not replaced.
+    The bytes go to a hidden file in the same folder, are flushed to disk, and the file is renamed to `path`. Readers
+    get the old file or the new one; an interrupted write leaves the old one. Missing folders are created. Symbolic
+    links are followed.
 
     Args:
       path: the file to write.
@@ -48,7 +48,7 @@ def open_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile.mkstemp: its files are readable by their owner alone, and a report is there to be shared.
+        # Not tempfile.mkstemp: only the owner could read its files, but reports are shared.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -61,13 +61,13 @@ def open_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             f"cannot write {path}: {error.strerror or error}; check the folder and the free space"
         ) from error
     finally:
-        # Gone after the rename; still there after an error, or never made where its folder could not be.
+        # It exists here only after an error.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
 
 
 def _sync_folder(folder: pathlib.Path) -> None:
-    """Makes the rename itself survive a power cut, where the system can open folders."""
+    """Makes the rename survive a power cut, where the system can open folders."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -78,24 +78,23 @@ def _sync_folder(folder: pathlib.Path) -> None:
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` to `path`, whole or not at all; see `open_atomic`."""
+    """Writes `data` to `path` atomically; see `open_atomic`."""
     with open_atomic(path) as file:
         file.write(data)
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` to `path` in UTF-8, whole or not at all; see `open_atomic`.
+    """Writes `text` to `path` in UTF-8, atomically; see `open_atomic`.
 
-    Lone surrogates, which file names of another encoding bring along, become "?": a strange name in a report must not
-    cost the report.
+    Lone surrogates, as in file names of another encoding, become "?", so that such a name cannot fail a report.
     """
     write_bytes_atomic(path, text.encode("utf-8", "replace"))
 
 
 def json_ready(value: Any) -> Any:
-    """Turns NumPy values, tuples and paths into what JSON can hold; non-finite numbers become null.
+    """Converts NumPy values, tuples and paths to JSON types; non-finite numbers become null.
 
-    JSON knows no NaN and no Infinity, and Python's own spelling of them is refused by other readers.
+    JSON has no NaN and no Infinity; other readers reject Python's spelling of them.
 
     Args:
       value: None, bool, int, float, str, a path, a NumPy scalar or array (or anything `numpy.asarray` turns into one,
@@ -133,20 +132,20 @@ def json_ready(value: Any) -> Any:
 
 
 def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as indented, valid JSON, whole or not at all; see `json_ready` and `open_atomic`."""
+    """Writes `value` as indented, valid JSON, atomically; see `json_ready` and `open_atomic`."""
     write_text_atomic(path, json.dumps(json_ready(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_npz_atomic(path: str | os.PathLike[str], arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
-    """Writes arrays to an .npz file without pickles, whole or not at all; the same arrays give the same bytes.
+    """Writes arrays to an .npz file without pickles, atomically; the same arrays give the same bytes.
 
     Args:
-      path: the file; its name is taken as it is, no ".npz" is added.
+      path: the file; no ".npz" is appended.
       arrays: name to array, of any shape and any dtype but `object`.
       compressed: deflate the arrays; slower to write and to read.
 
     Raises:
-      ValueError: an array holds Python objects, which only a pickle could store; the message names it.
+      ValueError: an array of Python objects, which would need a pickle; the message names it.
       RunError: the file cannot be written.
 
     >>> import pathlib, tempfile

@@ -1,4 +1,4 @@
-"""The batch contract and the few type names that every room shares."""
+"""The batch contract and shared type names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 Array: TypeAlias = jax.Array | np.ndarray
 PyTree: TypeAlias = Any
 
-# One batch: `a` and `b` are the two modalities (arrays whose first axis is the sample), `index` [n] int32 the sample's
-# number in its split (so that per-sample scores find their way back to the sampler), `where` [n] bool, padding false.
-# Optional: `stat` [n] float32, the size of the sample's cluster or class; `label` [n] int32; `id_a`, `id_b` [n] int32,
-# numbers of the content of its two items, equal exactly where that is, or [n, k] where k numbers together say it.
+# One batch: `a` and `b` are the two modalities (first axis: samples); `index` [n] int32 is the sample's number in its
+# split, which links per-sample scores to the sampler; `where` [n] bool is false for padding. Optional: `stat` [n]
+# float32, the size of the sample's cluster or class; `label` [n] int32; `id_a`, `id_b` [n] int32, equal exactly where
+# the items' content is, or [n, k] where k numbers together are one id.
 Batch: TypeAlias = Mapping[str, Any]
 
 BATCH_KEYS = ("a", "b", "index", "where")

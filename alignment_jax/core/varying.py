@@ -1,12 +1,12 @@
-"""Arrays that differ between the devices of a mesh axis, and arrays that do not.
+"""Casts of arrays between replicated and varying over a mesh axis.
 
 Under `shard_map(check_vma=True)` JAX tracks which mesh axes a value varies over. A scan carry and a hand-written
-gradient must have exactly the type of what they stand for, so a replicated temperature or a constant zero has to be
-cast before it meets a sharded embedding. Under `check_vma=False`, `pmap` and `vmap` nothing is tracked and nothing
-happens here. The cast of a replicated value has a sum over the axis as its transpose, which is its gradient.
+gradient must have exactly the type of their primal value, so a replicated temperature or a constant zero must be cast
+before it is combined with a sharded embedding. Under `check_vma=False`, `pmap` and `vmap` JAX tracks nothing, and
+these functions do nothing. The transpose of the cast of a replicated value is a sum over the axis, its gradient.
 
-JAX has renamed what it keeps of this before (`vma` became `manual_axis_type`), so that nothing else in the package
-reads it. A version that renames it again raises AttributeError here, where a default would make gradients wrong.
+JAX has renamed this attribute before (`vma` became `manual_axis_type`), so only this module reads it. If it is renamed
+again, AttributeError is raised here; a default would make gradients wrong.
 """
 
 from __future__ import annotations

@@ -24,11 +24,8 @@ def prepare(
 ) -> tuple[jax.Array, jax.Array, jax.Array | None, Duplicates | None, dict[str, jax.Array]]:
     """Checked and cast (za, zb, where, duplicates, scalars) of a loss's arguments.
 
-    `ids` and `known` are what `read_duplicates` takes. Masked embeddings are zero, masked values of a per-row scalar
-    one.
-
-    Zeroing at the entrance is what keeps a NaN in a masked row out of every value, and the derivative of the selection
-    keeps it out of every gradient.
+    `ids` and `known`: see `read_duplicates`. Masked embeddings become zero, masked values of a per-row scalar one: a
+    NaN in a masked row then reaches neither a value nor a gradient.
     """
     za, zb = jnp.asarray(za), jnp.asarray(zb)
     check_pair(za, zb, where)
@@ -37,7 +34,7 @@ def prepare(
         check_scalar_or_rows(name, value, za.shape[0])
         values[name] = jnp.asarray(value, jnp.float32)
     dtype = jnp.promote_types(za.dtype, zb.dtype)
-    # Half-width inputs are multiplied as they are, with float32 sums; anything wider than float32 is not kept.
+    # Half-width inputs are multiplied in their own type, with float32 sums; wider inputs become float32.
     dtype = dtype if dtype in (jnp.bfloat16, jnp.float16) else jnp.dtype(jnp.float32)
     za, zb = za.astype(dtype), zb.astype(dtype)
     if where is not None:

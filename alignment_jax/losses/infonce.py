@@ -26,15 +26,15 @@ def infonce(
     ids_b: Array | None = None,
     duplicates: str = "mask",
 ) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy of picking each sample's own partner among all candidates, in both directions.
+    """Cross-entropy of each sample's own partner among all candidates, in both directions.
 
     With S = za zbᵀ and q_ij = (1 - α) [i = j] + α / n:
       loss_ab_i = -Σ_j q_ij log softmax_j(S_ij / τ_i)
       loss_ba_i = -Σ_j q_ij log softmax_j(S_ji / τ_i)
 
     Args:
-      za, zb: [n, d] embeddings, used as they are: normalise first (`l2_normalize`). Half-width inputs are multiplied
-        as they are and summed in float32.
+      za, zb: [n, d] embeddings; normalise first (`l2_normalize`). Half-width inputs are multiplied in their own type
+        and summed in float32.
       temperature: τ, scalar or [n]; the anchor's own, in both directions, so that the two logit matrices are not
         transposes of each other.
       smoothing: α in [0, 1), scalar, may be traced; n is the number of rows that count, over the axis.
@@ -47,7 +47,7 @@ def infonce(
       ids_a, ids_b: [n] integers, or None: rows with equal numbers have equal items on that side (or [n, k], k numbers
         together are one id). Rows j ≠ i with ids_a[j] = ids_a[i] or ids_b[j] = ids_b[i] are duplicates of i, over the
         axis; ids of masked rows do not matter. With ids "pallas" is "tiled".
-      duplicates: what they are to anchor i. "mask": no candidates; n in α / n is then the number of i's own candidates.
+      duplicates: treatment of duplicates of i. "mask": no candidates; n in α / n is then the number of candidates of i.
         "positive": they share the target, q_ij = (1 - α) / k + α / n for the partner and its k - 1 duplicates.
         "negative": candidates like any other, as without ids.
 
@@ -66,8 +66,8 @@ def infonce(
 
     Source: van den Oord et al. 2018 (arXiv 1807.03748) and CLIP (Radford et al. 2021, section 2.3); the temperature per
     anchor is MM-TS (Sheludzko et al. 2026, arXiv 2603.08202), smoothed targets are Modest-Align (Liu et al. 2025,
-    arXiv 2510.21606) in the convention of PyTorch's label smoothing. The authors' code averages; we return every
-    sample, see `reduce`.
+    arXiv 2510.21606) in the convention of PyTorch's label smoothing. The authors' code averages; here every
+    sample is returned, see `reduce`.
     """
     ids = ids_a, ids_b, duplicates
     loss_ab, loss_ba, _ = _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, ids, statistics=False)

@@ -1,4 +1,4 @@
-"""Equal partners in one batch: the losses' arguments `ids_a`, `ids_b` and `duplicates`, checked."""
+"""Checks of the losses' arguments `ids_a`, `ids_b` and `duplicates`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DUPLICATES = ("mask", "positive", "negative")
 def read_duplicates(
     ids_a: Array | None, ids_b: Array | None, duplicates: str, n: int, known: tuple[str, ...] = DUPLICATES
 ) -> Duplicates | None:
-    """The ids of `n` pairs and what is done with equal ones; None where there are none, or where they are negatives.
+    """The ids of `n` pairs and the treatment of duplicates; None without ids, or where duplicates are negatives.
 
     Raises:
       ValueError: `duplicates` is not in `known`, or ids are not integers of shape [n] or [n, k].
@@ -41,7 +41,7 @@ def _checked(name: str, ids: Array, n: int) -> jax.Array:
         raise ValueError(f"{name} must have shape [{n}] or [{n}, k], got {np.shape(ids)}")
     narrow = jnp.asarray(ids)
     if isinstance(ids, np.ndarray) and narrow.dtype.itemsize < ids.dtype.itemsize and ids.size:
-        # Two ids that differ in the upper half alone would become equal.
+        # Ids that differ in the upper half alone would become equal.
         limits = jnp.iinfo(narrow.dtype)
         if ids.min() < limits.min or ids.max() > limits.max:
             raise ValueError(

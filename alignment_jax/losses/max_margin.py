@@ -25,21 +25,21 @@ def max_margin(
     ids_b: Array | None = None,
     duplicates: str = "mask",
 ) -> tuple[jax.Array, jax.Array]:
-    """How far the other candidates come within a margin of each sample's own partner, in both directions.
+    """Mean violation of a margin between each sample's own partner and the other candidates, in both directions.
 
     With S = za zbᵀ and n rows that count:
       loss_ab_i = 1/(n - 1) Σ_{j≠i} relu(m_i - S_ii + S_ij)
       loss_ba_i = 1/(n - 1) Σ_{j≠i} relu(m_i - S_ii + S_ji)
 
     Args:
-      za, zb: [n, d] embeddings, used as they are: normalise first (`l2_normalize`).
+      za, zb: [n, d] embeddings; normalise first (`l2_normalize`).
       margin: m, scalar or [n], in units of similarity; the anchor's own, in both directions.
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its losses are 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
       similarity: as in `infonce`; forward mode (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense".
       ids_a, ids_b: which rows have equal items, as in `infonce`.
-      duplicates: "mask", equal partners are no candidates, and the mean is over those that are left; "negative", they
-        are candidates like any other. There is no target that a "positive" could share.
+      duplicates: "mask", duplicates are no candidates, and the mean is over the others; "negative", they are
+        candidates like any other. "positive" is an error: this loss has no target to share.
 
     Returns:
       (loss_ab [n], loss_ba [n]), float32; 0 where there is no other candidate.

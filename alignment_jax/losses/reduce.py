@@ -1,4 +1,4 @@
-"""From per-sample losses to the one number that is differentiated."""
+"""Mean of per-sample losses over samples and directions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ def reduce(
     """Mean over the samples that count, and over the two directions.
 
     ½ (w_ab · mean(loss_ab) + w_ba · mean(loss_ba)), or mean(loss_ab) when there is one direction only. Under
-    `axis_name` it is the sum of all devices' losses over the sum of all devices' counts: the value that one device with
-    the whole batch would give, the same on every device. Differentiate it as it is and average the gradients of
-    replicated parameters over the axis (`jax.lax.pmean`); that is exact under `shard_map` with `check_vma` on or off
-    and under `pmap`.
+    `axis_name` it is the sum of all devices' losses over the sum of all devices' counts: on every device the value for
+    the whole batch. Differentiate it directly and average the gradients of replicated parameters over the axis
+    (`jax.lax.pmean`); that is exact under `shard_map` with `check_vma` on or off and under `pmap`.
 
     Args:
       loss_ab: [n] losses, direction ab.
@@ -54,6 +53,6 @@ def reduce(
     mean_ba = masked_mean(jnp.asarray(loss_ba, jnp.float32), where, axis_name=axis_name)
     w_ab, w_ba = weights
     if jnp.shape(w_ab) or jnp.shape(w_ba):
-        # A vector would come out, which jax.grad refuses without a word about where it is from.
+        # The result would be a vector, and the error of jax.grad would not name its origin.
         raise ValueError(f"weights must be two scalars, got shapes {jnp.shape(w_ab)} and {jnp.shape(w_ba)}")
     return jnp.asarray(0.5 * (w_ab * mean_ab + w_ba * mean_ba))

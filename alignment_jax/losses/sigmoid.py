@@ -1,4 +1,4 @@
-"""SigLIP: every pair of the batch is a yes-or-no question of its own."""
+"""SigLIP: a logistic loss for every pair of the batch."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def sigmoid(
     ids_b: Array | None = None,
     duplicates: str = "mask",
 ) -> jax.Array:
-    """Logistic loss of telling each sample's own partner from every other candidate.
+    """Logistic loss of each sample's own partner against every other candidate.
 
     loss_i = Σ_j softplus(-y_ij (s S_ij + b)), with S = za zbᵀ, y_ii = 1 and y_ij = -1 elsewhere.
 
     Args:
-      za, zb: [n, d] embeddings, used as they are: normalise first (`l2_normalize`).
+      za, zb: [n, d] embeddings; normalise first (`l2_normalize`).
       scale: s, scalar; the inverse of a temperature.
-      bias: b, scalar, in logits; -10 starts training with almost every pair told apart.
+      bias: b, scalar, in logits; with -10 training starts with almost every pair classified as a negative.
       where: [n] bool, rows that count, or None for all; a masked row is no candidate and its loss is 0.
       axis_name: mesh axis that the rows are sharded over, in order, or None.
       similarity: as in `infonce`; forward mode (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) needs "dense".
       ids_a, ids_b: which rows have equal items, as in `infonce`.
-      duplicates: what equal partners are. "mask": no candidates; "positive": pairs, y_ij = 1; "negative": y_ij = -1.
+      duplicates: treatment of duplicates. "mask": no candidates; "positive": pairs, y_ij = 1; "negative": y_ij = -1.
 
     Returns:
       loss [n], float32, a sum over candidates; the mean over rows (`reduce`) is the published loss.

@@ -1,4 +1,4 @@
-"""What all metrics need to know about an argument: is it traced, is it finite, is it a list of class numbers."""
+"""Checks of the metrics' arguments: traced, finite, class numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignment_jax.core.types import Array
 
 
 def traced(*arrays: Any) -> bool:
-    """Whether any of the arrays has no values yet, as under jit, vmap or grad."""
+    """Whether any of the arrays is a tracer, as under jit, vmap or grad."""
     return any(isinstance(x, jax.core.Tracer) for x in arrays)
 
 
@@ -28,12 +28,12 @@ def scalar(x: Any) -> Any:
 
 
 def embeddings(name: str, z: Array) -> jax.Array:
-    """float32 [n, d], finite if its values are known."""
+    """float32 [n, d]; concrete values are checked to be finite."""
     if np.ndim(z) != 2 or 0 in np.shape(z):
         raise ValueError(f"{name} must have shape [n, d] with n, d >= 1, got {np.shape(z)}")
     z = jnp.asarray(z, jnp.float32)
     if not traced(z):
-        # At once, also where the other side is traced: a gallery may be a constant of a compiled search.
+        # Also where the other side is traced: a gallery may be a constant of a compiled search.
         with jax.ensure_compile_time_eval():
             finite = np.asarray(_finite_rows(z))
         if not finite.all():
@@ -42,7 +42,7 @@ def embeddings(name: str, z: Array) -> jax.Array:
 
 
 def class_numbers(name: str, labels: Array, *, length: int, classes: int, of: str) -> Array:
-    """int [length] with values in [0, classes), checked if they are known."""
+    """int [length]; concrete values are checked to be in [0, classes)."""
     dtype = getattr(labels, "dtype", None)
     x = labels if dtype is not None else np.asarray(labels)
     if np.shape(x) != (length,) or not jnp.issubdtype(x.dtype, jnp.integer):

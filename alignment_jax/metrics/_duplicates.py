@@ -1,4 +1,4 @@
-"""Which rows of a matrix are bitwise equal, without an n x n comparison or a copy of the matrix."""
+"""Bitwise equal rows of a matrix, without an n x n comparison or a copy of the matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Row numbers of items under a JAX transformation, where the number of distinct ones is unknown."""
+"""Ids of items under a JAX transformation, where the number of distinct items is unknown."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Cutting a similarity matrix into square tiles that are never all in memory."""
+"""Square tiles of a similarity matrix, one in memory at a time."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
-# A tile of 4 MiB stays in the caches of one core; the arithmetic of smaller ones drowns in the loop around it.
+# A tile of 4 MiB fits into the caches of one core; smaller ones are dominated by the overhead of the loop.
 TILE = 1024
 
 
@@ -27,8 +27,8 @@ def stack_tiles(x: jax.Array, tile: int, *, fill: float | int = 0) -> jax.Array:
 def similarity_tile(za: jax.Array, zb: jax.Array) -> jax.Array:
     """za zbT in full float32, [tile, d] x [tile, d] -> [tile, tile].
 
-    Every similarity that is compared with another one comes from here, in one shape: a matmul of another shape or
-    precision may round differently, and then equal similarities are no longer equal.
+    All compared similarities are computed here, in one shape: a matmul of another shape or precision may round
+    differently, and equal similarities would differ.
     """
     contract_features = (((1,), (1,)), ((), ()))
     return jax.lax.dot_general(

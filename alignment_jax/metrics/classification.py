@@ -101,7 +101,7 @@ def mean_average_precision(scores: Array, labels: Array, *, skip_absent: bool = 
 def _average_precision(score: Array, positive: Array, xp: ModuleType) -> Any:
     order = xp.argsort(score)
     ascending, positive = score[order], positive[order]
-    # Equal scores share one threshold: everything from the first of them upwards is retrieved with each of them.
+    # Equal scores share one threshold: each retrieves everything from the first of them upwards.
     first = xp.searchsorted(ascending, ascending, side="left")
     retrieved = len(score) - first
     hits = xp.cumsum(positive[::-1])[::-1][first]

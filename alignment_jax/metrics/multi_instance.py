@@ -10,7 +10,7 @@ import numpy as np
 from alignment_jax.core.types import Array
 from alignment_jax.metrics._arguments import namespace, scalar, traced
 
-# Queries sorted at once: bounds the temporaries to a few copies of that many rows.
+# Queries sorted at once; bounds the memory of temporaries.
 _ROWS = 512
 
 
@@ -48,7 +48,7 @@ def multi_instance(similarity: Array, relevancy: Array) -> dict[str, Any]:
         )
     xp = namespace(similarity, relevancy)
     known = not traced(similarity, relevancy)
-    # As floats from the start: places and gains are formed in the dtype of the relevancy, which may be whole numbers.
+    # Cast first: places and gains have the dtype of the relevancy, which may be integers.
     s, r = (xp.asarray(x).astype(np.float64 if known else np.float32) for x in (similarity, relevancy))
     if known:
         _check(s, r)
@@ -95,7 +95,7 @@ def _queries(s: Array, r: Array, xp: ModuleType) -> tuple[Any, Any, Any, Any]:
     relevant = (r > 0).sum(axis=1)
     gain = xp.where(place <= relevant[:, None], 1 / xp.log2(place + 1), 0)
     dcg, ideal_dcg = (placed * gain).sum(axis=1), (ideal * gain).sum(axis=1)
-    # A subnormal relevancy may vanish in the ideal sum; a query whose ideal is 0 has no answer either.
+    # A subnormal relevancy may vanish in the ideal sum; a query with ideal 0 has no answer.
     has_any = ideal_dcg > 0
     ndcg = xp.where(has_any, dcg / xp.where(has_any, ideal_dcg, 1), 0)
     return precision / xp.maximum(full, 1), ndcg, full > 0, has_any

@@ -25,25 +25,25 @@ def retrieval_ranks(
     rank_ab[i] = number of b that are not i's own with S_ij >= max over own b of S_ij
     rank_ba[j] = number of a that are not j's own with S_ij >= max over own a of S_ij,   S = za zbT
 
-    A query is judged by its best-placed own item, and its other own items do not push that one down. Rows with equal
-    ids are one item: the first of them stands for all. Such an item owns what any of its rows owns, is one candidate,
-    and is one query. Memory is linear in the number of items; tiles of S exist one at a time.
+    The rank of a query is that of its best-placed own item; its other own items do not count against it. Rows with
+    equal ids are one item, represented by the first row: one candidate and one query, with the partners of all its
+    rows. Memory is linear in the number of items; one tile of S is in memory at a time.
 
     Args:
-      za: [n, d] embeddings, used as they are; normalize first for cosine similarity.
+      za: [n, d] embeddings; normalize first for cosine similarity.
       zb: [m, d] embeddings.
       b_to_a: [m] integers in [0, n), the a-item that each b-item belongs to, in any order.
-      ids_a: [n] integers, equal where a-rows have the same content; None where every row is an item of its own.
+      ids_a: [n] integers, equal where a-rows have the same content; None where all differ.
       ids_b: [m] integers, the same for b-rows.
       tile: side of the square tiles, rounded up to a multiple of 64.
 
     Returns:
       rank_ab int32 [n] and rank_ba int32 [m]. -1 for a row that is no query: an a-item without any b (it has no right
-      answer, but stays a candidate for every b), and a row that repeats an earlier one.
+      answer, but is a candidate for every b), and a row that repeats an earlier one.
 
     Raises:
       ValueError: shapes disagree, b_to_a is out of range, or an embedding is not finite. Under a JAX transformation
-        values are unknown: there a NaN similarity counts against the query.
+        values are not checked, and a NaN similarity counts against the query.
 
     >>> za = jnp.eye(2)
     >>> zb = jnp.array([[1.0, 0.0], [0.6, 0.8], [0.9, 0.1]])
@@ -54,7 +54,7 @@ def retrieval_ranks(
     >>> rank_ab.tolist(), rank_ba.tolist()
     ([0, 1], [0, 1, -1])
 
-    Bitwise equal embeddings always tie, wherever they stand and however the device rounds. Similarities are float32.
+    Bitwise equal embeddings always tie, at any position and with any rounding of the device. Similarities are float32.
     """
     za, zb = embeddings("za", za), embeddings("zb", zb)
     if za.shape[1] != zb.shape[1]:
@@ -75,7 +75,7 @@ def _ranks(
     duplicates = (class_a.max() < n - 1) | (class_b.max() < m - 1)
     row_a, row_b = jnp.arange(n, dtype=jnp.int32), jnp.arange(m, dtype=jnp.int32)
     first_a, first_b = (row_a, row_b) if ids is None else (first_rows(ids[0]), first_rows(ids[1]))
-    # The pairs of items, numbered by their first rows; the same pair may occur several times.
+    # The pairs of items, numbered by their first rows; a pair may repeat.
     pair_a, pair_b = first_a[owner], first_b
 
     own = _pair_similarities(za, zb, pair_a, pair_b, tile)
@@ -98,7 +98,7 @@ def _ranks(
         "owner": owner,
         "counts": first_b == row_b,
     }
-    # Padding is item -1, belongs to nobody and is no candidate.
+    # Padding is item -1, without partner, and no candidate.
     numbers = ("item", "owner")
     rows = {key: stack_tiles(x, tile, fill=-1 if key in numbers else 0) for key, x in rows.items()}
     columns = {key: stack_tiles(x, tile, fill=-1 if key in numbers else 0) for key, x in columns.items()}
@@ -129,7 +129,7 @@ def _ranks(
             def careful(s, row, column):
                 return _count_carefully(s, row, column, related())
 
-            # Nearly all tiles hold no own pair, no padding and no duplicate: those are two comparisons and two sums.
+            # Nearly all tiles have no own pair, no padding and no duplicate: two comparisons and two sums.
             ahead_a, ahead_b = jax.lax.cond(owned_here | partly | duplicates, careful, _count, s, row, column)
             return count_a + ahead_a, count + ahead_b
 
@@ -153,7 +153,7 @@ def _best(own: jax.Array, item: jax.Array, partner_class: jax.Array, count: int)
 
 
 def _pair_similarities(za: jax.Array, zb: jax.Array, pair_a: jax.Array, pair_b: jax.Array, tile: int) -> jax.Array:
-    """S of every pair [p], read off the diagonal of whole tiles so that it rounds as its rivals do."""
+    """S of every pair [p], from the diagonal of whole tiles, so that it rounds as its rivals do."""
 
     def one_tile(pairs):
         own_a, own_b = pairs
@@ -165,7 +165,7 @@ def _pair_similarities(za: jax.Array, zb: jax.Array, pair_a: jax.Array, pair_b: 
 
 def _count(s, row, column) -> tuple[jax.Array, jax.Array]:
     """How many entries of each row and each column are not below that query's own similarity."""
-    # `not below` instead of `at least`: a NaN then counts against the query.
+    # `not below` instead of `at least`, so that NaN counts against the query.
     return _sums(~(s < row["own"][:, None]), ~(s < column["own"][None, :]))
 
 

@@ -32,14 +32,14 @@ def retrieval_recall(
     R@K = 100 * mean over queries of [rank < K],  rsum = sum over K and both directions
 
     Args:
-      za: [n, d] embeddings (images, say), used as they are: similarity = za zbT.
+      za: [n, d] embeddings (images, say); similarity = za zbT.
       zb: [m, d] embeddings (captions), any number for each a-item.
       b_to_a: [m] integers, the a-item that each b-item belongs to.
       ids_a: [n] integers, equal where a-rows have the same content: they are one item, one query and one candidate.
-        None where every row is an item of its own.
+        None where all differ.
       ids_b: [m] integers, the same for b-rows.
       ks: the K, positive and distinct.
-      tile: side of the tiles of the similarity matrix, which is never in memory as a whole.
+      tile: side of the tiles of the similarity matrix; one tile is in memory at a time.
 
     Returns:
       {"a2b_R@1": ..., ..., "b2a_R@1": ..., ..., "rsum": ...} in percent, floats. A query counts its best-placed
@@ -62,7 +62,7 @@ def retrieval_recall(
 
     Source: the Flickr30K and MSCOCO protocol as LAVIS evaluates it. There an unstable sort decides ties; here ties are
     wrong answers, so that a collapsed model scores 0 and not chance. That protocol counts equal captions of two images
-    as wrong answers to each other, which is what this does without ids.
+    as wrong answers to each other, as this function does without ids.
     """
     cutoffs = _cutoffs(ks)
     rank_ab, rank_ba = retrieval_ranks(za, zb, b_to_a, ids_a=ids_a, ids_b=ids_b, tile=tile)

@@ -17,7 +17,7 @@ def top_k(za: Array, zb: Array, k: int, *, tile: int = TILE) -> tuple[jax.Array,
     """The k rows of zb that are most similar to each row of za, best first; S = za zbT, one tile at a time.
 
     Args:
-      za: [n, d] queries, used as they are.
+      za: [n, d] queries.
       zb: [m, d] candidates.
       k: answers per query, 1 <= k <= m.
       tile: side of the square tiles.
@@ -50,7 +50,7 @@ def _top_k(za: jax.Array, zb: jax.Array, k: int, tile: int) -> tuple[jax.Array, 
         def merge(best, column):
             z, number = column
             s = jnp.where(number >= 0, similarity_tile(queries, z), -jnp.inf)
-            # Earlier answers stand in front, and top_k keeps the order of equal values.
+            # Earlier answers come first, and top_k keeps the order of equal values.
             values = jnp.concatenate([best[0], s], axis=1)
             indices = jnp.concatenate([best[1], jnp.broadcast_to(number, s.shape)], axis=1)
             values, places = jax.lax.top_k(values, k)

@@ -29,15 +29,14 @@ def gaussian(
     for differentiation. Noise is drawn and added in float32; the sum has the dtype of `z`.
 
     Args:
-      key: one key for the whole array, or one key a row ([n] typed or [n, k] raw, see `row_keys`); with the latter a
-        row's noise depends on its own key alone, so it is the same for any number of devices. Give each modality its
-        own key.
+      key: one key for the whole array, or one key per row ([n] typed or [n, k] raw, see `row_keys`). With keys per row
+        the noise is the same for any number of devices. Give each modality its own key.
       z: [n, ...] floating point; mixed latents, before the adapters.
       sigma: standard deviation of the noise, >= 0: in the unit of `z`, or as a fraction of the latents' standard
         deviation when `relative`. May be traced, as from a schedule. 0 returns z unchanged.
       relative: whether `sigma` is a fraction.
-      scale: the standard deviation to use when `relative`, for example of the whole data set, known beforehand; a
-        scalar or anything that broadcasts against `z`, such as one per feature. None measures it on the batch.
+      scale: the standard deviation when `relative`, for example of the whole data set; a scalar or an array that
+        broadcasts against `z`, such as one per feature. None measures it on the batch.
       where: [n] bool, rows that count for the measured standard deviation; every row gets noise.
       axis_name: mesh axis over which `z` is sharded; the measured standard deviation is then that of the whole batch.
         It does not make noise differ between devices: row keys do.
@@ -68,7 +67,7 @@ def gaussian(
     dtype = jnp.promote_types(z.dtype, jnp.float32)
     if is_per_row(key):
         if key.shape[0] != z.shape[0]:
-            raise ValueError(f"key must hold one key a row of z, got {key.shape[0]} keys for {z.shape[0]} rows")
+            raise ValueError(f"key must hold one key per row of z, got {key.shape[0]} keys for {z.shape[0]} rows")
         noise = jax.vmap(lambda row_key: jax.random.normal(row_key, z.shape[1:], dtype))(key)
     else:
         noise = jax.random.normal(key, z.shape, dtype)

@@ -1,4 +1,4 @@
-"""Random keys that belong to samples, so that randomness does not depend on how a batch is divided over devices."""
+"""Random keys per row, independent of the division of a batch over devices."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from alignment_jax.core import Array
 def row_keys(key: jax.Array, rows: Array) -> jax.Array:
     """One key for every row: key_i = fold_in(key, rows_i).
 
-    With each row's position in the *global* batch as `rows`, whatever is drawn from these keys is the same on one
-    device, on eight, and after a restart on another number of them.
+    With each row's position in the *global* batch as `rows`, draws from these keys are the same on any number of
+    devices, also after a restart on another number.
 
     Args:
       key: one typed key (`jax.random.key`) or one raw key (`jax.random.PRNGKey`).

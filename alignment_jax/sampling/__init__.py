@@ -1,7 +1,7 @@
-"""In what order samples are shown: balance scores, curricula and weighted permutations (NumPy, host side).
+"""The order of samples: balance scores (NumPy or JAX), curricula and weighted permutations (NumPy, on the host).
 
-Everything here is a pure function of its arguments; randomness is a function of `(seed, epoch)` alone, so that a run
-resumed in the middle of an epoch sees the order it would have seen.
+All functions are pure; random draws depend on `(seed, epoch)` alone, so a run that resumes within an epoch has the same
+order.
 """
 
 from alignment_jax.sampling.balanced import class_balanced_order

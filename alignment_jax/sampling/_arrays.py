@@ -14,7 +14,7 @@ SHUFFLE, CURRICULUM, DRAW, BALANCED = range(4)
 
 
 def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
-    """A counter-based generator that is a function of (seed, epoch, stream) and of nothing else."""
+    """A counter-based generator, a function of (seed, epoch, stream) alone."""
     for name, value in (("seed", seed), ("epoch", epoch)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ValueError(f"{name} must be a non-negative integer, got {value!r}")

@@ -12,8 +12,8 @@ from alignment_jax.sampling._arrays import BALANCED, generator
 def class_balanced_order(label: np.ndarray | Sequence[int], *, epoch: int, seed: int) -> np.ndarray:
     """n samples of an epoch, every class in n / c of them, shuffled.
 
-    A class with fewer samples repeats them, each equally often up to one; one with more shows another part of them in
-    every epoch.
+    A smaller class repeats its samples, equally often up to one; a larger one shows a different part of them in every
+    epoch.
 
     Args:
       label: [n] integers, the class of each sample; c of them differ.
@@ -34,7 +34,7 @@ def class_balanced_order(label: np.ndarray | Sequence[int], *, epoch: int, seed:
     if label.ndim != 1 or not len(label) or not np.issubdtype(label.dtype, np.integer):
         raise ValueError(f"label must be a vector of integers with at least one, got {label.dtype} {list(label.shape)}")
     rng = generator(seed, epoch, BALANCED)
-    classes = rng.permutation(np.unique(label))  # who is shown once more where c does not divide n
+    classes = rng.permutation(np.unique(label))  # the first ones have one more sample where c does not divide n
     share, more = divmod(len(label), len(classes))
     chosen = []
     for place, each in enumerate(classes):

@@ -1,4 +1,4 @@
-"""Curricula: how many samples an epoch shows, which ones, and in what order."""
+"""Curricula: the number of samples of an epoch, their choice and their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pacing(epoch: int, *, n: int, start: float = 0.1, epochs: int = 40) -> int:
     Args:
       epoch: e, counted from 0.
       n: samples in the training set.
-      start: share that the curriculum grows from, in [0, 1]; already epoch 0 shows more than this.
+      start: initial share of the samples, in [0, 1]; epoch 0 already shows more.
       epochs: epochs of growth; epoch `epochs - 1` is the first to show everything.
 
     Returns:
@@ -41,7 +41,7 @@ def pacing(epoch: int, *, n: int, start: float = 0.1, epochs: int = 40) -> int:
         raise ValueError(f"start must be in [0, 1], got {start}")
     if epochs < 1:
         raise ValueError(f"epochs must be >= 1, got {epochs}")
-    # Growth ends by comparison, not by a rounded square root that may stop one sample short of the whole set.
+    # Compared, because the rounded square root may end one sample short of the whole set.
     share = 1.0 if epoch + 1 >= epochs else math.sqrt((1 - start**2) * (epoch + 1) / epochs + start**2)
     return max(1, math.floor(n * min(1.0, share)))
 
@@ -64,7 +64,7 @@ def curriculum_order(
       scores: [n], low first; `balance_score` puts balanced samples first.
       epoch: counted from 0; with `seed` it decides the permutation.
       seed: a non-negative integer.
-      start: share that the curriculum grows from, in [0, 1].
+      start: initial share of the samples, in [0, 1].
       epochs: epochs of growth.
       reverse: anti-curriculum: descending scores, ties still by the smaller index.
 

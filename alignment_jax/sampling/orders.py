@@ -1,6 +1,6 @@
-"""The orders in which an epoch can show its samples, by name: what `sampling.name` may be.
+"""The orders of an epoch's samples by name, the values of `sampling.name`.
 
-Adding one is a function here (or in `sampling`, where its mathematics belongs) and one line in `ORDERS`.
+To add one, write a function here (its mathematics in `sampling`) and add a line to `ORDERS`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from alignment_jax import sampling
 
 
 class Settings(Protocol):
-    """What an order may depend on beside the scores: the section `sampling` of a configuration, and the seed."""
+    """The arguments of an order besides the scores: the section `sampling` of a configuration, and the seed."""
 
     @property
     def size(self) -> int: ...
@@ -41,14 +41,13 @@ class Order:
     """One way to order the samples; pure functions of their arguments.
 
     order: (settings, epoch, since, similarity [n] or None, difficulty [n] or None) -> int64 samples of the epoch, in
-      order. `since`: epochs since there have been scores, what a schedule counts; `epoch` makes random draws differ.
-    shown: (settings, since) -> how many samples that is, known before anything is scored; None for all of them.
-    repeats: settings -> (first, period): from `since = first` on, `shown` repeats itself every `period` epochs, (f, 1)
-      where it is constant from f on. A duration in epochs is then counted at once; with None, epoch by epoch.
-    scored: whether the order depends on scores at all.
-    permutes: settings -> whether every epoch shows every sample once, so that it changes nothing where one batch holds
-      them all.
-    labels: whether it depends on the samples' classes, `settings.label`; data without them is refused.
+      order. `since`: epochs since the first scores, the clock of a schedule; `epoch` makes random draws differ.
+    shown: (settings, since) -> number of these samples, without scores; None for all.
+    repeats: settings -> (first, period): from `since = first` on, `shown` has this period in epochs; (f, 1) where it is
+      constant from f on. A duration in epochs is then counted at once; with None, epoch by epoch.
+    scored: whether the order depends on scores.
+    permutes: settings -> whether every epoch shows every sample once: no effect where one batch holds them all.
+    labels: whether it depends on the samples' classes, `settings.label`; data without labels is an error.
     """
 
     order: Callable[[Settings, int, int, Scores, Scores], np.ndarray]
@@ -75,8 +74,8 @@ def _class_balanced(settings: Settings, epoch: int, since: int, similarity: Scor
 
 def _curriculum(reverse: bool) -> Order:
     def order(settings: Settings, epoch: int, since: int, similarity: Scores, difficulty: Scores) -> np.ndarray:
-        # Equal scores (all samples at first, those never seen later) must not be ranked by their place in the file: the
-        # curriculum ranks a permutation that is the same in every epoch.
+        # Samples with equal scores must not be ranked by their place in the file: the curriculum ranks a permutation
+        # that is the same in every epoch.
         samples = sampling.shuffle_order(settings.size, epoch=0, seed=settings.seed)
         chosen = sampling.curriculum_order(
             sampling.balance_score(similarity, difficulty)[samples],

@@ -1,4 +1,4 @@
-"""Orders drawn with probabilities that favour balanced samples."""
+"""Random orders with probabilities that favour balanced samples."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def sampling_probabilities(
     Args:
       similarity: [n], of the modalities' predictions or features; None leaves it out (n(.) = 0).
       difficulty: [n], the loss or the gradient's magnitude; None leaves it out (n(.) = 0).
-      floor: added to every weight, >= 0. With 0 a sample that is both the least similar and the hardest has
-        probability 0 and comes last in every permutation.
+      floor: added to every weight, >= 0. With 0 the least similar and hardest sample has probability 0 and comes
+        last in every permutation.
 
     Returns:
       float64 [n], sums to 1.
@@ -76,7 +76,7 @@ def draw_order(
     [1, 1, 1]
 
     Source: BSS, learning-based scheduler: the authors' code draws all n without replacement and does not shuffle again;
-    the paper speaks of probabilistic sampling, hence `replacement`. Exponential keys: Efraimidis and Spirakis 2006.
+    the paper describes probabilistic sampling, hence `replacement`. Exponential keys: Efraimidis and Spirakis 2006.
     """
     p = vector("probabilities", probabilities)
     negative = np.flatnonzero(p < 0)
@@ -89,7 +89,7 @@ def draw_order(
     if replacement:
         cumulative = np.cumsum(p)
         uniform = rng.random(len(p)) * cumulative[-1]
-        # The last index with any probability, so that a draw rounded up to the total cannot land behind it.
+        # A draw that rounds up to the total must not exceed the last index with a positive probability.
         last = np.flatnonzero(p)[-1]
         return np.minimum(np.searchsorted(cumulative, uniform, side="right"), last).astype(np.int64)
     exponential = rng.standard_exponential(len(p))

@@ -1,7 +1,7 @@
-"""Which samples an epoch shows, and in what order: BSS's schedulers on the host.
+"""The samples of an epoch and their order: the schedulers of BSS, on the host.
 
-Pure functions of (scores, epoch). The scores are part of the train state (see `scored.Scored`), hence of the
-checkpoint, and change only between epochs: a run resumed in the middle of an epoch goes on with the order it had.
+Pure functions of (scores, epoch). The scores are part of the train state, hence of the checkpoint, and change only
+between epochs: a run that resumes within an epoch has the same order.
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ SCORES = ("fresh", "recycled")
 class Sampler:
     """The order of every epoch, from scores of the samples.
 
-    Fresh scores are measured by a pass over the whole training set before an epoch, as the authors do. Recycled ones
-    are what the training steps measured of their own rows anyway, averaged for each sample over the epochs: no extra
-    pass. They come from the model in training mode, each sample's from the moment it was last shown; a sample never
-    shown has the mean of the others. As nothing is known at first, epoch 0 is then a plain shuffle and the schedule
-    begins with epoch 1.
+    Fresh scores come from a pass over the whole training set before an epoch, as in the authors' code. Recycled ones
+    come from the training steps, averaged for each sample over the epochs, without an extra pass: from the model in
+    training mode, at the sample's last step. A sample without a score has the mean of the others. With recycled scores
+    epoch 0 is a plain shuffle and the schedule starts with epoch 1.
 
     Args:
       size: samples in the training set.
       seed: with the epoch it decides every permutation and draw.
       method: one of `orders.ORDERS`: "shuffle", "curriculum", "anti_curriculum" or "probabilistic".
-      start, epochs: share of the data that a curriculum grows from, and the epochs of its growth.
+      start, epochs: initial share of a curriculum, and the epochs of its growth.
       replacement: of "probabilistic": independent draws instead of a weighted permutation.
       floor: of "probabilistic": added to every weight.
-      rescore_every: epochs between two scorings; 0 for a single one, at the start.
-      criteria: what "similarity" and "difficulty" are called among what a step measures; a name that is missing here is
-        left out of the score.
+      rescore_every: epochs between two score passes; 0 for a single one, at the start.
+      criteria: "similarity" and "difficulty" -> their names among the scores of a step; a missing one is left out of
+        the balance score.
       scores: "fresh" or "recycled".
       label: int [size] classes, for an order that depends on them.
       paired: bool [size], the samples with two modalities or more; the others' similarity is the mean of these. None
@@ -90,12 +89,12 @@ class Sampler:
 
     @property
     def scored(self) -> bool:
-        """Whether the order depends on scores at all."""
+        """Whether the order depends on scores."""
         return ORDERS[self.method].scored
 
     @property
     def recycles(self) -> bool:
-        """Whether the scores are those that training steps measured."""
+        """Whether the scores come from training steps."""
         return self.scored and self.scores == "recycled"
 
     @property
@@ -103,13 +102,13 @@ class Sampler:
         return 1 if self.recycles else 0
 
     def shown(self, epoch: int) -> int:
-        """How many samples this epoch shows; known before training, so that a duration in epochs is one in steps."""
+        """Number of samples of this epoch; independent of scores, so that durations in epochs convert to steps."""
         shown = ORDERS[self.method].shown
         return self.size if shown is None or epoch < self._first else shown(self, epoch - self._first)
 
     @property
     def repeats(self) -> tuple[int, int] | None:
-        """(first, period): from epoch `first` on, `shown` repeats itself every `period` epochs; None if unknown."""
+        """(first, period): from epoch `first` on, `shown` has this period in epochs; None if unknown."""
         order = ORDERS[self.method]
         if order.shown is None:
             return 0, 1
@@ -124,7 +123,7 @@ class Sampler:
         return ORDERS[self.method].permutes(self)
 
     def due(self, epoch: int) -> bool:
-        """Whether new scores are taken before this epoch."""
+        """Whether new scores are due before this epoch."""
         since = epoch - self._first
         return self.scored and since >= 0 and (since % self.rescore_every == 0 if self.rescore_every else since == 0)
 
@@ -166,13 +165,13 @@ class Sampler:
         return {name: self._of_pairs(name, np.asarray(value), np.asarray(seen)) for name, value in running.items()}
 
     def _of_pairs(self, criterion: str, value: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """A sample whose score is not known has the mean of the others."""
+        """A sample without a score has the mean of the others."""
         known = seen if criterion != "similarity" or self.paired is None else seen & self.paired
         return np.where(known, value, value[known].mean() if known.any() else 0.0).astype(np.float32)
 
     def order(self, scores: Scores, epoch: int) -> np.ndarray:
-        """The samples of an epoch in the order in which they are shown: int64 [shown(epoch)]."""
-        if epoch < self._first:  # nothing is known yet
+        """The samples of an epoch, in order: int64 [shown(epoch)]."""
+        if epoch < self._first:  # no scores yet
             return sampling.shuffle_order(self.size, epoch=epoch, seed=self.seed)
         known = (scores.get("similarity"), scores.get("difficulty"))
         return ORDERS[self.method].order(self, epoch, epoch - self._first, *known)

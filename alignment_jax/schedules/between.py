@@ -1,4 +1,4 @@
-"""Values that stay, or move once from one number to another: smoothing strength, noise scale, mixing concentration."""
+"""Constant, linear and cosine schedules: smoothing, noise scale, mixing concentration."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def constant(value: float) -> Callable[[Array | int], jax.Array]:
 
 
 def linear(start: float, end: float, steps: float) -> Callable[[Array | int], jax.Array]:
-    """A straight line from one value to another, then the second value for good.
+    """A straight line from one value to another, then the second value.
 
     v(t) = start + (end - start) min(t / steps, 1)
 
-    The reading taken here of Modest-Align's "dynamic alpha" (arXiv 2510.21606, embedding smoothing), whose form the
-    paper leaves open; `cosine` is the alternative.
+    Our reading of Modest-Align's "dynamic alpha" (arXiv 2510.21606, embedding smoothing), whose form the paper does not
+    define; `cosine` is the alternative.
 
     Args:
       start: value at step 0.
       end: value from step `steps` on.
-      steps: length of the move in steps, > 0.
+      steps: duration in steps, > 0.
 
     Returns:
       step (scalar or array, counted from 0) -> float32 of the same shape, always between the two values.
@@ -61,7 +61,7 @@ def linear(start: float, end: float, steps: float) -> Callable[[Array | int], ja
 
 
 def cosine(start: float, end: float, steps: float) -> Callable[[Array | int], jax.Array]:
-    """Half a cosine wave from one value to another, then the second value for good.
+    """Half a cosine wave from one value to another, then the second value.
 
     v(t) = end + (start - end) (1 + cos(pi min(t / steps, 1))) / 2
 
@@ -71,7 +71,7 @@ def cosine(start: float, end: float, steps: float) -> Callable[[Array | int], ja
     Args:
       start: value at step 0.
       end: value from step `steps` on.
-      steps: length of the move in steps, > 0.
+      steps: duration in steps, > 0.
 
     Returns:
       step (scalar or array, counted from 0) -> float32 of the same shape, always between the two values.

@@ -1,4 +1,4 @@
-"""The part of a temperature that depends on how frequent a sample's cluster is."""
+"""The part of a temperature that depends on the size of a sample's cluster."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ def mm_ts(
     Use the result as `temperature=` of `losses.infonce` or as `margin=` of `losses.max_margin`; the schedule is the
     same for both. A constant temperature is alpha = 0 with min_shift = max_shift.
 
-    Deviations: the authors' code lets the value fall to zero and below, which turns the ranking of similarities round;
-    here settings that could reach 0 for sizes in [min_size, max_size] are refused. Sizes outside that range extrapolate
-    as in their code, but never below half of the lowest value within it, so the result is positive for every size.
+    Deviations: in the authors' code the value can fall to zero and below, which reverses the ranking of similarities;
+    here settings that could reach 0 for sizes in [min_size, max_size] are an error. Sizes outside that range
+    extrapolate as in their code, but not below half of the lowest value within it, so every result is positive.
 
     Args:
       alpha: peak-to-peak amplitude of the oscillation, in the unit of a temperature.

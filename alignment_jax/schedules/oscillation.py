@@ -1,4 +1,4 @@
-"""Cosine oscillations over training steps whose phase does not drift in long runs."""
+"""Cosine oscillations over training steps, without phase drift in long runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def oscillation(alpha: float, period: float) -> Callable[[Array | int], jax.Arra
 
 
 def cosine_temperature(t_min: float, t_max: float, period: float) -> Callable[[Array | int], jax.Array]:
-    """A temperature that swings between two positive values and starts at the higher one.
+    """A temperature that oscillates between two positive values and starts at the higher one.
 
     tau(t) = t_min + (t_max - t_min) (1 + cos(2 pi t / T)) / 2, T = `period`.
 

@@ -21,7 +21,7 @@ class PairwiseLosses(NamedTuple):
 
     Args:
       sums: sums over candidates, (ab [n], ba [n]), or (ab [n],) for a function of one direction.
-      statistics: of both directions; None unless asked for.
+      statistics: of both directions; None unless requested.
       others: candidates of each anchor besides its own partner, in either direction, [n]; None unless a function of two
         directions masks duplicates.
     """

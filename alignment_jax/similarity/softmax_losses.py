@@ -23,8 +23,8 @@ class SoftmaxLosses(NamedTuple):
 
     Args:
       ab, ba: [n] cross-entropies.
-      gap_ab, gap_ba: [n] similarity to the target minus the mean similarity to the candidates; None unless asked for.
-      statistics: of both directions; None unless asked for.
+      gap_ab, gap_ba: [n] similarity to the target minus the mean similarity to the candidates; None unless requested.
+      statistics: of both directions; None unless requested.
     """
 
     ab: jax.Array

@@ -1,4 +1,4 @@
-"""The classification objective: a weighted sum of the heads' cross-entropies, and what BSS measures of every sample."""
+"""The classification objective: a weighted sum of the heads' cross-entropies, and the sample scores of BSS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def batch_inputs(batch: Batch) -> tuple[Array, ...]:
 
 
 def batch_masks(batch: Batch) -> dict[str, dict[str, Array]]:
-    """What a model is told of missing modalities: `present`, or nothing where every sample has all of them.
+    """The model's argument for missing modalities: `present`, or nothing where every sample has all of them.
 
     >>> batch_masks({"a": 1, "b": 2, "has_b": 3}), batch_masks({"a": 1, "b": 2})
     ({'present': {'b': 3}}, {})
@@ -169,7 +169,7 @@ class Classification:
         return loss, Aux(model_state, method_state, *stopped)
 
     def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
-        """What is measured of every row by the model as it is: nothing perturbed or dropped, no state changed."""
+        """The scores of every row in evaluation mode: no perturbation, no dropout, no change of state."""
         del step
         where, masks = batch["where"], batch_masks(batch)
         outputs, _ = apply(

@@ -1,4 +1,4 @@
-"""How variable the similarities of each direction are: the signal that VALS weighs the directions by."""
+"""Variance, entropy and range of the similarities of each direction, the signals of VALS."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def direction_statistics(
     spread_ab = mean_i (max_j S_ij - min_j S_ij)
 
     Args:
-      za: [n, d] embeddings, used as they are.
+      za: [n, d] embeddings.
       zb: [n, d] embeddings, row i the pair of row i of `za`.
       temperature: scalar or [n], positive; only the entropy depends on it.
       where: [n] bool, rows that count as anchors and as candidates; None for all.
       axis_name: mesh axis over which the rows are sharded; the statistics are then those of the whole batch.
-      similarity: how S is held, as in `losses.infonce`; beyond a small batch its memory is linear in n.
+      similarity: implementation, as in `losses.infonce`; beyond a small batch its memory is linear in n.
 
     Returns:
       `DirectionStatistics`; float32 scalars without gradients, 0 when no row counts.
@@ -45,8 +45,8 @@ def direction_statistics(
     >>> [round(float(x), 4) for x in (*statistics.variance, *statistics.spread)]
     [0.25, 0.25, 1.0, 1.0]
 
-    Source: Pillai, VALS (arXiv 2503.03202); no code is public, the population variance over candidates averaged over
-    anchors is the reading taken here.
+    Source: Pillai, VALS (arXiv 2503.03202); no code is public; the population variance over candidates averaged over
+    anchors is our reading.
     """
     za, zb = jnp.asarray(za), jnp.asarray(zb)
     check_pair(za, zb, where)

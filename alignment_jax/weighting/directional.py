@@ -1,4 +1,4 @@
-"""Weights of the two directions of a contrastive loss, from how variable the similarities of each direction are."""
+"""Weights of the two directions of a contrastive loss, from statistics of the similarities."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def directional(
     w <- 1 + strength (w - 1), then clipped to [floor, 2 - floor]
 
     The weights are 1 during the warm-up, when both averages are 0 and for the signal "fixed"; no gradient passes
-    through them. A statistic that is not finite leaves the average as it was, so that one bad batch cannot spoil every
-    later step. The state holds scalar arrays only and is the same on every device.
+    through them. A statistic that is not finite does not change the average, so that one bad batch cannot affect later
+    steps. The state holds scalar arrays only and is the same on every device.
 
     Args:
       signal: "variance" (of the similarities over candidates), "entropy" (of the softmax), "spread" (max - min) or
@@ -62,8 +62,8 @@ def directional(
       decay: of the moving average, in [0, 1); 0 follows the last step.
       mode: "proportional": the more variable, hence less certain, direction weighs more; "inverse": it weighs less.
       strength: in [0, 1]; 0 gives the fixed weights, 1 the full effect.
-      floor: the least a weight may be, in [0, 1].
-      warmup_steps: number of first updates that return the weights (1, 1) while the average already follows.
+      floor: the smallest weight, in [0, 1].
+      warmup_steps: number of first updates with weights (1, 1); they update the average.
 
     Returns:
       `init() -> state` and `update(statistics, state) -> ((w_ab, w_ba), state)`, float32 scalars.
@@ -71,8 +71,8 @@ def directional(
     Raises:
       ConfigError: an unknown signal or mode, or a number outside its range; the message names the argument.
 
-    Source: Pillai, VALS (arXiv 2503.03202). No code is public; statistic, averaging and weight are the reading taken
-    here, and mode "inverse" is the other one.
+    Source: Pillai, VALS (arXiv 2503.03202). No code is public; statistic, averaging and weight are our reading, and
+    mode "inverse" is the other one.
 
     >>> from types import SimpleNamespace
     >>> init, update = directional("variance", floor=0.6)
@@ -104,7 +104,7 @@ def directional(
         usable = jnp.isfinite(value[0]) & jnp.isfinite(value[1])
         average = jax.tree.map(lambda new, old: jnp.where(usable, new, old), followed, state.average)
         deviation = strength * _imbalance(*mean, inverse=mode == "inverse")
-        # Not finite: the average of this step is unusable too, and the loss itself will say that the step went wrong.
+        # Not finite: this step's average is unusable too; the train step handles the non-finite loss.
         active = usable & (count > warmup_steps)
         w_ab = 1.0 + jnp.where(active, jnp.clip(deviation, floor - 1.0, 1.0 - floor), 0.0)
         return (w_ab, 2.0 - w_ab), DirectionalState(average, count)
