@@ -180,7 +180,7 @@ def test_tuning_keeps_the_best_and_gives_what_fitting_gives():
     assert (choice.shrinkage, choice.dim, choice.power, choice.score, choice.candidates) == ((0.1, 0.1), 2, 1.0, 0.7, 8)
     for found, expected in zip((a, b), fit_cca(za, zb, dim=2, shrinkage=0.1, power=1.0), strict=True):
         np.testing.assert_array_equal(found.matrix, expected.matrix)
-    with pytest.raises(ConfigError, match="nothing to try"):
+    with pytest.raises(ConfigError, match="shrinkages, dims and powers"):
         aj.baselines.tune_cca(za, zb, score, shrinkages=(), dims=(2,), powers=(1.0,))
 
 
@@ -191,5 +191,5 @@ def test_tuning_leaves_out_scores_that_are_not_numbers():
         rest = iter(scores)
         choice = aj.baselines.tune_cca(za, zb, lambda a, b, rest=rest: next(rest), **settings)[2]
         assert choice.score == 0.9
-    with pytest.raises(ConfigError, match="NaN for all 3"):
+    with pytest.raises(ConfigError, match=r"score.*3"):
         aj.baselines.tune_cca(za, zb, lambda a, b: np.nan, **settings)

@@ -234,22 +234,22 @@ def test_several_numbers_are_one_id_and_wide_ids_are_not_cut():
     two = np.array([[1, 2], [1, 3], [2, 2], [1, 2]])
     found = losses.infonce(za, zb, ids_b=two)
     same(found, losses.infonce(za, zb, ids_b=np.array([0, 1, 2, 0])))
-    with pytest.raises(ValueError, match="ids_a must fit into int32"):
+    with pytest.raises(ValueError, match=r"ids_a.*int32"):
         losses.infonce(za, zb, ids_a=np.array([0, 1, 2, 2**32]))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(ids_a=np.zeros(3)), "ids_a must be integers"),
-        (dict(ids_b=np.zeros(2, int)), r"ids_b must have shape \[3\]"),
-        (dict(duplicates="none"), "duplicates must be one of mask, positive, negative, got 'none'"),
+        (dict(ids_a=np.zeros(3)), "ids_a"),
+        (dict(ids_b=np.zeros(2, int)), r"ids_b.*\[3\]"),
+        (dict(duplicates="none"), "duplicates.*'none'"),
     ],
 )
 def test_messages_name_the_argument(options, message):
     z = np.ones((3, 2), np.float32)
     for function in LOSSES.values():
-        with pytest.raises(ValueError, match=message.replace(", positive", "(, positive)?")):
+        with pytest.raises(ValueError, match=message):
             function(z, z, **options)
-    with pytest.raises(ValueError, match="mask, negative for this loss, got 'positive'"):
+    with pytest.raises(ValueError, match=r"duplicates.*mask, negative.*'positive'"):
         losses.max_margin(z, z, duplicates="positive")

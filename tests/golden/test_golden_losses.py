@@ -175,7 +175,7 @@ def test_a_temperature_of_exactly_zero():
     assert np.isnan(golden["zero_tau_loss"])
     loss = reduce(*infonce(case.image, case.text, temperature=golden["zero_tau_tau"]))
     assert not np.isfinite(loss)
-    with pytest.raises(ValueError, match="temperature must be positive"):
+    with pytest.raises(ValueError, match="temperature"):
         infonce(case.image, case.text, temperature=0.0)
     with pytest.raises(ConfigError, match="min_shift"):
         aj.schedules.mm_ts(alpha=0.2, period=100, min_shift=0.1, max_shift=0.1, min_size=1, max_size=9)

@@ -103,11 +103,11 @@ def test_under_jit_relevancy_of_whole_numbers_is_the_same(dtype):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.multi_instance(np.ones((2, 3)), np.ones((3, 2))), r"one shape \[n, m\]"),
-        (lambda: metrics.multi_instance(np.ones(3), np.ones(3)), r"one shape \[n, m\]"),
-        (lambda: metrics.multi_instance([[1.0, np.nan]], [[1.0, 0.0]]), r"similarity\[0, 1\] is NaN"),
-        (lambda: metrics.multi_instance([[1.0, 0.0]], [[1.0, 2.0]]), r"relevancy\[0, 1\] is 2.0, outside"),
-        (lambda: metrics.multi_instance([[1.0, 0.0]], [[np.nan, 0.0]]), r"relevancy\[0, 0\] is nan, outside"),
+        (lambda: metrics.multi_instance(np.ones((2, 3)), np.ones((3, 2))), "similarity and relevancy"),
+        (lambda: metrics.multi_instance(np.ones(3), np.ones(3)), "similarity and relevancy"),
+        (lambda: metrics.multi_instance([[1.0, np.nan]], [[1.0, 0.0]]), r"similarity\[0, 1\]"),
+        (lambda: metrics.multi_instance([[1.0, 0.0]], [[1.0, 2.0]]), r"relevancy\[0, 1\].*2\.0"),
+        (lambda: metrics.multi_instance([[1.0, 0.0]], [[np.nan, 0.0]]), r"relevancy\[0, 0\].*nan"),
     ],
 )
 def test_errors_name_the_entry(call, message):

@@ -91,7 +91,7 @@ def test_equal_content_is_a_right_answer():
     shared = jax.jit(lambda i: metrics.retrieval_recall(near, z, np.arange(20), ids_b=i, ks=(1,)))(kinds)
     assert shared["rsum"] == 200.0
     assert metrics.retrieval_recall(near, z, np.arange(20), ks=(1,))["a2b_R@1"] == 0.0
-    with pytest.raises(ValueError, match="ids_b must be 60 integers"):
+    with pytest.raises(ValueError, match=r"ids_b.*60"):
         metrics.retrieval_recall(image, text, ids, ids_b=np.arange(59))
 
 
@@ -228,21 +228,21 @@ good = np.ones((2, 3), np.float32)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.retrieval_recall(good, np.array([[1, np.nan, 1]] * 2), [0, 1]), "zb is not finite in row 0"),
-        (lambda: metrics.retrieval_recall(np.full((2, 3), np.inf), good, [0, 1]), "za is not finite in row 0"),
-        (lambda: metrics.retrieval_recall(good, np.ones((2, 4)), [0, 1]), "same width d, got 3 and 4"),
-        (lambda: metrics.retrieval_recall(good, good, [0, 2]), r"b_to_a\[1\] is 2, outside \[0, 2\)"),
-        (lambda: metrics.retrieval_recall(good, good, [0, 2**32]), r"b_to_a\[1\] is 4294967296"),
-        (lambda: metrics.retrieval_recall(good, good, [0, -1]), r"b_to_a\[1\] is -1"),
-        (lambda: metrics.retrieval_recall(good, good, [0]), "b_to_a must be 2 integers"),
-        (lambda: metrics.retrieval_recall(good, good, [0.0, 1.0]), "b_to_a must be 2 integers"),
-        (lambda: metrics.retrieval_recall(good, np.zeros((0, 3)), []), r"zb must have shape \[n, d\]"),
-        (lambda: metrics.retrieval_recall(good[0], good, [0, 1]), r"za must have shape \[n, d\]"),
-        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=()), "ks must be distinct positive"),
-        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=(0, 1)), "ks must be distinct positive"),
-        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=(1, 1)), "ks must be distinct positive"),
-        (lambda: metrics.recall_at(good), r"ranks must have shape \[n\]"),
-        (lambda: metrics.top_k(good, good, 3), r"k must be in \[1, 2\]"),
+        (lambda: metrics.retrieval_recall(good, np.array([[1, np.nan, 1]] * 2), [0, 1]), r"\bzb\b.*row 0"),
+        (lambda: metrics.retrieval_recall(np.full((2, 3), np.inf), good, [0, 1]), r"\bza\b.*row 0"),
+        (lambda: metrics.retrieval_recall(good, np.ones((2, 4)), [0, 1]), "za and zb.*3 and 4"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 2]), r"b_to_a\[1\].*\b2\b"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 2**32]), r"b_to_a\[1\].*4294967296"),
+        (lambda: metrics.retrieval_recall(good, good, [0, -1]), r"b_to_a\[1\].*-1"),
+        (lambda: metrics.retrieval_recall(good, good, [0]), "b_to_a"),
+        (lambda: metrics.retrieval_recall(good, good, [0.0, 1.0]), "b_to_a"),
+        (lambda: metrics.retrieval_recall(good, np.zeros((0, 3)), []), r"\bzb\b.*\[n, d\]"),
+        (lambda: metrics.retrieval_recall(good[0], good, [0, 1]), r"\bza\b.*\[n, d\]"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=()), r"\bks\b"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=(0, 1)), r"\bks\b"),
+        (lambda: metrics.retrieval_recall(good, good, [0, 1], ks=(1, 1)), r"\bks\b"),
+        (lambda: metrics.recall_at(good), r"\branks\b.*\[n\]"),
+        (lambda: metrics.top_k(good, good, 3), r"\bk\b.*\[1, 2\]"),
     ],
 )
 def test_errors_name_the_argument_and_the_row(call, message):

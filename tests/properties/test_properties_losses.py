@@ -144,7 +144,7 @@ def test_infonce_of_equal_embeddings_is_chance(seed, n, temperature):
 @hypothesis.given(seeds, st.floats(-10, 0))
 def test_a_temperature_that_is_not_positive_is_refused(seed, temperature):
     za, zb = unit_vectors(seed, 2)
-    with pytest.raises(ValueError, match="temperature must be positive"):
+    with pytest.raises(ValueError, match="temperature"):
         aj.losses.infonce(za, zb, temperature=temperature)
 
 

@@ -152,17 +152,17 @@ def test_a_million_samples_are_drawn_at_once():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sampling.curriculum_order([0.1, np.nan], epoch=0, seed=0), "scores is not finite for sample 1"),
-        (lambda: sampling.curriculum_order([0.1], epoch=-1, seed=0), "epoch must be"),
-        (lambda: sampling.curriculum_order([0.1], epoch=0, seed=-3), "seed must be a non-negative integer, got -3"),
-        (lambda: sampling.shuffle_order(3, epoch=0, seed=1.5), "seed must be a non-negative integer, got 1.5"),
-        (lambda: sampling.shuffle_order(0, epoch=0, seed=0), "n must be >= 1"),
-        (lambda: sampling.pacing(0, n=0), "n must be >= 1"),
-        (lambda: sampling.pacing(0, n=5, start=1.5), r"start must be in \[0, 1\]"),
-        (lambda: sampling.pacing(0, n=5, epochs=0), "epochs must be >= 1"),
-        (lambda: sampling.draw_order([0.5, 0.6], epoch=0, seed=0), "must sum to 1, got 1.1"),
-        (lambda: sampling.draw_order([1.5, -0.5], epoch=0, seed=0), r"probabilities\[1\] is negative"),
-        (lambda: sampling.draw_order([np.inf, 0.5], epoch=0, seed=0), "not finite for sample 0"),
+        (lambda: sampling.curriculum_order([0.1, np.nan], epoch=0, seed=0), "scores.*sample 1"),
+        (lambda: sampling.curriculum_order([0.1], epoch=-1, seed=0), r"\bepoch\b"),
+        (lambda: sampling.curriculum_order([0.1], epoch=0, seed=-3), "seed.*-3"),
+        (lambda: sampling.shuffle_order(3, epoch=0, seed=1.5), r"seed.*1\.5"),
+        (lambda: sampling.shuffle_order(0, epoch=0, seed=0), r"\bn\b"),
+        (lambda: sampling.pacing(0, n=0), r"\bn\b"),
+        (lambda: sampling.pacing(0, n=5, start=1.5), r"start.*1\.5"),
+        (lambda: sampling.pacing(0, n=5, epochs=0), "epochs.*0"),
+        (lambda: sampling.draw_order([0.5, 0.6], epoch=0, seed=0), r"probabilities.*1\.1"),
+        (lambda: sampling.draw_order([1.5, -0.5], epoch=0, seed=0), r"probabilities\[1\].*-0\.5"),
+        (lambda: sampling.draw_order([np.inf, 0.5], epoch=0, seed=0), "probabilities.*sample 0"),
     ],
 )
 def test_errors_say_what_is_wrong(call, message):

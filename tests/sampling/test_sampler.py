@@ -79,7 +79,7 @@ def test_a_pass_must_measure_every_sample_once_in_whatever_order():
     sampler = make()
     np.testing.assert_array_equal(sampler.scores_from_pass(batches[::-1])["similarity"], similarity)
     for wrong in (batches[:-1], [*batches, batches[0]]):
-        with pytest.raises(ValueError, match="every one of 50 samples once"):
+        with pytest.raises(ValueError, match=r"measured.*50"):
             sampler.scores_from_pass(wrong)
 
 
@@ -100,7 +100,7 @@ def test_equal_scores_are_ranked_by_chance_and_alike_in_every_epoch(method):
 def test_a_score_that_is_not_finite_is_named():
     batches, _, _ = measured()
     batches[1]["loss"][2] = np.inf
-    with pytest.raises(RunError, match=r"loss of training sample 9 is not finite \(1 of 50 samples\)"):
+    with pytest.raises(RunError, match=r"loss.*sample 9.*50"):
         make().scores_from_pass(batches)
 
 
@@ -146,7 +146,7 @@ def test_recycling_starts_with_a_plain_epoch_and_then_the_schedule():
         ({"floor": -1.0}, "floor"),
         ({"start": 2.0}, "start"),
         ({"epochs": 0}, "epochs"),
-        ({"criteria": {}}, "no criterion is left"),
+        ({"criteria": {}}, r"sampling\.similarity.*sampling\.difficulty"),
     ],
 )
 def test_settings_are_checked(options, message):

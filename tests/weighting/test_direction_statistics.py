@@ -161,5 +161,5 @@ def test_messages_name_the_argument(change, word):
 def test_lists_are_arrays_and_a_batch_without_rows_is_refused():
     statistics = direction_statistics([[1.0, 0.0], [0.0, 1.0]], np.eye(2), temperature=1.0)
     assert float(statistics.variance[0]) == 0.25
-    with pytest.raises(ValueError, match="za must have at least one row"):
+    with pytest.raises(ValueError, match="za"):
         direction_statistics(np.zeros((0, 2)), np.zeros((0, 2)), temperature=1.0)
