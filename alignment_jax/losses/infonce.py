@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.checks import check_number
 from alignment_jax.core.types import Array
-from alignment_jax.losses.arguments import prepare, zero_masked
+from alignment_jax.losses.argument_checks import checked_arguments, zero_masked
 from alignment_jax.similarity.implementation import Implementation
 from alignment_jax.similarity.softmax_losses import softmax_losses
 from alignment_jax.similarity.statistics import DirectionStatistics
@@ -112,7 +112,7 @@ def _infonce(za, zb, temperature, smoothing, where, axis_name, similarity, ids, 
     check_number("smoothing", smoothing, lambda a: 0 <= a < 1, "in [0, 1)")
     if jnp.ndim(smoothing):
         raise ValueError(f"smoothing must be a scalar, got shape {jnp.shape(smoothing)}")
-    za, zb, where, duplicates, values = prepare(za, zb, where, axis_name, ids, temperature=temperature)
+    za, zb, where, duplicates, values = checked_arguments(za, zb, where, axis_name, ids, temperature=temperature)
     inverse = 1.0 / values["temperature"]
     smoothed = not (isinstance(smoothing, (int, float)) and smoothing == 0)
     losses = softmax_losses(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
-from alignment_jax.losses.arguments import global_count, prepare, zero_masked
+from alignment_jax.losses.argument_checks import checked_arguments, global_count, zero_masked
 from alignment_jax.similarity.implementation import Implementation
 from alignment_jax.similarity.pair_functions import HINGE
 from alignment_jax.similarity.pairwise_losses import pairwise_losses
@@ -94,8 +94,10 @@ def max_margin_with_statistics(
 
 
 def _max_margin(za, zb, margin, temperature, where, axis_name, similarity, ids):
-    scalars = {"margin": margin} | ({} if temperature is None else {"temperature": temperature})
-    za, zb, where, duplicates, values = prepare(za, zb, where, axis_name, ids, ("mask", "negative"), **scalars)
+    scalars = {"margin": margin} if temperature is None else {"margin": margin, "temperature": temperature}
+    za, zb, where, duplicates, values = checked_arguments(
+        za, zb, where, axis_name, ids, ("mask", "negative"), **scalars
+    )
     threshold = margin_threshold(za, zb, values["margin"])
     inverse = None
     if temperature is not None:

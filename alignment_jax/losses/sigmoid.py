@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
-from alignment_jax.losses.arguments import prepare, zero_masked
+from alignment_jax.losses.argument_checks import checked_arguments, zero_masked
 from alignment_jax.similarity.implementation import Implementation
 from alignment_jax.similarity.pair_functions import LOGISTIC
 from alignment_jax.similarity.pairwise_losses import pairwise_losses
@@ -55,7 +55,7 @@ def sigmoid(
     if jnp.ndim(scale) or jnp.ndim(bias):
         raise ValueError(f"scale and bias must be scalars, got shapes {jnp.shape(scale)} and {jnp.shape(bias)}")
     ids = ids_a, ids_b, duplicates
-    za, zb, where, equal, values = prepare(za, zb, where, axis_name, ids, scale=scale, bias=bias)
+    za, zb, where, equal, values = checked_arguments(za, zb, where, axis_name, ids, scale=scale, bias=bias)
     offset = jnp.broadcast_to(values["bias"], za.shape[:1])
     (loss,), *_ = pairwise_losses(LOGISTIC, za, zb, values["scale"], offset, where, similarity, axis_name, equal)
     return zero_masked(loss, where)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.metrics._arguments import class_numbers, namespace, scalar, traced
+from alignment_jax.metrics._value_checks import class_numbers, namespace, scalar, traced
 
 
 def accuracy(scores: Array, labels: Array) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.metrics._arguments import namespace, scalar, traced
+from alignment_jax.metrics._value_checks import namespace, scalar, traced
 
 # Queries sorted at once; bounds the memory of temporaries.
 _ROWS = 512

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_over, varying_axes
-from alignment_jax.metrics._arguments import class_numbers, embeddings
-from alignment_jax.metrics._duplicates import row_classes
+from alignment_jax.metrics._equal_rows import row_classes
 from alignment_jax.metrics._items import content_ids, first_rows
-from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles
+from alignment_jax.metrics._square_tiles import TILE, fit_tile, similarity_tile, stack_tiles
+from alignment_jax.metrics._value_checks import class_numbers, embeddings
 
 
 @renamed_keywords(a_of_b="b_to_a")

@@ -11,8 +11,8 @@ import numpy as np
 
 from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
-from alignment_jax.metrics._arguments import scalar, traced
-from alignment_jax.metrics._tiles import TILE
+from alignment_jax.metrics._square_tiles import TILE
+from alignment_jax.metrics._value_checks import scalar, traced
 from alignment_jax.metrics.ranks import retrieval_ranks
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_over, varying_axes
-from alignment_jax.metrics._arguments import embeddings
-from alignment_jax.metrics._tiles import TILE, fit_tile, similarity_tile, stack_tiles
+from alignment_jax.metrics._square_tiles import TILE, fit_tile, similarity_tile, stack_tiles
+from alignment_jax.metrics._value_checks import embeddings
 
 
 def top_k(za: Array, zb: Array, k: int, *, tile: int = TILE) -> tuple[jax.Array, jax.Array]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.metrics._arguments import class_numbers
+from alignment_jax.metrics._value_checks import class_numbers
 
 
 def top_k_accuracy(scores: Array, labels: Array, *, ks: Sequence[int] = (1, 5)) -> dict[str, float]:

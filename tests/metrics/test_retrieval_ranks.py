@@ -268,7 +268,7 @@ def test_top_k_never_answers_with_padding():
 
 
 def test_row_classes_are_equal_exactly_where_rows_are():
-    from alignment_jax.metrics._duplicates import row_classes
+    from alignment_jax.metrics._equal_rows import row_classes
 
     rng = np.random.default_rng(8)
     z = rng.integers(-1, 2, size=(3000, 4)).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.metrics._tiles import stack_tiles
+from alignment_jax.metrics._square_tiles import stack_tiles
 
 
 def row_classes(z: jax.Array, tile: int) -> jax.Array:

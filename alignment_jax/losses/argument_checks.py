@@ -13,7 +13,7 @@ from alignment_jax.losses.item_ids import DUPLICATES, read_duplicates
 from alignment_jax.similarity.duplicates import Duplicates
 
 
-def prepare(
+def checked_arguments(
     za: Array,
     zb: Array,
     where: Array | None,
