@@ -1,4 +1,4 @@
-"""Signatures of the functional rooms are a promise (CONTRIBUTING.md): one that changes, changes in signatures.txt too.
+"""Signatures of the functional subpackages are stable (CONTRIBUTING.md): a change is made in signatures.txt too.
 
 After a deliberate change, noted in CHANGELOG.md: python tests/test_signatures.py
 """
@@ -8,7 +8,7 @@ import inspect
 import pathlib
 
 STORED = pathlib.Path(__file__).resolve().parent / "signatures.txt"
-ROOMS = ("baselines", "losses", "metrics", "perturb", "sampling", "schedules", "similarity", "weighting")
+SUBPACKAGES = ("baselines", "losses", "metrics", "perturb", "sampling", "schedules", "similarity", "weighting")
 
 
 def lines(name, found):
@@ -24,12 +24,12 @@ def lines(name, found):
 
 
 def signatures():
-    modules = [(room, importlib.import_module(f"alignment_jax.{room}")) for room in ROOMS]
+    modules = [(each, importlib.import_module(f"alignment_jax.{each}")) for each in SUBPACKAGES]
     return [
         line
-        for room, module in modules
+        for subpackage, module in modules
         for name in sorted(module.__all__)
-        for line in lines(f"{room}.{name}", getattr(module, name))
+        for line in lines(f"{subpackage}.{name}", getattr(module, name))
     ]
 
 

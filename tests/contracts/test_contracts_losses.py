@@ -68,7 +68,7 @@ WHERE = np.array([True, False, True, True, False, True, True, False])
 @pytest.mark.parametrize("similarity", ["dense", "tiled:3"])
 @pytest.mark.parametrize("filler", [0.0, np.nan, np.inf])
 def test_masking_is_dropping(row, similarity, filler):
-    """Whatever a masked row holds reaches neither values nor gradients."""
+    """A NaN in a masked row reaches neither values nor gradients."""
     za, zb = pairs()
     settings = row.values(8, rows=True)
 

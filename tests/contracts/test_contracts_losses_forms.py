@@ -1,4 +1,4 @@
-"""Every form of the similarities, on any number of devices, gives what the whole block on one device gives.
+"""Every implementation, on any number of devices, equals the dense block on one device.
 
 Values, gradients, and gradients of gradients; the losses are those of `loss_table.TABLE`.
 """
@@ -25,14 +25,14 @@ MASKS = {
     "none": np.zeros(N, bool),
     "all": np.ones(N, bool),
 }
-ONCE = ("infonce, smoothed", "max_margin", "sigmoid")  # what the other rows would only repeat
+ONCE = ("infonce, smoothed", "max_margin", "sigmoid")  # the other rows would repeat these
 
 
 def on_devices(row, similarity, devices, way):
     """(za, zb, scalars, per-row settings, where) -> losses of all rows, gradients of the first four.
 
     Embeddings are functions of replicated parameters, as in training: the whole batch goes in, every device takes its
-    rows, the global mean is differentiated as it is and the gradients are averaged over the axis.
+    rows, the global mean is differentiated directly and the gradients are averaged over the axis.
     """
     size = N // devices
 
@@ -51,7 +51,7 @@ def on_devices(row, similarity, devices, way):
         return parts, jax.lax.pmean(gradients, AXIS)
 
     if way == "pmap":
-        # pmap needs one argument that is split; the devices' numbers stand in for it.
+        # pmap needs a split argument: the devices' numbers.
         chosen = jax.devices()[:devices]
         run = jax.pmap(lambda _, *arguments: step(*arguments), AXIS, in_axes=(0, *[None] * 5), devices=chosen)
 

@@ -33,7 +33,7 @@ def golden():
 
 
 def from_torch(golden, prefix: str) -> dict:
-    """The arrays `<prefix>__...` as a tree of our names: kernels transposed, the rest as it is."""
+    """The arrays `<prefix>__...` as a tree of our names: kernels transposed, the rest unchanged."""
 
     def layer(source: str, names: dict) -> dict:
         tree: dict = {}

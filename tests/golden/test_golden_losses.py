@@ -156,7 +156,7 @@ mmts = over(lambda image, text, tau: reduce(*infonce(image, text, temperature=ta
 
 @every_case("mmts_infonce")
 def test_temperature_of_each_anchor(case):
-    """Also case 7, whose temperatures fall below zero: the loss takes an array as it is, the schedule refuses it."""
+    """Also case 7, whose temperatures fall below zero: the loss accepts them in an array, the schedule does not."""
     tau = case.tau_f64
     loss, (grad_image, grad_text, _) = mmts(case.image, case.text, tau.astype(np.float32))
     # The temperature itself is rounded to float32 on the way in: one more rounding of every logit.

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 
 def ranks_by_definition(s, owner, ids_a=None, ids_b=None):
-    """Counts straight from the definition, on a whole similarity matrix; the first row of an id stands for its item."""
+    """Counts straight from the definition, on a whole similarity matrix; the first row of an id represents its item."""
     n, m = s.shape
     ids_a, ids_b = (np.arange(k) if ids is None else ids for k, ids in ((n, ids_a), (m, ids_b)))
     own = np.zeros((n, m), bool)
@@ -282,7 +282,7 @@ def test_row_classes_are_equal_exactly_where_rows_are():
 
 @pytest.mark.slow
 def test_duplicates_tie_even_where_a_matmul_rounds_by_position(monkeypatch):
-    """Some kernels sum the edge of a tile in another order; here every entry gets an error of its own."""
+    """Some kernels sum the edge of a tile in another order; here every entry gets a different error."""
     from alignment_jax.metrics import ranks
 
     def unsteady(za, zb):

@@ -84,7 +84,7 @@ def check_accuracy(kind, exact_products, forms, devices):
 @pytest.mark.parametrize("exact_products", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_infonce_is_as_exact_as_float32_allows(kind, exact_products):
-    """Where the products are exact nothing is divided by the temperature but what the form itself rounds."""
+    """With exact products, only the rounding of the implementation is divided by the temperature."""
     check_accuracy(kind, exact_products, FORMS, devices=1)
 
 
@@ -128,7 +128,7 @@ def test_per_row_temperature_mask_smoothing_and_weights(similarity):
 
 @pytest.mark.parametrize("similarity", FORMS)
 def test_a_negative_temperature_prefers_the_smallest_similarity(similarity):
-    """Arrays cannot be refused while they are traced; every form then gives what the formula gives."""
+    """Traced temperatures cannot be checked; every implementation then follows the formula."""
     a, b = embeddings("random")
     rng = np.random.default_rng(2)
     temperature = np.float32(rng.uniform(0.05, 0.3, N) * rng.choice([-1, 1], N))
@@ -180,7 +180,7 @@ def test_tiles_equal_the_whole_block_for_every_loss(masked):
 @pytest.mark.parametrize("loss", ["max_margin", "sigmoid"])
 @pytest.mark.parametrize("uniform", [True, False])
 def test_pairwise_gradients_for_equal_and_unequal_cotangents(loss, uniform):
-    """Equal ones are the case that the forward sweep prepares for; the others need a sweep of their own."""
+    """Equal ones are the case that the forward sweep prepares for; the others need another sweep."""
     a, b = embeddings("aligned")
     weights = np.ones(N, np.float32) if uniform else np.linspace(0.5, 2.0, N, dtype=np.float32)
 

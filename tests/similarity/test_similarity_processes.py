@@ -91,13 +91,13 @@ def test_two_processes_equal_one(tmp_path):
         address = f"127.0.0.1:{free_port()}"
         processes = [start(address, process, tmp_path / "found.npz") for process in (0, 1)]
         try:
-            said = [process.communicate(timeout=900)[0] for process in processes]
+            outputs = [process.communicate(timeout=900)[0] for process in processes]
         finally:
             for process in processes:
                 process.kill()
-        if not any(process.returncode for process in processes) or "in use" not in said[0]:
+        if not any(process.returncode for process in processes) or "in use" not in outputs[0]:
             break
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     expected = [np.asarray(x) for x in jax.jit(lambda *x: differentiate(*x, similarity="dense"))(*batch())]
     with np.load(tmp_path / "found.npz") as found:
         assert len(found.files) == len(FORMS) * len(expected)

@@ -11,7 +11,7 @@ from alignment_jax.core import ConfigError
 
 def statistics(ab, ba):
     pair = (jnp.float32(ab), jnp.float32(ba))
-    other = (jnp.float32(7.0), jnp.float32(7.0))  # what a wrong signal would read
+    other = (jnp.float32(7.0), jnp.float32(7.0))  # read by a wrong signal only
     return SimpleNamespace(
         variance=pair, entropy=other, spread=other, only=lambda name: SimpleNamespace(**{name: pair})
     )
