@@ -86,7 +86,7 @@ def measure(
 
     own = {"weights": list(weights.values()), "present": of(present or {}, weights)}
     both = {"present": of(present or {}, modalities)}
-    found = {
+    found: dict[str, Any] = {
         "loss": sampling.cross_entropy(of(logits, weights), label, **own),
         "gradient": sampling.gradient_magnitude(of(logits, weights), label, features=of(features, weights), **own),
         "prediction_similarity": sampling.prediction_similarity(of(logits, modalities), **both),
