@@ -10,4 +10,4 @@ workdir=${1:-runs/quickstart}
 .venv/bin/alignment-jax train --config configs/quickstart.py --workdir "$workdir"
 .venv/bin/alignment-jax embed --workdir "$workdir" --out "$workdir/embeddings.npz"
 echo
-echo "Open $workdir/report.html in a browser. README.md goes on with your own data."
+echo "Open $workdir/report.html in a browser. README.md continues with your own data."

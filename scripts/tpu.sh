@@ -6,7 +6,7 @@
 #   scripts/tpu.sh copy FILE [FILE ...]     copy files into the checkout on every worker
 #   scripts/tpu.sh train FLAGS...           alignment-jax train FLAGS... --distributed, on every worker
 #   scripts/tpu.sh keep [--copy FILE ...] FLAGS...
-#                                           train; when the slice is preempted, create it anew and go on; every
+#                                           train; when the slice is preempted, create it again and resume; every
 #                                           --copy FILE is copied at the start, and again to each new slice
 #   scripts/tpu.sh status | delete
 #
@@ -123,7 +123,7 @@ keep() {
     found=$(state) || return
     case "$found" in
       PREEMPTED | TERMINATED | STOPPED | ABSENT)
-        echo "slice $TPU_NAME is $found; creating it anew" >&2
+        echo "slice $TPU_NAME is $found; creating it again" >&2
         [ "$found" = ABSENT ] || tpu delete "$TPU_NAME" --quiet
         until create --spot; do
           sleep "${TPU_RETRY_SECONDS:-60}"

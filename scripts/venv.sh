@@ -1,8 +1,8 @@
 # Sourced by quickstart.sh, test.sh and scripts/docs.sh: `make_venv EXTRAS PURPOSE TIME` makes .venv with the extras and
-# leaves its Python in $python. PURPOSE and TIME tell what is installed for what, and how long that takes.
+# leaves its Python in $python. PURPOSE and TIME are shown.
 # An existing .venv is used again as long as neither setup.cfg nor pyproject.toml has changed, and gets extras added. For
-# another Python (PYTHON=python3.13) or other constraints (PIP_CONSTRAINT=$PWD/scripts/oldest.txt) it is made anew:
-# otherwise the tests would pass on versions that nobody asked for.
+# another Python (PYTHON=python3.13) or other constraints (PIP_CONSTRAINT=$PWD/scripts/oldest.txt) it is created
+# again: otherwise the tests would pass on other versions.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -36,7 +36,7 @@ make_venv() {
   wanted=$(cat "$here/setup.cfg" "$here/pyproject.toml" | sha256sum)
   python="$here/.venv/bin/python"
   if "$python" -c '' 2>/dev/null && ! venv_is_of "$base" "$constraints"; then
-    echo "another Python or other constraints than .venv was made with: making it anew"
+    echo "another Python or other constraints than .venv was made with: creating it again"
     rm -rf "$here/.venv"
   fi
   if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! "$python" -c '' 2>/dev/null; then

@@ -84,7 +84,7 @@ def test_install_sends_this_checkout_and_leaves_the_image_alone(run):
     assert "train,tpu" in calls[1]
 
 
-def test_a_preempted_slice_is_created_anew_and_goes_on(run):
+def test_a_preempted_slice_is_created_again_and_resumes(run):
     status, error, calls = run("keep", "--workdir", "gs://bucket/run", statuses=(255, 0), state="PREEMPTED")
     assert status == 0
     assert verbs(calls) == ["ssh", "describe", "delete", "create", "scp", "ssh", "ssh"]
@@ -93,7 +93,7 @@ def test_a_preempted_slice_is_created_anew_and_goes_on(run):
     assert "PREEMPTED" in error
 
 
-def test_a_slice_that_is_gone_is_created_anew_with_the_files_it_held(run, tmp_path):
+def test_a_slice_that_is_gone_is_created_again_with_the_files_it_held(run, tmp_path):
     (tmp_path / "latents.npz").write_bytes(b"")
     missing = "ERROR: (gcloud.compute.tpus.tpu-vm.describe) NOT_FOUND: Resource 'projects/p/nodes/align' was not found"
     status, _, calls = run("keep", "--copy", "latents.npz", "--workdir", "w", statuses=(255, 0), state=missing)

@@ -53,19 +53,19 @@ def test_it_says_what_is_installed_for_what_and_only_when_it_is(make_venv, tmp_p
     assert make_venv("train", "training", "a minute") == ""
 
 
-def test_another_python_or_other_constraints_make_it_anew(make_venv, tmp_path):
+def test_another_python_or_other_constraints_create_it_again(make_venv, tmp_path):
     """Or the suite would run, and pass, on versions that nobody asked for."""
     arguments = ("test", "the test suite", "some minutes")
-    anew = "another Python or other constraints than .venv was made with: making it anew\n"
+    again = "another Python or other constraints than .venv was made with: creating it again\n"
     made = "making .venv and installing what the test suite needs (once; some minutes)\n"
     oldest = tmp_path / "oldest.txt"
     oldest.write_text("jax==1\n")
     assert make_venv(*arguments) == made
-    assert make_venv(*arguments, version="3.13") == anew + made
+    assert make_venv(*arguments, version="3.13") == again + made
     for constraints in (str(oldest), f"{oldest} {oldest}"):
-        assert make_venv(*arguments, version="3.13", PIP_CONSTRAINT=constraints) == anew + made
+        assert make_venv(*arguments, version="3.13", PIP_CONSTRAINT=constraints) == again + made
         assert make_venv(*arguments, version="3.13", PIP_CONSTRAINT=constraints) == ""
-    assert make_venv(*arguments, version="3.13") == anew + made
+    assert make_venv(*arguments, version="3.13") == again + made
     other = tmp_path / "bin" / "python3"
     other.parent.mkdir()
     shutil.copy(tmp_path / "python3.11", other)
