@@ -45,7 +45,7 @@ def same_trainings(
 
 def same_under(about: Mapping[str, Any], condition: Condition) -> dict[str, str]:
     """Method -> the method whose runs stand for its own, from what comparison.json holds."""
-    return report.same_methods(about, condition.fraction, condition.mismatched)
+    return report.equivalent_methods(about, condition.fraction, condition.mismatched)
 
 
 def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:

@@ -71,7 +71,7 @@ def main_table(
             ]
         )
     for method, other in (same or {}).items():
-        lines.append([method, None, None, None, report.same_as(other), *[None] * len(beside), Cell("0", 0.0)])
+        lines.append([method, None, None, None, report.equivalence_note(other), *[None] * len(beside), Cell("0", 0.0)])
     return table(columns, lines)
 
 
@@ -227,7 +227,7 @@ def latex_text(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
 def _same_lines(comparison: Mapping[str, Any], condition: Condition | None) -> list[str]:
     same = {} if condition is None else same_under(comparison, condition)
     return [
-        f" & {_tex(method)} & \\multicolumn{{3}}{{l}}{{{_tex(report.same_as(other))}}} \\\\"
+        f" & {_tex(method)} & \\multicolumn{{3}}{{l}}{{{_tex(report.equivalence_note(other))}}} \\\\"
         for method, other in same.items()
     ]
 

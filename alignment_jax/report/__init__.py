@@ -1,4 +1,4 @@
-"""What a run leaves for people to read: logs, progress, tables, curves, and a page that works offline."""
+"""Logs, progress, tables, charts and HTML pages of runs; the pages work offline."""
 
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.jsonl import append_row, read_rows
@@ -14,8 +14,8 @@ from alignment_jax.report.blocks import bullet_list, key_value_table, page, pict
 from alignment_jax.report.chance import chance_recall
 from alignment_jax.report.charts import Chart, Series, learning_curves, series_of
 from alignment_jax.report.comparison_page import write_comparison
-from alignment_jax.report.comparison_runs import Comparison, Spread, spread
-from alignment_jax.report.comparison_tables import same_as, same_methods
+from alignment_jax.report.comparison_runs import Comparison, MeanStd, mean_std
+from alignment_jax.report.comparison_tables import equivalence_note, equivalent_methods
 from alignment_jax.report.data_page import DataSample, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
@@ -38,10 +38,10 @@ __all__ = [
     "DataSample",
     "EnergyMeter",
     "Gallery",
+    "MeanStd",
     "MetricsLog",
     "Progress",
     "Series",
-    "Spread",
     "Table",
     "TensorBoardLog",
     "append_row",
@@ -53,6 +53,8 @@ __all__ = [
     "draw_chart",
     "encode_picture",
     "environment",
+    "equivalence_note",
+    "equivalent_methods",
     "escape",
     "format_bytes",
     "format_seconds",
@@ -63,6 +65,7 @@ __all__ = [
     "key_value_table",
     "learning_curves",
     "load_gallery",
+    "mean_std",
     "metric_label",
     "metrics_line",
     "metrics_table",
@@ -72,12 +75,9 @@ __all__ = [
     "picture",
     "read_metrics",
     "read_rows",
-    "same_as",
-    "same_methods",
     "save_gallery",
     "section",
     "series_of",
-    "spread",
     "table",
     "to_html",
     "to_markdown",
@@ -91,4 +91,14 @@ __all__ = [
     "write_text_atomic",
 ]
 
-__getattr__ = renamed_names(__name__, {"Shown": "DataSample", "facts": "key_value_table"})
+__getattr__ = renamed_names(
+    __name__,
+    {
+        "Shown": "DataSample",
+        "Spread": "MeanStd",
+        "facts": "key_value_table",
+        "same_as": "equivalence_note",
+        "same_methods": "equivalent_methods",
+        "spread": "mean_std",
+    },
+)

@@ -10,7 +10,7 @@ from typing import Any
 
 from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.report.pictures import data_url
-from alignment_jax.report.rendering import macros, render, source, trusted
+from alignment_jax.report.rendering import macros, render_template, template_source, trusted_html
 from alignment_jax.report.tables import Table, table, to_html
 
 
@@ -37,21 +37,21 @@ def page(title: str, sections: Iterable[str], *, subtitle: str | Sequence[str] =
     >>> page("A <run>", [section("Notes", bullet_list(["one"]))]).count("A &lt;run&gt;")
     2
     """
-    style, script = source("style.css"), source("sort.js")
+    style, script = template_source("style.css"), template_source("sort.js")
     # A second defence behind the escaping: the browser refuses every request and every other script.
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
         f"style-src '{_fingerprint(style)}'; script-src '{_fingerprint(script)}'"
     )
-    return render(
+    return render_template(
         "page.html",
         title=title,
         subtitle=[part for part in ([subtitle] if isinstance(subtitle, str) else subtitle) if part],
         language=language,
         policy=policy,
         sections=[part for part in sections if part],
-        style=trusted(style),
-        script=trusted(script),
+        style=trusted_html(style),
+        script=trusted_html(script),
     )
 
 
@@ -76,7 +76,7 @@ def section(heading: str, body: str) -> str:
 def joined(blocks: Iterable[str], separator: str = "\n") -> str:
     """Blocks in sequence, empty ones left out; "" when all are empty."""
     kept = [block for block in blocks if block]
-    return trusted(separator).join(kept) if kept else ""
+    return trusted_html(separator).join(kept) if kept else ""
 
 
 def paragraph(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What every picture has in common: one look on light and dark pages, no need of colour, the same bytes each time."""
+"""Common style of all charts: light and dark, readable without colour, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from alignment_jax.core.optional import require
 
-# The palette of Okabe and Ito (2008), ordered for contrast on white and on a dark page. Every line also has its own
-# dashes and marker and every bar its own hatching, so that nothing rests on colour alone.
+# The palette of Okabe and Ito (2008), ordered for contrast on white and on a dark page. Dashes, markers and hatching
+# carry the same information for readers without colour vision.
 _LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DARK = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#FFFFFF")
 _DASHES: tuple[Any, ...] = (
@@ -28,7 +28,7 @@ _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++", "oo", "--", "**")
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Palette:
     """The colours of one page."""
 
     ink: str
@@ -37,7 +37,7 @@ class Look:
     colours: tuple[str, ...]
 
     def line(self, number: int) -> dict[str, Any]:
-        """Colour, dashes and marker of line `number`: after seven, the same colours with other dashes and markers."""
+        """Colour, dashes and marker of line `number`; after seven the colours repeat with other dashes and markers."""
         lap, place = divmod(number, len(self.colours))
         return {
             "color": self.colours[place],
@@ -55,46 +55,46 @@ class Look:
         }
 
 
-LIGHT = Look("#222222", "#cccccc", "#ffffff", _LIGHT)
-DARK = Look("#dddddd", "#555555", "#16181a", _DARK)
+LIGHT = Palette("#222222", "#cccccc", "#ffffff", _LIGHT)
+DARK = Palette("#dddddd", "#555555", "#16181a", _DARK)
 
 
 @contextlib.contextmanager
-def canvas(*, width: float = 5.2, height: float = 3.5, dark: bool = False) -> Iterator[tuple[Any, Look]]:
-    """A figure of so many inches and its look; settings of the person's own matplotlib do not reach it.
+def canvas(*, width: float = 5.2, height: float = 3.5, dark: bool = False) -> Iterator[tuple[Any, Palette]]:
+    """A figure (size in inches) and its palette, independent of the user's matplotlib settings.
 
     Raises:
       MissingPackageError: matplotlib is not installed.
     """
     matplotlib = require("matplotlib", extra="train", purpose="draw charts")
     figures = require("matplotlib.figure", extra="train", purpose="draw charts")
-    look = DARK if dark else LIGHT
+    palette = DARK if dark else LIGHT
     settings = {
-        **matplotlib.rcParamsDefault,  # a person's own matplotlibrc must not change the report
+        **matplotlib.rcParamsDefault,  # the user's matplotlibrc must not change the report
         "svg.hashsalt": "alignment_jax",
         "svg.fonttype": "path",
-        "font.family": ["DejaVu Sans"],  # comes with matplotlib, so it looks the same everywhere
+        "font.family": ["DejaVu Sans"],  # ships with matplotlib
         "font.size": 10,
-        "text.color": look.ink,
-        "axes.labelcolor": look.ink,
-        "axes.edgecolor": look.ink,
-        "xtick.color": look.ink,
-        "ytick.color": look.ink,
+        "text.color": palette.ink,
+        "axes.labelcolor": palette.ink,
+        "axes.edgecolor": palette.ink,
+        "xtick.color": palette.ink,
+        "ytick.color": palette.ink,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "grid.color": look.faint,
-        "axes.formatter.useoffset": False,  # a tick says its value, not what to add to another number
+        "grid.color": palette.faint,
+        "axes.formatter.useoffset": False,  # full values at the ticks
         "hatch.linewidth": 0.9,
         "text.parse_math": False,  # a "$" in a name is a dollar sign
     }
     settings.pop("backend", None)
     with matplotlib.rc_context(settings):
-        # Figure by itself, without pyplot: no window system, no global list of figures.
-        yield figures.Figure(figsize=(width, height), layout="constrained"), look
+        # Not pyplot: it needs a window system and keeps a global list of figures.
+        yield figures.Figure(figsize=(width, height), layout="constrained"), palette
 
 
-def encode(figure: Any, image_format: str = "svg") -> bytes:
-    """The picture file of a figure; equal figures give equal bytes with the same version of matplotlib.
+def encode_figure(figure: Any, image_format: str = "svg") -> bytes:
+    """Encodes a figure; equal figures give equal bytes with the same version of matplotlib.
 
     Raises:
       ValueError: a format other than "svg" and "png".
@@ -108,17 +108,20 @@ def encode(figure: Any, image_format: str = "svg") -> bytes:
 
 
 _LEGEND_FONT = 9
-# Points of a legend's entry beside its label: the line, the gap behind it, and that to the next column.
+# Width of a legend entry without its label, in points: line, gap, gap to the next column.
 _LEGEND_HANDLE = 4.8 * _LEGEND_FONT
 _LONGEST_LABEL = 40
 
 
-def shortened(labels: Sequence[str], *, longest: int = _LONGEST_LABEL) -> list[str]:
-    """Labels cut to a length, those that begin alike in their middle and, where that does not help, with a number.
+def shortened_labels(labels: Sequence[str], *, longest: int = _LONGEST_LABEL) -> list[str]:
+    """Labels cut to a length: at the end, else in the middle, else with a number, until they differ.
 
-    >>> shortened(["vals+mm_ts", "vals+smoothing"], longest=8), shortened(["abcdef_1", "abcdef_2"], longest=5)
+    >>> (
+    ...     shortened_labels(["vals+mm_ts", "vals+smoothing"], longest=8),
+    ...     shortened_labels(["abcdef_1", "abcdef_2"], longest=5),
+    ... )
     (['vals+mm…', 'vals+sm…'], ['ab…_1', 'ab…_2'])
-    >>> shortened(["abcdef1ghij", "abcdef2ghij", "abcdef3ghij"], longest=7)
+    >>> shortened_labels(["abcdef1ghij", "abcdef2ghij", "abcdef3ghij"], longest=7)
     ['ab… (1)', 'ab… (2)', 'ab… (3)']
     """
     head = (longest - 1) // 2
@@ -140,31 +143,31 @@ def shortened(labels: Sequence[str], *, longest: int = _LONGEST_LABEL) -> list[s
     ]
 
 
-def legend_columns(labels: Sequence[str], *, room: float) -> int:
-    """In how many columns labels are set, row by row, so that nothing is cut off at the edge.
+def legend_columns(labels: Sequence[str], *, width: float) -> int:
+    """The number of legend columns that fits into a width, labels filled row by row.
 
     Args:
-      labels: as they will be drawn.
-      room: points there are.
+      labels: as drawn.
+      width: available width in points.
 
-    >>> legend_columns(["R@1", "R@5", "R@10"], room=374), legend_columns(["accuracy, audio and image"] * 3, room=374)
+    >>> legend_columns(["R@1", "R@5", "R@10"], width=374), legend_columns(["accuracy, audio and image"] * 3, width=374)
     (3, 2)
     """
     paths = require("matplotlib.textpath", extra="train", purpose="draw charts")
-    # Measured: the letters of a proportional font differ threefold in width.
+    # Measured, because letters of a proportional font differ threefold in width.
     widths = [paths.TextPath((0, 0), text, size=_LEGEND_FONT).get_extents().width for text in labels]
     for columns in range(len(labels), 1, -1):
-        if sum(max(widths[column::columns]) + _LEGEND_HANDLE for column in range(columns)) <= room:
+        if sum(max(widths[column::columns]) + _LEGEND_HANDLE for column in range(columns)) <= width:
             return columns
     return 1
 
 
 def legend_below(axes: Any) -> None:
-    """A legend below the axes, where it hides no data; in as many columns as fit."""
+    """A legend below the axes, in as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
-    labels = shortened(labels)
-    columns = legend_columns(labels, room=72 * axes.figure.get_figwidth())
-    # Matplotlib fills column by column; people read row by row.
+    labels = shortened_labels(labels)
+    columns = legend_columns(labels, width=72 * axes.figure.get_figwidth())
+    # Matplotlib fills columns first; readers expect rows first.
     order = [k for column in range(columns) for k in range(column, len(labels), columns)]
     handles, labels = [handles[k] for k in order], [labels[k] for k in order]
     axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=_LEGEND_FONT)

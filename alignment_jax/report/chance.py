@@ -1,4 +1,4 @@
-"""What guessing at random would score: the number every retrieval result has to be read against."""
+"""Recall of a random ranking, the reference for every retrieval result."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ def chance_recall(
     Args:
       b_to_a: int [m], the a-item that each b-item belongs to.
       n_a: number of a-items; None when every a-item has a b-item.
-      ids_a, ids_b: int [n_a] and [m], equal where rows have the same content and are one item; None where every row is
-        an item of its own.
+      ids_a, ids_b: int [n_a] and [m], equal for rows of the same content, which are one item; None: all rows differ.
       ks: depths of the recall.
 
     Returns:

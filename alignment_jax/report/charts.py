@@ -1,4 +1,4 @@
-"""Which curves a run's history holds: numbers and words only, drawn elsewhere."""
+"""The charts of one run as data; `plots` draws them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from alignment_jax.report.metric_names import as_percent, direction_label, in_reading_order, is_percent, metric_label
 
-# More points than a line a few hundred pixels wide can show.
+# A line a few hundred pixels wide cannot show more points.
 _MOST_POINTS = 240
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """One line: values over steps, and the range that is shaded around it.
+    """One line: values over steps, and the shaded range around it.
 
-    width: how many logged values each point is the mean of. style: number of its look, where a line has to look the
-    same in several charts; None for its place in this one.
+    width: logged values averaged in each point. style: number of its line style, for the same style in several charts;
+    None for its position in this one.
     """
 
     label: str
@@ -35,8 +35,8 @@ class Series:
 class Chart:
     """Lines that share their axes. `name` becomes the file name; `limits` fixes the vertical axis.
 
-    x_ticks: (place, text) of the marks below, found by itself where there are none; x_log: on a logarithmic axis;
-    x_whole: only whole numbers. diagonal: label of the line y = x, "" for none.
+    x_ticks: (position, text) of the ticks, automatic when empty; x_log: logarithmic axis; x_whole: integer ticks only.
+    diagonal: label of the line y = x, "" for none.
     """
 
     name: str
@@ -53,16 +53,16 @@ class Chart:
 
 
 def series_of(history: Sequence[Mapping[str, Any]], key: str, *, label: str | None = None) -> Series | None:
-    """The values of one metric over the steps, averaged in groups where there are more than a line can show.
+    """The values of one metric over the steps, averaged in groups where there are too many to draw.
 
     Args:
       history: rows of `metrics.jsonl`.
       key: the metric.
-      label: its name in the legend; None for `key`.
+      label: legend entry; None for `key`.
 
     Returns:
-      The series, or None when no row has the metric. Of several rows of one step the last counts; non-finite values
-      leave a gap.
+      The series; None when no row has the metric. The last of several rows of a step counts; non-finite values are
+      gaps.
 
     >>> series_of([{"step": 2, "loss": 1.5}, {"step": 1, "loss": 2.0}], "loss").values
     array([2. , 1.5])
@@ -82,7 +82,7 @@ def series_of(history: Sequence[Mapping[str, Any]], key: str, *, label: str | No
     if width == 1:
         return Series(label or key, steps, values, values, values)
     groups = [slice(begin, begin + width) for begin in range(0, len(steps), width)]
-    # A group with a gap is a gap: a mean that skips the NaN would hide that the run went wrong there.
+    # A group with a gap is a gap: a mean without the NaN would hide a failure of the run.
     means, lows, highs = (np.array([reduce(values[group]) for group in groups]) for reduce in (np.mean, np.min, np.max))
     return Series(label or key, np.array([steps[group].mean() for group in groups]), means, lows, highs, width)
 
@@ -90,12 +90,12 @@ def series_of(history: Sequence[Mapping[str, Any]], key: str, *, label: str | No
 def learning_curves(
     history: Sequence[Mapping[str, Any]], *, names: tuple[str, ...] = ("a", "b"), split: str = "val"
 ) -> list[Chart]:
-    """The charts a history has data for: loss, recalls by direction, other scores, direction weights, temperature.
+    """The charts of a history: loss, recalls by direction, other scores, direction weights, temperature.
 
     Args:
       history: rows of `metrics.jsonl`.
-      names: what the two modalities are called.
-      split: whose scores to draw.
+      names: of the modalities.
+      split: the split whose scores to draw.
 
     Returns:
       Charts in reading order, each of at least two points; an empty list for an empty history.
@@ -111,15 +111,15 @@ def learning_curves(
         lines: list[Series] = []
         for key, label in wanted.items():
             line = series_of(history, key, label=label)
-            # A second line exactly on top of a first one says nothing (the least and the greatest of one temperature).
+            # A line on top of another one adds nothing (minimum and maximum of one temperature).
             if line is not None and not any(_same(line, other) for other in lines):
                 lines.append(line)
-        # A single point is no curve: a closed form has one, and so has a run that was evaluated once.
+        # One point makes no curve: a closed form, or a run with one evaluation.
         if any(len(line.steps) > 1 for line in lines):
             charts.append(Chart(name, title, "training step", y_label, tuple(lines), limits, _note(lines)))
 
     losses = [key for key in keys if key.rpartition("/")[2].startswith("loss") and "/" in key]
-    # The split goes without saying where there is only one.
+    # A single split needs no name.
     alone = len({key.rpartition("/")[0] for key in losses}) == 1
     add("loss", "Loss", "loss", {key: metric_label(key.rpartition("/")[2] if alone else key, names) for key in losses})
     scores = [key for key in in_reading_order(keys) if key.startswith(f"{split}/") and is_percent(key)]
@@ -132,7 +132,7 @@ def learning_curves(
     labels = {key: metric_label(key.rpartition("/")[2], names) for key in others}
     add("scores", f"Scores on {split}", "score [%]", labels, (0.0, 100.0))
     weights = {f"train/weight_{short}": direction_label(long, names) for short, long in (("ab", "a2b"), ("ba", "b2a"))}
-    if any(row.get(key, 1.0) != 1.0 for row in history for key in weights):  # fixed weights are not worth a picture
+    if any(row.get(key, 1.0) != 1.0 for row in history for key in weights):  # fixed weights need no chart
         add("weights", "Weight of each direction", "weight (the two sum to 2)", weights)
     temperatures = {f"train/temperature_{which}": f"temperature {which}" for which in ("mean", "min", "max")}
     add("temperature", "Temperature", "temperature (no unit)", temperatures)
@@ -148,11 +148,11 @@ def _number(value: Any) -> bool:
 
 
 def _note(lines: Sequence[Series]) -> str:
-    """What a reader must know to read the lines rightly."""
+    """The note below a chart: averaging and gaps."""
     remarks = []
     if (width := max(line.width for line in lines)) > 1:
-        remarks.append(f"Points are means of up to {width} logged values, the shade is their range.")
+        remarks.append(f"Points are means of up to {width} logged values; shaded: their range.")
     gaps = sum(int(np.isnan(line.values).sum()) for line in lines)
     if gaps:
-        remarks.append(f"Values that were not finite leave gaps ({gaps} in this chart).")
+        remarks.append(f"Gaps: values that are not finite ({gaps}).")
     return " ".join(remarks)

@@ -1,4 +1,4 @@
-"""Which curves a comparison has data for: numbers and words only, drawn elsewhere. Every method keeps its look."""
+"""The charts of a comparison as data; `plots` draws them. A method has the same colour in every chart."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.report.charts import Chart, Series
-from alignment_jax.report.comparison_runs import Comparison, Spread, at, spread
+from alignment_jax.report.comparison_runs import Comparison, MeanStd, mean_std, number_at
 from alignment_jax.report.metric_names import direction_label, is_percent, metric_label
 
-# kind of noise -> (title, unit of its strength); {0} is the modality's name.
+# Kind of noise -> (title, unit of its strength); {0} is the name of the modality.
 NOISES = {
     "latent_noise": ("Noise on {0} latents", "noise [standard deviations of the latents]"),
     "caption_drop": ("Words dropped", "share of the words"),
@@ -26,26 +26,26 @@ NOISES = {
 BAND = "Shaded: one standard deviation over seeds, up and down."
 WHISKER = "Thin line on a bar: one standard deviation over seeds, up and down."
 _ANCHORS = (
-    "Shaded: from the least to the most over the anchors of a batch, mean over seeds, for a temperature that is each "
-    "anchor's own; else one standard deviation over seeds."
+    "Shaded: minimum to maximum over the anchors of a batch (mean over seeds) where each anchor has its temperature; "
+    "else one standard deviation over seeds."
 )
-# More points than a line a few hundred pixels wide can show.
+# A line a few hundred pixels wide cannot show more points.
 _MOST_POINTS = 200
 
 
-def _line(label: str, points: Sequence[tuple[float, Spread | None]], style: int) -> Series | None:
+def _line(label: str, points: Sequence[tuple[float, MeanStd | None]], style: int) -> Series | None:
     """Means with the band of one standard deviation, over the points that have any run."""
     known = [(x, found) for x, found in points if found is not None]
     if not known:
         return None
     x = np.array([place for place, _ in known], np.float64)
     mean = np.array([found.mean for _, found in known])
-    sd = np.array([found.sd or 0.0 for _, found in known])
+    sd = np.array([found.std or 0.0 for _, found in known])
     return Series(label, x, mean, mean - sd, mean + sd, style=style)
 
 
 def _with_lines(chart: Chart, lines: Iterable[Series | None]) -> Chart | None:
-    """The chart with the lines there are, and a note on their band where any has one; None without lines."""
+    """The chart with its lines and a note on their bands; None without lines."""
     found = tuple(line for line in lines if line is not None)
     banded = any(not np.array_equal(line.low, line.high, equal_nan=True) for line in found)
     note = chart.note or (BAND if banded else "")
@@ -61,7 +61,7 @@ def data_efficiency(comparison: Comparison) -> Chart | None:
     """The metric over the share of the training samples; None for a single share."""
     if len(comparison.fractions) < 2:
         return None
-    value = at("test", comparison.metric)
+    value = number_at("test", comparison.metric)
     chart = Chart(
         "data_efficiency",
         "How much data each method needs",
@@ -76,7 +76,10 @@ def data_efficiency(comparison: Comparison) -> Chart | None:
         (
             _line(
                 method,
-                [(fraction, comparison.spread(method, value, fraction=fraction)) for fraction in comparison.fractions],
+                [
+                    (fraction, comparison.mean_std(method, value, fraction=fraction))
+                    for fraction in comparison.fractions
+                ],
                 number,
             )
             for number, method in enumerate(comparison.methods)
@@ -85,10 +88,10 @@ def data_efficiency(comparison: Comparison) -> Chart | None:
 
 
 def mismatched_pairs(comparison: Comparison) -> Chart | None:
-    """The metric over the share of training pairs that were mismatched; None where none were."""
+    """The metric over the share of mismatched training pairs; None without such runs."""
     if len(comparison.shares) < 2:
         return None
-    value = at("test", comparison.metric)
+    value = number_at("test", comparison.metric)
     chart = Chart(
         "mismatched_pairs",
         "Mismatched pairs in training",
@@ -102,7 +105,7 @@ def mismatched_pairs(comparison: Comparison) -> Chart | None:
         (
             _line(
                 method,
-                [(share, comparison.spread(method, value, mismatched=share)) for share in comparison.shares],
+                [(share, comparison.mean_std(method, value, mismatched=share)) for share in comparison.shares],
                 number,
             )
             for number, method in enumerate(comparison.methods)
@@ -110,22 +113,22 @@ def mismatched_pairs(comparison: Comparison) -> Chart | None:
     )
 
 
-def search(comparison: Comparison) -> Chart | None:
-    """The best value on val so far over the trials of each method; None without a search."""
+def search_chart(comparison: Comparison) -> Chart | None:
+    """The running best value on val over the trials of each method; None without a search."""
     names, metric = comparison.names, comparison.metric
     chart = Chart("search", "Search on val", "trials", f"best val {metric_axis(metric, names)} so far", ())
     lines = []
     for number, method in enumerate(comparison.methods):
         trials = sorted((t for t in comparison.trials if t["method"] == method), key=lambda t: t["trial"])
-        means = [found.mean for trial in trials if (found := spread(trial["values"]))]
+        means = [found.mean for trial in trials if (found := mean_std(trial["values"]))]
         if means:
             best = np.maximum.accumulate(means)
             lines.append(Series(method, np.arange(1.0, len(best) + 1), best, best, best, style=number))
     return _with_lines(chart, lines) if max((len(line.steps) for line in lines), default=0) > 1 else None
 
 
-def over_training(comparison: Comparison, key: str, method: str) -> dict[float, list[float]]:
-    """Step -> the values that the seeds of a method logged there, for the steps that all of them logged."""
+def values_by_step(comparison: Comparison, key: str, method: str) -> dict[float, list[float]]:
+    """Step -> logged values of all seeds of a method, for the steps that every seed logged."""
     runs = comparison.of(method)
     found: dict[float, list[float]] = {}
     for run in runs:
@@ -139,12 +142,12 @@ def over_training(comparison: Comparison, key: str, method: str) -> dict[float, 
 
 def _curve(comparison: Comparison, key: str, method: str, number: int, *, label: str | None = None) -> Series | None:
 
-    points = [(step, spread(values)) for step, values in over_training(comparison, key, method).items()]
+    points = [(step, mean_std(values)) for step, values in values_by_step(comparison, key, method).items()]
     return _line(label or method, points, number)
 
 
 def training_curves(comparison: Comparison) -> list[Chart]:
-    """The metric on val, the direction weights and the temperatures over training, means over seeds with their band."""
+    """The metric on val, direction weights and temperatures over training: means over seeds with their bands."""
     names, methods = comparison.names, comparison.methods
     charts = [
         _val_curves(comparison),
@@ -167,12 +170,12 @@ def training_curves(comparison: Comparison) -> list[Chart]:
             (_temperature(comparison, method, number) for number, method in enumerate(methods)),
         ),
     ]
-    # A single point is no curve.
+    # One point makes no curve.
     return [chart for chart in charts if chart is not None and any(len(line.steps) > 1 for line in chart.series)]
 
 
 def _val_curves(comparison: Comparison) -> Chart | None:
-    """The metric on val of the methods that were measured more than once; the note names the others."""
+    """The metric on val of the methods with several evaluations; the note names the others."""
     metric, names = comparison.metric, comparison.names
     chart = Chart(f"val_{metric}", "Learning curves", "training step", f"val {metric_axis(metric, names)}", ())
     found = [_curve(comparison, f"val/{metric}", method, number) for number, method in enumerate(comparison.methods)]
@@ -184,8 +187,8 @@ def _val_curves(comparison: Comparison) -> Chart | None:
     remarks = [
         f"{words}: {', '.join(those)}."
         for words, those in (
-            ("Without a curve, because a closed form takes no step", [m for m, at in points.items() if at == [0.0]]),
-            ("Without a curve, because measured once", [m for m, at in points.items() if at != [0.0]]),
+            ("No curve (closed form)", [m for m, at in points.items() if at == [0.0]]),
+            ("No curve (evaluated once)", [m for m, at in points.items() if at != [0.0]]),
         )
         if those
     ]
@@ -197,7 +200,7 @@ def _constant(line: Series, value: float) -> bool:
 
 
 def _temperature(comparison: Comparison, method: str, number: int) -> Series | None:
-    """The mean over anchors; the band is from the lowest to the highest anchor, where they have their own."""
+    """The mean over anchors; the band spans the lowest to the highest anchor, where temperatures differ."""
     mean = _curve(comparison, "train/temperature_mean", method, number)
     low, high = (_curve(comparison, f"train/temperature_{which}", method, number) for which in ("min", "max"))
     if mean is None or low is None or high is None or len({len(line.steps) for line in (mean, low, high)}) > 1:
@@ -206,7 +209,7 @@ def _temperature(comparison: Comparison, method: str, number: int) -> Series | N
 
 
 def noise_curves(comparison: Comparison) -> list[Chart]:
-    """The metric under each kind of noise at test time, over its strength."""
+    """The metric over the strength of each kind of noise at test time."""
     charts = []
     for kind, side in noise_kinds(comparison):
         title, unit = NOISES.get(kind, (kind.replace("_", " "), "strength"))
@@ -219,7 +222,7 @@ def noise_curves(comparison: Comparison) -> list[Chart]:
                     if row["kind"] == "clean" or (row["kind"], row["side"]) == (kind, side):
                         points.setdefault(float(row["strength"]), []).append(row["metrics"].get(comparison.metric))
 
-            lines.append(_line(method, [(x, spread(values)) for x, values in sorted(points.items())], number))
+            lines.append(_line(method, [(x, mean_std(values)) for x, values in sorted(points.items())], number))
         chart = Chart(
             f"noise_{kind}_{side}",
             title.format(name),
@@ -234,7 +237,7 @@ def noise_curves(comparison: Comparison) -> list[Chart]:
 
 
 def noise_kinds(comparison: Comparison) -> list[tuple[str, str]]:
-    """(kind, side) of every noise that a run at full data was put to, in the order of the rows."""
+    """(kind, side) of every noise in the runs at full data, in the order of the rows."""
     found: dict[tuple[str, str], None] = {}
     for method in comparison.methods:
         for run in comparison.of(method):
@@ -244,8 +247,8 @@ def noise_kinds(comparison: Comparison) -> list[tuple[str, str]]:
     return list(found)
 
 
-def reliability(comparison: Comparison) -> list[Chart]:
-    """How often the answers of each confidence are right, in both directions, all seeds together."""
+def reliability_charts(comparison: Comparison) -> list[Chart]:
+    """Reliability diagrams of both directions: accuracy over confidence, pooled over seeds."""
     charts = []
     for direction in ("a2b", "b2a"):
         lines = []
@@ -274,7 +277,7 @@ def reliability(comparison: Comparison) -> list[Chart]:
                     tuple(lines),
                     limits=(0.0, 1.0),
                     x_whole=False,
-                    diagonal="as sure as right",
+                    diagonal="perfectly calibrated",
                 )
             )
     return charts
@@ -315,7 +318,7 @@ def _gap(comparison: Comparison, method: str, number: int) -> Series | None:
             ]
             if len(single) > 1:
                 values.setdefault(float(row["step"]), []).append(max(single) - min(single))
-    points = [(step, spread(found)) for step, found in sorted(values.items()) if len(found) == len(runs)]
+    points = [(step, mean_std(found)) for step, found in sorted(values.items()) if len(found) == len(runs)]
     return _line(method, points, number)
 
 

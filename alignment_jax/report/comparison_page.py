@@ -1,4 +1,4 @@
-"""The report of a comparison: one page, complete in itself, with the table of verdicts first."""
+"""Writes the report of a comparison: one page, the table of verdicts first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from alignment_jax.report.blocks import (
     word_table,
 )
 from alignment_jax.report.charts import Chart
-from alignment_jax.report.comparison_runs import Comparison, Run, at
+from alignment_jax.report.comparison_runs import Comparison, Run, number_at
 from alignment_jax.report.disagreements import Images, disagreements, disagreements_html
 from alignment_jax.report.maps import PairMap, draw_map
 from alignment_jax.report.metric_names import metric_label
@@ -47,22 +47,22 @@ def write_comparison(
     notes: Sequence[str] = (),
     trials: Sequence[Mapping[str, Any]] = (),
 ) -> pathlib.Path:
-    """Writes `folder/report.html` and its pictures, from whatever the runs hold; what they lack is left out.
+    """Writes `folder/report.html` and its pictures; sections without data are left out.
 
-    The page needs no network and no other file; the same pictures lie in `folder/report_files/`. Everything that comes
-    from data is escaped. Equal input gives an equal page, and each file is written whole or not at all, the page last.
+    The page needs no network and no other file; `folder/report_files/` holds the same pictures as files. Text from data
+    is escaped. Equal input gives an equal page. Each write is atomic, the page comes last.
 
     Args:
-      folder: the comparison's folder, where relative paths in `runs` lead from.
-      comparison: what comparison.json holds: `title`, `config`, `methods`, `baseline`, `seeds`, `fractions`, `metric`,
-        `task`, `modalities`, `environment`, `complete`, and `same`: methods without runs of their own, each `as`
-        another one under a `fraction` and share `mismatched`.
+      folder: the comparison's folder; relative paths in `runs` start there.
+      comparison: content of comparison.json: `title`, `config`, `methods`, `baseline`, `seeds`, `fractions`, `metric`,
+        `task`, `modalities`, `environment`, `complete`, and `same`: methods without own runs, each equivalent to the
+        method `as` at a `fraction` and share `mismatched`.
       runs: the finished runs: `method`, `fraction`, `mismatched`, `seed`, `settings`, `val`, `test`, `analysis`,
         `history`, `embeddings`, `cost`.
       verdicts: for each method and share: `method`, `fraction`, `mismatched`, `difference` (to the baseline, paired by
         seed), `low` and `high` (its interval), `verdict`.
       images: item numbers of the test split -> pixels, for the gallery; None where the data has no pictures.
-      notes: sentences that a reader of the numbers must know.
+      notes: sentences needed to read the numbers.
       trials: of a search on val: `method`, `trial`, `settings`, `values` (the metric on val, one a seed), `cost`.
 
     Returns:
@@ -103,7 +103,7 @@ def write_comparison(
 
 
 class _Pictures:
-    """Draws pictures for the page and keeps them for the folder beside it."""
+    """Draws pictures for the page and collects their files."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
@@ -118,7 +118,7 @@ class _Pictures:
             draw_chart if isinstance(one, Chart) else draw_bars if isinstance(one, Bars) else draw_map
         )
         light, dark = draw(one), draw(one, dark=True)
-        # A method's name may hold what a file system does not take.
+        # File systems forbid some characters that a method's name may hold.
         name = "".join(c if c.isalnum() or c in "-_+." else "_" for c in one.name)
         self._files[self._folder / f"{name}.svg"] = light
         return picture(
@@ -131,7 +131,7 @@ class _Pictures:
         )
 
     def write(self) -> None:
-        """Saves the pictures, and removes those of an earlier report that this one does not have."""
+        """Saves the pictures and deletes those of an earlier report."""
         for path, data in self._files.items():
             write_bytes_atomic(path, data)
         for old in self._folder.glob("*.svg"):
@@ -140,7 +140,7 @@ class _Pictures:
 
 
 def _description(one: Picture) -> str:
-    """What a picture shows, for those who cannot see it."""
+    """Alternative text of a picture."""
     if isinstance(one, Chart):
         ends = "; ".join(f"{line.label} ends at {line.values[-1]:.4g}" for line in one.series)
         return f"{one.title}: {one.y_label} over {one.x_label}; {ends}."
@@ -176,8 +176,8 @@ def _verdict(found: Comparison, verdicts: tables.Verdicts, notes: Sequence[str])
     metric = metric_label(found.metric, found.names)
     total = " rsum is the sum of the recalls, at most 600." if found.metric == "rsum" else ""
     caption = (
-        f"Test {metric}, mean ± standard deviation over seeds, of the checkpoints that were best on val.{total} "
-        "Differences to the baseline are taken seed by seed; the interval in brackets is theirs."
+        f"Test {metric}, mean ± standard deviation over seeds, of the checkpoints that are best on val.{total} "
+        "Differences to the baseline are paired by seed; brackets hold their confidence interval."
     )
     parts.append(word_table(tables.verdict_table(found, verdicts), caption))
     parts += [paragraph(note) for note in notes]
@@ -185,15 +185,15 @@ def _verdict(found: Comparison, verdicts: tables.Verdicts, notes: Sequence[str])
 
 
 def _in_words(found: Comparison, verdicts: tables.Verdicts) -> str:
-    """The verdicts as one sentence: what a reader in a hurry takes away."""
+    """The verdicts as one sentence."""
     largest = found.fractions[-1]
     groups: dict[str, list[str]] = {}
     for method in found.methods:
         row = tables.find_verdict(verdicts, method, largest, 0.0)
         if method != found.baseline and row is not None and row.get("verdict"):
             groups.setdefault(str(row["verdict"]), []).append(method)
-    for method, other in tables.same_methods(found.about, largest, 0.0).items():
-        groups.setdefault(f"the same training as {other}", []).append(method)
+    for method, other in tables.equivalent_methods(found.about, largest, 0.0).items():
+        groups.setdefault(f"same training as {other}", []).append(method)
     if not groups:
         return ""
     return (
@@ -240,7 +240,7 @@ def _calibration(found: Comparison, gallery: _Pictures) -> str:
         groups[f"{words}\nas trained"] = (*where, f"{direction}_ece")
         groups[f"{words}\nfitted on val"] = (*where, "fitted", f"{direction}_ece")
     bars = _bars(found, "calibration_error", "Expected calibration error", "error (0 is best)", groups)
-    return joined([paragraph(_CALIBRATION), word_table(table), gallery.html([bars, *charts.reliability(found)])])
+    return joined([paragraph(_CALIBRATION), word_table(table), gallery.html([bars, *charts.reliability_charts(found)])])
 
 
 def _long_tail(found: Comparison, gallery: _Pictures) -> str:
@@ -249,7 +249,9 @@ def _long_tail(found: Comparison, gallery: _Pictures) -> str:
         return ""
     groups: dict[str, tuple[str, ...]] = {}
     for name in ("head", "middle", "tail"):
-        queries = max((at("analysis", "long_tail", name, "queries_b2a")(run) or 0 for run in found.runs), default=0)
+        queries = max(
+            (number_at("analysis", "long_tail", name, "queries_b2a")(run) or 0 for run in found.runs), default=0
+        )
         groups[f"{name}\n({queries:.0f} {found.names[1]} queries)"] = ("analysis", "long_tail", name, "rsum")
     bars = _bars(found, "long_tail", "Frequent and rare content", "rsum of the queries [%, at most 600]", groups)
     return joined([paragraph(_LONG_TAIL), gallery.html([bars]), word_table(table)])
@@ -264,14 +266,16 @@ def _balance(found: Comparison, gallery: _Pictures) -> str:
 
 
 def _bars(found: Comparison, name: str, title: str, y_label: str, groups: Mapping[str, tuple[str, ...]]) -> Bars | None:
-    bars = {method: tuple(found.spread(method, at(*keys)) for keys in groups.values()) for method in found.methods}
+    bars = {
+        method: tuple(found.mean_std(method, number_at(*keys)) for keys in groups.values()) for method in found.methods
+    }
     bars = {method: values for method, values in bars.items() if any(value is not None for value in values)}
-    varied = any(value is not None and value.sd for values in bars.values() for value in values)
+    varied = any(value is not None and value.std for values in bars.values() for value in values)
     return Bars(name, title, y_label, tuple(groups), bars, charts.WHISKER if varied else "") if bars else None
 
 
 def _maps(found: Comparison) -> list[PairMap]:
-    """Maps of the baseline and of the best of the others, at every perplexity that was kept."""
+    """Maps of the baseline and of the best other method, at every stored perplexity."""
     maps = []
     baseline, others = _ranked(found)
     for method in [] if baseline is None else [baseline, *others[:1]]:
@@ -285,8 +289,8 @@ def _maps(found: Comparison) -> list[PairMap]:
                 continue
             a0, b0, a1, b1 = (np.asarray(side) for side in sides)
             trained = not (np.array_equal(a0, a1) and np.array_equal(b0, b1))
-            note = f"t-SNE at perplexity {at_end}, {len(a1)} pairs of test, one seed. Distances far apart mean little."
-            note += "" if trained else " A closed form, so there is no map from before a training."
+            note = f"t-SNE at perplexity {at_end}, {len(a1)} pairs of test, one seed. Ignore large distances."
+            note += "" if trained else " A closed form has no state before training."
             maps.append(PairMap(f"{stem}_{method}", method, (a0, b0) if trained else None, (a1, b1), found.names, note))
     return maps
 
@@ -297,19 +301,19 @@ def _perplexity(key: str) -> int:
 
 
 def _ranked(found: Comparison) -> tuple[str | None, list[str]]:
-    """The baseline, and the other methods from the best on val down: choosing on test would flatter them."""
-    value = at("val", found.metric)
+    """The baseline, and the other methods by their metric on val, best first. Choosing on test would be biased."""
+    value = number_at("val", found.metric)
     scores = {
         method: score.mean
         for method in found.methods
-        if (score := found.spread(method, value)) and method != found.baseline
+        if (score := found.mean_std(method, value)) and method != found.baseline
     }
     others = sorted(scores, key=scores.__getitem__, reverse=True)
     return (found.baseline, others) if found.baseline is not None else (next(iter(others), None), others[1:])
 
 
 def _disagreements(found: Comparison, images: Images | None) -> str:
-    """The baseline beside the best of the others on val whose answers differ at all."""
+    """The baseline beside the best other method on val whose answers differ."""
     baseline, others = _ranked(found)
     first = found.arrays(baseline) if baseline is not None else None
     if baseline is None or first is None:
@@ -326,7 +330,7 @@ def _search(found: Comparison, gallery: _Pictures) -> str:
     table = tables.search_table(found)
     if table is None:
         return ""
-    return joined([paragraph(_SEARCH), gallery.html([charts.search(found)]), word_table(table)])
+    return joined([paragraph(_SEARCH), gallery.html([charts.search_chart(found)]), word_table(table)])
 
 
 def _cost(found: Comparison) -> str:
@@ -335,37 +339,34 @@ def _cost(found: Comparison) -> str:
 
 
 _SEARCH = (
-    "Every method that is trained was tried with as many settings as any other, drawn at random; a closed form chooses "
-    "its own on val and is not in this table. The choice was made on val alone, and the best of many trials on val is "
-    "too good to be expected again on test."
+    "Every trained method got the same number of random settings. A closed form selects its settings on val and is not "
+    "in this table. Settings were selected on val alone; the best of many trials on val overestimates test."
 )
 _SETTINGS = (
-    "What each method changes in the configuration of the base, which stands at the end of this page; a dot where it "
-    "changes nothing."
+    "Settings that a method changes against the base, whose configuration is at the end of this page. A dot: unchanged."
 )
 _NOISE = (
-    "One side of the test pairs is disturbed, the other is left alone; the models were not trained again. A method is "
-    "more robust when its curve falls more slowly, not when it merely starts higher."
+    "Noise is added to one side of the test pairs; the models are not retrained. A robust method has a curve that falls "
+    "slowly, not one that starts high."
 )
 _RETAINED = (
-    "What the noise leaves: the area below each curve as a share of the area without noise, 100 % where noise does no "
-    "harm. Mean ± standard deviation over seeds."
+    "Area under each curve relative to the area without noise: 100 % means that noise has no effect. Mean ± standard "
+    "deviation over seeds."
 )
 _MISMATCHED = (
-    "In training, part of the pairs had exchanged their partners; val and test are clean. Differences are to the "
-    "baseline under the same share."
+    "A share of the training pairs was mismatched by swapping partners; val and test are clean. Differences are to the "
+    "baseline at the same share."
 )
 _CALIBRATION = (
-    "Confidence is the probability that the softmax over all candidates gives to its first answer; the calibration "
-    "error (ECE, ten bins) is its mean distance to the share of right answers. A single temperature fitted on val "
-    "removes what is merely the wrong scale: what is left after it says more about a method. With few queries the "
-    "error is noisy."
+    "Confidence is the softmax probability of the first answer among all candidates. The expected calibration error "
+    "(ECE, ten bins) is its mean distance to the share of right answers. One temperature fitted on val removes a wrong "
+    "scale; compare methods by the error after it. The error is noisy with few queries."
 )
 _LONG_TAIL = (
-    "Test queries by how frequent their content is in training: head, middle and tail are the large, medium and small "
+    "Test queries by the frequency of their content in training: head, middle and tail are the large, medium and small "
     "clusters of training captions, each about a third of the training samples."
 )
 _BALANCE = (
-    "Accuracy of each modality's own head and of the prediction. Balance asks for a small gap between the modalities "
-    "without losing accuracy of the prediction."
+    "Accuracy of each modality's head and of the prediction. Balanced: a small gap between the modalities without loss "
+    "of accuracy of the prediction."
 )

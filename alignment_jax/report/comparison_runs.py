@@ -1,4 +1,4 @@
-"""The finished runs of a comparison as groups: which belong together, and mean and spread of anything in them."""
+"""The finished runs of a comparison in groups, with mean and standard deviation of any value in them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import RunError
 from alignment_jax.report.metric_names import as_percent
 from alignment_jax.report.metrics_log import read_metrics
@@ -17,38 +18,40 @@ from alignment_jax.report.metrics_log import read_metrics
 Run = Mapping[str, Any]
 
 
+@renamed_attributes({"sd": "std"})
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class MeanStd:
     """Mean and standard deviation (n - 1; None for one run) of a number over `count` runs."""
 
     mean: float
-    sd: float | None
+    std: float | None
     count: int
 
     def text(self, digits: int = 1) -> str:
         """As in "381.2 ± 3.4"."""
-        spread = "" if self.sd is None else f" ± {self.sd:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}"
+        deviation = "" if self.std is None else f" ± {self.std:.{digits}f}"
+        return f"{self.mean:.{digits}f}{deviation}"
 
 
-def spread(values: Sequence[float | None]) -> Spread | None:
-    """Mean and spread of the finite values; None when there are none.
+def mean_std(values: Sequence[float | None]) -> MeanStd | None:
+    """Mean and standard deviation of the finite values; None when there are none.
 
-    >>> spread([1.0, 3.0, None])
-    Spread(mean=2.0, sd=1.4142135623730951, count=2)
+    >>> mean_std([1.0, 3.0, None])
+    MeanStd(mean=2.0, std=1.4142135623730951, count=2)
     """
     known = [float(value) for value in values if value is not None and math.isfinite(value)]
     if not known:
         return None
-    return Spread(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
+    return MeanStd(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
 
 
+@renamed_attributes({"spread": "mean_std"})
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """A comparison and its runs.
 
     Attributes:
-      folder: where relative paths of the runs lead from.
+      folder: relative paths of the runs start here.
       about: the content of comparison.json.
       runs: the rows of runs.jsonl.
       trials: the rows of trials.jsonl: `method`, `trial`, `settings`, and `values`, the metric on val for each seed.
@@ -62,14 +65,14 @@ class Comparison:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """In the order in which they were asked for; only those with a finished run."""
+        """Methods with a finished run, in the requested order."""
         present = {run["method"] for run in self.runs}
         asked = [str(method) for method in self.about.get("methods", ())]
         return tuple(dict.fromkeys(method for method in [*asked, *sorted(present)] if method in present))
 
     @property
     def baseline(self) -> str | None:
-        """The method the others are compared with, if it has a finished run."""
+        """The method that the others are compared with; None without a finished run."""
         name = self.about.get("baseline", "baseline")
         return name if name in self.methods else None
 
@@ -79,13 +82,13 @@ class Comparison:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What the two modalities are called."""
+        """Names of the first two modalities."""
         found = [str(name) for name in self.about.get("modalities") or ()]
         return (found[0], found[1]) if len(found) > 1 else ("a", "b")
 
     @property
     def third(self) -> str:
-        """What the third modality is called, which only a classifier can have."""
+        """Name of the third modality, which only a classifier can have."""
         found = [str(name) for name in self.about.get("modalities") or ()]
         return found[2] if len(found) > 2 else "third"
 
@@ -114,14 +117,14 @@ class Comparison:
         ]
         return sorted(found, key=lambda run: run.get("seed", 0))
 
-    def spread(
+    def mean_std(
         self, method: str, value: Callable[[Run], float | None], *, fraction: float | None = None, mismatched: float = 0
-    ) -> Spread | None:
-        """Mean and spread of something over the seeds of a method."""
-        return spread([value(run) for run in self.of(method, fraction=fraction, mismatched=mismatched)])
+    ) -> MeanStd | None:
+        """Mean and standard deviation of a value over the seeds of a method."""
+        return mean_std([value(run) for run in self.of(method, fraction=fraction, mismatched=mismatched)])
 
     def history(self, run: Run) -> list[dict[str, Any]]:
-        """The rows that a run logged, from the row itself or from the file that it names; none where that is gone."""
+        """Logged rows of a run, from the row itself or from the file that it names; empty if the file is missing."""
         found = run.get("history")
         if not isinstance(found, str):
             return _in_percent(found or ())
@@ -131,7 +134,7 @@ class Comparison:
         return self._read[found]
 
     def arrays(self, method: str) -> dict[str, np.ndarray] | None:
-        """The kept embeddings, maps and answers of a method's first run that has any.
+        """Stored embeddings, maps and answers of a method's first run that has any.
 
         Raises:
           RunError: the file cannot be read.
@@ -149,10 +152,10 @@ class Comparison:
         return None
 
 
-def at(*keys: str) -> Callable[[Run], float | None]:
-    """A number deep inside a run, or None where a part of the way is missing.
+def number_at(*keys: str) -> Callable[[Run], float | None]:
+    """Looks up a number in a nested run; None where a key is missing.
 
-    >>> at("test", "rsum")({"test": {"rsum": 3.0}}), at("test", "rsum")({"val": {}})
+    >>> number_at("test", "rsum")({"test": {"rsum": 3.0}}), number_at("test", "rsum")({"val": {}})
     (3.0, None)
     """
 
@@ -166,12 +169,12 @@ def at(*keys: str) -> Callable[[Run], float | None]:
 
 
 def _in_percent(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Logged rows with their metrics as the axes name them: multi-instance retrieval is logged as a fraction."""
+    """Logged rows with metrics in percent; multi-instance retrieval is logged as a fraction."""
     scores = [{key: x for key, x in row.items() if isinstance(x, int | float)} for row in rows]
     return [{**row, **as_percent(known)} for row, known in zip(rows, scores, strict=True)]
 
 
 def _inside(folder: pathlib.Path, name: str) -> pathlib.Path | None:
-    """A file of the comparison's folder; None when it is not there, or the path leads out of the folder."""
+    """A file of the comparison's folder; None when it is missing or outside the folder."""
     path = (folder / name).resolve()
     return path if path.is_relative_to(folder.resolve()) and path.is_file() else None

@@ -8,26 +8,26 @@ from typing import Any
 
 from alignment_jax.report.blocks import flatten
 from alignment_jax.report.comparison_charts import NOISES, noise_kinds
-from alignment_jax.report.comparison_runs import Comparison, Run, Spread, at, spread
+from alignment_jax.report.comparison_runs import Comparison, MeanStd, Run, mean_std, number_at
 from alignment_jax.report.machine import format_seconds
 from alignment_jax.report.metric_names import direction_label, is_percent, metric_label
 from alignment_jax.report.tables import Cell, Table, table
 
 Verdicts = Sequence[Mapping[str, Any]]
 _UNCHANGED = "·"
-# What stands beside the metric that decides, where the runs have it.
+# Columns beside the metric that decides, where the runs have them.
 _BESIDE = ("a2b_R@1", "b2a_R@1", "accuracy", "macro_f1", "mAP")
 
 
-def spread_cell(found: Spread | None, *, digits: int = 1, strong: bool = False) -> Cell:
-    """Mean and spread, sorted by the mean."""
+def mean_std_cell(found: MeanStd | None, *, digits: int = 1, strong: bool = False) -> Cell:
+    """Mean and standard deviation, sorted by the mean."""
     return Cell("–") if found is None else Cell(found.text(digits), found.mean, strong=strong)
 
 
 def verdict_table(
     comparison: Comparison, verdicts: Verdicts, *, fraction: float | None = None, mismatched: float = 0.0
 ) -> Table:
-    """A row a method: mean and spread on test, the paired difference to the baseline with its interval, the verdict.
+    """One row per method: mean and deviation on test, paired difference to the baseline with its interval, verdict.
 
     Args:
       comparison: the runs.
@@ -38,7 +38,9 @@ def verdict_table(
     wanted = comparison.fractions[-1] if fraction is None else fraction
     metric, names = comparison.metric, comparison.names
     beside = [
-        key for key in _BESIDE if key != metric and any(at("test", key)(run) is not None for run in comparison.runs)
+        key
+        for key in _BESIDE
+        if key != metric and any(number_at("test", key)(run) is not None for run in comparison.runs)
     ]
     columns = ["method", _titled(metric, names), "difference", "verdict"]
     columns += [_titled(key, names) for key in beside] + ["seeds"]
@@ -48,34 +50,34 @@ def verdict_table(
         if not runs:
             continue
 
-        def of(key: str, method: str = method) -> Spread | None:
-            return comparison.spread(method, at("test", key), fraction=wanted, mismatched=mismatched)
+        def of(key: str, method: str = method) -> MeanStd | None:
+            return comparison.mean_std(method, number_at("test", key), fraction=wanted, mismatched=mismatched)
 
         verdict = find_verdict(verdicts, method, wanted, mismatched)
         rows.append(
             [
                 method,
-                spread_cell(of(metric), strong=True),
+                mean_std_cell(of(metric), strong=True),
                 difference_cell(verdict),
-                # Kept on one line, the column that matters most.
+                # No line break in the most important column.
                 _verdict_text(comparison, method, verdict).replace(" ", "\u00a0"),
-                *[spread_cell(of(key)) for key in beside],
+                *[mean_std_cell(of(key)) for key in beside],
                 Cell(str(len(runs)), float(len(runs))),
             ]
         )
-    for method, other in same_methods(comparison.about, wanted, mismatched).items():
-        words = same_as(other).replace(" ", "\u00a0")
+    for method, other in equivalent_methods(comparison.about, wanted, mismatched).items():
+        words = equivalence_note(other).replace(" ", "\u00a0")
         rows.append([method, None, None, words, *[None] * len(beside), Cell("0", 0.0)])
     return table(columns, rows)
 
 
-def same_as(other: str) -> str:
-    """What stands for the verdict of a method that needed no runs."""
+def equivalence_note(other: str) -> str:
+    """The verdict of a method that needs no runs."""
     return f"same as {other}: one batch holds all"
 
 
-def same_methods(about: Mapping[str, Any], fraction: float, mismatched: float) -> dict[str, str]:
-    """Method -> the method whose runs stand for its own, at one share of the data and of mismatched pairs."""
+def equivalent_methods(about: Mapping[str, Any], fraction: float, mismatched: float) -> dict[str, str]:
+    """Method -> the method with the same training, at one share of the data and of mismatched pairs."""
     return {
         str(one["method"]): str(one["as"])
         for one in about.get("same", ())
@@ -113,7 +115,7 @@ def _titled(key: str, names: tuple[str, str]) -> str:
 
 
 def calibration_table(comparison: Comparison) -> Table | None:
-    """A row a method: temperature, calibration error before and after fitting it on val, entropy, similarities."""
+    """One row per method: temperature, calibration error before and after fitting it on val, entropy, similarities."""
     where = ("analysis", "calibration")
     columns = {
         "temperature": ((*where, "temperature"), 3),
@@ -127,7 +129,10 @@ def calibration_table(comparison: Comparison) -> Table | None:
     rows = [
         [
             method,
-            *[spread_cell(comparison.spread(method, at(*keys)), digits=digits) for keys, digits in columns.values()],
+            *[
+                mean_std_cell(comparison.mean_std(method, number_at(*keys)), digits=digits)
+                for keys, digits in columns.values()
+            ],
         ]
         for method in comparison.methods
     ]
@@ -135,7 +140,7 @@ def calibration_table(comparison: Comparison) -> Table | None:
 
 
 def retained_table(comparison: Comparison) -> Table | None:
-    """A row a method: the share of the metric that each noise leaves, in %."""
+    """One row per method: the share of the metric under each noise, in %."""
     kinds = noise_kinds(comparison)
     columns = ["method"]
     for kind, side in kinds:
@@ -143,7 +148,7 @@ def retained_table(comparison: Comparison) -> Table | None:
         columns.append(f"{title} [%]")
 
     def share(key: str):
-        value = at("analysis", "retained", key)
+        value = number_at("analysis", "retained", key)
 
         def percent(run: Run) -> float | None:
             known = value(run)
@@ -152,25 +157,25 @@ def retained_table(comparison: Comparison) -> Table | None:
         return percent
 
     rows = [
-        [method, *[spread_cell(comparison.spread(method, share(f"{kind}, {side}"))) for kind, side in kinds]]
+        [method, *[mean_std_cell(comparison.mean_std(method, share(f"{kind}, {side}"))) for kind, side in kinds]]
         for method in comparison.methods
     ]
     return _unless_empty(columns, rows)
 
 
 def long_tail_table(comparison: Comparison) -> Table | None:
-    """A row a method: rsum of head, middle and tail, and the gap between head and tail."""
+    """One row per method: rsum of head, middle and tail, and the gap between head and tail."""
     keys = {name: ("analysis", "long_tail", name, "rsum") for name in ("head", "middle", "tail")}
     columns = {**keys, "head minus tail": ("analysis", "long_tail", "gap")}
     rows = [
-        [method, *[spread_cell(comparison.spread(method, at(*path))) for path in columns.values()]]
+        [method, *[mean_std_cell(comparison.mean_std(method, number_at(*path))) for path in columns.values()]]
         for method in comparison.methods
     ]
     return _unless_empty(["method", *columns], rows)
 
 
 def balance_table(comparison: Comparison) -> Table | None:
-    """A row a method: test accuracy of each modality alone and of the prediction, their gap and what fusion adds."""
+    """One row per method: test accuracy of each modality alone and of the prediction, gap, gain of fusion."""
     names, third = comparison.names, f"{comparison.third} alone [%]"
     columns = {
         f"{names[0]} alone [%]": "accuracy_a",
@@ -180,17 +185,23 @@ def balance_table(comparison: Comparison) -> Table | None:
         "gap [points]": "gap",
         "gain of fusion [points]": "gain",
     }
-    if not any(at("analysis", "balance", "accuracy_c")(run) is not None for run in comparison.runs):
+    if not any(number_at("analysis", "balance", "accuracy_c")(run) is not None for run in comparison.runs):
         del columns[third]
     rows = [
-        [method, *[spread_cell(comparison.spread(method, at("analysis", "balance", key))) for key in columns.values()]]
+        [
+            method,
+            *[
+                mean_std_cell(comparison.mean_std(method, number_at("analysis", "balance", key)))
+                for key in columns.values()
+            ],
+        ]
         for method in comparison.methods
     ]
     return _unless_empty(["method", *columns], rows)
 
 
 def settings_table(comparison: Comparison) -> Table | None:
-    """Every setting in which the methods differ, a column a method; what a method leaves alone is the base's."""
+    """Every setting in which the methods differ, one column per method; a dot means the value of the base."""
     chosen: dict[str, dict[str, set[str]]] = {}
     for method in comparison.methods:
         for run in comparison.of(method):
@@ -206,23 +217,23 @@ def settings_table(comparison: Comparison) -> Table | None:
 
 
 def search_table(comparison: Comparison) -> Table | None:
-    """A row a method: how many settings were tried, what the unchanged and the best ones gave on val, and which."""
+    """One row per method: number of trials, val of the unchanged and of the best settings, and the best settings."""
     rows = []
     for method in comparison.methods:
         trials = [trial for trial in comparison.trials if trial["method"] == method]
-        scored = [(found, trial) for trial in trials if (found := spread(trial["values"]))]
+        scored = [(found, trial) for trial in trials if (found := mean_std(trial["values"]))]
         if not scored:
             continue
         best, chosen = max(scored, key=lambda pair: pair[0].mean)
         unchanged = next((found for found, trial in scored if not trial["settings"]), None)
         words = ", ".join(f"{name} = {_plain(value)}" for name, value in chosen["settings"].items()) or "unchanged"
         count = Cell(str(len(trials)), float(len(trials)))
-        rows.append([method, count, spread_cell(unchanged), spread_cell(best), words])
+        rows.append([method, count, mean_std_cell(unchanged), mean_std_cell(best), words])
     return table(["method", "trials", "val, unchanged", "val, best", "best settings"], rows) if rows else None
 
 
 def cost_table(comparison: Comparison) -> Table | None:
-    """A row a method: runs, and what one of them cost on average; the whole comparison below."""
+    """One row per method: number of runs and their mean cost."""
     columns = {
         "steps a run": "steps",
         "pairs seen a run": "pairs",
@@ -230,7 +241,9 @@ def cost_table(comparison: Comparison) -> Table | None:
         "device time a run": "device_seconds",
         "energy a run [J]": "energy_joules",
     }
-    present = {title: key for title, key in columns.items() if any(at("cost", key)(run) for run in comparison.runs)}
+    present = {
+        title: key for title, key in columns.items() if any(number_at("cost", key)(run) for run in comparison.runs)
+    }
     if not present:
         return None
     rows = []
@@ -238,21 +251,21 @@ def cost_table(comparison: Comparison) -> Table | None:
         runs = [run for run in comparison.runs if run["method"] == method]
         row: list[Any] = [method, Cell(str(len(runs)), float(len(runs)))]
         for key in present.values():
-            known = [value for run in runs if (value := at("cost", key)(run)) is not None]
+            known = [value for run in runs if (value := number_at("cost", key)(run)) is not None]
             row.append(_amount(key, sum(known) / len(known)) if known else None)
         rows.append(row)
     return table(["method", "runs", *present], rows)
 
 
 def total_cost(comparison: Comparison) -> str:
-    """What the whole comparison cost, as a sentence."""
+    """The cost of the whole comparison, as a sentence."""
     paid = [*comparison.runs, *comparison.trials]
     parts = [f"{len(comparison.runs)} runs" + (f" and {len(comparison.trials)} trials" if comparison.trials else "")]
     for key, words in (("pairs", "pairs seen"), ("device_seconds", "of device time"), ("energy_joules", "J")):
-        known = [value for one in paid if (value := at("cost", key)(one)) is not None]
+        known = [value for one in paid if (value := number_at("cost", key)(one)) is not None]
         if known:
             parts.append(f"{_amount(key, sum(known)).text} {words}")
-    return f"All together: {', '.join(parts)}."
+    return f"In total: {', '.join(parts)}."
 
 
 def _amount(key: str, value: float) -> Cell:
@@ -260,7 +273,7 @@ def _amount(key: str, value: float) -> Cell:
 
 
 def noise_title(kind: str, side: str, names: tuple[str, str]) -> str:
-    """What a kind of noise is called above its chart."""
+    """The title of a chart of noise."""
     return NOISES.get(kind, (kind.replace("_", " "), ""))[0].format(names[side == "b"])
 
 
@@ -270,7 +283,7 @@ def directions(names: tuple[str, str]) -> dict[str, str]:
 
 
 def _unless_empty(columns: Sequence[str], rows: list[list[Any]]) -> Table | None:
-    """The table without the columns that hold nothing; None when that is all of them."""
+    """The table without its empty columns; None when all are empty."""
     kept = [
         k
         for k in range(len(columns))

@@ -1,4 +1,4 @@
-"""A page on a data set: what it holds, what is wrong with it, how long its tail is, and samples to look at."""
+"""Writes the page of a data set: sizes, problems, class counts, leakage and samples."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from alignment_jax.report.plots import draw_chart
 from alignment_jax.report.rendering import macros
 from alignment_jax.report.tables import Table, table
 
-_LISTED = 200  # problems shown in full
+_LISTED = 200  # problems on the page
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSample:
-    """One sample to show: its name and class, a picture of each side that has one (uint8 pixels), and its texts."""
+    """One sample to show: name, class, pictures (side, uint8 pixels) and texts."""
 
     name: str
     label: str = ""
@@ -39,14 +39,14 @@ def write_data_page(
     samples: Mapping[str, Sequence[DataSample]],
     names: Sequence[str],
 ) -> None:
-    """Writes a page that is complete in itself; everything that comes from the data is escaped.
+    """Writes the page; it needs no other file, and text from data is escaped.
 
     Args:
       path: the HTML file.
-      description: as `data.describe` returns it.
+      description: result of `data.describe`.
       problems: one line each.
       samples: split -> samples to show.
-      names: what the sides are called.
+      names: of the sides.
 
     Raises:
       MissingPackageError: matplotlib, pillow or jinja2 is not installed.
@@ -54,7 +54,7 @@ def write_data_page(
     """
     splits = description["splits"]
     sections = [
-        section("Splits", word_table(_counts(splits, names), caption="Items of every side, and pairs of an a-item.")),
+        section("Splits", word_table(_counts(splits, names), caption="Items of each side, and pairs per a-item.")),
         section("Warnings", bullet_list(description["warnings"])),
         section("Problems", _problems(problems)),
         section("Classes", _classes(splits)),
@@ -104,12 +104,21 @@ def _classes(splits: Mapping[str, Any]) -> str:
         series.append(Series(name, np.arange(1, len(values) + 1), values, values, values))
     if not rows:
         return ""
-    titles = ["split", "of", "number", "largest", "median", "smallest", "how many hold half", "the last tenth"]
-    chart = Chart("classes", "Samples of every class", "class, most frequent first", "samples", tuple(series))
+    titles = [
+        "split",
+        "of",
+        "number",
+        "largest",
+        "median",
+        "smallest",
+        "classes with half of all samples",
+        "classes with the last tenth",
+    ]
+    chart = Chart("classes", "Samples per class", "class, most frequent first", "samples", tuple(series))
     drawn = picture(
         draw_chart(chart),
         draw_chart(chart, dark=True),
-        description="Samples of every class, the most frequent first, for each split.",
+        description="Samples per class, most frequent first, for each split.",
     )
     named = [
         f"{name}: {', '.join(f'{label} ({count})' for label, count in list(split['classes']['counts'].items())[:12])}"

@@ -1,4 +1,4 @@
-"""Retrievals that one method gets right and another gets wrong, beside each other."""
+"""Queries that one method answers rightly and another wrongly."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from alignment_jax.report.blocks import joined, paragraph
 from alignment_jax.report.gallery import Gallery, answer_figure
 from alignment_jax.report.rendering import macros
 
-# Item numbers -> pixels (uint8 [H, W, 3]) or picture files of those there are.
+# Item numbers -> pixels (uint8 [H, W, 3]) or picture files, for items that have one.
 Images = Callable[[Sequence[int]], Mapping[int, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Disagreements:
-    """Captions of a split on whose best answer two methods differ.
+    """Captions of a split whose best answers differ between two methods.
 
     Attributes:
       methods: names of the two.
       counts: numbers of captions: (both right, only the first, only the second, none).
-      queries: (only the first right, only the second right): int [q] each, the captions to show, in the order in which
-        the other method's rank falls behind.
+      queries: (only the first right, only the second right): int [q] each, the captions to show, by the rank of the
+        other method, worst first.
       top: the answers of each method to all captions, int [m, depth].
-      ranks: int [m] each, the place of the own item, 0 is first.
-      captions, ids, own: texts [m], names of the items [n], own item [m].
-      marks: of each method, bool [m, depth], whether its answers belong to the caption.
+      ranks: int [m] each, zero-based rank of the own item.
+      captions, ids, own: texts [m], item names [n], own item of each caption [m].
+      marks: bool [m, depth] each, whether an answer belongs to the caption.
     """
 
     methods: tuple[str, str]
@@ -45,15 +45,15 @@ class Disagreements:
 def disagreements(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], *, methods: tuple[str, str], most: int = 3
 ) -> Disagreements | None:
-    """Where one of two methods ranks the right item first and the other does not.
+    """Finds captions for which one of two methods ranks the right item first and the other does not.
 
     Args:
-      first, second: arrays of the two methods' runs on the same split: `captions`, `ids`, `b_to_a`, `rank_ba`, `top`.
+      first, second: arrays of one run of each method on the same split: `captions`, `ids`, `b_to_a`, `rank_ba`, `top`.
       methods: their names.
-      most: captions of each kind to show: those that the other method misses by most, each of another item.
+      most: captions to show per method: those with the worst rank in the other, each of another item.
 
     Returns:
-      None when the runs are not on the same items, or do not differ in any caption.
+      None when the items differ or no caption does.
     """
     keys = ("captions", "ids", "b_to_a", "rank_ba", "top")
     if any(key not in found for found in (first, second) for key in keys):
@@ -62,7 +62,7 @@ def disagreements(
         return None
     ranks = (np.asarray(first["rank_ba"]), np.asarray(second["rank_ba"]))
     right = (ranks[0] == 0, ranks[1] == 0)
-    asked = ranks[0] >= 0  # the others repeat an earlier caption
+    asked = ranks[0] >= 0  # negative: repeats an earlier caption
     own = np.asarray(first["b_to_a"])
     queries = []
     for mine, other in ((0, 1), (1, 0)):
@@ -88,19 +88,19 @@ def disagreements(
 
 
 def _marks(found: Mapping[str, np.ndarray], own: np.ndarray) -> np.ndarray:
-    """Which answers are right; runs of earlier versions kept no such array, and had one right item a caption."""
+    """Which answers are right; older runs have no such array and one right item per caption."""
     return np.asarray(found["right"]) if "right" in found else np.asarray(found["top"]) == own[:, None]
 
 
 def disagreements_html(
     found: Disagreements, *, images: Images | None = None, names: tuple[str, str] = ("a", "b")
 ) -> str:
-    """The captions with both methods' answers, everything from the data escaped.
+    """The captions with the answers of both methods, as Markup.
 
     Args:
       found: what to show.
-      images: where pictures of items come from; None where the data has none, then an item shows its first caption.
-      names: what the two modalities are called: items are of the first, captions of the second.
+      images: source of the pictures; None for data without pictures: an item shows its first caption.
+      names: of the two modalities; items belong to the first, captions to the second.
 
     Returns:
       An HTML fragment for `section`.
@@ -123,8 +123,8 @@ def disagreements_html(
     first, second = found.methods
     summary = (
         f"Of {sum(found.counts)} {names[1]} queries both methods rank the right {names[0]} first in {both}, only "
-        f"{first} in {only_first}, only {second} in {only_second}, neither in {none}. Below, from one seed, those that "
-        "the other method misses by most: examples to look at, not evidence."
+        f"{first} in {only_first}, only {second} in {only_second}, neither in {none}. Below: those with the worst "
+        "rank in the other method, from one seed. Examples, not evidence."
     )
     if images is None:
         summary += f" The data has no pictures: each {names[0]} is shown by one of its own captions."
@@ -149,5 +149,5 @@ def _query(found: Disagreements, gallery: Gallery, query: int) -> str:
         ]
         if not any(right):
             answers.append(answer_figure(gallery, own, "wanted", "wanted"))
-        methods.append({"name": method, "kind": kind, "text": f"{mark} right one at rank {rank}", "answers": answers})
+        methods.append({"name": method, "kind": kind, "text": f"{mark} right item at rank {rank}", "answers": answers})
     return macros("items.html").compared_query(str(found.captions[query]), methods)

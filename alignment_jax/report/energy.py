@@ -1,33 +1,33 @@
-"""What the processor has used, from its own counters (RAPL), where the system lets a program read them."""
+"""Energy of the processor from its counters (RAPL), where the system allows reading them."""
 
 from __future__ import annotations
 
 import pathlib
 import time
 
-# A counter starts again at 0 after a quarter of an hour or more, and does not say how often it has.
+# A counter wraps after a quarter of an hour or more; several wraps cannot be told from one.
 _WRAPS = 600.0
 _COUNTERS = pathlib.Path("/sys/class/powercap")
 
 
 class EnergyMeter:
-    """Joules since it was made, of all processor packages and all programs that ran on them.
+    """Joules since construction, over all processor packages and all programs.
 
     Args:
-      folder: where Linux shows the counters.
+      folder: of the counters of Linux.
 
     >>> EnergyMeter(pathlib.Path("no/such/folder")).joules() is None
     True
     """
 
     def __init__(self, folder: pathlib.Path = _COUNTERS):
-        # A domain inside a package ("intel-rapl:0:1") is counted in the package's own number.
+        # The package includes its domains ("intel-rapl:0:1").
         self._domains = [path for path in sorted(folder.glob("*-rapl:*")) if path.name.count(":") == 1]
         self._last = self._read()
         self._total, self._clock = 0.0, time.monotonic()
 
     def joules(self) -> float | None:
-        """Joules so far; None where the counters cannot be read, or where they were left alone for too long."""
+        """Joules so far; None where the counters cannot be read, or after too long a pause between two calls."""
         now, clock = self._read(), time.monotonic()
         if now is None or self._last is None or clock - self._clock > _WRAPS:
             return None

@@ -1,4 +1,4 @@
-"""Where and with what a run was made: enough to repeat it, nothing private."""
+"""Machine, software and command of a run, without private data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = (
     "tensorflow-datasets",
 )
 
-# A whole word of the argument's name: "--hub.token=..." is a secret, "--max_tokens=77" and "--tokenizer=bpe" are not.
+# Whole words of an argument's name: "--hub.token=..." is a secret, "--max_tokens=77" and "--tokenizer=bpe" are not.
 _SECRET = re.compile(
     r"(?i)^(-*(?:[\w.-]*[._-])?(?:password|passwd|secret|token|credentials?|(?:(?:api|access|private)[_-]?)key)"
     r"(?:[._-][\w.-]*)?)(=.*)?$"
@@ -41,14 +41,14 @@ def environment(
 ) -> dict[str, Any]:
     """Describes the machine and the software of this process.
 
-    Environment variables, user and host names are left out; values of arguments whose names speak of passwords,
-    tokens or keys are replaced by "***".
+    Environment variables, user and host names are left out; values of arguments for passwords, tokens and keys are
+    replaced by "***".
 
     Args:
-      devices: what the caller knows of its accelerators (a string, list or dict of plain values), kept as it is: this
-        room does not ask JAX.
-      packages: distributions whose versions matter; those not installed are left out.
-      argv: the command line; None for that of this process.
+      devices: description of the accelerators (a string, list or dict of plain values), stored unchanged; this
+        subpackage does not import JAX.
+      packages: distributions to list; missing ones are left out.
+      argv: the command line; None: of this process.
 
     Returns:
       A dict of plain values: `time` (UTC, start of the call), `command`, `python`, `platform`, `cpus`, `packages`
@@ -72,14 +72,14 @@ def environment(
 
 
 def _usable_cpus() -> int | None:
-    """The CPUs this process may run on, which in a container are fewer than the machine has."""
+    """The CPUs this process may use; in a container fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
 
 
 def _command_line(argv: Sequence[str]) -> str:
-    """The command as typed, without the path of the program and without secrets."""
+    """The command line without the path of the program and without secrets."""
     words = []
     hide_next = False
     for position, word in enumerate(argv):
@@ -91,7 +91,7 @@ def _command_line(argv: Sequence[str]) -> str:
             words.append(f"{secret[1]}=***")
         else:
             words.append("***" if hide_next else word)
-        # "--token VALUE" hides the word after it.
+        # "--token VALUE": the value is the next word.
         hide_next = bool(secret and secret[2] is None and word.startswith("-"))
     return " ".join(words)
 
@@ -102,17 +102,17 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # optional packages are often absent, and that is worth no line
+            continue  # optional package
     return found
 
 
 def _git_state(file: pathlib.Path) -> dict[str, Any]:
-    """Commit of the checkout `file` belongs to, and whether tracked files differ from it; empty outside a checkout."""
+    """Commit of the checkout of `file`, and whether tracked files differ from it; empty outside a checkout."""
 
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(file.parent), *arguments]
         try:
-            # No optional locks: looking must not disturb a git command that runs at the same time.
+            # No optional locks: they would block a git command that runs at the same time.
             result = subprocess.run(
                 command,
                 capture_output=True,
@@ -125,7 +125,7 @@ def _git_state(file: pathlib.Path) -> dict[str, Any]:
             return None
         return result.stdout.strip() if result.returncode == 0 else None
 
-    # A virtual environment may lie inside somebody else's checkout, whose commit would say nothing about this package.
+    # A virtual environment can be inside another checkout, whose commit is not that of this package.
     if git("ls-files", "--error-unmatch", file.name) is None:
         return {}
     commit = git("rev-parse", "HEAD")

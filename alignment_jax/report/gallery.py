@@ -1,4 +1,4 @@
-"""A gallery of retrieval: captions with the items the model ranks first, each marked as hit or miss."""
+"""A retrieval gallery: captions with the items that the model ranks first, marked as hit or miss."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.storage import write_npz_atomic
 from alignment_jax.report.blocks import joined, paragraph
@@ -16,21 +17,22 @@ from alignment_jax.report.pictures import data_url, encode_picture, picture_type
 from alignment_jax.report.rendering import macros
 
 
+@renamed_attributes({"shown": "shown_items"})
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """Queries and what was found for them, as plain data.
+    """Queries and their top-ranked items, as plain data.
 
     Attributes:
-      captions: q texts that were asked with.
-      ids: N names of the items that were searched.
-      top: int [q, k], numbers of the items ranked first, best first (k is 5 in a run's report).
-      own: int [q], the item each caption belongs to; of several, one that is shown if any is.
-      right: bool [q, k], whether each item of `top` belongs to the caption; None where only `own` does.
+      captions: q query texts.
+      ids: N names of the candidates.
+      top: int [q, k], numbers of the k best items, best first (k is 5 in the report of a run).
+      own: int [q], the item that each caption belongs to; of several, one in `top` if any is.
+      right: bool [q, k], whether each item of `top` belongs to the caption; None: only `own` does.
       images: item number to pixels (uint8 [H, W, 3] or [H, W]) or to the bytes of a PNG or JPEG file; None for data
-        without pixels. Items that are missing here are shown by their id.
-      item_captions: item number to a text that describes it, shown where there is no image; None for none.
-      ranks: int [q], the place of the own item, 1 is first; None when unknown.
-      how: one sentence on how these captions were chosen.
+        without pixels. Items without an entry are shown by their id.
+      item_captions: item number to a text, shown for items without an image; None for none.
+      ranks: int [q], rank of the own item, 1 is first; None when unknown.
+      how: one sentence on the selection of the captions.
 
     Raises:
       ValueError: the shapes do not fit, or an index is out of range; the message names the field.
@@ -64,24 +66,24 @@ class Gallery:
                 raise ValueError(f"gallery: {name} names an item outside 0..{len(self.ids) - 1}")
 
     def hits(self) -> np.ndarray:
-        """bool [q]: an item of the caption is among those shown."""
+        """bool [q]: an item of the caption is in `top`."""
         return np.asarray(self.marks().any(axis=1))
 
     def marks(self) -> np.ndarray:
-        """bool [q, k]: whether each item that was found belongs to the caption."""
+        """bool [q, k]: whether each item of `top` belongs to the caption."""
         if self.right is not None:
             return np.asarray(self.right, bool)
         return np.asarray(self.top) == np.asarray(self.own)[:, None]
 
-    def shown(self) -> list[int]:
-        """The items a page needs pictures of, each once, in order of number."""
+    def shown_items(self) -> list[int]:
+        """Distinct numbers of the items on the page, sorted."""
         return sorted({int(item) for item in np.concatenate([np.ravel(self.top), np.ravel(self.own)])})
 
     def with_pictures_encoded(self) -> Gallery:
-        """The same with every image that is shown turned into a small picture file, and the others left out."""
+        """A copy with a thumbnail of every shown item and no other images."""
         if self.images is None:
             return self
-        images = {item: encode_picture(self.images[item]) for item in self.shown() if item in self.images}
+        images = {item: encode_picture(self.images[item]) for item in self.shown_items() if item in self.images}
         return dataclasses.replace(self, images=images)
 
 
@@ -93,7 +95,7 @@ def gallery_html(gallery: Gallery, *, names: tuple[str, ...] = ("a", "b")) -> st
 
     Args:
       gallery: what to show.
-      names: what the two modalities are called: items are of the first, captions of the second.
+      names: of the two modalities; items belong to the first, captions to the second.
 
     Returns:
       An HTML fragment for `section`.
@@ -143,7 +145,7 @@ def image_values(data: bytes) -> dict[str, Any]:
 
 
 def save_gallery(path: str | os.PathLike[str], gallery: Gallery) -> None:
-    """Stores a gallery, thumbnails included, so that a report can be made again from what is on disk.
+    """Stores a gallery with its thumbnails, so that a report can be rebuilt from disk.
 
     Args:
       path: an .npz file; written atomically, without pickles.
@@ -157,10 +159,10 @@ def save_gallery(path: str | os.PathLike[str], gallery: Gallery) -> None:
     ['a dog']
     """
     gallery = gallery.with_pictures_encoded()
-    shown = gallery.shown()
+    shown = gallery.shown_items()
     images, texts = gallery.images or {}, gallery.item_captions or {}
     arrays: dict[str, np.ndarray] = {
-        # Joined to bytes: NumPy's own strings lose trailing NULs and pad every text to the longest one.
+        # Bytes: NumPy strings drop trailing NULs and pad every text to the longest one.
         "captions": _pack(gallery.captions),
         "ids": _pack(gallery.ids),
         "top": np.asarray(gallery.top, np.int64),
@@ -178,7 +180,7 @@ def save_gallery(path: str | os.PathLike[str], gallery: Gallery) -> None:
 
 
 def load_gallery(path: str | os.PathLike[str]) -> Gallery:
-    """Reads what `save_gallery` wrote.
+    """Reads a file of `save_gallery`.
 
     Raises:
       RunError: the file is missing, damaged or of another kind.
@@ -200,12 +202,12 @@ def load_gallery(path: str | os.PathLike[str]) -> Gallery:
             how=_unpack(arrays["how"])[0],
         )
     except Exception as error:
-        # Damage shows in many ways (zip, zlib, header, missing array); every one of them has the same remedy.
-        raise RunError(f"{path} holds no readable gallery ({error}); evaluate the run again") from error
+        # Damage raises many types of error (zip, zlib, header, missing array), all with the same remedy.
+        raise RunError(f"{path} is not a readable gallery ({error}); evaluate the run again") from error
 
 
 def _pack(texts: Sequence[str]) -> np.ndarray:
-    # Each text ends with a unit separator; a text that holds one itself must not shift all those after it.
+    # A unit separator ends each text; one inside a text must not shift the texts after it.
     joined = "".join(str(text).replace("\x1f", " ") + "\x1f" for text in texts)
     return np.frombuffer(joined.encode("utf-8", "replace"), np.uint8)
 

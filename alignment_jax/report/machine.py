@@ -1,4 +1,4 @@
-"""How much memory this process holds, from the system's own books."""
+"""Memory of this process, and sizes and durations as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def host_memory() -> int | None:
-    """Bytes of main memory this process holds now (its resident set), or None where the system does not say."""
+    """Resident set of this process in bytes; None where unknown."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -16,7 +16,7 @@ def host_memory() -> int | None:
 
 
 def peak_host_memory() -> int | None:
-    """Bytes of main memory this process held at most so far, or None where the system does not say."""
+    """Peak resident set of this process in bytes; None where unknown."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows
@@ -26,7 +26,7 @@ def peak_host_memory() -> int | None:
 
 
 def format_bytes(count: float | None) -> str:
-    """A number of bytes in units a person reads, powers of 1024.
+    """A number of bytes as text, in powers of 1024.
 
     >>> format_bytes(3 * 1024**3 // 2), format_bytes(900), format_bytes(None)
     ('1.5 GiB', '900 B', 'unknown')
@@ -42,7 +42,7 @@ def format_bytes(count: float | None) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """A duration in units a person reads.
+    """A duration as text.
 
     >>> format_seconds(4.26), format_seconds(75), format_seconds(7384), format_seconds(200000)
     ('4.3 s', '1 min 15 s', '2 h 03 min', '2 d 7 h')

@@ -1,4 +1,4 @@
-"""What the metric keys are called on a page, and which of them are percentages."""
+"""Labels, units and order of metric keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PERCENT = re.compile(r"^(accuracy|macro_f1|mAP|nDCG|rsum|(a2b|b2a)_R@\d+$)")
 
 
 def direction_label(direction: str, names: tuple[str, ...] = ("a", "b")) -> str:
-    """The direction of a retrieval in words: what is asked with, what is looked for.
+    """The direction of a retrieval: query → candidate.
 
     >>> direction_label("b2a", ("image", "text"))
     'text → image'
@@ -22,11 +22,11 @@ def direction_label(direction: str, names: tuple[str, ...] = ("a", "b")) -> str:
 
 
 def metric_label(key: str, names: tuple[str, ...] = ("a", "b")) -> str:
-    """The name of a metric for readers, without its unit.
+    """The label of a metric, without its unit.
 
     Args:
       key: as in `results` (`a2b_R@1`) or in `metrics.jsonl` (`val/a2b_R@1`).
-      names: what the modalities are called.
+      names: of the modalities.
 
     >>> metric_label("a2b_R@5", ("image", "text")), metric_label("val/accuracy_a", ("audio", "image"))
     ('image → text R@5', 'val: accuracy, audio alone')
@@ -48,7 +48,7 @@ def metric_label(key: str, names: tuple[str, ...] = ("a", "b")) -> str:
 
 
 def _head_label(metric: str, head: str, names: tuple[str, ...]) -> str:
-    """What a classifier's head is called: by the modality it sees, or by all of them for the one that fuses them."""
+    """The label of a head of a classifier: its modality, or all of them for the fused head."""
     if head == "fused":
         every = f"{', '.join(names[:-1])} and {names[-1]}"
         return f"accuracy, {every}" if metric == "accuracy" else f"{metric}, head of {every}"
@@ -57,11 +57,11 @@ def _head_label(metric: str, head: str, names: tuple[str, ...]) -> str:
 
 
 def metrics_line(metrics: Mapping[str, float], names: tuple[str, ...] = ("a", "b")) -> str:
-    """The metrics of one split as a line: a direction is named once for its recalls.
+    """The metrics of one split as a line; recalls of a direction share its name.
 
     Args:
       metrics: in percent, their keys without the split.
-      names: what the modalities are called.
+      names: of the modalities.
 
     >>> found = {"a2b_R@1": 31.0, "a2b_R@5": 60.24, "b2a_R@1": 28.0, "rsum": 119.2}
     >>> metrics_line(found, ("image", "text"))
@@ -81,7 +81,7 @@ def metrics_line(metrics: Mapping[str, float], names: tuple[str, ...] = ("a", "b
 
 
 def is_percent(key: str) -> bool:
-    """Whether a metric is shown in percent (with one decimal).
+    """Whether a metric has the unit percent.
 
     >>> is_percent("val/b2a_R@10"), is_percent("train/loss")
     (True, False)
@@ -90,10 +90,10 @@ def is_percent(key: str) -> bool:
 
 
 def as_percent(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Brings the metrics of one split to percent.
+    """Converts the metrics of one split to percent.
 
-    Multi-instance retrieval (`mAP_a2b`, `nDCG` and the like) is measured as a fraction, classification `mAP` as a
-    percentage; where the former is present, `mAP` is taken as a fraction too.
+    Metrics of multi-instance retrieval (`mAP_a2b`, `nDCG`, ...) are fractions, `mAP` of classification is a percentage;
+    beside the former, `mAP` is a fraction too.
 
     >>> as_percent({"mAP_a2b": 0.5, "mAP_b2a": 0.25, "mAP": 0.375})
     {'mAP_a2b': 50.0, 'mAP_b2a': 25.0, 'mAP': 37.5}
@@ -108,7 +108,7 @@ def as_percent(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def in_reading_order(keys: Iterable[str]) -> list[str]:
-    """Metric keys as a reader looks for them: recalls by direction and depth, their sum, then the others as they came.
+    """Sorts metric keys: recalls by direction and K, their sum, then the others in their order.
 
     >>> in_reading_order(["loss", "b2a_R@1", "rsum", "a2b_R@10", "a2b_R@5"])
     ['a2b_R@5', 'a2b_R@10', 'b2a_R@1', 'rsum', 'loss']

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: what a run measured, one JSON object a line, safe to append to after a crash."""
+"""`metrics.jsonl`: the metrics of a run, one JSON object per line; appending after a crash is safe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.jsonl import encode_row, end_last_line, read_lines, read_rows, write_lines
 
-# A number that JSON cannot hold is written as null, and spelled out under this key of the same line.
+# JSON has no NaN and no infinity: the value is null, and its spelling is under this key of the same line.
 NON_FINITE = "non_finite"
 _SPELLING = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -20,8 +20,8 @@ _SPELLING = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 def encode_line(row: Mapping[str, Any]) -> bytes:
     """Writes one row as one line of valid JSON.
 
-    NaN and the infinities, which JSON lacks, become null, and the line gets `"non_finite": {key: "NaN" | "Infinity" |
-    "-Infinity"}`, from which `read_metrics` restores them. Scalars of NumPy and JAX are taken as numbers.
+    NaN and the infinities become null, and the line gets `"non_finite": {key: "NaN" | "Infinity" | "-Infinity"}`, from
+    which `read_metrics` restores them. Scalars of NumPy and JAX are numbers.
 
     Raises:
       ValueError: a value is neither a number, a string, a bool nor None; the message names its key.
@@ -37,7 +37,7 @@ def encode_line(row: Mapping[str, Any]) -> bytes:
             lost[key] = "NaN" if math.isnan(number) else ("Infinity" if number > 0 else "-Infinity")
             number = None
         if not (number is None or isinstance(number, bool | int | float | str)):
-            raise ValueError(f"metric {key!r} is not one number: {type(value).__name__} {value!r:.60}")
+            raise ValueError(f"metric {key!r} must be one number, got {type(value).__name__} {value!r:.60}")
         plain[key] = number
     if lost:
         plain[NON_FINITE] = lost
@@ -45,7 +45,7 @@ def encode_line(row: Mapping[str, Any]) -> bytes:
 
 
 def _restored(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with its non-finite numbers in their places."""
+    """The row with its non-finite numbers restored."""
     lost = row.pop(NON_FINITE, None)
     if isinstance(lost, dict):
         row.update({key: _SPELLING[word] for key, word in lost.items() if word in _SPELLING})
@@ -56,14 +56,13 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Reads `metrics.jsonl`, in file order.
 
     Args:
-      path: the file; one that does not exist yet holds no rows.
+      path: the file; a missing file has no rows.
 
     Returns:
-      One dict a line, non-finite numbers restored. A half-written last line, left by a run that was killed, is left
-      out.
+      One dict per line, non-finite numbers restored. A half-written last line of a killed run is left out.
 
     Raises:
-      RunError: another line is broken; the message names the file and the line.
+      RunError: any other line is invalid; the message names file and line.
 
     >>> read_metrics("no/such/metrics.jsonl")
     []
@@ -74,11 +73,11 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 class MetricsLog:
     """Appends rows to `metrics.jsonl`.
 
-    A line reaches the system in one unbuffered write, so a killed process loses at most the line it was writing. The
-    file is opened at the first write: making the object touches nothing.
+    Each line is one unbuffered write, so a killed process loses at most the line it was writing. The first write opens
+    the file.
 
     Args:
-      path: the file, in a folder that may not exist yet.
+      path: the file; missing folders are created.
 
     >>> import tempfile
     >>> with MetricsLog(pathlib.Path(tempfile.mkdtemp()) / "metrics.jsonl") as log:
@@ -98,7 +97,7 @@ class MetricsLog:
 
         Args:
           step: optimiser steps done so far.
-          metrics: name to number (scalars of NumPy and JAX too), string, bool or None.
+          metrics: name -> number (scalars of NumPy and JAX too), string, bool or None.
           epoch: passes over the training data done so far.
 
         Raises:
@@ -107,7 +106,7 @@ class MetricsLog:
         """
         reserved = {"step", "epoch", NON_FINITE} & set(metrics)
         if reserved:
-            raise ValueError(f"metrics must not hold the key {sorted(reserved)[0]!r}: it is the log's own")
+            raise ValueError(f"metrics must not hold the reserved key {sorted(reserved)[0]!r}; rename it")
         head: dict[str, Any] = {"step": int(step)} if epoch is None else {"step": int(step), "epoch": epoch}
         line = encode_line({**head, **metrics})
         try:
@@ -125,14 +124,14 @@ class MetricsLog:
         return open(self.path, "ab", buffering=0)
 
     def truncate_after(self, step: int) -> None:
-        """Forgets what was measured after `step`, atomically: for a run that resumes from the checkpoint of that step.
+        """Deletes rows after `step`, atomically, for a run that resumes from the checkpoint of that step.
 
         Args:
-          step: the last step to keep; rows of later steps and a half-written last line are dropped, the other lines
-            keep their bytes.
+          step: the last step to keep; rows of later steps and a half-written last line are deleted, other lines keep
+            their bytes.
 
         Raises:
-          RunError: a line other than the last is broken or has no step; nothing is changed then.
+          RunError: a line other than the last is invalid or has no step; the file is unchanged.
         """
         kept = []
         lines = read_lines(self.path)

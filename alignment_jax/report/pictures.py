@@ -1,4 +1,4 @@
-"""Pixels as small picture files, and picture files as text inside a page."""
+"""Thumbnails as picture files, and picture files as data URLs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from alignment_jax.core.optional import require
 
-# Up to this many pixels a side a picture is kept as it is: JPEG would smear handwritten digits and spectrograms.
+# Images up to this side are stored losslessly: JPEG would smear handwritten digits and spectrograms.
 _TINY = 64
 _PNG, _JPEG = b"\x89PNG", b"\xff\xd8\xff"
 
@@ -19,8 +19,8 @@ def encode_picture(pixels: Any, *, longest_side: int = 240) -> bytes:
     """Encodes an image as a thumbnail: JPEG, or lossless PNG for tiny images.
 
     Args:
-      pixels: uint8 [H, W], [H, W, 1] or [H, W, 3]; or the bytes of a PNG or JPEG file, which are kept as they are.
-      longest_side: larger images are reduced to this many pixels on their longer side.
+      pixels: uint8 [H, W], [H, W, 1] or [H, W, 3]; or the bytes of a PNG or JPEG file, returned unchanged.
+      longest_side: in pixels; larger images are reduced to it.
 
     Returns:
       The bytes of a PNG or JPEG file.
@@ -52,10 +52,10 @@ def encode_picture(pixels: Any, *, longest_side: int = 240) -> bytes:
 
 
 def picture_type(data: bytes) -> str:
-    """The kind of a picture file, from its first bytes: "png", "jpeg" or "svg".
+    """The format of a picture file from its first bytes: "png", "jpeg" or "svg".
 
     Raises:
-      ValueError: it is none of these.
+      ValueError: another format.
 
     >>> picture_type(b"<?xml version='1.0'?><svg/>")
     'svg'
@@ -70,7 +70,7 @@ def picture_type(data: bytes) -> str:
 
 
 def data_url(data: bytes) -> str:
-    """A picture file as a `data:` address, so that a page needs no other file.
+    """A picture file as a `data:` URL.
 
     >>> data_url(b"<svg />")
     'data:image/svg+xml;base64,PHN2ZyAvPg=='

@@ -1,4 +1,4 @@
-"""Draws charts of lines: readable in black and white and without colour vision, and the same bytes every time."""
+"""Draws line charts, readable without colour."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.report.canvas import Look, canvas, encode, legend_below
+from alignment_jax.report.canvas import Palette, canvas, encode_figure, legend_below
 from alignment_jax.report.charts import Chart, Series
 
 
@@ -15,7 +15,7 @@ def draw_chart(chart: Chart, *, dark: bool = False, best_step: int | None = None
 
     Args:
       chart: what to draw.
-      dark: light lines for a dark page (the background is transparent) instead of dark ones for a light page.
+      dark: colours for a dark page; the background is transparent.
       best_step: a step to mark with a vertical line.
       image_format: "svg" or "png".
 
@@ -31,18 +31,18 @@ def draw_chart(chart: Chart, *, dark: bool = False, best_step: int | None = None
     >>> draw_chart(chart)[:5]
     b'<?xml'
     """
-    with canvas(dark=dark) as (figure, look):
+    with canvas(dark=dark) as (figure, palette):
         axes = figure.add_subplot()
         for number, series in enumerate(chart.series):
-            _draw_series(axes, series, number, look)
+            _draw_series(axes, series, number, palette)
         if chart.diagonal:
-            axes.axline((0, 0), slope=1, color=look.ink, linewidth=0.9, linestyle=(0, (2, 3)), label=chart.diagonal)
-        _dress(axes, chart, best_step=best_step, ink=look.ink)
-        return encode(figure, image_format)
+            axes.axline((0, 0), slope=1, color=palette.ink, linewidth=0.9, linestyle=(0, (2, 3)), label=chart.diagonal)
+        _dress(axes, chart, best_step=best_step, ink=palette.ink)
+        return encode_figure(figure, image_format)
 
 
-def _draw_series(axes: Any, series: Series, number: int, look: Look) -> None:
-    style = look.line(number if series.style is None else series.style)
+def _draw_series(axes: Any, series: Series, number: int, palette: Palette) -> None:
+    style = palette.line(number if series.style is None else series.style)
     if not np.array_equal(series.low, series.high, equal_nan=True):
         axes.fill_between(series.steps, series.low, series.high, color=style["color"], alpha=0.18, linewidth=0)
     axes.plot(
@@ -52,22 +52,22 @@ def _draw_series(axes: Any, series: Series, number: int, look: Look) -> None:
         **style,
         linewidth=1.8,
         markersize=5,
-        # Some eight markers a line, staggered, so that lines on top of each other still show.
+        # About eight markers per line, staggered, so that lines on top of each other stay visible.
         markevery=(number * 2 % 7 if len(series.steps) > 24 else 0, max(1, len(series.steps) // 8)),
     )
 
 
 def _dress(axes: Any, chart: Chart, *, best_step: int | None, ink: str) -> None:
-    """Titles, units, limits, grid, the mark of the best step and the legend."""
+    """Titles, units, limits, grid, mark of the best step and legend."""
     axes.set_title(chart.title, loc="left", fontweight="bold")
     axes.set_xlabel(chart.x_label)
-    # One line needs no legend: the axis can carry its name. Where it is one of several methods, its name must stay.
+    # A single line needs no legend: the axis has its name. The name of a method stays.
     named = any(series.style is not None for series in chart.series)
     alone = len(chart.series) == 1 and chart.limits is None and not chart.diagonal and not named
     axes.set_ylabel(chart.series[0].label if alone else chart.y_label)
     if chart.limits is not None:
         axes.set_ylim(chart.limits[0], chart.limits[1] * 1.02)
-        if chart.diagonal:  # both axes mean the same
+        if chart.diagonal:  # both axes have the same unit
             axes.set_xlim(axes.get_ylim())
     if chart.x_ticks:
         if chart.x_log:

@@ -1,4 +1,4 @@
-"""Shows that a long run is alive and when it will end: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a run: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from alignment_jax.core.errors import MissingPackageError
 from alignment_jax.core.optional import require
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
 
-# Speed is measured over the latest updates, so that it follows what the machine does now.
+# Number of updates over which the speed is measured.
 _WINDOW = 64
 
 
 class Progress:
     """Progress of a run: steps/s, pairs/s, time left, memory, and the latest metrics.
 
-    On a terminal it draws a tqdm bar (plain lines where tqdm is missing), elsewhere it prints a line every `interval`
-    seconds. Lines and messages go to `log_path` too, with the time. Metrics are turned into text only when something
-    is shown, so device arrays may be passed at every step without waiting for the device.
+    On a terminal it draws a tqdm bar (plain lines without tqdm), elsewhere it prints a line every `interval` seconds.
+    Lines and messages go to `log_path` too, with the time. Metrics become text only when a line is due, so device
+    arrays may be passed at every step without blocking.
 
     Args:
       total_steps: the step at which the run ends.
-      start_step: the step it starts from; more than 0 when resumed.
-      log_path: the log file, appended to; None for none.
-      pairs_per_step: size of the global batch, for pairs/s; `update` may give the true number.
-      interval: seconds between two lines of a display that is no terminal, and of the log file.
-      stream: where to show; None for the standard error stream. Pass `quiet=True` for the log file alone.
-      quiet: show nothing.
-      device_memory: called when a line is due; returns the bytes in use on the device, or None where unknown.
-      clock: monotonic seconds; tests pass their own.
+      start_step: steps done before; above 0 when resumed.
+      log_path: log file to append to; None for none.
+      pairs_per_step: size of the global batch, for pairs/s; `update` may pass the exact number.
+      interval: seconds between two lines in the log file and on a stream that is no terminal.
+      stream: output; None for standard error.
+      quiet: write to the log file only.
+      device_memory: returns the bytes in use on the device, None where unknown; called when a line is due.
+      clock: returns monotonic seconds.
 
     >>> import io, itertools
     >>> shown = io.StringIO()
@@ -90,7 +90,7 @@ class Progress:
         try:
             tqdm = require("tqdm", extra="train", purpose="draw a progress bar")
         except MissingPackageError:
-            return None  # plain lines say the same
+            return None  # plain lines instead
         return tqdm.tqdm(
             total=self.total_steps,
             initial=self.start_step,
@@ -102,11 +102,11 @@ class Progress:
         )
 
     def update(self, step: int, metrics: Mapping[str, Any] | None = None, *, pairs: float | None = None) -> None:
-        """Says that `step` steps are done.
+        """Reports that `step` steps are done.
 
         Args:
           step: optimiser steps done so far, counted from the start of the whole run.
-          metrics: what to show beside the speed; numbers, or device scalars.
+          metrics: to show beside the speed; numbers or device scalars.
           pairs: pairs used since the last update; None for `pairs_per_step` a step.
         """
         now = self._clock()
@@ -121,14 +121,14 @@ class Progress:
             self._metrics = metrics
         if self._bar is not None:
             if self._latest_draw is None or now - self._latest_draw >= 0.5 or self._step >= self.total_steps:
-                self._bar.set_postfix_str(", ".join(self._facts(now)), refresh=False)
+                self._bar.set_postfix_str(", ".join(self._status(now)), refresh=False)
                 self._latest_draw = now
             self._bar.update(advance)
-        # The first line says that compilation is over, the last one how the run ended; between them, the clock rules.
+        # The first line (end of compilation) and the last one do not wait for the interval.
         if self._latest_line is None or now - self._latest_line >= self._interval or self._step >= self.total_steps:
             self._latest_line = now
             share = 100 * self._step // max(self.total_steps, 1)
-            line = ", ".join([f"step {self._step}/{self.total_steps} ({share} %)", *self._facts(now)])
+            line = ", ".join([f"step {self._step}/{self.total_steps} ({share} %)", *self._status(now)])
             self._write_log(line)
             if self._bar is None:
                 self._show(line)
@@ -137,15 +137,15 @@ class Progress:
         """Steps/s and pairs/s over the latest updates, pauses left out."""
         (begin, first, before), (end, last, after) = self._recent[0], self._recent[-1]
         if len(self._recent) > 1 and first == self.start_step:
-            begin, first, before = self._recent[1]  # what came before it was mostly compilation
+            begin, first, before = self._recent[1]  # the first update is mostly compilation
         if end <= begin or last <= first:
             return None, None
         return (last - first) / (end - begin), ((after - before) / (end - begin) if after else None)
 
     def seconds_left(self) -> float | None:
-        """Seconds until `total_steps`, at the present speed and with pauses as frequent as so far; None if unknown.
+        """Seconds until `total_steps` at the current speed and frequency of pauses; None if unknown.
 
-        The first update and the first pause contain compilation, which does not come again: neither is counted.
+        The first update and the first pause include compilation and do not count.
         """
         steps_per_second, _ = self._speed()
         if not steps_per_second:
@@ -155,7 +155,7 @@ class Progress:
         paused_per_step = pause * len(self._pauses) / max(self._step - self.start_step, 1)
         return max(self.total_steps - self._step, 0) * (1 / steps_per_second + paused_per_step)
 
-    def _facts(self, now: float) -> list[str]:
+    def _status(self, now: float) -> list[str]:
         steps_per_second, pairs_per_second = self._speed()
         facts = []
         if len(self._recent) == 2 and self._recent[0][1] == self.start_step:
@@ -177,13 +177,13 @@ class Progress:
         return facts
 
     def message(self, text: str) -> None:
-        """Shows a line, above the bar where there is one, and writes it to the log file with the time."""
+        """Shows a line (above the bar, if any) and writes it to the log file with the time."""
         self._write_log(text)
         self._show(text)
 
     @contextlib.contextmanager
     def pause(self, text: str | None = None) -> Iterator[None]:
-        """Leaves the time spent in the block, an evaluation or a checkpoint, out of steps/s.
+        """Excludes the time of the block, such as an evaluation or a checkpoint, from steps/s.
 
         Args:
           text: a message to show first.
@@ -198,9 +198,9 @@ class Progress:
             self._paused += self._pauses[-1]
 
     def totals(self) -> dict[str, float]:
-        """What this process has cost so far: steps, pairs, seconds, pairs_per_second and memory, as far as known.
+        """Cost of this process so far: steps, pairs, seconds, pairs_per_second and memory, as far as known.
 
-        `seconds` is wall time since the object was made, pauses included; `pairs_per_second` leaves them out.
+        `seconds` is wall time since construction with pauses; `pairs_per_second` is without them.
         """
         seconds = self._clock() - self._started
         totals: dict[str, float] = {"steps": self._step - self.start_step, "seconds": seconds}

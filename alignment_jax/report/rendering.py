@@ -30,7 +30,7 @@ def _jinja() -> Any:
     )
 
 
-def render(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
     """The text of a template.
 
     Args:
@@ -65,11 +65,11 @@ def escape(value: Any) -> str:
 
 
 @functools.cache
-def source(file: str) -> str:
+def template_source(file: str) -> str:
     """The text of a file in `templates/`, not rendered."""
     return (importlib.resources.files("alignment_jax.report") / "templates" / file).read_text(encoding="utf-8")
 
 
-def trusted(html: str) -> Any:
+def trusted_html(html: str) -> Any:
     """Markup of HTML that this package made or ships: it is not escaped again."""
     return require("markupsafe", extra="train", purpose="write an HTML page").Markup(html)

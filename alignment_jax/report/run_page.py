@@ -1,4 +1,4 @@
-"""The report of one run: `report.html`, complete in itself, with its pictures beside it."""
+"""Writes the report of one run: `report.html` and its pictures."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from alignment_jax.report.subtitle import subtitle
 from alignment_jax.report.tables import metric_cell, metrics_table, to_html
 
 PICTURES = "report_files"
-# What "best" may be measured by when the caller names nothing, the first that the history holds.
+# The metric of the best step when the caller names none: the first one in the history.
 _SELECTED_BY = ("val/rsum", "val/accuracy", "val/mAP", "val/nDCG", "val/macro_f1")
-_HEADS = " The prediction sums up the heads' outputs; the last rows are the heads by themselves."
-_NO_STEP = "There are none: a closed form is solved at once, without a training step."
-_ONE_POINT = "There are none: the run was measured at a single step."
+_HEADS = " The prediction is the sum of the heads' outputs; the last rows are single heads."
+_NO_STEP = "None: a closed form takes no training step."
+_ONE_POINT = "None: the run was evaluated at a single step."
 
 
 def best_row(history: Sequence[Mapping[str, Any]], metric: str | None = None) -> tuple[int, str, float] | None:
@@ -72,26 +72,25 @@ def write_report(
 ) -> pathlib.Path:
     """Writes `workdir/report.html` and its pictures.
 
-    The page needs no network and no other file; the same pictures lie in `workdir/report_files/` for use elsewhere.
-    Everything that comes from data is escaped. Equal input gives an equal page. Each file is written whole or not at
-    all, the page last.
+    The page needs no network and no other file; `workdir/report_files/` holds the same pictures as files. Text from
+    data is escaped. Equal input gives an equal page. Each write is atomic, the page comes last.
 
     Args:
       workdir: the run's folder.
       title: the heading.
       config: the run's settings, nested dicts of plain values.
-      environment: what `environment()` returned when the run began.
+      environment: result of `environment()` at the start of the run.
       results: split to metrics of the best checkpoint, in the order to show ("val", "test").
       history: rows of `metrics.jsonl`.
       gallery: examples to show; None for none.
-      notes: sentences a reader of the numbers must know.
+      notes: sentences needed to read the numbers.
       chance: split to the metrics of a random guess.
-      names: what the two modalities are called.
+      names: of the modalities.
       best_step: the step the results belong to; None to take it from `history`.
       best_metric: key in `history` that selected it; None for the usual ones.
       parameters: number of trainable parameters, or name to number.
-      cost: what `Progress.totals()` returned: `steps`, `pairs`, `seconds`, `pairs_per_second`, `peak_host_bytes`,
-        `peak_device_bytes`; other keys are shown as they are.
+      cost: result of `Progress.totals()`: `steps`, `pairs`, `seconds`, `pairs_per_second`, `peak_host_bytes`,
+        `peak_device_bytes`; other keys are shown unchanged.
 
     Returns:
       The path of the page.
@@ -134,11 +133,11 @@ def results_section(
     chance: Mapping[str, Mapping[str, float]] | None = None,
     best_step: int | None = None,
 ) -> str:
-    """The table of metrics, with the sentence that says what was measured."""
+    """The table of metrics with a caption."""
     if not any(results.values()):
         return paragraph("No results yet: the run has not been evaluated.")
     of = "" if best_step is None else f" of step {best_step}, the best on val"
-    beside = "; chance is what a random guess scores" if chance else ""
+    beside = "; chance is the score of a random ranking or guess" if chance else ""
     total = "; rsum is the sum of the recalls" if any("rsum" in metrics for metrics in results.values()) else ""
     heads = _HEADS if any("accuracy_fused" in metrics for metrics in results.values()) else ""
     caption = f"The checkpoint{of}{beside}{total}.{heads}"
@@ -154,7 +153,7 @@ def run_section(
     cost: Mapping[str, float] | None = None,
     names: tuple[str, ...] = ("a", "b"),
 ) -> str:
-    """What was chosen, how big the model is, and what the run cost."""
+    """Best step, number of parameters and cost."""
     rows: dict[str, Any] = {}
     if best is not None and best_step in (None, best[0]):
         step, key, value = best
@@ -174,7 +173,7 @@ def run_section(
 
 
 def _row_of(history: Sequence[Mapping[str, Any]], step: int, key: str) -> dict[str, float]:
-    """The numbers of the row that holds `key` at `step`: whether a metric is a fraction shows in its neighbours."""
+    """The numbers of the row with `key` at `step`; its other metrics decide whether `key` is a fraction."""
     for row in history:
         if row.get("step") == step and key in row:
             return {name: value for name, value in row.items() if isinstance(value, int | float)}
@@ -201,7 +200,7 @@ def _cost_rows(history: Sequence[Mapping[str, Any]], cost: dict[str, Any]) -> di
 
 
 def curves_section(drawn: Sequence[tuple[Chart, bytes]], dark: Sequence[bytes]) -> str:
-    """The charts side by side, one below the other on a phone."""
+    """The charts side by side, below each other on a phone."""
     figures = []
     for (chart, light), night in zip(drawn, dark, strict=True):
         lines = ", ".join(series.label for series in chart.series)
@@ -219,7 +218,7 @@ def curves_section(drawn: Sequence[tuple[Chart, bytes]], dark: Sequence[bytes]) 
 
 
 def _no_curves(history: Sequence[Mapping[str, Any]]) -> str:
-    """Why a run that was evaluated has nothing to draw; nothing for one that has not been."""
+    """Why an evaluated run has no curves; "" for a run without evaluation."""
     steps = {int(row["step"]) for row in history if "step" in row and len(row) > 2}
     if not steps:
         return ""
@@ -231,7 +230,7 @@ def _chart_file(chart: Chart) -> str:
 
 
 def _write_pictures(folder: pathlib.Path, drawn: Sequence[tuple[Chart, bytes]], gallery: Gallery | None) -> None:
-    """Saves the page's pictures, and removes those of an earlier report that this one does not have."""
+    """Saves the pictures of the page and deletes those of an earlier report."""
     wanted = {folder / _chart_file(chart): data for chart, data in drawn}
     for item, data in ((gallery.images or {}) if gallery is not None else {}).items():
         suffix = "png" if picture_type(data) == "png" else "jpg"

@@ -1,4 +1,4 @@
-"""The line below a page's title: what was run, on which data, when."""
+"""The line below the title of a page: data, version, time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}):\d{2}Z")
 
 
 def subtitle(config: Mapping[str, Any], environment: Mapping[str, Any], *, first: Sequence[str] = ()) -> list[str]:
-    """The parts of the line, those that are known.
+    """The known parts of the line.
 
     Args:
-      config: of the run, or what the methods of a comparison have in common.
-      environment: what `environment()` returned.
-      first: what to say before the rest.
+      config: of the run, or the base of a comparison.
+      environment: result of `environment()`.
+      first: parts to put first.
 
     >>> subtitle({"data": "synthetic"}, {"time": "2026-11-27T23:35:44Z"}, first=["2 runs"])
     ['2 runs', 'data synthetic', '2026-11-27 23:35 UTC']

@@ -1,4 +1,4 @@
-"""A table that can be written as Markdown, as plain text and as HTML."""
+"""Tables as Markdown, plain text and HTML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignment_jax.report.rendering import macros
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One cell: the text to read, the number to sort by, and how loudly it speaks."""
+    """One cell: text, number to sort by, and emphasis."""
 
     text: str
     value: float | None = None
@@ -24,10 +24,10 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Column titles and rows of cells; the first column names the row.
+    """Column titles and rows of cells; the first cell names the row.
 
     Raises:
-      ValueError: a row has not as many cells as there are columns.
+      ValueError: the number of cells in a row differs from that of columns.
     """
 
     columns: tuple[str, ...]
@@ -39,7 +39,7 @@ class Table:
                 raise ValueError(f"row {number} has {len(row)} cells, the table has {len(self.columns)} columns")
 
     def numeric(self, column: int) -> bool:
-        """Whether a column holds numbers (then it is set flush right and sorted by value)."""
+        """Whether a column holds numbers: it is aligned right and sorted by value."""
         cells = [row[column] for row in self.rows]
         return any(cell.value is not None for cell in cells) and all(
             cell.value is not None or cell.text in ("", "–") for cell in cells
@@ -51,8 +51,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
 
     Args:
       columns: the titles.
-      rows: cells in the order of the columns: `Cell`, text, numbers (shown with four significant digits), or None
-        for an empty cell.
+      rows: cells: `Cell`, text, number (four significant digits), or None for an empty cell.
 
     >>> print(to_plain(table(["method", "rsum"], [["cca", 407.0], ["infonce", None]])))
     method   rsum
@@ -75,7 +74,7 @@ def _as_cell(value: Any) -> Cell:
 
 
 def metric_cell(key: str, value: float | None, *, strong: bool = False, muted: bool = False) -> Cell:
-    """A metric's value with the digits it deserves: one decimal for percentages, else four significant digits.
+    """A metric as a cell: one decimal for percentages, else four significant digits.
 
     >>> metric_cell("a2b_R@1", 31.25).text, metric_cell("loss", 0.123456).text, metric_cell("rsum", None).text
     ('31.2', '0.1235', '–')
@@ -94,13 +93,13 @@ def metrics_table(
     names: tuple[str, ...] = ("a", "b"),
     chance: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Table:
-    """The metrics of a run: a row a metric, a column a split, the chance level beside it where known.
+    """The metrics of a run: one row per metric, one column per split, chance levels where known.
 
     Args:
       results: split to metrics, with the keys of `alignment_jax.metrics`.
-      names: what the two modalities are called.
-      chance: split to the same keys for a guess at random; `chance_recall` gives those of retrieval. Splits with the
-        same chance share a column.
+      names: of the modalities.
+      chance: split to the same keys for a random guess; `chance_recall` computes those of retrieval. Splits with equal
+        chance share a column.
 
     Returns:
       The table, percentages with one decimal.
@@ -141,10 +140,10 @@ def metrics_table(
 
 
 def to_markdown(table: Table) -> str:
-    """The table for a README or an issue (GitHub's Markdown), without a line end after the last row."""
+    """The table in GitHub's Markdown, without a final line end."""
 
     def cell(text: str) -> str:
-        # HTML and the bar are what could break out of a cell; a line break would end the row.
+        # HTML and "|" would break out of a cell; a line break would end the row.
         escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\\", "\\\\")
         return " ".join(escaped.replace("|", "\\|").split())
 
@@ -157,7 +156,7 @@ def to_markdown(table: Table) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns a text takes on a terminal: wide letters take two, combining marks none."""
+    """Width of a text on a terminal: wide letters count two, combining marks none."""
     return sum(
         0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         for letter in text
@@ -165,7 +164,7 @@ def _width(text: str) -> int:
 
 
 def to_plain(table: Table) -> str:
-    """The table for a terminal or a log file, aligned with spaces."""
+    """The table as plain text, aligned with spaces."""
     grid = [list(table.columns), *[[" ".join(cell.text.split()) for cell in row] for row in table.rows]]
     widths = [max(_width(row[column]) for row in grid) for column in range(len(table.columns))]
     numeric = [table.numeric(column) for column in range(len(table.columns))]

@@ -1,4 +1,4 @@
-"""The same scalars for TensorBoard, written without TensorFlow."""
+"""Writes scalars for TensorBoard without TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class TensorBoardLog:
     """Writes scalars to a TensorBoard folder.
 
     Args:
-      folder: where the event files go; made when missing.
-      resume_step: the step a resumed run starts from: TensorBoard then hides what an earlier process wrote for later
-        steps. The same number that `MetricsLog.truncate_after` gets. None for a fresh run.
+      folder: of the event files; created when missing.
+      resume_step: the step of the checkpoint that a run resumes from: TensorBoard hides later steps of the earlier
+        process. The argument of `MetricsLog.truncate_after`. None for a new run.
 
     Raises:
       MissingPackageError: tensorboardX is not installed.
@@ -32,27 +32,27 @@ class TensorBoardLog:
             os.fspath(folder),
             # TensorBoard hides events with step >= purge_step; the resumed step itself is kept.
             purge_step=None if resume_step is None else int(resume_step) + 1,
-            # Event files are named by the second: without this, a quick restart would write over its predecessor.
+            # File names resolve one second: without this, a quick restart would overwrite the earlier file.
             filename_suffix=f".{time.time_ns()}",
         )
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Adds one point to the curve of every number in `metrics`; strings and None are passed over.
+        """Adds one point to the curve of every number in `metrics`; strings and None are skipped.
 
         Args:
           step: optimiser steps done so far.
-          metrics: name to number; scalars of NumPy and JAX too.
+          metrics: name -> number; scalars of NumPy and JAX too.
         """
         for name, value in metrics.items():
             if value is not None and not isinstance(value, str):
                 self._writer.add_scalar(name, float(value), int(step))
 
     def flush(self) -> None:
-        """Hands everything written so far to the disk."""
+        """Flushes to disk."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Writes what is left and ends the writer's thread."""
+        """Flushes and ends the thread of the writer."""
         self._writer.close()
 
     def __enter__(self) -> TensorBoardLog:

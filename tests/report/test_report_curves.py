@@ -161,14 +161,14 @@ def test_a_dollar_sign_is_a_dollar_sign():
 def test_long_labels_of_a_legend_stay_apart():
     import itertools
 
-    from alignment_jax.report.canvas import shortened
+    from alignment_jax.report.canvas import shortened_labels
 
     stem, end = "probabilistic+smoothing+modest_align+", "+and_a_last_part_that_all_of_them_have_in_common"
     for labels in ([stem + "one" * 9, stem + "two" * 9], [f"{stem}{k}{end}" for k in range(12)], ["a", stem * 2]):
-        found = shortened(labels)
+        found = shortened_labels(labels)
         assert all(len(text) <= 40 for text in found)
         assert all(one != other for one, other in itertools.combinations(found, 2))
-    assert shortened(["vals", "vals"]) == ["vals", "vals"]
+    assert shortened_labels(["vals", "vals"]) == ["vals", "vals"]
 
 
 @pytest.mark.parametrize("labels", [["accuracy, audio and image"] * 6, ["m" * 20] * 3, ["i"] * 30, ["vals"]])
