@@ -346,8 +346,8 @@ _SETTINGS = (
     "Settings that a method changes against the base, whose configuration is at the end of this page. A dot: unchanged."
 )
 _NOISE = (
-    "Noise is added to one side of the test pairs; the models are not retrained. A robust method has a curve that falls "
-    "slowly, not one that starts high."
+    "Noise is added to one side of the test pairs; models are not retrained. The curve of a robust method falls "
+    "slowly; a high start is not robustness."
 )
 _RETAINED = (
     "Area under each curve relative to the area without noise: 100 % means that noise has no effect. Mean ± standard "
