@@ -1,1 +1,31 @@
-"""What is done with a finished run: embed, search by text, evaluate, analyse."""
+"""Inference: uses the model of a finished run.
+
+`open_run` gives a `TrainedModel`, which embeds and evaluates data.
+"""
+
+from alignment_jax.inference.analysis import (
+    analyse,
+    analyse_models,
+    applicable_noises,
+    embedding_arrays,
+    softmax_temperature,
+)
+from alignment_jax.inference.class_prompts import zero_shot_accuracy
+from alignment_jax.inference.one_side import embed_one_side
+from alignment_jax.inference.seed_models import SeedModels
+from alignment_jax.inference.trained_model import TrainedModel, load_trained, open_run, open_source
+
+__all__ = [
+    "SeedModels",
+    "TrainedModel",
+    "analyse",
+    "analyse_models",
+    "applicable_noises",
+    "embed_one_side",
+    "embedding_arrays",
+    "load_trained",
+    "open_run",
+    "open_source",
+    "softmax_temperature",
+    "zero_shot_accuracy",
+]

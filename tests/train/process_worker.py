@@ -14,15 +14,16 @@ from absl import flags
 
 from alignment_jax import baselines, data
 from alignment_jax import config as configs
-from alignment_jax.assembly import build as build_module
 from alignment_jax.assembly.build import build
 from alignment_jax.assembly.inputs import build_tokenizer
+from alignment_jax.assembly.methods import build_objective
 from alignment_jax.cli import common
 from alignment_jax.cli.main import _leave
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
 from alignment_jax.train import processes
 from alignment_jax.train.checkpoint import checksums
 
+build_module = sys.modules["alignment_jax.assembly.build"]
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -150,13 +151,13 @@ def what_is_computed_of_the_data_is_process_0s(folder):
         here.setattr(np, "std", lambda *arguments, **options: std(*arguments, **options) * scale)
         here.setattr(data, "cluster_sizes", lambda *a, **o: scaled(clustered(*a, **o), scale))
         seen = {}
-        facts = build_module.Facts
-        here.setattr(build_module, "Facts", lambda *a, **o: seen.update(o) or facts(*a, **o))
+        here.setattr(build_module, "build_objective", lambda **o: seen.update(o) or build_objective(**o))
         built = build(latents(folder))
     params = built.experiment.model.init(jax.random.key(0), *built.experiment.first_batch)[0]
-    computed = checksums({"params": params, "scales": seen["scales"], "stat": built.splits["train"].cluster_size})
-    assert seen["sizes"][0] < seen["sizes"][1]
-    processes.check_equal("start, scale or cluster size", json.dumps([computed, seen["sizes"]], sort_keys=True))
+    scales = seen["latent_scales"]
+    computed = checksums({"params": params, "scales": (scales.a, scales.b), "stat": built.splits["train"].cluster_size})
+    assert seen["cluster_range"][0] < seen["cluster_range"][1]
+    processes.check_equal("start, scale or cluster size", json.dumps([computed, seen["cluster_range"]], sort_keys=True))
 
 
 def tokenizer_is_process_0s():
