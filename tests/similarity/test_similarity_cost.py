@@ -124,14 +124,14 @@ def test_a_step_that_waits_is_found():
 
 
 def test_auto_chooses_by_size_and_axis():
-    def layout(similarity, rows, dim=64):
+    def resolved(similarity, rows, dim=64):
         return resolve(similarity, rows=rows, dim=dim, axis_name=None)
 
-    assert layout("auto", 512).tile is None
-    assert layout("auto", 4096).tile == 1024
-    assert layout("tiled", 100).tile == 100
-    assert layout("dense", 10**6).tile is None
-    assert layout(Implementation("ring", tile=7), 100).tile == 7
+    assert resolved("auto", 512).tile is None
+    assert resolved("auto", 4096).tile == 1024
+    assert resolved("tiled", 100).tile == 100
+    assert resolved("dense", 10**6).tile is None
+    assert resolved(Implementation("ring", tile=7), 100).tile == 7
 
     found = {}
 
