@@ -149,7 +149,7 @@ BAD_ARGUMENTS = {
     "za of one axis": (dict(za=np.ones(3, np.float32)), "za"),
     "zb of one axis": (dict(zb=np.ones(3, np.float32)), "zb"),
     "za of integers": (dict(za=np.ones((3, 2), int)), "za"),
-    "no rows": (dict(za=np.ones((0, 2), np.float32), zb=np.ones((0, 2), np.float32)), "za must have at least one row"),
+    "no rows": (dict(za=np.ones((0, 2), np.float32), zb=np.ones((0, 2), np.float32)), "za"),
     "different rows": (dict(zb=np.ones((4, 2), np.float32)), "za and zb"),
     "where too short": (dict(where=np.ones(2, bool)), "where"),
     "where not boolean": (dict(where=np.ones(3)), "where"),

@@ -54,11 +54,11 @@ def test_a_perfect_classifier_scores_100():
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
-        (np.ones(3), [0, 1, 2], r"scores must have shape \[n, c\]"),
-        (np.ones((0, 3)), [], r"scores must have shape \[n, c\]"),
-        (np.ones((2, 3)), [0], "labels must be 2 integers"),
-        (np.ones((2, 3)), [0, 3], r"labels\[1\] is 3, outside \[0, 3\)"),
-        (np.array([[0.0, 1.0], [np.nan, 1.0]]), [0, 1], "scores is NaN in row 1"),
+        (np.ones(3), [0, 1, 2], r"scores.*\[n, c\]"),
+        (np.ones((0, 3)), [], r"scores.*\[n, c\]"),
+        (np.ones((2, 3)), [0], "labels.*2"),
+        (np.ones((2, 3)), [0, 3], r"labels\[1\].*\b3\b"),
+        (np.array([[0.0, 1.0], [np.nan, 1.0]]), [0, 1], "scores.*row 1"),
     ],
 )
 def test_errors_name_the_argument_and_the_row(metric, scores, labels, message):
