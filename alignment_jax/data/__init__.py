@@ -1,4 +1,4 @@
-"""Pairs of two modalities: from a SPEC string to splits, and from an order of samples to batches of arrays."""
+"""Data sets of paired modalities: SPEC string -> splits -> batches of arrays."""
 
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.data.audio import AudioColumn, log_mel

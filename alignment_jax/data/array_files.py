@@ -1,4 +1,4 @@
-"""Arrays in the files that others publish: .npy, .npz, .csv of numbers, and pickles of plain arrays."""
+"""Reads arrays from published files: .npy, .npz, .csv of numbers, and pickles of plain arrays."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SUFFIXES = (".npy", ".npz", ".pkl", ".pickle")
 
 
 def find_array_file(folder: pathlib.Path, *stems: str) -> pathlib.Path | None:
-    """The first file of one of these names, whatever its format, or None."""
+    """The first existing file with one of these stems and a suffix of `SUFFIXES`, or None."""
     candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def read_array(path: pathlib.Path) -> np.ndarray:
-    """The one array of a .npy file (read from disk as it is used), of a .csv file without header, or of a pickle.
+    """Reads a file of one array: .npy (memory-mapped), .csv without header, or a pickle.
 
     Raises:
       DataError: the file is missing or damaged, or holds something else.
@@ -45,11 +45,11 @@ def _read_csv(path: pathlib.Path) -> np.ndarray:
 
 
 def read_features(path: pathlib.Path, names: Sequence[str] = ()) -> np.ndarray:
-    """One feature vector a row: several parts of the file side by side, segments averaged.
+    """Reads one feature vector per row: several arrays are concatenated, segments are averaged.
 
     Args:
       path: a .npy, .npz or pickle file: one array, or a mapping of names to arrays, each [n, d] or [n, segments, d].
-      names: which arrays of a mapping, in this order; empty for its only one.
+      names: the arrays of a mapping to concatenate, in this order; empty if it has only one.
 
     Returns:
       float [n, sum of d].
@@ -75,7 +75,7 @@ def read_features(path: pathlib.Path, names: Sequence[str] = ()) -> np.ndarray:
 
 
 def side_by_side(path: pathlib.Path, parts: Mapping[str, object]) -> np.ndarray:
-    """Arrays [n, d] or [n, segments, d] as one [n, sum of d], the mean over the segments taken."""
+    """Concatenates arrays [n, d] or [n, segments, d] to [n, sum of d], averaged over the segments."""
     rows: list[np.ndarray] = []
     for name, part in parts.items():
         if not isinstance(part, np.ndarray) or part.dtype.kind != "f" or part.ndim not in (2, 3) or 0 in part.shape:
@@ -88,6 +88,6 @@ def side_by_side(path: pathlib.Path, parts: Mapping[str, object]) -> np.ndarray:
 
 
 def segment_means(array: np.ndarray) -> np.ndarray:
-    """Mean over the second axis, float32 [n, d], in blocks: the whole array may be on disk."""
+    """Mean over the second axis, float32 [n, d]; computed in blocks, because the array may be memory-mapped."""
     blocks = [array[i : i + 1024].mean(axis=1, dtype=np.float32) for i in range(0, len(array), 1024)]
     return np.concatenate(blocks)

@@ -1,4 +1,4 @@
-"""Named arrays of one file: .npz, .safetensors, or the columns of a Parquet file."""
+"""Reads the named arrays of a file: .npz, .safetensors, or the columns of a Parquet file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DTYPES = {
 
 
 def read_named_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of a file by their names; a Parquet file has one row of each array in a row.
+    """Reads all arrays of a file by name; each column of a Parquet file is one array.
 
     Raises:
       DataError: the file is missing, damaged, or of another kind.
@@ -34,9 +34,9 @@ def read_named_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a .safetensors file; bfloat16 as float32.
+    """Reads the tensors of a .safetensors file; bfloat16 becomes float32.
 
-    The format is a length in eight bytes, a JSON header with dtype, shape and place of each, and their bytes.
+    The format: the length of the header in eight bytes, a JSON header (dtype, shape, offsets), the data.
 
     Raises:
       DataError: the file is missing or damaged.
@@ -58,13 +58,13 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
             arrays[str(name)] = np.array(flat.reshape(entry["shape"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: not a whole .safetensors file; copy it again, or write it with safetensors.numpy.save_file"
+            f"{path}: not a complete .safetensors file; copy it again, or write it with safetensors.numpy.save_file"
         ) from error
     return arrays
 
 
 def read_parquet_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The columns of a Parquet file that are numbers, texts or lists of them, all lists of one length.
+    """Reads the columns of a Parquet file that hold numbers, texts, or lists of one length of them.
 
     Returns:
       Column -> [N], [N, D], or [N, K, D] for lists of lists; columns of other types are left out.
@@ -77,8 +77,8 @@ def read_parquet_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     parquet = require("pyarrow.parquet", extra="tables", purpose="read Parquet files")
     try:
         table = parquet.read_table(path)
-    except Exception as error:  # pyarrow's errors have no common base beside Exception
-        raise DataError(f"{path}: not a whole Parquet file; copy it or write it again") from error
+    except Exception as error:  # pyarrow's errors have no common base class
+        raise DataError(f"{path}: not a complete Parquet file; copy it or write it again") from error
     arrays = {name: _parquet_column(path, name, table.column(name)) for name in table.column_names}
     return {name: array for name, array in arrays.items() if array is not None}
 
@@ -100,8 +100,8 @@ def _parquet_column(path: pathlib.Path, name: str, column: Any) -> np.ndarray | 
             row = int(other[0]) if other.size else 0
             row = row if len(shape) == 1 else row // int(np.prod(shape[1:]))
             raise DataError(
-                f"{path}: the lists in column {name!r} have different lengths, first in row {row}; keep one length, or "
-                "a row for each of them"
+                f"{path}: the lists in column {name!r} have different lengths, first in row {row}; use one length, or "
+                "one row per element"
             )
         shape.append(int(first))
         values = values.flatten()

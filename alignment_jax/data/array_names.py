@@ -1,4 +1,4 @@
-"""What the arrays of embeddings are called: by images and texts, by a and b, or as other tools call them."""
+"""Names of embedding arrays: the canonical ones (image, text), generic ones (a, b), and aliases of other tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GENERIC = {
 }
 VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
 MODALITIES = "modalities"
-# What others call them, in small letters.
+# Names in other tools, in lower case.
 _ALIASES = {
     "text_to_image": ("txt2img", "text2image", "txt_to_img", "caption_to_image", "image_index", "img_index"),
     "image_id": ("image_ids", "id", "ids", "image_path", "image_paths", "file_name", "filename", "filenames", "key"),
@@ -32,7 +32,7 @@ _ALIASES = {
     "label": ("labels", "class", "classes", "target", "targets"),
 }
 _LATENTS = r"[_-]?(?:embed|embeds|emb|embs|embedding|embeddings|feat|feats|feature|features|latent|latents|vectors)"
-# Modality -> the words that begin the name of its latents, as in image_embeds or img_emb.
+# Modality -> how the name of its latents begins, as in image_embeds or img_emb.
 _WORDS = {
     "image": r"images?|imgs?|photos?|pictures?|visual|vision",
     "video": r"videos?",
@@ -43,19 +43,19 @@ _OF_MODALITY = {
     modality: re.compile(rf"(?:{words})(?:{_LATENTS})?", re.IGNORECASE) for modality, words in _WORDS.items()
 }
 
-# What a SPEC may say: which array, or which file, is what.
+# Options of a SPEC: role=ARRAY or role=FILE.
 OPTIONS = dict.fromkeys((*GENERIC, *GENERIC.values(), "video", "audio", MODALITIES), "")
 
 
 @dataclasses.dataclass(frozen=True)
 class NamedArrays:
-    """Arrays by their own names.
+    """Arrays by their canonical names.
 
     Attributes:
-      arrays: image, text and whatever else of `GENERIC`, the views and `modalities` was found.
-      modalities: what the two sides are, by the names that were found.
-      unused: names of arrays that nothing is made of.
-      exact: own names of the arrays that were not found by the name of another tool.
+      arrays: image, text and those of `GENERIC`, the views and `modalities` that were found.
+      modalities: names of the two sides.
+      unused: names of arrays that are not used.
+      exact: canonical names of the arrays that were not found by an alias.
     """
 
     arrays: dict[str, np.ndarray]
@@ -65,10 +65,10 @@ class NamedArrays:
 
 
 def role_of(name: str) -> str:
-    """The own name of an array that is given by any of its names, or by a modality.
+    """The canonical name of an array for any of its names, or the modality.
 
     Raises:
-      ConfigError: no array is called so.
+      ConfigError: unknown name.
 
     >>> role_of("b_to_a"), role_of("a_flip"), role_of("audio"), role_of("captions")
     ('text_to_image', 'image_flip', 'audio', 'caption')
@@ -86,15 +86,15 @@ def role_of(name: str) -> str:
 
 
 def match_arrays(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, where: str) -> NamedArrays:
-    """Finds out which array is what.
+    """Finds the array of each role.
 
     Args:
       arrays: by the names of the file.
-      given: own name or modality -> name in the file, where that was said; it goes before every guess.
-      where: for messages.
+      given: canonical name or modality -> name in the file, as the user gave it; it takes precedence.
+      where: file, for messages.
 
     Raises:
-      DataError: a side is missing or could be several arrays.
+      DataError: a side is missing or ambiguous.
 
     >>> found = match_arrays({"img_emb": np.eye(2), "text_emb": np.eye(2), "extra": np.eye(2)}, {}, where="e.npz")
     >>> sorted(found.arrays), found.modalities, found.unused
@@ -127,14 +127,14 @@ def match_arrays(arrays: Mapping[str, np.ndarray], given: Mapping[str, str], *, 
 
 
 def with_own_names(arrays: Mapping[str, np.ndarray], *, where: str) -> dict[str, np.ndarray]:
-    """The same arrays, every generic name replaced by that of images and texts; unknown names stay.
+    """Replaces every generic name by the canonical one; unknown names stay.
 
     Args:
-      arrays: by either name.
-      where: for messages.
+      arrays: by generic or canonical names.
+      where: file, for messages.
 
     Raises:
-      DataError: an array stands there under both names, or there is no image or no text.
+      DataError: an array occurs under both names, or there is no image or no text.
 
     >>> sorted(with_own_names({"a": np.eye(2), "b": np.eye(2), "a_flip": np.eye(2)}, where="e.npz"))
     ['image', 'image_flip', 'text']
@@ -153,13 +153,13 @@ def is_latent(array: np.ndarray) -> bool:
 
 
 def _by_own_names(left: dict[str, np.ndarray], found: dict[str, np.ndarray], words: dict[str, str], where: str) -> None:
-    """Moves what has its own name or its generic one from `left` to `found`."""
+    """Moves arrays with a canonical or generic name from `left` to `found`."""
     own = {generic: role for role, generic in GENERIC.items()} | {role: role for role in (*GENERIC, MODALITIES)}
     seen: dict[str, str] = {}
     for name in list(left):
         view = VIEW.fullmatch(name)
         role = f"image_{view[1]}" if view else own.get(name)
-        # Words under the name of latents: `text` is what is written.
+        # Strings in `text` are captions, not latents.
         if role is None or role in found or (role in ("image", "text") and left[name].dtype.kind in "SU"):
             continue
         if role in seen:
@@ -175,18 +175,18 @@ def _by_own_names(left: dict[str, np.ndarray], found: dict[str, np.ndarray], wor
 def _two_sides(
     found: dict[str, np.ndarray], words: Mapping[str, str], arrays: Mapping[str, np.ndarray], where: str
 ) -> tuple[dict[str, np.ndarray], tuple[str, str], list[str]]:
-    """(arrays with the sides as image and text, what the sides are, modalities that are not used)."""
+    """(arrays with the sides as image and text, names of the sides, modalities that are not used)."""
     there = [modality for modality in _WORDS if modality in found]
     second = "text" if "text" in there else (there[1] if len(there) > 1 else "")
     first = next((modality for modality in there if modality != second), "")
     if not first or not second:
         missing = "text" if first and first != "text" else "image"
         latents = [name for name, array in arrays.items() if is_latent(array)]
-        more = f"say which it is with ,{missing}=NAME"
+        more = f"name it with ,{missing}=NAME"
         if not latents:
             more = "latents are floats [rows, dimensions]"
         elif len(latents) == 1:
-            more = "pairs need latents of both sides. To embed one alone, latents:FILE is for alignment-jax embed"
+            more = "pairs need latents of both sides; to embed one side, alignment-jax embed takes latents:FILE"
         raise DataError(f"{where}: no array {missing!r} (or {GENERIC[missing]!r}); it has {_names(arrays)}; {more}")
     rest = {name: array for name, array in found.items() if name not in _WORDS}
     sides = tuple(_called(side, words) for side in (first, second))

@@ -1,4 +1,4 @@
-"""Rows of Arrow files as Hugging Face's library saves them, mapped from disk: found, opened, and read one by one."""
+"""Finds and memory-maps the Arrow files of Hugging Face's `datasets`; rows are read one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STATE, _DICT, _INFO = "state.json", "dataset_dict.json", "dataset_info.json"
 class ArrowSplit(NamedTuple):
     """A split of a saved data set: its name ("" where there is only one), its rows, and the type of each column.
 
-    `features`: column -> what the library wrote about it, as {"_type": "Image"}.
+    `features`: column -> its type as the library stores it, such as {"_type": "Image"}.
     """
 
     name: str
@@ -43,30 +43,30 @@ class ArrowFiles:
 
 
 def saved_splits(folder: pathlib.Path) -> list[ArrowSplit]:
-    """What `save_to_disk`, or the library's cache, has in a folder.
+    """Opens the splits in a folder of `save_to_disk` or of the library's cache.
 
     Raises:
-      DataError: nothing of the kind, or a part of it is missing or damaged.
+      DataError: it is not such a folder, or a part is missing or damaged.
     """
     if (folder / _DICT).is_file():
         names = [str(name) for name in _read_json(folder / _DICT).get("splits") or ()]
         if not names or any(pathlib.PurePath(name).name != name for name in names):
-            raise DataError(f"{folder / _DICT}: it names no splits; save the data set again")
+            raise DataError(f"{folder / _DICT}: lists no splits; save the data set again")
         return [_saved(folder / name, name) for name in names]
     if (folder / _STATE).is_file():
         return [_saved(folder, "")]
     if (folder / _INFO).is_file():
         return _cached(folder)
     if any(folder.glob("**/*.parquet")) or any(folder.glob("**/metadata.*")):
-        raise DataError(f"{folder}: not saved by save_to_disk, but it holds tables or images; write folder:{folder}")
+        raise DataError(f"{folder}: not a folder of save_to_disk; for tables or images write folder:{folder}")
     raise DataError(
-        f"{folder}: no {_DICT} and no {_STATE}, which save_to_disk writes; in Python, DATASET.save_to_disk('DIR'), "
-        "then write hf:DIR"
+        f"{folder}: no {_DICT} and no {_STATE}, which save_to_disk writes; run "
+        "DATASET.save_to_disk('DIR') in Python and write hf:DIR"
     )
 
 
 def cache_folder(given: str) -> pathlib.Path:
-    """Where the library keeps what it has prepared: the folder given, or that of its environment variables."""
+    """The cache folder of the library: the given one, or that of its environment variables."""
     if given:
         return pathlib.Path(given).expanduser()
     if found := os.environ.get("HF_DATASETS_CACHE"):
@@ -77,7 +77,7 @@ def cache_folder(given: str) -> pathlib.Path:
 
 
 def find_cached(name: str, config: str, cache: pathlib.Path) -> pathlib.Path:
-    """The folder of a data set in the library's cache; the one prepared last, where there are several versions.
+    """The folder of a data set in the library's cache; of several versions the latest.
 
     Args:
       name: as `load_dataset` takes it ("user/name").
@@ -85,10 +85,10 @@ def find_cached(name: str, config: str, cache: pathlib.Path) -> pathlib.Path:
       cache: see `cache_folder`.
 
     Raises:
-      DataError: it is not there, or has several configurations; the message lists what is there.
+      DataError: it is not in the cache, or has several configurations; the message lists the known ones.
     """
     if pathlib.Path(name).is_file():
-        raise DataError(f"hf:{name}: a file, where a folder is needed; of a table write pairs:{name}")
+        raise DataError(f"hf:{name}: a file, not a folder; for a table write pairs:{name}")
     folder = cache / name.replace("/", "___")
     safe = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) is not None and ".." not in name
     found = sorted(folder.glob(f"*/*/*/{_INFO}"), key=lambda path: path.stat().st_mtime) if safe else []
@@ -97,10 +97,10 @@ def find_cached(name: str, config: str, cache: pathlib.Path) -> pathlib.Path:
         known = (
             sorted(path.name.replace("___", "/") for path in cache.iterdir() if path.is_dir()) if cache.is_dir() else []
         )
-        there = f"it has {', '.join(known[:6])}" if known else "nothing is there"
+        there = f"it has {', '.join(known[:6])}" if known else "it is empty"
         raise DataError(
-            f"hf:{name}: no such folder, and no such data set in the cache {cache} ({there}); nothing is downloaded "
-            f"here: in Python, datasets.load_dataset({name!r}).save_to_disk('DIR'), then write hf:DIR"
+            f"hf:{name}: no such folder, and no such data set in the cache {cache} ({there}); data is not downloaded "
+            f"automatically: run datasets.load_dataset({name!r}).save_to_disk('DIR') in Python and write hf:DIR"
         )
     if config and config not in configs:
         raise DataError(f"hf:{name}: no config {config!r} in the cache; it has {', '.join(configs)}")
@@ -115,7 +115,7 @@ def _saved(folder: pathlib.Path, name: str) -> ArrowSplit:
     state = _read_json(folder / _STATE)
     files = [str(each.get("filename", "")) for each in state.get("_data_files") or []]
     if state.get("_indices_data_files") or any(pathlib.PurePath(each).name != each for each in files):
-        raise DataError(f"{folder / _STATE}: of an old version of the library; load it and save it again")
+        raise DataError(f"{folder / _STATE}: written by an old version of the library; load it and save it again")
     info = _read_json(folder / _INFO) if (folder / _INFO).is_file() else {}
     table = _tables([folder / each for each in files], folder)
     return ArrowSplit(name, table, _features(info, table), folder)
@@ -124,18 +124,18 @@ def _saved(folder: pathlib.Path, name: str) -> ArrowSplit:
 def _cached(folder: pathlib.Path) -> list[ArrowSplit]:
     info = _read_json(folder / _INFO)
     out = []
-    for name, said in (info.get("splits") or {}).items():
+    for name, entry in (info.get("splits") or {}).items():
         ending = re.compile(rf".*-{re.escape(str(name))}(-\d+-of-\d+)?\.arrow")
         files = sorted(path for path in folder.glob("*.arrow") if ending.fullmatch(path.name))
         table = _tables(files, folder)
-        expected = said.get("num_examples") if isinstance(said, dict) else None
+        expected = entry.get("num_examples") if isinstance(entry, dict) else None
         if expected is not None and expected != table.num_rows:
             raise DataError(
                 f"{folder}: {table.num_rows} of {expected} rows of split {name}; prepare the data set again"
             )
         out.append(ArrowSplit(str(name), table, _features(info, table), folder))
     if not out:
-        raise DataError(f"{folder / _INFO}: it names no splits; prepare the data set again")
+        raise DataError(f"{folder / _INFO}: lists no splits; prepare the data set again")
     return out
 
 
@@ -146,14 +146,14 @@ def _tables(files: list[pathlib.Path], folder: pathlib.Path) -> Any:
     tables = []
     for path in files:
         if not path.is_file():
-            raise DataError(f"{path}: no such file, but {folder.name} consists of it; copy the whole folder")
+            raise DataError(f"{path}: no such file, but {folder.name} needs it; copy the whole folder")
         try:
             mapped = arrow.memory_map(str(path))
             try:
                 tables.append(arrow.ipc.open_stream(mapped).read_all())
             except arrow.ArrowInvalid:
                 tables.append(arrow.ipc.open_file(mapped).read_all())
-        except Exception as error:  # of many kinds, and none of them is for who has the file
+        except Exception as error:  # errors of many kinds
             raise DataError(f"{path}: damaged or cut short (Arrow); copy or save it again") from error
     try:
         return arrow.concat_tables(tables)
@@ -162,7 +162,7 @@ def _tables(files: list[pathlib.Path], folder: pathlib.Path) -> Any:
 
 
 def _features(info: Mapping[str, Any], table: Any) -> Mapping[str, Any]:
-    """The types of the columns: as the library wrote them, or as the file has them."""
+    """The types of the columns: as the library stored them, else from the Arrow schema."""
     found = info.get("features")
     if not isinstance(found, dict):
         try:

@@ -1,4 +1,4 @@
-"""Recordings: reading them, making them noisy on purpose, and their log-mel spectrograms."""
+"""Reads recordings and computes log-mel spectrograms, with white noise if asked."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from alignment_jax.data.split import NOTHING
 from alignment_jax.data.tars import FileSlice
 from alignment_jax.data.video import read_sound
 
-# Loudness range that a spectrogram shows, below its loudest bin: quieter than this is silence.
+# Dynamic range of a spectrogram below its loudest bin; everything quieter becomes -1.
 _RANGE_DB = 60.0
-# A RIFF header with a size from here on says that the writer did not know it (a stream).
+# A RIFF size from here on means unknown (a stream).
 _UNKNOWN_SIZE = 0xFFFFFF00
 
 
@@ -30,14 +30,14 @@ def read_audio(path: pathlib.Path | FileSlice | RecordField, *, where: str | Non
     """Reads a recording (wav, flac, ogg, mp3), or the sound of an M4A file or a video, its channels averaged.
 
     Args:
-      path: the file, which may lie inside an archive.
-      where: what to call the file in messages; default the path.
+      path: the file, also inside an archive.
+      where: name of the file in messages; default the path.
 
     Returns:
       (float32 [samples] in [-1, 1], sampling rate in Hz).
 
     Raises:
-      DataError: the file cannot be read, is cut short, or holds no sound.
+      DataError: the file cannot be read, is truncated, or has no sound.
     """
     soundfile = require("soundfile", extra="train", purpose="read audio files")
     where = where or str(path)
@@ -57,20 +57,20 @@ def read_audio(path: pathlib.Path | FileSlice | RecordField, *, where: str | Non
             waveform, rate = read_sound(opened, kind, where=where, name=str(path))
         samples = waveform[:, None]
     if not len(samples):
-        raise UnreadableFileError(f"{where}: an audio file without a single sample")
+        raise UnreadableFileError(f"{where}: an audio file without samples")
     if not np.isfinite(samples).all():
         raise UnreadableFileError(f"{where}: an audio file with samples that are not finite")
     return samples.mean(axis=1), int(rate)
 
 
 def _check_whole(path: pathlib.Path | FileSlice | RecordField, where: str) -> None:
-    """A wav file that was cut short decodes without complaint to as much as there is; its header gives it away."""
+    """Raises DataError for a truncated wav file, which libsndfile would decode without an error."""
     head = head_of(path)
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         size = int.from_bytes(head[4:8], "little") + 8
         here = path.stat().st_size if isinstance(path, pathlib.Path) else path.size
         if size < _UNKNOWN_SIZE and size > here:
-            raise UnreadableFileError(f"{where}: not a readable audio file (cut short: {here} of {size} bytes)")
+            raise UnreadableFileError(f"{where}: not a readable audio file (truncated: {here} of {size} bytes)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +78,9 @@ class AudioColumn:
     """Recordings in files, decoded when they are read.
 
     Attributes:
-      items: files, also inside archives and tables; None where a sample has no recording, which reads as silence.
+      items: files, also inside archives and tables; None for a missing recording, which is read as silence.
       origins: where each comes from (manifest and row), for messages.
-      verified: every file has been decoded once without an error.
+      verified: every file has been decoded without an error.
     """
 
     items: Sequence[pathlib.Path | FileSlice | RecordField | None]
@@ -116,7 +116,7 @@ class AudioColumn:
         return file_identity(item, exact=exact)
 
     def spectrograms(self, transform: Callable[[tuple[np.ndarray, int]], np.ndarray]) -> ArrayColumn:
-        """All recordings transformed once and kept in memory.
+        """Transforms all recordings and keeps the results in memory.
 
         Args:
           transform: see `log_mel`; every result has the same shape.
@@ -131,18 +131,18 @@ class AudioColumn:
 def log_mel(
     *, sample_rate: int, seconds: float, bands: int = 64, noise: float = 0.0
 ) -> Callable[[tuple[np.ndarray, int]], np.ndarray]:
-    """The transform from a recording to a log-mel spectrogram of fixed size.
+    """Makes a transform from a recording to a log-mel spectrogram of fixed size.
 
-    Windows of 25 ms every 10 ms; the logarithm of the energy in each mel band, from 60 dB below the recording's loudest
-    bin to that bin scaled to [-1, 1], so that loudness does not matter and silence is -1. Of a recording that is too
-    long the middle is kept; a shorter one is put into the middle of silence.
+    Windows of 25 ms every 10 ms. The log energy of each mel band is clipped to 60 dB below the loudest bin and scaled
+    to [-1, 1]: the result does not depend on loudness, and silence is -1. Long recordings are cropped to their middle,
+    short ones are padded with silence on both sides.
 
     Args:
-      sample_rate: Hz to which recordings are brought.
+      sample_rate: recordings are resampled to this rate, Hz.
       seconds: length of the result.
       bands: mel bands.
-      noise: white noise added to the waveform, its RMS as a multiple of the recording's own (1 is 0 dB). It weakens
-        this modality on purpose and belongs to the data, not to training: a recording always gets the same noise.
+      noise: RMS of white noise that is added to the waveform, relative to the RMS of the recording (1 is 0 dB). It
+        makes this modality less informative. The noise of a recording is always the same.
 
     Returns:
       (waveform float32 [samples], rate in Hz) -> float32 [frames, bands], frames = 100 seconds.
@@ -165,7 +165,7 @@ def log_mel(
     fbank = require("kaldi_native_fbank", extra="train", purpose="compute log-mel spectrograms")
     options = fbank.FbankOptions()
     options.frame_opts.samp_freq = sample_rate
-    options.frame_opts.dither = 0.0  # its dither is random, and noise is this function's own business
+    options.frame_opts.dither = 0.0  # dither is random
     options.frame_opts.snip_edges = False
     options.mel_opts.num_bins = bands
 
@@ -178,7 +178,7 @@ def log_mel(
         if peak == 0.0:
             return np.full((frames, bands), -1.0, np.float32)
         computer = fbank.OnlineFbank(options)
-        # Kaldi's floor of energies is meant for 16-bit numbers: a quiet recording must not sink into it.
+        # Kaldi's energy floor is meant for 16-bit samples; scale quiet recordings above it.
         computer.accept_waveform(sample_rate, waveform * np.float32(2**15 / peak))
         computer.input_finished()
         found = np.stack([computer.get_frame(i) for i in range(computer.num_frames_ready)])
@@ -188,7 +188,7 @@ def log_mel(
 
 
 def add_noise(waveform: np.ndarray, ratio: float) -> np.ndarray:
-    """Adds white noise of `ratio` times the waveform's RMS, drawn from a seed that is a hash of the waveform."""
+    """Adds white noise of `ratio` times the RMS of the waveform; the seed is a hash of the waveform."""
     rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(waveform).tobytes()))
     level = ratio * float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
     return waveform + np.float32(level) * rng.standard_normal(waveform.shape, np.float32)

@@ -1,4 +1,4 @@
-"""Bad samples: either the first one ends the loading, or all are dropped and listed."""
+"""Collects bad samples: raises for them (`on_bad_sample="error"`), or skips and lists them ("skip")."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ON_BAD_SAMPLE = ("error", "skip")
 
 
 class BadSamples:
-    """Collects one line for each bad sample; what happens to them is decided once, in `settle`.
+    """Collects one line for each bad sample; `finish` raises or returns them.
 
     >>> bad = BadSamples("error")
     >>> bad.add("pairs.csv, row 3: no such file: x.jpg")
@@ -26,20 +26,20 @@ class BadSamples:
         self._lines: list[str] = []
 
     def add(self, line: str) -> None:
-        # One line each, which any terminal can show, whatever stands in a file name.
+        # One line that any terminal can show, whatever a file name contains.
         self._lines.append(" ".join(line.splitlines()).encode("utf-8", "backslashreplace").decode())
 
     def finish(self) -> tuple[str, ...]:
-        """The collected lines, if bad samples may be skipped.
+        """The collected lines, with "skip".
 
         Raises:
-          DataError: there are some, and they may not.
+          DataError: there are bad samples, with "error".
         """
         if self._lines and not self.skip:
             others = len(self._lines) - 1
             count = f"{others} more problem{'s' * (others > 1)}; " if others else ""
             and_ = "and " if others else ""
             raise DataError(
-                f'{self._lines[0]} ({and_}{count}mend the data, or leave bad samples out with on_bad_sample="skip")'
+                f'{self._lines[0]} ({and_}{count}correct the data, or skip bad samples with on_bad_sample="skip")'
             )
         return tuple(self._lines)

@@ -1,4 +1,4 @@
-"""The captions in a cell: one, or a list as Python, JSON or NumPy writes it."""
+"""Parses a table cell with one caption, or with a list of captions as Python, JSON or NumPy writes it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import json
 import tokenize
 from typing import Any
 
-MISSING_WORDS = ("nan", "none", "null", "<na>", "n/a")  # what programs write for a cell that was empty
+MISSING_WORDS = ("nan", "none", "null", "<na>", "n/a")  # what programs write for an empty cell
 
 
 def split_captions(cell: str) -> list[str]:
-    """The captions of a cell; a text that is no list of texts is one caption as it stands.
+    """The captions of a cell; a text that is not a list of texts is one caption.
 
     >>> split_captions("['a dog', \\"it's brown\\"]"), split_captions('["a dog", "a cat"]'), split_captions("[a dog]")
     (['a dog', "it's brown"], ['a dog', 'a cat'], ['[a dog]'])
@@ -30,7 +30,7 @@ def split_captions(cell: str) -> list[str]:
 
 
 def looks_truncated(cell: str) -> bool:
-    """Whether a text begins and ends as a list of texts does, but is none, as where a program cut a long cell.
+    """Whether a text starts like a list of texts but cannot be parsed, as after a program truncated a long cell.
 
     >>> looks_truncated("['a dog', 'a]"), looks_truncated("[a dog]"), looks_truncated("['a dog'")
     (True, False, True)
@@ -39,7 +39,7 @@ def looks_truncated(cell: str) -> bool:
 
 
 def _text_of(value: Any) -> Any:
-    """The text of an object that has one, as COCO's {"raw": "a dog"}; anything else as it is."""
+    """The text of an object such as COCO's {"raw": "a dog"}; other values unchanged."""
     texts = (
         [value[key] for key in ("raw", "text", "caption") if isinstance(value.get(key), str)]
         if isinstance(value, dict)
@@ -49,7 +49,7 @@ def _text_of(value: Any) -> Any:
 
 
 def _python_list(cell: str) -> list[str]:
-    """The texts in a list of Python, or of NumPy, which writes no commas; none where it is anything else."""
+    """The texts of a list in Python's or NumPy's format (without commas); empty for any other text."""
     texts = []
     try:
         for token in tokenize.generate_tokens(io.StringIO(cell).readline):

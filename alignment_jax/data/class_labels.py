@@ -1,4 +1,4 @@
-"""Class names and class numbers, and a part of a split that keeps its classes' shares."""
+"""Class names and ids, notes on classes, and stratified subsets."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.split import NOTHING, Column, PairSource, PairSplit
 
-_NAMED = 5  # classes that a note names before it counts the others
+_NAMED = 5  # classes that a note lists by name
 
 
 def number_classes(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Numbers for class names: in numerical order where all of them are whole numbers, else in alphabetical order.
+    """Numbers for class names: in numerical order if all are integers, else in alphabetical order.
 
     Returns:
       (int32 [n], the classes' names in the order of their numbers).
@@ -25,7 +25,7 @@ def number_classes(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """
     distinct = set(names)
     try:
-        ordered = sorted(distinct, key=lambda name: (int(name), name))  # "1" and "01" are two classes
+        ordered = sorted(distinct, key=lambda name: (int(name), name))  # "1" and "01" are different classes
     except ValueError:
         ordered = sorted(distinct)
     number = {name: k for k, name in enumerate(ordered)}
@@ -33,11 +33,11 @@ def number_classes(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def class_notes(source: PairSource) -> list[str]:
-    """What to know of the classes: labels that differ only by case or space, classes that only val or test has, and a
-    modality that says the class outright.
+    """Notes on the classes: labels that differ only by case or spaces, classes without training samples, and modalities
+    that reveal the class.
 
     Args:
-      source: a data set; one without labels has no notes.
+      source: a data set; without labels there are no notes.
 
     >>> import alignment_jax as aj
     >>> class_notes(aj.data.load("synthetic:train=8,val=2,test=2,size=16,concepts=2"))
@@ -45,9 +45,9 @@ def class_notes(source: PairSource) -> list[str]:
     """
     if source.label_names is None:
         return []
-    names, notes = source.label_names, _telling(source)
+    names, notes = source.label_names, _label_leaks(source)
     if len(names) == 1:
-        notes.append(f"all samples have the label {names[0]!r}: a classifier has nothing to tell apart")
+        notes.append(f"all samples have the label {names[0]!r}; a classifier needs at least two classes")
     count = {
         name: np.bincount(split.label, minlength=len(names))
         for name, split in source.splits.items()
@@ -59,7 +59,7 @@ def class_notes(source: PairSource) -> list[str]:
     for numbers in alike.values():
         if len(numbers) > 1:
             each = ", ".join(f"{names[k]!r} ({sum(int(found[k]) for found in count.values())})" for k in numbers)
-            notes.append(f"labels that differ only by case or space are classes of their own: {each}")
+            notes.append(f"labels that differ only by case or spaces are separate classes: {each}")
     if "train" not in count:
         return notes
     unlearned = []
@@ -70,20 +70,20 @@ def class_notes(source: PairSource) -> list[str]:
         more = f" and {len(unlearned) - _NAMED} more" if len(unlearned) > _NAMED else ""
         notes.append(
             f"train has no sample of {', '.join(unlearned[:_NAMED])}{more}: a classifier cannot learn them, and their "
-            "samples count as wrong; give train some of them, or remove them"
+            "samples count as errors; add training samples, or remove these classes"
         )
     return notes
 
 
-def _telling(source: PairSource) -> list[str]:
-    """One line for each modality that says the class outright: every class has one content, and no two the same."""
+def _label_leaks(source: PairSource) -> list[str]:
+    """One line for each modality that reveals the class: one content per class, and no two classes share it."""
     notes: list[str] = []
     split = source.splits.get("train", next(iter(source.splits.values())))
     if split.label is None:
         return notes
     for side, modality in zip("abc", source.modalities, strict=False):
         column: Column | None = getattr(split, side)
-        # Of files, and of what stays on disk, every content would have to be read.
+        # Files and memory-mapped arrays are skipped: all of their content would have to be read.
         if column is None or column.kind not in ("text", "embedding") or getattr(column, "mapped", False):
             continue
         label = split.label[split.b_to_a] if side == "b" else split.label
@@ -92,12 +92,12 @@ def _telling(source: PairSource) -> list[str]:
         pairs = {pair for pair in pairs if pair[1] != NOTHING}
         classes = {k for k, _ in pairs}
         if 1 < len(classes) == len(pairs) == len({content for _, content in pairs}) <= len(column) // 2:
-            notes.append(f"each class has one {modality} of its own: a classifier can read its answer there")
+            notes.append(f"each class has exactly one {modality}: a classifier can read the answer from it")
     return notes
 
 
 def with_label_names(source: PairSource, names: Sequence[str]) -> PairSource:
-    """The source with its classes numbered as in `names`, for a model that was trained on another data set.
+    """Renumbers the classes as in `names`, for a model that was trained on another data set.
 
     Args:
       source: a data set with labels.
@@ -107,13 +107,13 @@ def with_label_names(source: PairSource, names: Sequence[str]) -> PairSource:
       DataError: no labels, or a class that is not among `names`.
     """
     if source.label_names is None:
-        raise DataError(f"{source.spec}: it has no labels")
+        raise DataError(f"{source.spec}: no labels")
     names = tuple(names)
     unknown = [name for name in source.label_names if name not in names]
     if unknown:
         raise DataError(
-            f"{source.spec}: class {unknown[0]!r} is none that the model was trained on ({', '.join(names)}); "
-            "remove its rows, or give them one of these names"
+            f"{source.spec}: class {unknown[0]!r} is unknown to the model, which was trained on {', '.join(names)}; "
+            "remove its rows, or rename the class"
         )
     number = np.array([names.index(name) for name in source.label_names], np.int32)
     splits = {name: split.replace(label=number[split.label]) for name, split in source.splits.items()}
@@ -121,17 +121,17 @@ def with_label_names(source: PairSource, names: Sequence[str]) -> PairSource:
 
 
 def few_samples(split: PairSplit, fraction: float, *, seed: int) -> PairSplit:
-    """A part of the a-items with all their b-items, every class in the same proportion (and at least once).
+    """A stratified subset of the a-items with all their b-items; every class keeps at least one.
 
-    Which ones is decided by a hash of (seed, id): a smaller fraction is a part of a larger one.
+    Items are ranked by a hash of (seed, id), so a smaller fraction is a subset of a larger one.
 
     Args:
       split: N a-items.
       fraction: share to keep, in (0, 1].
-      seed: another seed, another part.
+      seed: of the hash.
 
     Returns:
-      The a-items that are kept, in their order.
+      The subset, in the order of the split.
 
     Raises:
       ConfigError: fraction is not in (0, 1].

@@ -1,6 +1,6 @@
-"""How frequent each sample's kind is: sizes of K-Means clusters of its text, or counts of its class.
+"""Cluster size of each sample: size of its K-Means cluster of texts, or number of samples of its class.
 
-Computed once before training; the size is the `stat` of a sample, from which MM-TS makes its temperature.
+Computed once before training; MM-TS derives the temperature of a sample from it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.optional import require
 
-# Above this many items mini-batches of this size give nearly the same clusters in a small part of the time.
+# Above this many items, mini-batches of this size give nearly the same clusters much faster.
 _MINI_BATCH_ABOVE, _MINI_BATCH = 50_000, 4096
 _LARGEST_DEFAULT = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusterSizes:
-    """Which cluster each item is in, and how many items share it.
+    """The cluster of each item and its size.
 
     Attributes:
       label: int32 [n] cluster of each item, in [0, k).
-      size: float32 [n] number of items in that cluster, the item itself included; the `stat` of a sample.
+      size: float32 [n] number of items in that cluster, the item itself included; `PairSplit.cluster_size`.
       counts: int64 [k] number of items of every cluster.
-      min_size, max_size: the smallest and the largest cluster, what the temperature's shift is scaled by.
+      min_size, max_size: the smallest and the largest cluster, which scale the shift of the temperature.
     """
 
     label: np.ndarray
@@ -39,13 +39,13 @@ class ClusterSizes:
 
 
 def cluster_sizes(features: np.ndarray, *, clusters: int | None = None, seed: int = 0) -> ClusterSizes:
-    """Groups items by K-Means on their directions and counts the items of every group.
+    """Clusters items by K-Means and counts the items of every cluster.
 
-    Rows are scaled to length 1 first, so that clusters follow cosine similarity as the loss does.
+    Rows are L2-normalised first, so that clusters follow cosine similarity as the loss does.
 
     Args:
       features: [n, d] one vector per item: text latents, `mean_by_item` of them, or `caption_features`.
-      clusters: number of clusters; None takes round(sqrt(n / 2)), at most 1000 and at most as many as distinct items.
+      clusters: number of clusters; None for round(sqrt(n / 2)), at most 1000 and at most the number of distinct items.
       seed: of the initial centers; the same seed gives the same clusters.
 
     Returns:
@@ -61,7 +61,7 @@ def cluster_sizes(features: np.ndarray, *, clusters: int | None = None, seed: in
     ([2.0, 2.0, 1.0], 1.0, 2.0)
 
     Source: MM-TS (Sheludzko et al., WACV 2026), individual cluster shift: K-Means on text embeddings, once before
-    training. The number of clusters is the rule of thumb above; the paper's depends on its data sets.
+    training. The default number of clusters is a rule of thumb; the paper sets it per data set.
     """
     x = _directions(features)
     return _count(_k_means(x, _number_of_clusters(x, clusters, len(x)), seed).labels_)
@@ -76,14 +76,15 @@ def cluster_sizes_in_blocks(
     sample: int = 100_000,
     block: int = 16_384,
 ) -> ClusterSizes:
-    """The same for features that do not fit in memory: centers from a sample, then every item to its nearest center.
+    """`cluster_sizes` for features that do not fit in memory: K-Means on a sample, then nearest centers for all items.
 
     Args:
       features: rows [k] -> vectors [k, d] of these items.
       n: number of items.
-      clusters, seed: as in `cluster_sizes`; the default number is that of n items, as far as the sample has as many.
-      sample: items, evenly spaced, that K-Means sees.
-      block: items of one look; memory is `sample + block` vectors.
+      clusters, seed: as in `cluster_sizes`; the default number is that of n items, at most the distinct items of the
+        sample.
+      sample: number of evenly spaced items for K-Means.
+      block: items per read; memory is `sample + block` vectors.
 
     >>> x = np.repeat([[1.0, 0.0], [0.0, 1.0]], [6, 2], axis=0)
     >>> cluster_sizes_in_blocks(lambda rows: x[rows], 8, clusters=2, sample=4, block=3).size.tolist()
@@ -100,7 +101,7 @@ def cluster_sizes_in_blocks(
 
 
 def _directions(features: np.ndarray) -> np.ndarray:
-    """Rows of length 1, checked; a zero row stays one."""
+    """L2-normalised rows, checked; a zero row stays zero."""
     x = np.asarray(features)
     if x.ndim != 2 or 0 in x.shape:
         raise DataError(f"features to cluster must have shape [n, d] with n, d >= 1, got {x.shape}")
@@ -121,7 +122,7 @@ def _number_of_clusters(x: np.ndarray, clusters: int | None, n: int) -> int:
 
 
 def assigned_sizes(features: np.ndarray, train_features: np.ndarray, train: ClusterSizes) -> np.ndarray:
-    """The size of the training cluster that each new item falls into: the one with the nearest center.
+    """The size of the nearest training cluster of each new item.
 
     Args:
       features: [n, d] of the new items.
@@ -144,7 +145,7 @@ def assigned_sizes(features: np.ndarray, train_features: np.ndarray, train: Clus
 
 
 def class_counts(labels: np.ndarray | Sequence[int]) -> ClusterSizes:
-    """The same for data with class labels: an item's size is the number of items of its class.
+    """`ClusterSizes` of class labels: the size of an item is the number of items of its class.
 
     Args:
       labels: [n] integers, any numbers.
@@ -167,7 +168,7 @@ def class_counts(labels: np.ndarray | Sequence[int]) -> ClusterSizes:
 
 
 def mean_by_item(features: np.ndarray, owner: np.ndarray | Sequence[int], n: int) -> np.ndarray:
-    """Mean of the unit vectors of every item's captions: one vector per a-item from several b-items.
+    """Averages the L2-normalised vectors of the b-items of each a-item.
 
     Args:
       features: [m, d] latents of the b-items.
@@ -191,7 +192,7 @@ def mean_by_item(features: np.ndarray, owner: np.ndarray | Sequence[int], n: int
     counts = np.bincount(items, minlength=n)
     if not counts.all():
         raise DataError(f"item {int(counts.argmin())} has no caption to cluster it by")
-    # A caption with a long vector would otherwise speak for the others.
+    # Without normalisation, captions with large norms would dominate the mean.
     norm = np.linalg.norm(x, axis=1, keepdims=True)
     unit = np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
     total = np.zeros((n, x.shape[1]), np.float32)
@@ -200,7 +201,7 @@ def mean_by_item(features: np.ndarray, owner: np.ndarray | Sequence[int], n: int
 
 
 def caption_features(captions: Sequence[str], *, dim: int = 128, seed: int = 0) -> np.ndarray:
-    """Vectors for captions that have no latents: TF-IDF of words, reduced by a truncated SVD.
+    """Feature vectors of captions without latents: TF-IDF of words, reduced by truncated SVD.
 
     Args:
       captions: m strings.
@@ -222,7 +223,7 @@ def caption_features(captions: Sequence[str], *, dim: int = 128, seed: int = 0) 
     if dim < 1:
         raise ConfigError(f"dim must be at least 1, got {dim}")
     text = require("sklearn.feature_extraction.text", extra="train", purpose="cluster captions by their words")
-    # Articles and prepositions would group captions by how they are phrased, not by what they show.
+    # Stop words would cluster captions by phrasing instead of content.
     vectorizer = text.TfidfVectorizer(
         sublinear_tf=True, stop_words="english", token_pattern=r"(?u)\w+", dtype=np.float32
     )
@@ -240,7 +241,7 @@ def caption_features(captions: Sequence[str], *, dim: int = 128, seed: int = 0) 
 
 
 def _unit_rows(x: np.ndarray) -> np.ndarray:
-    """Rows of length 1, without overflow; a zero row stays zero."""
+    """L2-normalised rows, without overflow; a zero row stays zero."""
     largest = np.abs(x).max(axis=1, keepdims=True)
     x = np.divide(x, largest, out=np.zeros_like(x), where=largest > 0)
     norm = np.linalg.norm(x, axis=1, keepdims=True)
@@ -260,7 +261,7 @@ def _k_means(x: np.ndarray, clusters: int, seed: int) -> Any:
 
 
 def _one_thread():
-    """Threads add partial sums in the order in which they finish, and a run must not depend on that."""
+    """Limits the libraries to one thread: the order of partial sums, and so the result, depends on the threads."""
     control = require("threadpoolctl", extra="train", purpose="cluster samples the same way in every run")
     return control.threadpool_limits(1)
 

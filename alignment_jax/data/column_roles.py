@@ -1,4 +1,4 @@
-"""Which column of a table is the image, which the caption: by its usual names, or as the user says."""
+"""Finds the role (image, caption, ...) of table columns: by common names, or as the SPEC says."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 from alignment_jax.core.errors import DataError
 
 _TEXTS = ("caption", "captions", "title", "text", "texts", "sentence", "sentences", "description", "comment")
-_VIDEOS = ("video", "videos", "video_path", "video_file", "clip")  # of which an image is a frame
-# role -> names that open_clip, img2dataset, datasets and the usual archives give to such a column, in small letters
+_VIDEOS = ("video", "videos", "video_path", "video_file", "clip")  # the image is a frame
+# role -> column names of open_clip, img2dataset, datasets and common archives, in lower case
 ALIASES: dict[str, tuple[str, ...]] = {
     "image": (
         *("image", "images", "filepath", "file_path", "filename", "file_name", "file", "path", "image_path"),
@@ -31,14 +31,14 @@ _ADDRESSES = ("url", "urls", "image_url", "img_url")
 
 
 class Roles(NamedTuple):
-    """Where each role stands: numbers of columns by role, one or, for captions, several; notes to show."""
+    """Role -> numbers of its columns (several only for captions), and notes for the user."""
 
     places: dict[str, list[int]]
     notes: list[str]
 
 
 def is_known(name: str, roles: Iterable[str], named: Mapping[str, str]) -> bool:
-    """Whether a column of this name may be one of the roles.
+    """Whether a column of this name can have one of the roles.
 
     >>> is_known("Title", ["image", "caption"], {}), is_known("caption_2", ["caption"], {})
     (True, True)
@@ -55,7 +55,7 @@ def is_known(name: str, roles: Iterable[str], named: Mapping[str, str]) -> bool:
 def choose_roles(
     header: Sequence[str], choices: Sequence[Sequence[str]], named: Mapping[str, str] | None
 ) -> tuple[str, ...]:
-    """The first of several sets of roles that the columns and the user's own words fit; the nearest where none does.
+    """The first set of roles that fits the columns and the options of the user; else the nearest one.
 
     Args:
       header: names of the columns, stripped.
@@ -66,11 +66,11 @@ def choose_roles(
     >>> choose_roles(["audio", "title"], choices, {}), choose_roles(["x"], choices, {"audio": "x"})
     (('audio', 'caption'), ('audio', 'caption'))
     """
-    said = {role for role in (named or {}) if any(role in choice for choice in choices)}
+    given = {role for role in (named or {}) if any(role in choice for choice in choices)}
 
     def misses(choice: Sequence[str]) -> tuple[int, int]:
-        absent = sum(role not in said and not any(is_known(name, [role], {}) for name in header) for role in choice)
-        return len(said.difference(choice)), absent
+        absent = sum(role not in given and not any(is_known(name, [role], {}) for name in header) for role in choice)
+        return len(given.difference(choice)), absent
 
     return min(map(tuple, choices), key=misses)
 
@@ -85,17 +85,16 @@ def find_roles(
 ) -> Roles:
     """Finds the columns of the roles.
 
-    A role's own name goes before its other names, and a name that the user gave before both. Letters may be capital or
-    small.
+    A column that the user names comes first, then the name of the role, then its aliases. Case does not matter.
 
     Args:
       header: names of the columns, stripped.
       path: the table, for messages.
       required, optional: the roles.
-      named: role -> column, as the SPEC names it; None where the SPEC of the source has no such options.
+      named: role -> column, from the options of the SPEC; None if the source has no such options.
 
     Raises:
-      DataError: a required role has no column, or two columns could be it; the message says what to write.
+      DataError: a required role has no column, or several; the message says what to write.
 
     >>> find_roles(
     ...     ["Title", "filepath"], pathlib.Path("x.csv"), required=["image", "caption"], optional=[], named={}
@@ -103,7 +102,7 @@ def find_roles(
     {'image': [1], 'caption': [0]}
     """
     places: dict[str, list[int]] = {}
-    found = " ".join(", ".join(name for name in header if name).split())[:200] or "none"  # one line, whatever it is
+    found = " ".join(", ".join(name for name in header if name).split())[:200] or "none"  # one line
     for role in (*required, *optional):
         if named and named.get(role):
             places[role] = [_named(named[role], role, header, path, found)]
@@ -131,7 +130,7 @@ def find_roles(
 
 
 def near_miss(names: Iterable[str], roles: Iterable[str], *, can_name: bool) -> str:
-    """The message about a column whose name is nearly that of a role without a column, or ""."""
+    """The message about a column whose name is similar to a role without a column, or ""."""
     roles = list(roles)
     for name in names:
         for near in difflib.get_close_matches(name.lower(), roles, n=1, cutoff=0.8):
@@ -141,7 +140,7 @@ def near_miss(names: Iterable[str], roles: Iterable[str], *, can_name: bool) -> 
 
 
 def _plain(name: str) -> str:
-    """A name as the aliases are spelt: "Image Path" and "image-path" are "image_path"."""
+    """A name in the spelling of the aliases: "Image Path" and "image-path" become "image_path"."""
     return re.sub(r"[ -]+", "_", name.lower())
 
 
@@ -161,7 +160,7 @@ def _named(name: str, role: str, header: Sequence[str], path: pathlib.Path, foun
 def _by_name(
     role: str, header: Sequence[str], path: pathlib.Path, *, can_name: bool, taken: Sequence[int]
 ) -> list[int]:
-    """Numbers of the columns of a role, none where no name fits."""
+    """Numbers of the columns of a role; empty if no name matches."""
     low = [_plain(name) for name in header]
     free = [k for k in range(len(header)) if k not in taken]
     families: dict[str, list[int]] = {}  # name without its number -> columns
@@ -209,16 +208,16 @@ def _nothing_found(
     address = next((name for name in header if name.lower() in _ADDRESSES), None)
     if "image" in missing and address is not None:
         return (
-            f"{message}; {address!r} holds addresses of the web: fetch the images with img2dataset --url_list={path} "
+            f"{message}; {address!r} holds URLs: download the images with img2dataset --url_list={path} "
             f"--input_format={path.suffix.removeprefix('.') or 'csv'} --url_col={address} --output_folder=DIR "
             "--output_format=webdataset --caption_col=COLUMN, then write webdataset:DIR"
         )
     if any(name.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".wav", ".mp3")) for name in header):
-        return f"{message}, which looks like a row: write the names of the columns above it"
+        return f"{message}, which looks like a row: add a header with the column names"
     video = next((name for name in header if name.lower() in _VIDEOS), None)
     if "caption" in missing and video is not None:
         both = f",audio={video},image={video}"
-        message += f"; to pair the sound of each video with a frame of it write {both} after the file"
+        message += f"; to pair the sound of each video with one of its frames write {both} after the file"
     if not can_name:
         return f"{message}; {'or ' * (video is not None)}add {' and '.join(missing)}"
     return f"{message}; to name columns write {''.join(f',{role}=COLUMN' for role in missing)} after the file"

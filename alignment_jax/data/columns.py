@@ -1,4 +1,4 @@
-"""The columns a data set is made of: arrays in memory or mapped, images (files or arrays), texts."""
+"""Columns of a data set: arrays (in memory or memory-mapped), images (files or arrays), texts."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ def file_identity(item: ImageFile, *, exact: bool) -> Hashable:
 
 @dataclasses.dataclass(frozen=True)
 class ArrayColumn:
-    """Items that are rows of one array, in memory or mapped, read by plain fancy indexing.
+    """Items that are rows of one array, in memory or memory-mapped.
 
     Attributes:
-      array: [K, ...]; kept as stored (float16 stays float16), floats leave `read` as float32.
-      kind: what the rows are.
-      name: where the array comes from, for messages.
-      rows: int64 [N] which rows of the array are the items, or None for all of them in order.
-      views: further arrays of the same shape; view v of an item is its row in `views[v - 1]`, view 0 is in `array`.
+      array: [K, ...] in its stored dtype; `read` returns floats as float32.
+      kind: kind of the items, see `Column`.
+      name: name of the array in messages.
+      rows: int64 [N], the row of each item; None for all rows in order.
+      views: further arrays of the same shape; view v of an item is its row in `views[v - 1]`, view 0 its row in
+        `array`.
 
     >>> column = ArrayColumn(np.eye(3, dtype=np.float16))
     >>> column.read(np.array([2, 0]))
@@ -68,7 +69,7 @@ class ArrayColumn:
 
     @property
     def mapped(self) -> bool:
-        """Whether the items stay on disk until they are read, and must not be read all at once."""
+        """Whether the items stay on disk, and may be too many to read at once."""
         return isinstance(self.array, ShardedArray)
 
     def view_counts(self, indices: np.ndarray) -> np.ndarray:
@@ -91,7 +92,7 @@ class ArrayColumn:
         return dataclasses.replace(self, rows=self._rows(np.asarray(indices, np.int64)))
 
     def further_views(self) -> tuple[ArrayColumn, ...]:
-        """The same items in every view but the first, a column each.
+        """One column for each view but the first.
 
         >>> ArrayColumn(np.eye(2), views=(-np.eye(2),)).further_views()[0].read(np.array([0]))
         array([[-1., -0.]], dtype=float32)
@@ -107,7 +108,7 @@ class ArrayColumn:
 
 @dataclasses.dataclass(frozen=True)
 class TextColumn:
-    """Texts. `origins`: where each comes from (file and row), for messages.
+    """Texts. `origins`: file and row of each, for messages.
 
     >>> TextColumn(("a dog", "a cat")).read(np.array([1]))
     ['a cat']
@@ -136,9 +137,9 @@ class TextColumn:
 
 
 class ImageCache:
-    """Decoded images up to a number of bytes, shared by the threads of a loader.
+    """Cache of decoded images with a limit in bytes, shared by the threads of a loader.
 
-    What does not fit is decoded again every time; what is read is the same with and without the cache.
+    Images beyond the limit are decoded at every read.
     """
 
     def __init__(self, limit: int):
@@ -159,17 +160,17 @@ class ImageCache:
 
 @dataclasses.dataclass(frozen=True)
 class ImageColumn:
-    """Images: files (also inside archives) that are decoded when read, or uint8 arrays in memory.
+    """Images: files (also inside archives), decoded at every read, or uint8 arrays in memory.
 
     Attributes:
-      items: each a path, a part of an archive, or a uint8 array [H, W, 3]; None where a sample has no image, which
-        reads as a black one.
-      origins: where each comes from (manifest and row), for messages.
-      shorter_side: if set, images whose shorter side is larger are reduced to it when they are decoded.
-      cache: keeps decoded images, or None.
-      verified: every file has been decoded once without an error.
-      pixel_range: the values of images of more than eight bits that become black and white, the same for the whole data
-        set (see `data.with_pixel_range`); None for those of each image alone.
+      items: each a path, a part of an archive, or a uint8 array [H, W, 3]; None for a missing image, which is read as a
+        black one.
+      origins: manifest and row of each, for messages.
+      shorter_side: images are downscaled to this shorter side on decoding; None for no downscaling.
+      cache: for decoded images, or None.
+      verified: every file has been decoded without an error.
+      pixel_range: the values of images of more than eight bits that become black and white, one range for the whole
+        data set (see `data.with_pixel_range`); None for a range per image.
     """
 
     items: Sequence[ImageFile | np.ndarray | None]
@@ -181,7 +182,7 @@ class ImageColumn:
     pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        # A tuple holds its arrays, so that `id` names an image for as long as the cache lives.
+        # A tuple keeps its arrays alive, so that `id` is a valid cache key.
         object.__setattr__(self, "items", tuple(self.items))
 
     def __len__(self) -> int:
@@ -215,13 +216,13 @@ class ImageColumn:
         return image
 
     def prepared(self, size: int, *, memory_limit: int = 1 << 30, factor: float = 1.5) -> ImageColumn:
-        """The same images reduced for a target of `size` pixels, and decoded once as far as memory allows.
+        """Downscales the images for a target of `size` pixels and caches them up to a memory limit.
 
         Args:
-          size: side in pixels of what the transforms will make.
-          memory_limit: bytes of decoded images to keep; 0 keeps none.
-          factor: the shorter side is reduced to `factor * size`, so that a crop of a part of the image still has about
-            the resolution it needs (a crop of area 1 / factor^2 has exactly that).
+          size: side in pixels of the output of the transforms.
+          memory_limit: bytes of decoded images to cache; 0 for no cache.
+          factor: the shorter side becomes `factor * size`, so that random crops keep enough resolution (a crop of area
+            1 / factor^2 has exactly `size` pixels).
 
         Raises:
           ConfigError: factor below 1.

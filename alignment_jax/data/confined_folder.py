@@ -1,4 +1,4 @@
-"""The files that a manifest names: found in its folder, and never outside it."""
+"""Resolves the file names of a manifest, which must not lead out of its folder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from alignment_jax.core.errors import DataError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"([A-Za-z]:[\\/]|\\\\)")
-_ADVISED = 20  # looking for files of nearly the same name takes time: it is done for so many that are missing
+_ADVISED = 20  # missing files for which similar names are searched, which takes time
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".wav", ".flac", ".mp3")
 
 
 class Folder:
-    """Finds the files that a manifest names, and refuses names that lead out of its folder.
+    """Resolves the file names of a manifest and refuses names that lead out of its folder.
 
-    Backslashes separate folders, too, unless a file has them in its name.
+    Backslashes are separators, too, unless a file name contains them.
 
     >>> Folder(pathlib.Path("data")).find("../secret.png", where="pairs.csv, row 1")
     Traceback (most recent call last):
@@ -31,9 +31,9 @@ class Folder:
         """The folder `root`.
 
         Args:
-          root: what names are relative to, and what no file may lie outside of.
-          option: the option of a SPEC that names another folder, which messages then offer.
-          table: the folder of the table where that is another one; a name that begins with .. starts there.
+          root: base of relative names; no file may be outside of it.
+          option: option of a SPEC that sets the folder, for advice in messages.
+          table: folder of the table, if it is another one; names that begin with .. are relative to it.
         """
         self._root = root
         self._table = table or root
@@ -48,12 +48,12 @@ class Folder:
         """The path of an existing file inside the folder.
 
         Args:
-          name: as it stands in the manifest, relative to the folder (or absolute, but inside it).
+          name: as in the manifest, relative to the folder (or absolute, but inside it).
           where: file and row, for the message.
 
         Raises:
-          DataError: the name is empty, an address of the web, leads out of the folder (by .., by an absolute path or by
-            a link), or there is no such file.
+          DataError: the name is empty or a URL, leads out of the folder (by .., an absolute path or a link), or does
+            not exist.
         """
         path = self._inside(name, where)
         with self._unusable(name, where):
@@ -65,7 +65,7 @@ class Folder:
         return path
 
     def find_folder(self, name: str, *, where: str) -> pathlib.Path:
-        """The path of an existing folder inside the folder; refuses what `find` refuses."""
+        """The path of an existing subfolder; same checks as `find`."""
         path = self._inside(name, where)
         with self._unusable(name, where):
             there = path.is_dir()
@@ -74,7 +74,7 @@ class Folder:
         return path
 
     def has(self, name: str) -> bool:
-        """Whether there is a file or a folder of this name; what leads out of the folder is not there."""
+        """Whether a file or folder of this name exists; False for names that lead out of the folder."""
         try:
             inside = "\0" not in name and self._resolved(self._root / name).is_relative_to(self._real)
             return inside and (self._root / name).exists()
@@ -82,7 +82,7 @@ class Folder:
             return False
 
     def spelling(self, name: str) -> str:
-        """One spelling for all names of a file: "a/b.png" for "./a/b.png", "a\\b.png" and the absolute path of it.
+        """The normalised name of a file: "a/b.png" for "./a/b.png", "a\\b.png" and its absolute path.
 
         >>> Folder(pathlib.Path("data")).spelling(r".\\a\\b.png")
         'a/b.png'
@@ -96,7 +96,7 @@ class Folder:
             for root in (self._absolute, self._real) if path.is_absolute() else ():
                 if path.is_relative_to(root):
                     return str(path.relative_to(root))
-        except (OSError, ValueError):  # a name that no file can have; `find` says so
+        except (OSError, ValueError):  # not a valid file name; `find` reports it
             return name
         return str(path)
 
@@ -108,8 +108,8 @@ class Folder:
             raise DataError(f"{where}: no file name" if not name else f"{where}: a NUL byte in the file name")
         if _ADDRESS.match(name):
             raise DataError(
-                f"{where}: {name[:80]!r} is an address of the web; fetch the images first: img2dataset --url_list=FILE "
-                "--url_col=COLUMN --output_folder=DIR --output_format=webdataset writes them for webdataset:DIR"
+                f"{where}: {name[:80]!r} is a URL; download the images first with img2dataset --url_list=FILE "
+                "--url_col=COLUMN --output_folder=DIR --output_format=webdataset, then write webdataset:DIR"
             )
         if _DRIVE.match(name) and not self.has(name):
             raise DataError(f"{where}: {name[:80]!r} is a path of another computer{self._tail(name)}")
@@ -120,7 +120,7 @@ class Folder:
         if not inside:
             direct = ".." in path.parts or pathlib.PurePath(name).is_absolute()
             advice = self._advice(path) if self._option and direct else ""
-            link = "" if direct else " by a symbolic link: copy what it leads to"
+            link = "" if direct else " by a symbolic link: copy its target"
             raise DataError(f"{where}: {name!r} leads out of the folder {self._root}{link}{advice}")
         return path
 
@@ -129,40 +129,40 @@ class Folder:
         return (self._table if path.parts[:1] == ("..",) else self._root) / path
 
     def _advice(self, path: pathlib.Path) -> str:
-        """The option with the folder that holds both the table and a file outside of `root`."""
+        """Advice: the option with the common folder of the table and of a file outside of `root`."""
         with contextlib.suppress(OSError, ValueError):
             common = os.path.commonpath([self._resolved(path), os.path.realpath(self._table)])
             if ".." in path.parts and path.name.lower().endswith(_ENDINGS) and len(common) > 1 and path.is_file():
                 return f"; add {self._option}={common}"
-        return f"; if the files lie elsewhere, add {self._option}=DIR"
+        return f"; if the files are in another folder, add {self._option}=DIR"
 
     def _tail(self, name: str) -> str:
-        """The advice about a path of another computer: what to take off, where the rest is a file of the folder."""
+        """Advice for a path of another computer: the prefix to remove, if the rest is a file of the folder."""
         parts = re.split(r"[\\/]+", name)
         for first in range(1, len(parts)):
             rest = "/".join(parts[first:])
             if rest and ".." not in parts and self.has(rest):
-                return f"; {rest!r} is there: take {name[: len(name) - len(rest)]!r} off the names in this column"
+                return f"; {rest!r} exists: remove {name[: len(name) - len(rest)]!r} from the names in this column"
         return f"; write names relative to {self._root}"
 
     def _near(self, path: pathlib.Path) -> str:
-        """The end of a message about a file that is not there: one with nearly its name, or in a folder beside it."""
+        """Advice for a missing file: a similar name, or the same name in a neighbouring folder."""
         self._advised += 1
-        option = f"; if the files lie elsewhere, add {self._option}=DIR" if self._option else ""
+        option = f"; if the files are in another folder, add {self._option}=DIR" if self._option else ""
         if self._advised > _ADVISED:
             return option
         try:
             for each in self._names(path.parent):
                 if each.lower() == path.name.lower():
-                    return f"; {path.parent / each} is there: capital and small letters must agree"
+                    return f"; {path.parent / each} exists: upper and lower case must match"
                 if pathlib.PurePath(each).stem == path.name and each.lower().endswith(_ENDINGS):
-                    return f"; {path.parent / each} is there: the name in the table needs its ending"
+                    return f"; {path.parent / each} exists: add the extension to the name in the table"
             named = path.relative_to(self._root)
             for each in (name for name in self._names(self._root) if (self._root / name).is_dir()):
                 if each.lower() == named.parts[0].lower() and each != named.parts[0]:
-                    return f"; the folder is {self._root / each}: capital and small letters must agree"
+                    return f"; the folder is {self._root / each}: upper and lower case must match"
                 if self._option and (self._root / each / named).is_file():
-                    return f"; {self._root / each / named} is there: add {self._option}={self._root / each}"
+                    return f"; {self._root / each / named} exists: add {self._option}={self._root / each}"
         except (OSError, ValueError):
             return option
         return option
@@ -174,13 +174,13 @@ class Folder:
 
     @contextlib.contextmanager
     def _unusable(self, name: str, where: str) -> Iterator[None]:
-        """Names that no file can have: too long for the system, or not to be written in its encoding."""
+        """Turns errors for invalid file names (too long, or not in the system's encoding) into DataError."""
         try:
             yield
         except (OSError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
-            reason = error.strerror if isinstance(error, OSError) else "it is no text that can name a file"
+            reason = error.strerror if isinstance(error, OSError) else "not a valid file name"
             raise DataError(f"{where}: {name[:80]!r} cannot be read ({reason})") from error
 
     def _resolved(self, path: pathlib.Path) -> pathlib.Path:

@@ -1,7 +1,7 @@
-"""Noise in captions and images at a chosen strength: pure functions of an item, the strength and a generator.
+"""Corruptions of captions and images: pure functions of an item, a strength and a random generator.
 
-Images are uint8 [H, W, 3] and stay so; captions stay strings. Strength 0 changes nothing. With equal generators a
-stronger noise is more of the same one.
+Images are uint8 [H, W, 3], captions are strings, before and after. Strength 0 changes nothing. With the same generator,
+a larger strength makes the same corruption stronger.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WordNoise = Callable[[list[str], float, np.random.Generator, Sequence[str]], lis
 
 
 def drop_words(words: list[str], strength: float, rng: np.random.Generator, vocabulary: Sequence[str]) -> list[str]:
-    """Leaves out each word with probability `strength`, but never all of them.
+    """Drops each word with probability `strength`, but never all of them.
 
     >>> drop_words(["a", "dog"], 1.0, np.random.default_rng(0), ())
     ['a']
@@ -34,14 +34,14 @@ def drop_words(words: list[str], strength: float, rng: np.random.Generator, voca
 
 
 def swap_words(words: list[str], strength: float, rng: np.random.Generator, vocabulary: Sequence[str]) -> list[str]:
-    """Chooses each word with probability `strength` and moves every chosen word to the place of another of them.
+    """Chooses each word with probability `strength` and permutes the chosen words; none keeps its place.
 
     >>> swap_words(["a", "dog", "runs"], 1.0, np.random.default_rng(0), ())
     ['runs', 'a', 'dog']
     """
     draws, place = rng.random(len(words)), rng.random(len(words))
     chosen = np.flatnonzero(draws < strength)
-    around = chosen[np.argsort(place[chosen])]  # one cycle through all of them, so that no chosen word stays
+    around = chosen[np.argsort(place[chosen])]  # a single cycle, so that no chosen word keeps its place
     moved = list(words)
     for here, there in zip(around.tolist(), np.roll(around, 1).tolist(), strict=True):
         moved[here] = words[there]
@@ -49,7 +49,7 @@ def swap_words(words: list[str], strength: float, rng: np.random.Generator, voca
 
 
 def replace_words(words: list[str], strength: float, rng: np.random.Generator, vocabulary: Sequence[str]) -> list[str]:
-    """Replaces each word, with probability `strength`, by any word of the training captions.
+    """Replaces each word, with probability `strength`, by a random word of the training captions.
 
     >>> replace_words(["a", "dog"], 1.0, np.random.default_rng(0), ("tree",))
     ['tree', 'tree']
@@ -62,7 +62,7 @@ def replace_words(words: list[str], strength: float, rng: np.random.Generator, v
 
 
 def gaussian_noise(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Adds N(0, strength^2) to every number, in units of the full range from black to white.
+    """Adds N(0, strength^2) to every pixel; 1 is the range from black to white.
 
     >>> noisy = gaussian_noise(np.full((64, 64, 3), 128, np.uint8), 0.1, np.random.default_rng(0))
     >>> bool(25 < noisy.std() < 26)
@@ -73,7 +73,7 @@ def gaussian_noise(image: np.ndarray, strength: float, rng: np.random.Generator)
 
 
 def blur(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian blur whose standard deviation is `strength` times the image's shorter side; nothing is random.
+    """Gaussian blur with a standard deviation of `strength` times the shorter side; deterministic.
 
     >>> image = np.zeros((16, 16, 3), np.uint8)
     >>> image[:, 8:] = 255
@@ -89,7 +89,7 @@ def blur(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.nda
 
 
 def occlude(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Hides a rectangle of the image's own proportions, `strength` of its area, at a random place, under grey.
+    """Covers a random rectangle with grey: `strength` of the area, with the aspect ratio of the image.
 
     >>> hidden = occlude(np.zeros((20, 20, 3), np.uint8), 0.25, np.random.default_rng(0))
     >>> float((hidden == 128).mean())
@@ -106,7 +106,7 @@ def occlude(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.
 
 
 def jpeg(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Stores the image as a JPEG of quality 100 (1 - strength) and reads it again; nothing is random.
+    """JPEG compression with quality 100 (1 - strength); deterministic.
 
     >>> jpeg(np.zeros((8, 8, 3), np.uint8), 0.9, np.random.default_rng(0)).shape
     (8, 8, 3)
@@ -143,13 +143,13 @@ def vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
 
 
 def corrupt_captions(column: Column, kind: str, strength: float, *, seed: int, words: Sequence[str] = ()) -> TextColumn:
-    """All captions of a column with noise in their words.
+    """Corrupts the words of all captions of a column.
 
     Args:
       column: texts.
       kind: one of `WORD_NOISES`.
       strength: in [0, 1].
-      seed: caption i has the same noise for the same seed, whatever the other captions are.
+      seed: the noise of caption i depends only on seed and i.
       words: the training captions' `vocabulary`, for caption_replace.
 
     Raises:
@@ -161,7 +161,7 @@ def corrupt_captions(column: Column, kind: str, strength: float, *, seed: int, w
     if kind not in WORD_NOISES:
         raise ConfigError(f"unknown caption noise {kind!r}; known: {', '.join(WORD_NOISES)}")
     if column.kind != "text":
-        raise ConfigError(f"{kind} disturbs words; this column is of kind {column.kind!r}")
+        raise ConfigError(f"{kind} is for texts; this column is of kind {column.kind!r}")
     if not 0 <= strength <= 1:
         raise ConfigError(f"the strength of {kind} must be in [0, 1], got {strength}")
     if kind == "caption_replace" and not words:
@@ -173,13 +173,13 @@ def corrupt_captions(column: Column, kind: str, strength: float, *, seed: int, w
 
 
 def corrupt_image(image: np.ndarray, kind: str, strength: float, *, seed: int, index: int) -> np.ndarray:
-    """One image with noise: image `index` of a split has the same noise for the same seed.
+    """Corrupts one image; the noise depends only on seed and index.
 
     Args:
-      image: uint8 [H, W, 3], at the size that the model sees, so that a strength means the same for every source.
+      image: uint8 [H, W, 3], already resized for the model, so that a strength means the same for every source.
       kind: one of `IMAGE_NOISES`.
       strength: see the functions; in [0, 1].
-      seed, index: of the noise.
+      seed, index: seed of the noise and number of the image in its split.
 
     Raises:
       ConfigError: an unknown kind, or a strength out of range.

@@ -1,5 +1,4 @@
-"""Pixels of image files as they are stored where that is more than eight bits a channel; Pillow's own conversion to
-eight bits clips them."""
+"""Reads images of more than eight bits per channel without loss; Pillow's conversion to eight bits clips them."""
 
 from __future__ import annotations
 
@@ -14,19 +13,19 @@ from alignment_jax.data.columns import ImageFile
 from alignment_jax.data.open_image import open_image, reduce_on_decoding
 from alignment_jax.data.record_fields import RecordField
 
-# Formats without more: not even opened. Of videos and HEIC images eight bits are read.
+# Formats that are read as eight bits: not opened.
 _EIGHT_BITS = (
     *(".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".heif"),
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"),
 )
-# Which byte of two Pillow takes; with the other letter it takes the other one.
+# Byte order of a raw mode -> the one with which Pillow keeps the other byte.
 _OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 _GRAY_ALPHA = "LA;16B"  # a gray PNG with transparency
 
 
 def opener(item: ImageFile) -> Callable[[], Any]:
-    """Opens a file as a PIL image each time it is called."""
+    """Returns a function that opens the file as a PIL image."""
     return lambda: open_image(item, where=str(item))
 
 
@@ -41,25 +40,25 @@ def _raw_mode(tile: Any) -> str:
 
 
 def _two_bytes(image: Any) -> bool:
-    """Whether it is one of 16 bits a channel in colour, of which Pillow gives the upper eight."""
+    """Whether it is a 16-bit colour image, of which Pillow keeps the upper eight bits."""
     tiles: Any = getattr(image, "tile", None)
     return bool(tiles and image.mode in ("RGB", "RGBA") and ";16" in _raw_mode(tiles[0]))
 
 
 def deep_values(image: Any, open_again: Callable[[], Any], upright: Callable[[Any], Any]) -> np.ndarray | None:
-    """The stored numbers [H, W] or [H, W, 3 or 4]; None where they have eight bits.
+    """The stored pixel values [H, W] or [H, W, 3 or 4]; None for eight bits.
 
     Args:
       image: opened and not loaded yet.
-      open_again: gives the same image once more.
-      upright: what turns it by its EXIF tag.
+      open_again: opens the same image again.
+      upright: rotates it by its EXIF tag.
     """
     if not is_deep(image):
         return None
     if not _two_bytes(image):
         return np.asarray(upright(image))
     if _raw_mode(image.tile[0]) == _GRAY_ALPHA:
-        # Pillow has no mode that takes the other bytes, but four bytes of a pixel are one of RGBA, too.
+        # No raw mode of Pillow keeps the other bytes: read the four bytes of a pixel as RGBA.
         image.tile = [(*tile[:3], "RGBA") for tile in image.tile]
         stored = np.asarray(upright(image)).astype(np.uint16)
         pair = stored[..., ::2] * 256 + stored[..., 1::2]
@@ -77,8 +76,7 @@ def _swapped(args: Any) -> Any:
 
 
 def read_deep(item: ImageFile | np.ndarray) -> np.ndarray | None:
-    """The stored numbers of a file, transparency left out; None for eight bits, and for what cannot be read, which is
-    named where images are decoded."""
+    """The stored pixel values of a file without alpha; None for eight bits and for unreadable files."""
     if isinstance(item, np.ndarray):
         return None
     open_again = opener(item)
@@ -92,9 +90,9 @@ def read_deep(item: ImageFile | np.ndarray) -> np.ndarray | None:
 
 
 def deep_items(items: tuple[ImageFile | np.ndarray, ...]) -> list[ImageFile | np.ndarray]:
-    """Those of more than eight bits, found by their headers; each file once."""
+    """The distinct items of more than eight bits, by their headers."""
     distinct = list({item if isinstance(item, pathlib.Path) else id(item): item for item in items}.values())
-    # The records of a set are alike.
+    # All records of a set have one format.
     if distinct and isinstance(distinct[0], RecordField):
         return distinct if _may_be_deep(distinct[0]) else []
     return [item for item in distinct if _may_be_deep(item)]
@@ -104,7 +102,7 @@ def _may_be_deep(item: ImageFile | np.ndarray) -> bool:
     if isinstance(item, np.ndarray) or str(item).lower().endswith(_EIGHT_BITS):
         return False
     try:
-        with opener(item)() as image:  # its header alone is read
+        with opener(item)() as image:  # reads only the header
             return is_deep(image)
     except Exception:  # decoders raise almost anything; decoding the image names the problem
         return False

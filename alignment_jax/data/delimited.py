@@ -1,4 +1,4 @@
-"""Comma, semicolon, tab or bar: which one separates the fields of a table, and whether quotes quote."""
+"""Reads delimited text; detects the separator (comma, semicolon, tab, bar) and the quoting."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 from alignment_jax.core.errors import DataError
 
-Record = tuple[list[str], int]  # fields, and the line it begins on
+Record = tuple[list[str], int]  # fields, and the number of the first line
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _QUOTED: dict[str, Any] = {"strict": True}
 _BARE: dict[str, Any] = {"quoting": csv.QUOTE_NONE}
 _SPACED: dict[str, Any] = {"strict": True, "skipinitialspace": True}  # a, "b"
-_SAID = re.compile(r"sep=(.)\r?\n")
+_HINT = re.compile(r"sep=(.)\r?\n")
 _HEADER = 1 << 16  # characters in which a header ends
-# separator -> ways to read it, the usual first
+# separator -> dialects, the usual one first
 _WAYS: dict[str, tuple[dict[str, Any], ...]] = {
     ",": (_QUOTED, _SPACED),
     ";": (_QUOTED, _SPACED),
@@ -30,7 +30,7 @@ _WAYS: dict[str, tuple[dict[str, Any], ...]] = {
 
 
 class Delimited(NamedTuple):
-    """The records of a table, its header first; `separator`: what separates fields, as a plural for messages."""
+    """The records of a table, header first; `separator`: plural noun for messages."""
 
     records: list[Record]
     separator: str
@@ -39,23 +39,23 @@ class Delimited(NamedTuple):
 def read_delimited(text: str, path: pathlib.Path, *, known: Callable[[str], bool]) -> Delimited:
     """Reads a table whose first record is a header.
 
-    The separator is the one that finds most known names in the header, then most fields. Tabs and bars are written with
-    and without quoting: quotes are ordinary characters where that gives more rows and all of them are whole, because a
-    quote at the beginning of a caption would swallow the rows up to the next one.
+    The separator is the one with most known names in the header, then with most fields. Tabs and bars are read with and
+    without quoting, and the reading with more complete rows wins: an unpaired quote at the start of a caption would
+    otherwise swallow rows.
 
     Args:
       text: the content.
-      path: where it stands, for messages.
-      known: whether a name of a column is one that is looked for.
+      path: file, for messages.
+      known: whether a column name is one of those wanted.
 
     Raises:
-      DataError: it cannot be read as such a table; the message names the line.
+      DataError: it is not a delimited table; the message names the line.
 
     >>> read_delimited("image;caption\\na.png;one, two\\n", pathlib.Path("x.csv"), known="image".__eq__).records[1]
     (['a.png', 'one, two'], 2)
     """
-    if (said := _SAID.match(text)) and said[1] in _SEPARATORS:
-        text, separator, skipped = text[said.end() :], said[1], 1  # a line that Excel writes for itself
+    if (hint := _HINT.match(text)) and hint[1] in _SEPARATORS:
+        text, separator, skipped = text[hint.end() :], hint[1], 1  # a hint line that Excel writes
     else:
         separator, skipped = max(_SEPARATORS, key=lambda each: _fit(text[:_HEADER], each, known)), 0
     best: list[Record] | None = None
@@ -69,7 +69,7 @@ def read_delimited(text: str, path: pathlib.Path, *, known: Callable[[str], bool
             best = records
         if whole and way is _QUOTED and _BARE not in _WAYS[separator]:
             break
-    if best is None:  # the usual way, whatever it finds or raises
+    if best is None:  # the usual dialect, with its errors
         best = list(split_records(text, path, delimiter=separator, **_WAYS[separator][0]))
     return Delimited([(fields, line + skipped) for fields, line in best], _SEPARATORS[separator])
 
@@ -83,9 +83,9 @@ def _fit(text: str, separator: str, known: Callable[[str], bool]) -> tuple[int, 
 
 
 def split_records(text: str, path: pathlib.Path, **settings: Any) -> Iterator[Record]:
-    """Records that are not blank lines, each with the line it begins on; `settings` are those of `csv.reader`."""
-    limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a caption may be longer than the module's 128 KiB
-    # Not str.splitlines, which also splits at characters that a caption may hold (U+2028, U+0085, ...).
+    """Non-blank records with the number of their first line; `settings` are those of `csv.reader`."""
+    limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # captions may exceed the 128 KiB of the csv module
+    # Not str.splitlines, which also splits at U+2028, U+0085 and others that a caption may hold.
     reader = csv.reader(io.StringIO(text, newline=""), **settings)
     line = 1
     try:
@@ -95,7 +95,7 @@ def split_records(text: str, path: pathlib.Path, **settings: Any) -> Iterator[Re
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {line}: not valid CSV: a quote that is never closed, or text after a closing one; inside "
+            f"{path}, line {line}: not valid CSV: a quote is not closed, or text follows a closing quote; inside "
             'quotes write "" for "'
         ) from error
     finally:
@@ -103,7 +103,7 @@ def split_records(text: str, path: pathlib.Path, **settings: Any) -> Iterator[Re
 
 
 def ragged(fields: Sequence[str], header: Sequence[str], separator: str) -> str:
-    """What is wrong with a row of another number of fields than the header's, and what to do."""
+    """The message for a row whose number of fields differs from the header."""
     more = len(fields) > len(header)
-    advice = f"quote fields that hold {separator}" if more else "write every field, empty ones too"
+    advice = f"quote fields that hold {separator}" if more else "write every field, also empty ones"
     return f"{len(fields)} fields, but the header has {len(header)}; {advice}"

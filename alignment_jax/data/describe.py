@@ -1,4 +1,4 @@
-"""What a data set holds, and everything that is wrong with it, by name."""
+"""Statistics of a data set, and a list of its problems."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from alignment_jax.data.validation import decoding_errors
 
 
 def describe(source: PairSource) -> dict[str, Any]:
-    """Counts and statistics of every split, as a plain dict that can be written as JSON.
+    """Counts and statistics of every split, as a JSON-serialisable dict.
 
     Args:
       source: a data set.
 
     Returns:
       `name`, `spec`, `has_splits`, `splits` (for each: `a`, `b` and `c` with kind, count and statistics, `b_per_a`,
-      `classes` or `clusters` with their tail, `repeated` items, and as `repeats` what they mean, a line or None),
-      `duplicates` (items that are also in an earlier split, by side), `leakage` (which splits share them), `warnings`
-      (lines), `skipped`, `notes`.
+      `classes` or `clusters` with their tail, `repeated` items, and `repeats`, a note on them or None), `duplicates`
+      (items that are also in an earlier split, by side), `leakage` (which splits share them), `warnings` (lines),
+      `skipped`, `notes`.
 
     >>> from alignment_jax.data import load
     >>> description = describe(load("synthetic:train=8,val=2,test=2,captions=2,size=16"))
@@ -55,7 +55,7 @@ def describe(source: PairSource) -> dict[str, Any]:
         "splits": splits,
         "duplicates": {side: sum(leak.count for leak in of_side[0]) for side, of_side in found.items()},
         "leakage": [dataclasses.asdict(leak) for of_side in found.values() for leak in of_side[0]],
-        # Equal captions in two splits are common and harmless ("a dog runs"): they are counted, not warned of.
+        # Equal captions in two splits are common and harmless ("a dog runs"): counted, without a warning.
         "warnings": [leak_warning(leak, source.modalities[0]) for leak in found["a"][0]],
         "skipped": len(source.problems),
         "notes": [*source.notes, *missing_notes(source.splits, source.modalities), *class_notes(source)],
@@ -73,7 +73,7 @@ def problems(source: PairSource) -> list[str]:
 
 
 def format_column(column: Column) -> str:
-    """A column as a line of text: count, kind and statistics.
+    """One line about a column: count, kind and statistics.
 
     >>> from alignment_jax.data.columns import TextColumn
     >>> format_column(TextColumn(("a dog",)))[:20]
@@ -149,7 +149,7 @@ def _split(split: PairSplit, names: tuple[str, ...] | None) -> dict[str, Any]:
 
 
 def _present(column: Column, has: np.ndarray | None) -> dict[str, Any]:
-    """The items that are there; how many samples have none stands beside them."""
+    """Statistics of the items that exist, and the number of missing ones."""
     if has is None or has.all():
         return _column(column)
     found = _column(column.take(np.flatnonzero(has))) if has.any() else {"count": 0, "kind": column.kind}
@@ -182,7 +182,7 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _norms(column: ArrayColumn) -> dict[str, Any]:
-    """Norms of the items and the standard deviation of their numbers, in blocks: a float32 copy of all may not fit."""
+    """Norms of the items and standard deviation of their values; in blocks, because a float32 copy may not fit."""
     norms, total = [], np.zeros(2)
     for start in range(0, len(column), 8192):
         items = column.read(np.arange(start, min(start + 8192, len(column))))
@@ -199,7 +199,7 @@ def _range(values: np.ndarray) -> dict[str, Any]:
 
 
 def _image_sizes(column: ImageColumn) -> tuple[np.ndarray, Counter[str]]:
-    """Sizes [N, 2] and colour modes; only the header of a file is read, and what is no image is left to `problems`."""
+    """Sizes [N, 2] and colour modes, from the headers of the files; `problems` lists unreadable files."""
     sizes, modes = [], Counter[str]()
     for item in column.items:
         if item is None:
@@ -218,7 +218,7 @@ def _image_sizes(column: ImageColumn) -> tuple[np.ndarray, Counter[str]]:
 
 
 def _seconds(column: AudioColumn) -> np.ndarray:
-    """Lengths [N] of the recordings; one that cannot be read counts 0 and is left to `problems`."""
+    """Lengths [N] of the recordings, 0 for unreadable ones, which `problems` lists."""
     out = np.zeros(len(column))
     for index in range(len(column)):
         try:

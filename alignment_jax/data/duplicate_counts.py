@@ -1,4 +1,4 @@
-"""How much of a split repeats itself, and what that would cost if equal items counted as wrong answers."""
+"""Counts duplicate items of a split, and the best R@1 if duplicates counted as wrong answers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from alignment_jax.data.split import PairSplit
 
 @dataclasses.dataclass(frozen=True)
 class DuplicateCounts:
-    """Rows of a split whose content an earlier row has.
+    """Duplicate rows of a split.
 
     Attributes:
-      a, b: how many a-rows and b-rows repeat an earlier one.
-      of_a, of_b: how many rows there are.
-      most_a2b, most_b2a: the largest R@1 in % that any model could have if each row were an item of its own, and equal
-        rows therefore wrong answers that tie with the right one.
+      a, b: number of a-rows and b-rows that duplicate an earlier row.
+      of_a, of_b: number of rows.
+      most_a2b, most_b2a: upper bound of R@1 in % if duplicates were separate items, which tie with the right answer.
     """
 
     a: int
@@ -29,7 +28,7 @@ class DuplicateCounts:
 
 
 def count_duplicates(split: PairSplit) -> DuplicateCounts:
-    """Counts the rows of equal content of a split.
+    """Counts the duplicate rows of a split by their content.
 
     >>> from alignment_jax.data.columns import ArrayColumn, TextColumn
     >>> texts = TextColumn(("a dog", "a dog", "a cat", "a cow"))
@@ -38,17 +37,17 @@ def count_duplicates(split: PairSplit) -> DuplicateCounts:
     """
     content_ids_a, content_ids_b, owner = split.content_ids_a, split.content_ids_b, split.b_to_a
     count_a = np.bincount(content_ids_a)
-    # A text of one image only; then nothing ties with it.
+    # Texts that belong to one image only: nothing ties with them.
     first = np.full(int(content_ids_b.max()) + 1, len(split), np.int64)
     last = np.full(len(first), -1, np.int64)
     np.minimum.at(first, content_ids_b, owner)
     np.maximum.at(last, content_ids_b, owner)
     owned_alone = (first == last)[content_ids_b]
-    # Equal queries get one and the same ranking, so that at most one of their images is first.
+    # Equal queries get the same ranking, so at most one of their images is first.
     asked = np.zeros(len(split), bool)
     asked[owner[owned_alone]] = True
     hits_a = len(np.unique(content_ids_a[asked]))
-    # The images of a text, and how often each is asked for; one whose content another image has is never alone first.
+    # The images of each text and how often each is the answer; duplicate images are never first alone.
     pairs, times = np.unique(content_ids_b.astype(np.int64) * len(split) + owner, return_counts=True)
     times = np.where(count_a[content_ids_a[pairs % len(split)]] == 1, times, 0)
     best = np.zeros(len(first), np.int64)
@@ -64,7 +63,7 @@ def count_duplicates(split: PairSplit) -> DuplicateCounts:
 
 
 def duplicates_note(name: str, found: DuplicateCounts, modalities: tuple[str, ...]) -> str | None:
-    """What a person should know of the repetitions of a split, in one line; None where there are none.
+    """A note on the duplicates of a split, in one line; None if there are none.
 
     >>> duplicates_note("test", DuplicateCounts(0, 30, 40, 40, 0.0, 10.0), ("image", "text"))
     'test: 30 of 40 text items repeat an earlier one; equal items count as one. Counted as different ones, R@1 ...'

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: for readers that take several formats, and for messages about the others."""
+"""Detects the format of a file by its first bytes, for readers of several formats and for error messages."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import NamedTuple
 from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.tars import FileSlice
 
-HEAD = 512  # bytes that are looked at
+HEAD = 512  # bytes to inspect
 
 
 class FileKind(NamedTuple):
     """A format.
 
     Attributes:
-      name: with its article, for messages.
+      name: with article, for messages.
       what: "image", "audio", "video" or "other".
-      container: what PyAV calls it, where that is what reads its sound or its frames; "" for other formats.
+      container: PyAV's name of the format, if PyAV reads it; "" for other formats.
     """
 
     name: str
@@ -57,10 +57,10 @@ _RIFF = {
 
 
 def file_kind(head: bytes) -> FileKind | None:
-    """The format of a file; None for one that is not known here.
+    """The format of a file; None if it is unknown.
 
     Args:
-      head: the first `HEAD` bytes of the file, or all of a shorter one.
+      head: the first `HEAD` bytes of the file.
 
     >>> file_kind(b"RIFF\\x24\\0\\0\\0WAVEfmt ").name, file_kind(b"\\0\\0\\0\\x18ftypmp42").what
     ('a WAV recording', 'video')
@@ -80,7 +80,7 @@ def file_kind(head: bytes) -> FileKind | None:
         return FileKind("an MPEG transport stream", "video", "mpegts")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head")):
-        return FileKind("a web page: fetch the file again", "other")
+        return FileKind("a web page: download the file again", "other")
     if b"<svg" in text:
         return FileKind("an SVG drawing: save it as PNG", "other")
     if head and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
@@ -99,7 +99,7 @@ def _mp4(brand: str) -> FileKind:
 
 
 def head_of(item: pathlib.Path | FileSlice | RecordField) -> bytes:
-    """The first bytes of a file; none of one that cannot be read."""
+    """The first `HEAD` bytes of a file; empty if it cannot be read."""
     try:
         if isinstance(item, pathlib.Path):
             with open(item, "rb") as file:
@@ -110,22 +110,22 @@ def head_of(item: pathlib.Path | FileSlice | RecordField) -> bytes:
 
 
 def unreadable(error: Exception, kind: FileKind | None, *, wanted: str) -> str:
-    """Why a file cannot be read as an image or as a recording, in our words.
+    """The reason why a file cannot be read as an image or a recording, for messages.
 
     Args:
-      error: what a library raised; the system's own reason (permission denied) is kept.
-      kind: what the file is.
+      error: of the library; the reason of the operating system (permission denied) is kept.
+      kind: format of the file.
       wanted: "image" or "audio".
 
     >>> unreadable(ValueError("0x7f"), file_kind(b"\\x89PNG"), wanted="image")
-    'a PNG image that is damaged or cut short'
+    'a PNG image, damaged or truncated'
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):
-        return "no memory is left for it"
+        return "out of memory"
     if kind is None:
-        return "damaged, or of no known format"
+        return "damaged, or of an unknown format"
     if kind.what == wanted:
-        return f"{kind.name} that is damaged or cut short"
-    return f"it is {kind.name}" + (", which goes into a column audio" if kind.what == "audio" else "")
+        return f"{kind.name}, damaged or truncated"
+    return f"it is {kind.name}" + (", which belongs in a column named audio" if kind.what == "audio" else "")

@@ -1,4 +1,4 @@
-"""Lists of files as shells and WebDataset write them: `shards/{00000..00012}.tar`, `a.tar::b.tar`, `shards/*.tar`."""
+"""Expands file patterns of WebDataset: `shards/{00000..00012}.tar`, `a.tar::b.tar`, `shards/*.tar`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """Every name that a pattern of braces stands for, in order; numbers keep their zeros.
+    """Expands braces to all names, in order; numbers keep their leading zeros.
 
     >>> list(expand_braces("{train,val}-{08..10}.tar"))[2:4]
     ['train-10.tar', 'val-08.tar']
@@ -35,14 +35,14 @@ def expand_braces(pattern: str) -> Iterator[str]:
 
 
 def matching_files(pattern: str, *, what: str) -> list[pathlib.Path]:
-    """The files that a pattern names, each once; all of them must be there.
+    """The files of a pattern, each once; all of them must exist.
 
     Args:
       pattern: names with braces or with * and ?, several joined by `::`.
-      what: what they are, for messages ("shards").
+      what: plural noun for messages ("shards").
 
     Raises:
-      DataError: a file is not there, or the pattern fits none.
+      DataError: a file is missing, or the pattern matches none.
     """
     paths: dict[pathlib.Path, None] = {}
     missing: list[pathlib.Path] = []
@@ -61,8 +61,8 @@ def matching_files(pattern: str, *, what: str) -> list[pathlib.Path]:
                 missing.append(path)
     if missing and paths:
         raise DataError(
-            f"{missing[0]}: no such file; of the {len(paths) + len(missing)} {what} of {pattern} {len(paths)} are "
-            f"there, up to {list(paths)[-1].name}: name those alone, or copy the others"
+            f"{missing[0]}: no such file; {len(paths)} of the {len(paths) + len(missing)} {what} of {pattern} exist, "
+            f"up to {list(paths)[-1].name}: name only those, or copy the others"
         )
     if not paths:
         what_now = "no such folder" if missing and missing[0].parent.is_dir() is False else f"no such {what}"
@@ -71,7 +71,7 @@ def matching_files(pattern: str, *, what: str) -> list[pathlib.Path]:
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name stands for several files.
+    """Whether a name is a pattern of several files.
 
     >>> is_pattern("a/{0..3}.tar"), is_pattern("a/b.tar")
     (True, False)

@@ -1,4 +1,4 @@
-"""What lies in a folder: images, and the files that belong to each by their name."""
+"""Lists a folder: images, and the files that share their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignment_jax.data.split import canonical_split
 SUFFIXES = tuple(f".{ending}" for ending in IMAGES if ending not in ("img", "image"))
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".json", ".txt", ".gz")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
-# Folders that stand for a kind of file and for nothing that an item is.
+# Folder names that mean a kind of file, not a class.
 _KINDS = {
     *("image", "images", "img", "imgs", "jpg", "jpeg", "png", "picture", "pictures", "photo", "photos"),
     *("caption", "captions", "text", "texts", "txt", "label", "labels", "json", "annotation", "annotations"),
@@ -21,14 +21,14 @@ _KINDS = {
 
 
 class Item(NamedTuple):
-    """An image with what shares its name: endings in small letters -> path relative to the folder."""
+    """An image and the files of its name: extension in lower case -> path relative to the folder."""
 
     image: pathlib.PurePath
     files: Mapping[str, pathlib.PurePath]
 
 
 def files_below(folder: pathlib.Path) -> list[pathlib.PurePath]:
-    """All files below a folder, relative to it, in the order of their names; hidden ones are left out."""
+    """All files below a folder except hidden ones, as relative paths sorted by name."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
@@ -42,7 +42,7 @@ def is_image(path: pathlib.PurePath) -> bool:
 
 
 def items_of(files: Iterable[pathlib.PurePath]) -> tuple[list[Item], list[pathlib.PurePath]]:
-    """Every image with the texts of its name, beside it or under the same name in a folder for texts; texts left over.
+    """`(items, unmatched texts)`: every image with the texts of its name, in its folder or in a folder for texts.
 
     >>> P = pathlib.PurePath
     >>> items, left = items_of([P("images/1.jpg"), P("captions/1.txt"), P("readme.txt")])
@@ -70,7 +70,7 @@ def items_of(files: Iterable[pathlib.PurePath]) -> tuple[list[Item], list[pathli
 def _pairs_of(
     images: Iterable[pathlib.PurePath], texts: Iterable[pathlib.PurePath]
 ) -> dict[pathlib.PurePath, pathlib.PurePath]:
-    """images/1 -> captions/1: names that agree but for folders that stand for a kind, where no other does."""
+    """images/1 -> captions/1: names that are equal except for folders of `_KINDS`, and unique."""
     by_key: dict[tuple[str, ...], tuple[list[pathlib.PurePath], list[pathlib.PurePath]]] = {}
     for side, stems in enumerate((images, texts)):
         for stem in stems:
@@ -80,13 +80,13 @@ def _pairs_of(
 
 
 def split_of(path: pathlib.PurePath) -> str | None:
-    """The split that the folders of a file name, None where none or several do."""
+    """The split in the names of the folders of a file; None for none or several."""
     found = {split for part in path.parts[:-1] if (split := canonical_split(part)) is not None}
     return found.pop() if len(found) == 1 else None
 
 
 def classes_of(images: Sequence[pathlib.PurePath]) -> dict[pathlib.PurePath, str | None]:
-    """The class of each image: its first folder that names no split and does not hold all images; None without one.
+    """The class of each image: its first folder that is not a split and does not hold all images, or None.
 
     >>> P = pathlib.PurePath
     >>> list(classes_of([P("images/train/dog/1.jpg"), P("images/val/cat/2.jpg")]).values())

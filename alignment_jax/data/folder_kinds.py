@@ -1,4 +1,4 @@
-"""Folders that another source reads, or none: refused with what to write instead."""
+"""Refuses folders that need another source; the message names the right one."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Sequence
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.folder_files import TABLES, classes_of, items_of
 
-_TELLING = ("caption", "text", "metadata", "pairs", "results", "annotations", "title")
+_CAPTION_WORDS = ("caption", "text", "metadata", "pairs", "results", "annotations", "title")
 
 
 def refuse_other_kinds(
     root: pathlib.Path, files: Sequence[pathlib.PurePath], images: Sequence[pathlib.PurePath], *, tables: bool
 ) -> None:
-    """Raises DataError for a folder that is not to be read by its files alone; the message says what to write.
+    """Raises DataError for a folder that `folder:` cannot read; the message says what to write.
 
     Args:
       root: the folder.
-      files, images: all that is in it, relative to it.
-      tables: whether tables in it are to be read.
+      files, images: its files and images, as relative paths.
+      tables: whether its tables are read.
     """
     names = {path.name for path in files}
     if "dataset_dict.json" in names or "state.json" in names or any(path.suffix == ".arrow" for path in files):
-        raise DataError(f"{root}: a data set that Hugging Face's library saved; write hf:{root}")
+        raise DataError(f"{root}: a data set of Hugging Face's datasets; write hf:{root}")
     if not files:
         raise DataError(f"{root}: an empty folder")
     if {"img_emb", "text_emb"} & {part for path in files for part in path.parts}:
-        raise DataError(f"{root}: embeddings of clip-retrieval and no images; write embeddings:{root}")
+        raise DataError(f"{root}: embeddings of clip-retrieval, no images; write embeddings:{root}")
     if tables:
         return
     if not images:
@@ -35,29 +35,28 @@ def refuse_other_kinds(
         return
     if any(len(item.files) > 1 for item in items_of(files)[0]):
         return
-    lists = [path for path in files if path.suffix.lower() in TABLES and _tells(path, images)]
+    lists = [path for path in files if path.suffix.lower() in TABLES and _lists_images(path, images)]
     for path in lists:
         if path.suffix.lower() != ".txt":
             raise DataError(
-                f"{root}: images, and {path.name}, which seems to list them; write pairs:{root / path},root="
-                f"{root / _common(images)}"
+                f"{root}: images, and the table {path.name}; write pairs:{root / path},root={root / _common(images)}"
             )
         if _lines(root / path) == len(images) and len({image.parent for image in images}) == 1:
             place = root / images[0].parent
             raise DataError(
-                f"{root}: images, and {path.name} with a line for each, but nothing says which is whose. If it goes by "
-                f"the names in order: (printf 'image\\tcaption\\n'; ls {place} | paste - {root / path}) > pairs.tsv, "
-                f"then write pairs:pairs.tsv,root={place}"
+                f"{root}: images, and {path.name} with a line per image, but no image names. If their order is that of "
+                f"the names, run (printf 'image\\tcaption\\n'; ls {place} | paste - {root / path}) > pairs.tsv "
+                f"and write pairs:pairs.tsv,root={place}"
             )
 
 
-def _tells(path: pathlib.PurePath, images: Sequence[pathlib.PurePath]) -> bool:
-    named = any(word in path.name.lower() for word in _TELLING)
+def _lists_images(path: pathlib.PurePath, images: Sequence[pathlib.PurePath]) -> bool:
+    named = any(word in path.name.lower() for word in _CAPTION_WORDS)
     return named or len(set(classes_of(images).values()) - {None}) < 2
 
 
 def _common(images: Sequence[pathlib.PurePath]) -> pathlib.PurePath:
-    """The folder that holds all images."""
+    """The common folder of all images."""
     parts = []
     for level in zip(*(image.parts[:-1] for image in images), strict=False):
         if len(set(level)) > 1:
@@ -77,14 +76,14 @@ def _refuse_without_images(root: pathlib.Path, files: Sequence[pathlib.PurePath]
     names = [path.name for path in files]
     if any(name.endswith("_imgs.tsv") for name in names) and any(name.endswith("_texts.jsonl") for name in names):
         raise DataError(
-            f"{root}: images as text in a table (Chinese-CLIP); write each to a file with base64.urlsafe_b64decode "
-            "and a table with the columns image and caption for pairs:FILE"
+            f"{root}: images as text in a table (Chinese-CLIP); decode them into files with base64.urlsafe_b64decode, "
+            "write a table with the columns image and caption, and use pairs:FILE"
         )
     arrays = [name for name in names if name.endswith((".npy", ".npz"))]
     if arrays:
-        raise DataError(f"{root}: arrays ({arrays[0]}) and no images; see embeddings: and features: in own_data.md")
+        raise DataError(f"{root}: arrays ({arrays[0]}), no images; see embeddings: and features: in own_data.md")
     tables = [path for path in files if path.suffix.lower() in TABLES]
     if tables:
-        raise DataError(f"{root}: no images in it, but {tables[0]}; if it is a table write pairs:{root / tables[0]}")
+        raise DataError(f"{root}: no images, but {tables[0]}; if it is a table, write pairs:{root / tables[0]}")
     kinds = sorted({path.suffix.lower() or path.name for path in files})
-    raise DataError(f"{root}: no images in it, only {', '.join(kinds[:6])}")
+    raise DataError(f"{root}: no images, only {', '.join(kinds[:6])}")

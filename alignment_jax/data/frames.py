@@ -1,4 +1,4 @@
-"""Clips as folders of frames: one frame at a time is looked at."""
+"""Clips as folders of frames, of which one frame is used at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def frame_files(folder: pathlib.Path, *, where: str) -> tuple[pathlib.Path, ...]:
-    """The frames of a folder in the order of their names.
+    """The frames of a folder, sorted by name.
 
     Raises:
       DataError: there are none.
@@ -29,11 +29,11 @@ def frame_files(folder: pathlib.Path, *, where: str) -> tuple[pathlib.Path, ...]
 
 @dataclasses.dataclass(frozen=True)
 class FrameColumn:
-    """Clips of which one frame is shown: the middle one, or any of them in training.
+    """Clips; an item is one frame: the middle one, or a random one in training.
 
     Attributes:
       frames: the frames of all clips, one clip after the other.
-      first, count: int64 [N], where a clip's frames begin and how many they are.
+      first, count: int64 [N], number of the first frame of each clip and number of its frames.
 
     >>> frames = ImageColumn([np.full((2, 2, 3), i, np.uint8) for i in range(5)])
     >>> column = FrameColumn(frames, first=np.array([0, 3]), count=np.array([3, 2]))
@@ -52,7 +52,7 @@ class FrameColumn:
     def of(
         cls, clips: Sequence[Sequence[pathlib.Path]], origins: Sequence[str], *, verified: bool = False
     ) -> FrameColumn:
-        """The column of clips, each given by its frames."""
+        """Makes a column from the frames of each clip."""
         count = np.array([len(clip) for clip in clips], np.int64)
         where = [origin for clip, origin in zip(clips, origins, strict=True) for _ in clip]
         frames = ImageColumn([path for clip in clips for path in clip], where, verified=verified)
@@ -78,7 +78,7 @@ class FrameColumn:
         return dataclasses.replace(self, first=self.first[chosen], count=self.count[chosen])
 
     def prepared(self, size: int, **options: Any) -> FrameColumn:
-        """The same frames reduced and kept, see `ImageColumn.prepared`."""
+        """Downscales and caches the frames, see `ImageColumn.prepared`."""
         return dataclasses.replace(self, frames=self.frames.prepared(size, **options))
 
     def numbers(self, index: int) -> range:

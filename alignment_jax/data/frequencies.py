@@ -1,4 +1,4 @@
-"""How evenly samples are spread over classes or clusters."""
+"""Histograms of classes and clusters."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 
 def class_histogram(label: np.ndarray, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Counts of the classes that occur, most frequent first, and how long their tail is.
+    """Counts of the classes that occur, most frequent first, and statistics of their tail.
 
     Args:
       label: int [n].
-      names: of the classes, in the order of their numbers.
+      names: of the classes, by number.
 
     Returns:
-      `number` of classes, samples of the `largest`, the `median` and the `smallest`; `half`: how many classes hold half
-      of the samples; `tail`: how many of the rarest hold the last tenth; `counts`: name -> samples.
+      `number` of classes; samples of the `largest`, the `median` and the `smallest`; `half`: number of classes that
+      hold half of the samples; `tail`: number of rarest classes that hold the last tenth; `counts`: name -> samples.
 
     >>> found = class_histogram(np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 3]), ["dog", "cat", "owl", "elk"])
     >>> found["half"], found["tail"], found["counts"]
@@ -40,11 +40,11 @@ def class_histogram(label: np.ndarray, names: Sequence[str] | None = None) -> di
 
 
 def cluster_histogram(size: np.ndarray) -> dict[str, Any]:
-    """The same from the size of every sample's cluster, whose names are not known.
+    """A histogram of clusters, from the cluster size of every sample.
 
     Args:
-      size: [n], how many samples share each one's cluster. Clusters of one size cannot be told apart, so their number
-        is an estimate where sizes were counted on another split.
+      size: [n], cluster size of each sample. The number of clusters is an estimate if sizes were counted on another
+        split.
 
     >>> cluster_histogram(np.array([3.0, 3.0, 3.0, 1.0]))["counts"]
     [3, 1]

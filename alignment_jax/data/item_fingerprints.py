@@ -1,4 +1,4 @@
-"""A number for the content of every item, by which the same content is found again under another name."""
+"""Content hashes of items, to find the same content under another name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from alignment_jax.data.shards import StoredTextColumn
 from alignment_jax.data.split import Column, PairSplit
 from alignment_jax.data.validation import file_key
 
-# Bytes of an array on disk up to which it is read for its fingerprints.
+# Largest memory-mapped array, in bytes, that is read for fingerprints.
 MOST_READ = 2 << 30
 _ROWS = 16384
-_REMEMBER_FROM = 500  # files that must have been read for it to be worth a file
+_REMEMBER_FROM = 500  # smallest number of new entries for which the cache is written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ItemFingerprints:
 
     Attributes:
       a, b, c: [N], [M], [N] of the items of each side; c None where there is no third one.
-      row: [N] of an a-item together with its b-items and its c-item.
+      row: [N] of each a-item together with its b-items and its c-item.
       label: int32 [N] as in the split, or None.
     """
 
@@ -42,7 +42,7 @@ class ItemFingerprints:
     label: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What there is, by name."""
+        """The fields that are not None, by name."""
         every = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in every.items() if value is not None}
 
@@ -53,11 +53,11 @@ class ItemFingerprints:
 
 
 def item_fingerprints(split: PairSplit, *, memory: pathlib.Path | None = None) -> ItemFingerprints | None:
-    """The fingerprints of a split; None where a side is an array on disk that is too large to be read for them.
+    """The fingerprints of a split; None if a memory-mapped column is too large to read (`MOST_READ`).
 
     Args:
       split: any split. Texts, numbers (as float32) and bytes of files are read once.
-      memory: a file of fingerprints of files found earlier, by path, size and time of change; None to remember nothing.
+      memory: cache file of earlier fingerprints, by path, size and modification time of the files; None for no cache.
 
     Raises:
       DataError: a text is not UTF-8.
@@ -72,7 +72,7 @@ def item_fingerprints(split: PairSplit, *, memory: pathlib.Path | None = None) -
         return None
     with _remembered(memory) as known:
         a, b, *more = (_column_prints(column, known) for column in columns)
-    # A sum does not depend on the order in which an a-item has its b-items.
+    # A sum does not depend on the order of the b-items.
     of_b = np.zeros(len(a), np.uint64)
     np.add.at(of_b, split.b_to_a, _mixed(b))
     row = _mixed(a) * np.uint64(3) + of_b
@@ -96,7 +96,7 @@ def _column_prints(column: Column, known: dict[int, int]) -> np.ndarray:
         return found
     keys = [file_key(item) for item in getattr(column, "items", (None,) * len(column))]
     left = [i for i, key in enumerate(keys) if key is None or key not in known]
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:  # most of it is waiting for files
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:  # I/O-bound
         fresh = dict(zip(left, pool.map(lambda i: _content(column, i), left), strict=True))
     for i, key in enumerate(keys):
         value = fresh[i] if i in fresh else known[key]  # type: ignore[index]
@@ -107,7 +107,7 @@ def _column_prints(column: Column, known: dict[int, int]) -> np.ndarray:
 
 
 def _content(column: Column, index: int) -> int | None:
-    """None for a file that cannot be read: it is equal to none, and is named when it is decoded."""
+    """None for an unreadable file, which equals no other and is reported on decoding."""
     try:
         return _print(_bytes_of(column.identity(index, exact=True)))
     except (OSError, DataError):
@@ -127,7 +127,7 @@ def _print(content: bytes | memoryview) -> int:
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """Each number to another one, so that sums of them say which ones were added."""
+    """Mixes the bits of each number, so that sums of different numbers differ."""
     mixed = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
@@ -135,10 +135,10 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _remembered(memory: pathlib.Path | None) -> Iterator[dict[int, int]]:
-    """What was found earlier; what the block adds to it is kept."""
+    """The cache as a dict; entries that the block adds are saved."""
     known: dict[int, int] = {}
     if memory is not None:
-        with contextlib.suppress(OSError, ValueError):  # damaged or from elsewhere: the files are read again
+        with contextlib.suppress(OSError, ValueError):  # a damaged cache is ignored
             pairs = np.frombuffer(memory.read_bytes(), "<u8").reshape(-1, 2)
             known = dict(zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))
     before = len(known)
@@ -151,12 +151,12 @@ def _remembered(memory: pathlib.Path | None) -> Iterator[dict[int, int]]:
 def match_splits(
     split: ItemFingerprints, kept: Mapping[str, ItemFingerprints], sides: Sequence[str] = ("row", "a")
 ) -> np.ndarray:
-    """int64 [N]: the number of the split of `kept` that holds the content of each a-item, -1 where none does.
+    """int64 [N]: the index of the split in `kept` that has the same content as each a-item, -1 for none.
 
     Args:
-      split: whose a-items are looked for.
-      kept: where. An a-item that several splits hold is in the first.
-      sides: by what they are the same, tried in this order.
+      split: fingerprints of N a-items.
+      kept: splits to search; the first match wins.
+      sides: fields to compare, tried in this order.
 
     >>> one = ItemFingerprints(np.array([1, 2], np.uint64), np.array([5], np.uint64), np.array([6, 7], np.uint64))
     >>> match_splits(one, {"train": one}).tolist()

@@ -1,4 +1,4 @@
-"""The same content in two splits, which makes an evaluation worth less than it says, and twice in one."""
+"""Finds content that occurs in two splits (leakage), or twice in one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from alignment_jax.data.split import PairSource, content_groups
 
 @dataclasses.dataclass(frozen=True)
 class Leak:
-    """How much of a split is also in an earlier one.
+    """Items of a split that are also in an earlier one.
 
     Attributes:
       side: "a" or "b".
       split, earlier: the two splits.
-      count, of: items of `split` whose content is also in `earlier`, and how many items it has.
-      example: where the first of them and its twin come from.
+      count, of: number of items of `split` that are also in `earlier`, and number of all its items.
+      example: origins of the first such item and of its duplicate.
     """
 
     side: str
@@ -30,9 +30,9 @@ class Leak:
 
 
 def leaks(source: PairSource, side: str) -> tuple[list[Leak], dict[str, int]]:
-    """`(leaks, repeated)` of one side: what two splits share, and for each split how many items repeat an earlier one.
+    """`(leaks, repeated)` of one side: items that two splits share, and the number of duplicates within each split.
 
-    Content is compared exactly: the bytes of a file, the numbers of a vector, the letters of a text.
+    Content is compared exactly: bytes of files, values of arrays, characters of texts.
 
     >>> from alignment_jax.data import load
     >>> leaks(load("synthetic:train=8,val=2,test=2,size=16"), "a")

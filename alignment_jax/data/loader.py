@@ -1,7 +1,7 @@
-"""From a split and an order to batches of arrays.
+"""Batches of arrays from a split and an order of samples.
 
-Every batch is a pure function of (split, order, seed, epoch, step): neither the number of threads, nor the number of
-processes, nor where a run was interrupted changes it.
+Every batch is a pure function of (split, order, seed, epoch, step). It does not depend on the number of threads or
+processes, nor on interruptions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _CAPTION, _VIEW_A, _VIEW_B, _AUGMENT_A, _AUGMENT_B, _VIEW_C, _AUGMENT_C = range(
 
 
 def padded_rows(order: np.ndarray, batch_size: int, *, drop_remainder: bool = False) -> np.ndarray:
-    """An order of samples as the matrix that a loader obeys.
+    """An order of samples as rows of batches, padded.
 
     Args:
-      order: int [k], a-item numbers in the order they are to be shown.
+      order: int [k], a-item numbers.
       batch_size: rows of a batch.
-      drop_remainder: leave an incomplete last batch out instead of padding it.
+      drop_remainder: drop an incomplete last batch instead of padding it.
 
     Returns:
       int64 [steps, batch_size], -1 where padded.
@@ -47,23 +47,23 @@ def padded_rows(order: np.ndarray, batch_size: int, *, drop_remainder: bool = Fa
 class TrainLoader:
     """Iterates over the batches of one epoch.
 
-    A batch is a dict of arrays: `a` and `b` [B, ...], `index` int32 [B] (the a-item, -1 where padded), `where` bool
-    [B], and `c`, `stat` float32, `label`, `id_a`, `id_b` int32 where the split has them, and `has_a` bool [B] (`has_b`,
-    `has_c`) where some samples lack that modality. Padded rows are zero. Floats are float32.
+    A batch is a dict of arrays: `a` and `b` [B, ...], `index` int32 [B] (the a-item, -1 for padding), `where` bool [B].
+    If the split has them: `c`, `stat` (cluster size) float32, `label`, `id_a`, `id_b` int32, and `has_a`, `has_b`,
+    `has_c` bool [B] for modalities that some samples lack. Padded rows are zero. Floats are float32.
 
     Args:
       split: the pairs.
-      rows: int64 [steps, B] a-item numbers, -1 for padding; the order is obeyed exactly. A process that holds only some
-        rows of each batch passes those columns.
-      seed, epoch: together with the a-item's number they decide its b-item, its view and its augmentation; an a-item
-        that an order repeats within an epoch looks the same each time.
-      transform_a, transform_b, transform_c: what to do with each item; a column without one must give arrays by itself.
-      threads: host threads that read and transform; columns in memory without transforms are indexed without any.
-      start_step: the first row of `rows` to give, to go on with an interrupted epoch.
+      rows: int64 [steps, B] a-item numbers, -1 for padding. A process that holds only some rows of each batch passes
+        those columns.
+      seed, epoch: with the a-item number they determine its b-item, view and augmentation; an a-item that occurs twice
+        in an epoch is the same each time.
+      transform_a, transform_b, transform_c: applied to each item; required for columns that do not hold arrays.
+      threads: host threads that read and transform; columns in memory without transforms need none.
+      start_step: first row of `rows` to yield, to resume an interrupted epoch.
       choice: "random" b-items and views, or the "first" of each (for scoring samples).
 
     Raises:
-      ConfigError: rows, threads, start_step or choice are not as described.
+      ConfigError: rows, threads, start_step or choice are invalid.
 
     >>> import alignment_jax as aj
     >>> split = aj.data.load("synthetic:train=6,val=3,test=3,size=16").splits["train"]
@@ -110,12 +110,12 @@ class TrainLoader:
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         transforms = (self._transform_a, self._transform_b, self._transform_c)
         columns = (self._split.a, self._split.b, self._split.c)
-        # Rows of a mapped array may have to come from the disk: other threads wait for them.
+        # Reads of memory-mapped arrays may block: use threads for them, too.
         if not (any(transforms) or any(isinstance(x, ArrayColumn) and x.mapped for x in columns)):
             return (self.batch(step) for step in range(self._start, len(self._rows)))
         grain = require("grain", extra="train", purpose="read images on several threads")
         steps = grain.MapDataset.source(range(self._start, len(self._rows))).map(self.batch)
-        # As many batches in the making as there are threads, and one more that is ready.
+        # One batch in progress per thread, and one that is ready.
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._threads + 1)
         return iter(steps.to_iter_dataset(options))
 
@@ -177,13 +177,13 @@ def iterate_items(
     *,
     threads: int = 2,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All items of a column in order, once each, for evaluation.
+    """Iterates over the items of a column in order, in padded batches, for evaluation.
 
     Args:
       column: N items.
-      transform: what to do with each; its generator is always the same.
-      batch_size: rows of every batch, so that an encoder is compiled once.
-      threads: host threads, when there is a transform.
+      transform: applied to each item with a fixed generator.
+      batch_size: rows of every batch; one shape means one compilation.
+      threads: host threads, used if there is a transform.
 
     Yields:
       `(items [batch_size, ...], where bool [batch_size])`; the last batch is padded with zeros.
@@ -210,7 +210,7 @@ def iterate_items(
 
 
 def sample_generator(seed: int, epoch: int, index: int, stream: int = 0) -> np.random.Generator:
-    """A sample's own random numbers: Philox, whose counter starts at (epoch, index), so that no two samples overlap."""
+    """The random generator of a sample: Philox with its counter at (epoch, index), so streams do not overlap."""
     key = np.array([seed % 2**64, stream], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, index, epoch], np.uint64)))
 
@@ -218,8 +218,8 @@ def sample_generator(seed: int, epoch: int, index: int, stream: int = 0) -> np.r
 def sample_uniform(seed: int, epoch: int, index: np.ndarray, stream: int = 0) -> np.ndarray:
     """One number in [0, 1) for each sample, from a hash of (seed, epoch, index, stream); float64 [n].
 
-    The finaliser of splitmix64 (Steele, Lea, Flood 2014) over the four numbers in turn: whole arrays at once, where a
-    generator for each sample would cost more than reading an embedding.
+    Applies the finaliser of splitmix64 (Steele, Lea, Flood 2014) to the four numbers in turn. It is vectorised: one
+    generator per sample would cost more than reading an embedding.
     """
     mixed = np.zeros(len(index), np.uint64)
     for number in (seed % 2**64, stream, epoch, index):
@@ -235,7 +235,7 @@ def _stack(
     column: Column, values: Any, transform: Transform | None, generators: Iterator[np.random.Generator]
 ) -> np.ndarray:
     if transform is not None:
-        if not len(values):  # a batch of padding only has the shape of any other
+        if not len(values):  # a batch of only padding needs the item shape
             like = transform(column.read(np.zeros(1, np.int64))[0], sample_generator(0, 0, 0))
             return np.zeros((0, *like.shape), like.dtype)
         return np.stack([transform(value, rng) for value, rng in zip(values, generators, strict=True)])

@@ -1,4 +1,4 @@
-"""Manifests: tables whose columns are found by name, strict, and every message names file and row."""
+"""Reads manifests: tables whose columns are found by name; every message names file and row."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ManifestRow(NamedTuple):
     """One record: `values` by role; `where` names file, record and line for messages.
 
     Attributes:
-      padded: roles whose cell had space around its value, which `values` leaves out.
-      more: the cells of further columns of a role that has several (caption_2, caption_3, ...).
-      files: of roles whose cells hold files, these; among the values stands then a name that no other has.
+      padded: roles whose cell had spaces around its value; `values` is stripped.
+      more: role -> cells of its further columns (caption_2, caption_3, ...).
+      files: role -> the file that its cell holds; `values` then has a unique name for it.
     """
 
     values: dict[str, str]
@@ -49,7 +49,7 @@ class ManifestRow(NamedTuple):
 
 
 class ManifestRows(NamedTuple):
-    """The rows of a manifest, the names of further columns, which are not read, and notes to show."""
+    """The rows of a manifest, the names of unused columns, and notes for the user."""
 
     rows: list[ManifestRow]
     others: list[str]
@@ -59,17 +59,16 @@ class ManifestRows(NamedTuple):
 def read_table(
     path: pathlib.Path, *, required: Sequence[str], optional: Sequence[str] = (), bad: BadSamples
 ) -> tuple[list[ManifestRow], list[str]]:
-    """All rows of a table with a header, in any format that `open_table` reads.
+    """Reads all rows of a table with a header, in any format of `open_table`.
 
     Args:
       path: the file.
-      required: columns that must be there, by their own names or those in `roles.ALIASES`.
-      optional: columns that may be there.
-      bad: told of rows that have more or fewer fields than the header; they are left out.
+      required: required columns, by their names or those in `column_roles.ALIASES`.
+      optional: optional columns.
+      bad: collects rows whose number of fields differs from the header; they are skipped.
 
     Returns:
-      `(rows, others)`: each row holds the required columns and the optional ones that are there; `others` are the names
-      of further columns, which are not read.
+      `(rows, others)`: rows of the required and the existing optional columns, and the names of unused columns.
 
     Raises:
       DataError: the file is empty, has only a header, lacks a column, or is not a table.
@@ -93,8 +92,8 @@ def read_manifest(
 
     Args:
       path, required, optional, bad: see `read_table`.
-      named: role -> name of its column, for those that the SPEC names; None if it has no such options.
-      choices: sets of roles; the columns of one of them must be there, too (see `choose_roles`).
+      named: role -> column, from the options of the SPEC; None if the source has no such options.
+      choices: sets of roles, of which one is required, too (see `choose_roles`).
       encoding, sheet: see `open_table`.
     """
     known = tuple(dict.fromkeys((*required, *(role for choice in choices for role in choice), *optional)))
@@ -139,13 +138,11 @@ def read_manifest(
 
 
 def _only_files(values: dict[str, str]) -> str:
-    """Takes files out of lists of one; what is wrong where a list holds several."""
+    """Unpacks lists of one file in `values`; returns a message if a list holds several."""
     for role in ("image", "audio"):
         found = split_captions(values.get(role, ""))
         if len(found) != 1:
-            return (
-                f"a list of {len(found)} files in column {role}; write a row for each, with a column item for one thing"
-            )
+            return f"a list of {len(found)} files in column {role}; write one row per file, grouped by a column item"
         if role in values:
             values[role] = found[0]
     return ""
@@ -154,17 +151,17 @@ def _only_files(values: dict[str, str]) -> str:
 def read_positional_rows(
     path: pathlib.Path, names: Sequence[str], *, bad: BadSamples, tabs: bool = False, header: bool = False
 ) -> list[ManifestRow]:
-    """All rows of a file whose columns are known by their place: CSV, or tab-separated without any quoting.
+    """Reads a file whose columns have fixed positions: CSV, or tab-separated without quoting.
 
     Args:
       path: the file.
-      names: what to call the columns, in their order.
-      bad: told of rows with another number of fields; they are left out.
-      tabs: fields end with tabs, and quotes are ordinary characters.
-      header: the first record is one and is left out.
+      names: names of the columns, in order.
+      bad: collects rows with another number of fields; they are skipped.
+      tabs: tab-separated, quotes are ordinary characters.
+      header: skip the first record.
 
     Raises:
-      DataError: the file has no rows or is not such a file.
+      DataError: the file has no rows or another format.
     """
     rows, records = [], list(_records(path, tabs=tabs))[1 if header else 0 :]
     if not records:
@@ -179,7 +176,7 @@ def read_positional_rows(
 
 
 def read_header(path: pathlib.Path, *, tabs: bool = False) -> list[str]:
-    """The header of a table in any format that `open_table` reads, or, with `tabs`, the fields of the first record.
+    """The header of a table in any format of `open_table`, or, with `tabs`, the fields of the first record.
 
     Empty for an empty file.
     """

@@ -19,14 +19,14 @@ _FILE_OPTIONS = ("root", "encoding", "sheet")
 
 
 class Manifest(NamedTuple):
-    """What the tables of a SPEC hold.
+    """The tables of a SPEC.
 
     Attributes:
-      rows: each with the folder that its names are relative to; "split" is among the values of all of them or of none.
-      places: of every such folder, relative to the one that holds them all.
-      name: the data set, for messages.
+      rows: each with the folder of its relative names; all of them or none have a value "split".
+      places: each of these folders -> its path relative to their common folder.
+      name: name of the data set in messages.
       notes: of the source.
-      options: what the SPEC says, "" for what it does not say.
+      options: options of the SPEC, "" for missing ones.
     """
 
     rows: list[tuple[ManifestRow, Folder]]
@@ -37,7 +37,7 @@ class Manifest(NamedTuple):
 
 
 def manifest_options(*roles: str) -> dict[str, str]:
-    """The options of a SPEC whose columns are `roles`, with their defaults; for `OPTIONS` of a source."""
+    """`OPTIONS` of a source whose columns are `roles`."""
     return dict.fromkeys((*roles, *_FILE_OPTIONS, *SPLITS), "")
 
 
@@ -51,15 +51,15 @@ def open_manifest(
     more: Sequence[str] = (),
     bad: BadSamples,
 ) -> Manifest:
-    """Reads the table, or the tables of the splits, that a SPEC names.
+    """Reads the table of a SPEC, or its table for each split.
 
     Args:
       argument: the SPEC after its colon.
       what: the name of the source.
-      required, optional: the roles of its columns; "split" is one of them.
-      choices: sets of roles, of which every table must have the same one.
-      more: options that name no column.
-      bad: told of rows that cannot be read.
+      required, optional: roles of the columns, "split" included.
+      choices: sets of roles; all tables must have the same one.
+      more: further options, which are not columns.
+      bad: collects rows that cannot be read.
 
     Raises:
       ConfigError: the options are malformed or contradict each other.
@@ -71,7 +71,7 @@ def open_manifest(
     parts = {split: options[split] for split in SPLITS if options[split]}
     if bool(first) == bool(parts):
         raise ConfigError(
-            f"{what}:{argument}: name one file, as in {what}:captions.csv, or one for each split, as in "
+            f"{what}:{argument}: name one file, as in {what}:captions.csv, or one per split, as in "
             f"{what}:train=train.csv,val=val.csv"
         )
     files = parts or {"": first}
@@ -97,7 +97,7 @@ def open_manifest(
         if found.rows:
             choices = [choice for choice in choices if set(choice) <= set(found.rows[0].values)]
         base = path.parent if root is None else root
-        # Names that begin with .. start at the folder of their table, so each of those is a Folder of its own.
+        # Names that begin with .. are relative to their table, so each folder of tables needs its own Folder.
         place = (os.path.realpath(base), os.path.realpath(path.parent))
         folder = folders.setdefault(place, Folder(base, option="root", table=path.parent))
         for row in found.rows:
@@ -106,8 +106,8 @@ def open_manifest(
         if found.others:
             spare = [role for role in paired if found.rows and role not in found.rows[0].values]
             other = next((name for name in found.others if is_known(name, spare, {})), None)
-            how = "" if other is None else f" (to pair {other} name two, as in ,{spare[0]}={other},caption=COLUMN)"
-            others.append(f"{path}: columns that are not used: {', '.join(found.others)}{how}")
+            how = "" if other is None else f" (to use {other}, write ,{spare[0]}={other},caption=COLUMN)"
+            others.append(f"{path}: unused columns: {', '.join(found.others)}{how}")
     common = os.path.commonpath([real for real, _ in folders])
     places = {folder: pathlib.PurePath(os.path.relpath(real, common)) for (real, _), folder in folders.items()}
     return Manifest(rows, places, argument if parts else first, [*notes, *others], options)

@@ -1,4 +1,4 @@
-"""Pairs that do not belong together, put into training data on purpose."""
+"""Adds mismatched pairs to training data, for experiments with noisy labels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ LARGEST = 0.5
 
 
 def mismatch(split: PairSplit, share: float, *, seed: int) -> PairSplit:
-    """The split with a share of its a-items given each other's b-items.
+    """Swaps the b-items between pairs of a-items, for a share of the a-items.
 
-    A-items are put in an order by a hash of (seed, id), and those at places 2k and 2k + 1 exchange all their b-items,
-    for as many k as the share asks. So every b-item is still used once, nobody in the share keeps its own, and what is
-    mismatched at a small share is mismatched in the same way at a larger one.
+    A-items are ranked by a hash of (seed, id); ranks 2k and 2k + 1 swap all their b-items. Every b-item is still used
+    once, and a larger share contains the swaps of a smaller one.
 
     Args:
       split: N a-items.
       share: of the a-items, in [0, 0.5]; rounded down to an even number of them.
-      seed: another seed, other pairs.
+      seed: of the hash.
 
     Raises:
       ConfigError: share is not in [0, 0.5].

@@ -1,4 +1,4 @@
-"""Arrays of an .npz file: read without pickles, and checked so that a message names file, array and row."""
+"""Reads .npz files without pickles and checks their arrays; messages name file, array and row."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from alignment_jax.data.shards import ShardedArray
 from alignment_jax.data.split import all_distinct, canonical_split
 from alignment_jax.data.unsupported_files import pickled_objects_message, refuse_unsupported
 
-# Up to so many bytes anything is unpacked; beyond, only what packing made smaller by no more than this factor.
+# An archive that unpacks to more bytes than this may be compressed by at most this factor.
 _FREE_SIZE = 1 << 28
 _MOST_PACKED = 100
-# The largest number of an embedding must lie between these, so that its length can be computed in float32.
+# Bounds on the largest absolute value of an embedding: outside of them its norm leaves float32.
 _SMALLEST, _LARGEST = 1e-12, 1e15
 
 
 def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of the file.
+    """Reads all arrays of the file.
 
     Raises:
       DataError: it is missing, damaged, one bare array, or holds pickled objects.
@@ -37,7 +37,7 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             for name in file.files:
                 arrays[name] = file[name]
-    # NumPy, zipfile and zlib raise errors without a common base, and say it in words of their own.
+    # NumPy, zipfile and zlib raise errors without a common base class.
     except Exception as error:
         if "pickle" in str(error):
             raise DataError(pickled_objects_message(path, name)) from error
@@ -46,35 +46,33 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _check_archive(path: pathlib.Path) -> None:
-    """Raises DataError for a file that is no whole archive, with what it is."""
+    """Raises DataError if the file is not a complete archive; the message names its kind."""
     with open(path, "rb") as file:
         start = file.read(6)
     if start == b"\x93NUMPY":
         raise DataError(
-            f"{path}: one array, where several with names are needed; write them into one file with np.savez, or for "
-            f"latents of two sides --data embeddings:image={path},text=FILE.npy"
+            f"{path}: one array without a name; save several named arrays with np.savez, or write "
+            f"--data embeddings:image={path},text=FILE.npy for the latents of two modalities"
         )
     if not zipfile.is_zipfile(path):
         cut = start.startswith(b"PK")
-        what = (
-            "an archive that is cut short; copy it again" if cut else "not an archive of arrays; write it with np.savez"
-        )
+        what = "an incomplete archive; copy it again" if cut else "not an archive of arrays; write it with np.savez"
         raise DataError(f"{path}: {'an empty file; write it with np.savez' if not start else what}")
 
 
 def _refuse_bombs(path: pathlib.Path) -> None:
-    """Raises DataError for an archive that unpacks to far more than arrays of numbers ever do."""
+    """Raises DataError for an archive whose compression ratio is far above that of numeric arrays."""
     if not zipfile.is_zipfile(path):
-        return  # said better by who reads it
+        return  # the reader reports it
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except Exception:  # a damaged directory raises errors of many kinds; said better by who reads it
+    except Exception:  # a damaged directory raises errors of many kinds; the reader reports it
         return
     if unpacked > _FREE_SIZE and unpacked > _MOST_PACKED * path.stat().st_size:
         raise DataError(
-            f"{path}: unpacks to {unpacked / 2**30:.1f} GiB from {path.stat().st_size / 2**20:.1f} MiB, which no "
-            "latents do; refused. If it is right, write it again with np.savez, uncompressed"
+            f"{path}: unpacks from {path.stat().st_size / 2**20:.1f} MiB to {unpacked / 2**30:.1f} GiB, more than "
+            "numeric arrays do; if the content is right, save it uncompressed with np.savez"
         )
 
 
@@ -88,7 +86,7 @@ def optional_vector(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str
 
 def text_vector(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
     """The entries as text."""
-    if array.dtype.kind != "S":  # numbers are names too
+    if array.dtype.kind != "S":  # numbers may serve as names
         return array.astype(str)
     try:
         return np.char.decode(array, "utf-8")
@@ -97,7 +95,7 @@ def text_vector(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
 
 
 def modality_names(path: pathlib.Path, arrays: dict[str, np.ndarray], default: tuple[str, ...]) -> tuple[str, ...]:
-    """What the file calls its modalities (an optional array of texts `modalities`), or the default."""
+    """The modality names in the file (optional text array `modalities`), or the default."""
     given = optional_vector(path, arrays, "modalities", len(default))
     if given is None:
         return default
@@ -108,23 +106,24 @@ def modality_names(path: pathlib.Path, arrays: dict[str, np.ndarray], default: t
 
 
 def check_unique(path: pathlib.Path, name: str, ids: np.ndarray) -> None:
-    """Raises DataError when a name stands in two rows."""
+    """Raises DataError if an id occurs twice."""
     if all_distinct(ids):
         return
     values, count = np.unique(ids, return_counts=True)
     if (count > 1).any():
         value = values[count > 1][0]
         rows = np.flatnonzero(ids == value)[:2]
-        raise DataError(f"{path}: {name} {str(value)!r} stands in rows {rows[0]} and {rows[1]}; ids must be unique")
+        raise DataError(f"{path}: {name} {str(value)!r} occurs in rows {rows[0]} and {rows[1]}; ids must be unique")
 
 
 def finite_rows(
     path: pathlib.Path, name: str, array: np.ndarray | ShardedArray, bad: BadSamples, *, zeros: bool = False
 ) -> np.ndarray:
-    """bool [n], the rows that hold finite numbers only; the others are told to `bad`.
+    """bool [n], the rows that hold only finite numbers; the others are added to `bad`.
 
-    zeros: whether a row of nothing but zeros is good; an embedding without a direction is not, nor one whose length
-      float32 cannot compute.
+    zeros: accept rows of zeros and numbers of any size. Embeddings need a direction, so for them zero rows and rows
+    whose
+      norm leaves float32 are bad.
     """
 
     def of_block(block: np.ndarray) -> np.ndarray:
@@ -142,13 +141,13 @@ def finite_rows(
         values = np.asarray(array[row])
         what = "NaN" if np.isnan(values).any() else "infinity" if np.isinf(values).any() else "only zeros"
         if np.isfinite(values).all() and values.any():
-            what = f"numbers of size {np.abs(values).max():.0e}, whose squares leave float32; scale all rows alike"
+            what = f"numbers up to {np.abs(values).max():.0e}, whose squares leave float32; scale all rows alike"
         bad.add(f"{path}: {name} row {row} holds {what}")
     return good
 
 
 def split_names(path: pathlib.Path, arrays: dict[str, np.ndarray], n: int, bad: BadSamples) -> np.ndarray | None:
-    """The split of each of n items, "" where it is unknown; None when the file does not say."""
+    """The split of each of n items, "" where it is unknown; None if the file has no array `split`."""
     given = optional_vector(path, arrays, "split", n)
     if given is None:
         return None

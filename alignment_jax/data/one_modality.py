@@ -1,4 +1,4 @@
-"""Items of one side alone, without pairs: images without captions, texts without images, latents."""
+"""Opens items of one modality without pairs: images, texts, or latents."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from alignment_jax.data.unsupported_files import refuse_unsupported
 from alignment_jax.data.validation import decoding_errors
 
 ONE_SIDE = {
-    "images": "images:DIR, images:FILE of names or a table[,image=COL][,root=DIR]",
-    "texts": "texts:FILE of lines or a table[,text=COL]",
+    "images": "images:DIR, images:FILE (names or a table)[,image=COL][,root=DIR]",
+    "texts": "texts:FILE (lines or a table)[,text=COL]",
     "latents": "latents:FILE.npy, or FILE.npz, .safetensors or .parquet[,array=NAME][,side=a or b]",
 }
 _SIDES = {"a": "a", "b": "b", "image": "a", "text": "b"}
@@ -40,11 +40,11 @@ class OneSide(NamedTuple):
     """Items of one kind.
 
     Attributes:
-      spec: what they were opened from.
+      spec: their SPEC.
       column: the k items.
       names: str [k], files, rows or lines.
-      side: "a" or "b" where the data says so, else "".
-      notes, problems: as of a source.
+      side: "a" or "b" if the data names it, else "".
+      notes, problems: as in `PairSource`.
     """
 
     spec: str
@@ -56,7 +56,7 @@ class OneSide(NamedTuple):
 
 
 def is_one_side(spec: str) -> bool:
-    """Whether a SPEC names items of one side alone.
+    """Whether a SPEC names items of one modality.
 
     >>> is_one_side("images:photos"), is_one_side("pairs:a.csv")
     (True, False)
@@ -65,15 +65,15 @@ def is_one_side(spec: str) -> bool:
 
 
 def load_one_side(spec: str, *, on_bad_sample: str = "error") -> OneSide:
-    """Opens items of one side, see `ONE_SIDE` for the forms of a SPEC.
+    """Opens items of one modality; `ONE_SIDE` lists the forms of a SPEC.
 
     Args:
       spec: `images:...`, `texts:...` or `latents:...`.
-      on_bad_sample: "error" or "skip", see `data.load`; skipping decodes every image once.
+      on_bad_sample: "error" or "skip", see `data.load`; "skip" decodes every image once.
 
     Raises:
       ConfigError: the SPEC is malformed.
-      DataError: a file is missing or cannot be read, or a bad item may not be skipped.
+      DataError: a file is missing or unreadable, or, with "error", an item is bad.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ def load_one_side(spec: str, *, on_bad_sample: str = "error") -> OneSide:
         column, names = column.take(good), names[good]
     problems = bad.finish()
     if not len(column):
-        raise DataError(f"{spec}: nothing usable in it{f'; the first problem: {problems[0]}' if problems else ''}")
+        raise DataError(f"{spec}: no usable item{f'; first problem: {problems[0]}' if problems else ''}")
     return OneSide(spec, column, names, items.side, tuple(items.notes), problems)
 
 
@@ -114,7 +114,7 @@ def _images(argument: str, bad: BadSamples) -> _Items:
         folder = Folder(path)
         wanted = [(each.as_posix(), str(path / each)) for each in files_below(path) if is_image(each)]
         if not wanted:
-            raise DataError(f"{path}: no images in it (jpg, png, webp, ...); name the folder that holds them")
+            raise DataError(f"{path}: no images (jpg, png, webp, ...); name the folder of the images")
         stored: dict[str, ImageFile] = {}
     elif is_image(path):
         folder, wanted, stored = Folder(path.parent), [(path.name, str(path))], {}
@@ -140,7 +140,7 @@ def _texts(argument: str, bad: BadSamples) -> _Items:
     name, options = path_and_options(argument, {"text": "", **_FILE_OPTIONS}, what="texts")
     path = pathlib.Path(name)
     if path.is_dir():
-        raise DataError(f"{path}: a folder; name a file with a text a line, or a table")
+        raise DataError(f"{path}: a folder; name a file with one text per line, or a table")
     rows, notes = _rows(path, "text", options, bad)
     texts, names, origins = [], [], []
     for row in rows:
@@ -158,7 +158,7 @@ def _texts(argument: str, bad: BadSamples) -> _Items:
 def _rows(
     path: pathlib.Path, role: str, options: Mapping[str, str], bad: BadSamples
 ) -> tuple[list[ManifestRow], Sequence[str]]:
-    """The rows of a table, or the lines of a text file that is none; a table's only column needs no usual name."""
+    """The rows of a table, or the lines of a text file; a table of one column may have any column name."""
     if path.suffix.lower() == ".txt" and not any(options.values()):
         lines = [(" ".join(line.split()), number) for number, line in enumerate(read_text_lines(path), start=1)]
         return [ManifestRow({role: line}, f"{path}, line {number}") for line, number in lines if line], ()
@@ -172,7 +172,7 @@ def _rows(
     read = read_manifest(
         path, required=(role,), bad=bad, named=named, encoding=options["encoding"], sheet=options["sheet"]
     )
-    left = [f"{path}: columns that are not used: {', '.join(read.others)}"] if read.others else []
+    left = [f"{path}: unused columns: {', '.join(read.others)}"] if read.others else []
     return read.rows, [*read.notes, *left]
 
 
@@ -180,14 +180,14 @@ def _latents(argument: str, bad: BadSamples) -> _Items:
     name, options = path_and_options(argument, {"array": "", "side": ""}, what="latents")
     path = pathlib.Path(name)
     if options["side"] not in ("", *_SIDES):
-        raise ConfigError(f"latents: side={options['side']}; it is a or b, the first or the second modality of the run")
+        raise ConfigError(f"latents: side={options['side']}; it must be a or b (first or second modality)")
     ids, chosen = None, options["array"]
     suffix = path.suffix.lower()
     if path.is_file():
         refuse_unsupported(path)
     if suffix == ".npy":
         if chosen:
-            raise ConfigError(f"{path}: array={chosen} is for files that hold several arrays; leave it out")
+            raise ConfigError(f"{path}: array={chosen} is for files of several arrays; remove it")
         array = map_array(path)
     elif suffix in (".npz", ".safetensors", ".parquet", ".pq"):
         arrays = read_named_arrays(path)
@@ -203,12 +203,12 @@ def _latents(argument: str, bad: BadSamples) -> _Items:
         ids = next((arrays[each] for each in (f"{chosen}_id", "id", "ids") if each in arrays), None)
     else:
         raise DataError(
-            f"{path}: latents are read from .npy, .npz, .safetensors and .parquet files; numpy.save writes them"
+            f"{path}: latents must be a .npy, .npz, .safetensors or .parquet file; save them with numpy.save"
         )
     if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"{path}: expected floating point [rows, dimensions], found {array.dtype} {list(array.shape)}")
     if ids is not None and ids.shape != (len(array),):
-        raise DataError(f"{path}: the names have shape {list(ids.shape)}, the latents {len(array)} rows")
+        raise DataError(f"{path}: the names have shape {list(ids.shape)}, but the latents {len(array)} rows")
     names = np.arange(len(array)).astype(str) if ids is None else text_vector(path, "id", ids)
     good = np.flatnonzero(finite_rows(path, chosen or "array", array, bad))
     side = _SIDES.get(options["side"] or chosen, "")

@@ -1,4 +1,4 @@
-"""Image files of every format, opened and not decoded yet; those that would take too much memory are refused."""
+"""Opens image files of all formats without decoding; refuses images that are too large."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _pillow_limit = threading.Lock()
 
 
 def open_image(item: pathlib.Path | FileSlice | RecordField, *, where: str) -> Any:
-    """A file as a PIL image whose pixels are not decoded yet; of a video, its middle frame.
+    """Opens a file as a PIL image without decoding its pixels; of a video, the middle frame.
 
     Args:
       item: the file.
-      where: what to call it in messages.
+      where: its name in messages.
 
     Raises:
-      DataError: a video or a HEIC image, and the package that reads it is missing.
-      Exception: PIL's own, for what is no image.
+      DataError: the package for a video or a HEIC image is missing.
+      Exception: of PIL, if it is not an image.
     """
     module: Any = require("PIL.Image", extra="train", purpose="read and resize images")
     try:
         return module.open(_source(item))
     except module.DecompressionBombError:
-        # Its limit is for all of the program; ours comes before anything is decoded, in `reduce_on_decoding`.
+        # Pillow's limit is global; `reduce_on_decoding` checks ours before decoding.
         with _pillow_limit:
             usual = module.MAX_IMAGE_PIXELS
             module.MAX_IMAGE_PIXELS = None
@@ -69,46 +69,46 @@ def _heic(where: str, item: pathlib.Path | FileSlice | RecordField) -> Any:
         name = _name(item)
         jpeg = shlex.quote(str(pathlib.PurePath(name).with_suffix(".jpg")))
         raise UnreadableFileError(
-            f"{where}: a HEIC image; convert it with heif-convert {shlex.quote(name)} {jpeg}, or let it be read as "
-            "it is: pip install 'alignment_jax[heic]'"
+            f"{where}: a HEIC image; convert it with heif-convert {shlex.quote(name)} {jpeg}, or install the reader: "
+            "pip install 'alignment_jax[heic]'"
         ) from error
 
 
 def reduce_on_decoding(image: Any, shorter_side: int | None, *, where: str) -> None:
-    """Has a JPEG decoded at a fraction of its size where that is enough, or where more would not be allowed.
+    """Sets a JPEG to decode at a fraction of its size if that suffices, or if the full size exceeds the limit.
 
     Args:
       image: opened, not decoded.
-      shorter_side: pixels that are needed, None for all there are.
-      where: what to call it in messages.
+      shorter_side: pixels needed, None for full size.
+      where: its name in messages.
 
     Raises:
-      DataError: it has more pixels than may be decoded; the message says what to do.
+      DataError: it has more pixels than the limit.
     """
     most, size, step = max_megapixels() * 1e6, image.size, 1
     if shorter_side is not None:
-        # Twice the size wanted, so that the last reduction still averages.
+        # Twice the target size, so that the final downscaling still averages.
         ratio = min(size) / max(1, min(min(size), 2 * shorter_side))
         step = max(each for each in _JPEG_STEPS if each <= ratio)
     while size[0] * size[1] > most * step**2 and step < _JPEG_STEPS[-1]:
         step *= 2
     if step > 1:
-        image.draft("RGB", tuple(max(1, side // step) for side in size))  # of other formats it does nothing
+        image.draft("RGB", tuple(max(1, side // step) for side in size))  # no effect for other formats
     if image.size[0] * image.size[1] > most:
         megapixels = math.ceil(size[0] * size[1] / 1e6)
         raise UnreadableFileError(
-            f"{where}: {size[0]} x {size[1]} pixels are too many to decode at once (the limit is {max_megapixels():g} "
-            f"megapixels): save it smaller or as JPEG, or allow it with the environment variable {LIMIT}={megapixels}"
+            f"{where}: {size[0]} x {size[1]} pixels exceed the limit of {max_megapixels():g} "
+            f"megapixels: save it smaller or as JPEG, or set the environment variable {LIMIT}={megapixels}"
         )
 
 
 def max_megapixels() -> float:
-    """The most that an image may have once it is decoded.
+    """The largest image that is decoded.
 
-    ALIGNMENT_JAX_MAX_MEGAPIXELS where that is set, else what Pillow allows: 179, or twice `Image.MAX_IMAGE_PIXELS`.
+    ALIGNMENT_JAX_MAX_MEGAPIXELS if it is set, else Pillow's limit: 179, or twice `Image.MAX_IMAGE_PIXELS`.
 
     Raises:
-      ConfigError: the variable is no positive number.
+      ConfigError: the variable is not a positive number.
     """
     text = os.environ.get(LIMIT, "")
     if not text:

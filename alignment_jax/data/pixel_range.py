@@ -1,7 +1,7 @@
-"""Images of more than eight bits: which of their values becomes black, and which white.
+"""Maps images of more than eight bits to eight bits: which value becomes black and which white.
 
-A range `(low, high)` is divided into 256 equal steps: `low` becomes 0, `high` and all above 255. Images of eight bits
-have no range and stay as they are.
+A range `(low, high)` is divided into 256 equal steps: `low` becomes 0, `high` and all above become 255. Images of eight
+bits have no range and are unchanged.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Range: TypeAlias = tuple[float, float]
 RULES = ("auto", "percentiles")
 BITS = (8, 10, 12, 14, 16)
 PERCENTILES = (0.5, 99.5)
-_SAMPLED = 1 << 22  # pixels of all images together that percentiles are taken of
+_SAMPLED = 1 << 22  # pixels of all images together for the percentiles
 
 
 def parse_pixel_range(text: str) -> Range | None:
     """The numbers of `input.pixel_range`; None for "auto" and "percentiles", which are measured.
 
-    A run keeps what was measured behind the word, as in "auto:0,4096".
+    A run stores the measured range after the rule, as in "auto:0,4096".
 
     Raises:
-      ConfigError: neither of the words nor two numbers, the smaller one first.
+      ConfigError: neither a rule nor two increasing numbers.
 
     >>> parse_pixel_range("0,4096"), parse_pixel_range("auto")
     ((0.0, 4096.0), None)
@@ -53,7 +53,7 @@ def parse_pixel_range(text: str) -> Range | None:
 
 
 def format_pixel_range(found: Range) -> str:
-    """The range as `parse_pixel_range` reads it.
+    """The range in the format of `parse_pixel_range`.
 
     >>> format_pixel_range((0.0, 4096.0)), format_pixel_range((-0.5, 1.0))
     ('0,4096', '-0.5,1')
@@ -62,11 +62,10 @@ def format_pixel_range(found: Range) -> str:
 
 
 def chosen_range(low: float, high: float, *, whole: bool) -> Range:
-    """The range of `input.pixel_range=auto` for a set whose smallest and largest pixels are these.
+    """The range of `input.pixel_range=auto`, from the smallest and the largest pixel.
 
-    Whole numbers: 0 to 2^b for the smallest b of 8, 10, 12, 14 and 16 bits that holds the largest value; `low` to
-    `high` where one is negative or larger. Floats: 0 to 1 or 0 to 256 where all lie in [0, 1] or [0, 255], else `low`
-    to `high`.
+    Integers: 0 to 2^b for the smallest b of 8, 10, 12, 14 and 16 that holds the largest value; `low` to `high` for
+    negative or larger values. Floats: 0 to 1 or 0 to 256 if all are in [0, 1] or [0, 255], else `low` to `high`.
 
     >>> chosen_range(3, 3200, whole=True), chosen_range(-1024, 3071, whole=True), chosen_range(0.1, 0.9, whole=False)
     ((0.0, 4096.0), (-1024.0, 3071.0), (0.0, 1.0))
@@ -81,11 +80,11 @@ def chosen_range(low: float, high: float, *, whole: bool) -> Range:
 
 
 def to_eight_bits(values: np.ndarray, found: Range | None = None) -> np.ndarray:
-    """Pixels of any numbers as uint8 of the same shape; NaN becomes 0.
+    """Maps pixels to uint8 of the same shape; NaN becomes 0.
 
     Args:
-      values: whole numbers or floats.
-      found: the range; None for that of these pixels alone.
+      values: integers or floats.
+      found: the range; None for the range of these pixels.
 
     >>> to_eight_bits(np.array([0, 16, 3200, 4095]), (0, 4096)).tolist()
     [0, 1, 200, 255]
@@ -102,7 +101,7 @@ def to_eight_bits(values: np.ndarray, found: Range | None = None) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class PixelValues:
-    """What was measured over images of more than eight bits: smallest and largest pixel, and the range of each rule."""
+    """Measured on images of more than eight bits: smallest and largest pixel, and the range of each rule."""
 
     low: float
     high: float
@@ -115,14 +114,14 @@ class PixelValues:
 
 
 def pixel_values(columns: Sequence[ImageColumn], *, where: str = "the images") -> PixelValues | None:
-    """Reads every image of more than eight bits once; None where there are none.
+    """Reads every image of more than eight bits once; None if there are none.
 
     Args:
       columns: of the training set.
-      where: what the data is called in messages.
+      where: name of the data in messages.
 
     Raises:
-      DataError: some hold whole numbers and some floats, which have no common range.
+      DataError: some hold integers and some floats, which have no common range.
     """
     items = [item for column in columns for item in deep_items(tuple(x for x in column.items if x is not None))]
     if not items:
@@ -140,8 +139,8 @@ def pixel_values(columns: Sequence[ImageColumn], *, where: str = "the images") -
         return None
     if len(kinds) > 1:
         raise DataError(
-            f"{where}: {kinds[True]} holds whole numbers and {kinds[False]} floats, which have no common range; save "
-            "all of one kind, or train with --config.input.pixel_range=LOW,HIGH"
+            f"{where}: {kinds[True]} holds integers and {kinds[False]} floats, which have no common range; save "
+            "all in one format, or train with --config.input.pixel_range=LOW,HIGH"
         )
     first, last = np.percentile(np.concatenate(samples), PERCENTILES).tolist()
     return PixelValues(
@@ -150,7 +149,7 @@ def pixel_values(columns: Sequence[ImageColumn], *, where: str = "the images") -
 
 
 def _summary(item: Any, count: int) -> tuple[float, float, bool, np.ndarray] | None:
-    """(smallest, largest, whether whole numbers, some pixels at equal distances) of one image."""
+    """(smallest, largest, whether integers, evenly spaced pixels) of one image."""
     values = read_deep(item)
     finite = np.zeros(0) if values is None else _finite(values).ravel()
     if values is None or not finite.size:
@@ -164,9 +163,9 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def in_range(column: Column, setting: str) -> Column:
-    """A column of images with the range of `input.pixel_range`; one that has a range keeps it.
+    """Sets the range of `input.pixel_range` for a column of images that has none.
 
-    Measured on the column itself where the setting holds no numbers, as in data that is not of the run.
+    Measured on the column itself if the setting has no numbers, as for data that is not of the run.
     """
     images = _images(column)
     if images is None or images.pixel_range is not None:
@@ -179,7 +178,7 @@ def in_range(column: Column, setting: str) -> Column:
 
 
 def _images(column: Column | None) -> ImageColumn | None:
-    """The images of a column, of clips their frames; None where it holds none."""
+    """The images of a column, or the frames of its clips; None if it has none."""
     if isinstance(column, FrameColumn):
         return column.frames
     return column if isinstance(column, ImageColumn) else None
@@ -194,8 +193,8 @@ def _ranged(column: Column, found: Range | None) -> Column:
 
 
 def describe_pixels(source: PairSource) -> dict[str, dict[str, dict[str, Any]]]:
-    """Split -> side -> `pixels` (smallest, largest) and `pixel_range` (what "auto" makes of train) of the images of
-    more than eight bits; sides without any are left out."""
+    """Split -> side -> `pixels` (smallest, largest) and `pixel_range` ("auto", measured on train) of the images of more
+    than eight bits; sides without such images are omitted."""
     ranged, measured = with_pixel_range(source)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     if measured is None:
@@ -212,12 +211,12 @@ def describe_pixels(source: PairSource) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def with_pixel_range(source: PairSource, setting: str = "auto") -> tuple[PairSource, PixelValues | None]:
-    """The source with one range for the images of all splits, and what was measured.
+    """Sets one range for the images of all splits; returns the source and the measurement.
 
     Args:
       source: any data set; images of eight bits are not read.
       setting: `input.pixel_range`: "auto" (`chosen_range`), "percentiles" (0.5 % of the pixels are black, 0.5 % white)
-        or "LOW,HIGH". The first two are measured on train, or on the first split where there is no train.
+        or "LOW,HIGH". The first two are measured on train, or on the first split without train.
 
     Raises:
       ConfigError, DataError: see `parse_pixel_range` and `pixel_values`.

@@ -1,11 +1,10 @@
-"""Plain NumPy arrays out of pickle files, without unpickling them.
+"""Reads plain NumPy arrays from pickle files without unpickling.
 
-A pickle is a program: unpickling runs whatever functions it names. This package therefore never unpickles anything, and
-where others publish nothing but a pickle (the relevancy matrix and the features of EPIC-KITCHENS-100), the file is read
-as data by the few lines below. The standard library splits it into instructions (`pickletools.genops`, which runs none
-of them), and a table here says what each instruction means. The table knows lists, dicts, tuples, texts, bytes and
-numbers, and of all functions a pickle may name only those by which NumPy writes an array, a scalar or its type; these
-are names in a table too, and what they stand for is done here with `np.frombuffer`. Everything else ends the reading.
+A pickle is a program: unpickling runs the functions that it names. This package never unpickles. Some data is published
+only as pickles (the relevancy matrix and the features of EPIC-KITCHENS-100); this file interprets those as data.
+`pickletools.genops` of the standard library splits the file into opcodes without running any. A table maps the opcodes
+of lists, dicts, tuples, texts, bytes and numbers to actions; the only functions that a pickle may name are those with
+which NumPy writes arrays, scalars and dtypes, and they are replaced by `np.frombuffer`. All else raises DataError.
 """
 
 from __future__ import annotations
@@ -47,17 +46,17 @@ _LITERALS = {
 
 
 def read_plain_pickle(path: pathlib.Path) -> Any:
-    """An array, or lists and dicts of arrays, texts and numbers, from a pickle file; nothing in the file is executed.
+    """Reads an array, or lists and dicts of arrays, texts and numbers, from a pickle file without executing it.
 
     Args:
       path: a pickle of any protocol.
 
     Returns:
-      What was pickled; arrays are read-only.
+      The pickled value; arrays are read-only.
 
     Raises:
-      DataError: the file is missing or damaged, or holds anything but plain arrays, lists, dicts, tuples, texts, bytes
-        and numbers; the message says what it would have run, and where in the file.
+      DataError: the file is missing, damaged, or holds other objects; the message names the function it would run, and
+        the position in the file.
 
     >>> import pickle, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "relevancy.pkl"
@@ -68,7 +67,7 @@ def read_plain_pickle(path: pathlib.Path) -> Any:
     >>> read_plain_pickle(path)
     Traceback (most recent call last):
     ...
-    alignment_jax.core.errors.DataError: ...: at byte ...: it names builtins.print; of a pickle only plain NumPy ...
+    alignment_jax.core.errors.DataError: ...: at byte ...: it names builtins.print; only plain NumPy arrays in lists ...
     """
     try:
         with open(path, "rb") as file:
@@ -78,7 +77,7 @@ def read_plain_pickle(path: pathlib.Path) -> Any:
 
 
 class _Bounded:
-    """A file that never reads past its end: a forged length must not reserve memory."""
+    """A file that refuses to read past its end, so that a forged length allocates no memory."""
 
     def __init__(self, file: IO[bytes]):
         self._file = file
@@ -87,12 +86,12 @@ class _Bounded:
 
     def read(self, count: int) -> bytes:
         if count > self._size - self._file.tell():
-            raise ValueError(f"{count} bytes announced, {self._size - self._file.tell()} are left")
+            raise ValueError(f"{count} bytes expected, but only {self._size - self._file.tell()} are left")
         return self._file.read(count)
 
 
 class _Name(str):
-    """A function that a pickle may name, as its meaning in `_NUMPY`; never the function itself."""
+    """The meaning in `_NUMPY` of a function that a pickle names; never the function itself."""
 
 
 class _Dtype:
@@ -106,11 +105,11 @@ class _Dtype:
 
 
 class _Arguments(tuple):
-    """A tuple that holds names or types: what a function is called with, but no value."""
+    """A tuple of names or dtypes: arguments of a function, not a value."""
 
 
 class _Unfinished:
-    """An array that is named but not filled yet; `value` once it is."""
+    """An array without content yet; `value` once it is built."""
 
     value: np.ndarray | None = None
 
@@ -119,11 +118,11 @@ _NO_VALUE = (_Unfinished, _Name, _Dtype, _Arguments)
 
 
 class _Refused(Exception):
-    """What is wrong, for the message."""
+    """The reason, for the message."""
 
 
 class _Reader:
-    """The stack machine of the pickle format, with the instructions above only."""
+    """The stack machine of the pickle format, limited to the opcodes above."""
 
     def __init__(self, path: pathlib.Path, file: IO[bytes]):
         self._path, self._file = path, file
@@ -143,10 +142,10 @@ class _Reader:
                 self._do(opcode.name, argument)
         except _Refused as error:
             raise DataError(
-                f"{self._path}: at byte {position}: {error}; of a pickle only plain NumPy arrays in lists and dicts "
-                "are read, everything else could run code: save it as .npy or .npz instead"
+                f"{self._path}: at byte {position}: {error}; only plain NumPy arrays in lists and dicts are read from "
+                "pickles, other objects could run code: save it as .npy or .npz instead"
             ) from error
-        # The standard library's splitter raises these, and a bare UnicodeDecodeError is a ValueError.
+        # Raised by pickletools.genops; UnicodeDecodeError is a ValueError.
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{self._path}: after byte {position}: damaged pickle ({reason})") from error
@@ -172,7 +171,7 @@ class _Reader:
         value = self._memo[number]
         if isinstance(value, _Unfinished) and value.value is not None:
             value = value.value
-        # A list that is met again could be put into itself.
+        # A list that is used twice could contain itself.
         if value is _MARK or isinstance(value, list | dict | _Unfinished):
             raise _Refused("a list, dict or unfinished array that is used twice")
         return value
@@ -192,7 +191,7 @@ class _Reader:
 
     def _top(self, kind: type) -> Any:
         if not isinstance(self._stack[-1], kind):
-            raise _Refused(f"an instruction for a {kind.__name__} where there is none")
+            raise _Refused(f"an instruction for a {kind.__name__}, but there is none")
         return self._stack[-1]
 
     def _name(self, argument: str) -> None:
@@ -241,7 +240,7 @@ class _Reader:
     def _reduce(self, argument: Any) -> None:
         given, function = self._stack.pop(), self._stack.pop()
         if not isinstance(function, _Name) or not isinstance(given, tuple):
-            raise _Refused("a call of something that is no known function")
+            raise _Refused("a call of an unknown function")
         self._stack.append(_call(function, given))
 
     def _build(self, argument: Any) -> None:
@@ -254,7 +253,7 @@ class _Reader:
             _, shape, dtype, fortran, content = state
             target.value = self._stack[-1] = _array(content, dtype, shape, "F" if fortran else "C")
         else:
-            raise _Refused("a state for something that is no array")
+            raise _Refused("a state for an object that is not an array")
 
 
 _ACTIONS: dict[str, Callable[[_Reader, Any], None]] = {
@@ -281,12 +280,12 @@ _ACTIONS: dict[str, Callable[[_Reader, Any], None]] = {
 
 def _checked(values: list[Any]) -> list[Any]:
     if any(value is _MARK or isinstance(value, _NO_VALUE) for value in values):
-        raise _Refused("something that is no value stands where a value belongs")
+        raise _Refused("an object that is not a value")
     return values
 
 
 def _call(function: str, given: tuple[Any, ...]) -> Any:
-    """What NumPy's function would give, for the arguments that NumPy itself writes."""
+    """The result of NumPy's function, for the arguments that NumPy writes."""
     match function, given:
         case "encode", (str(text), "latin1" | "latin-1"):  # how protocols 0 to 2 write bytes
             return text.encode("latin-1")

@@ -1,8 +1,8 @@
 """Class names and prompt templates for zero-shot classification, as texts or as latents of a frozen text encoder.
 
-A text file has one class a line, by the name that it has in the data, and any number of lines with `{}`, the templates
-that each name is put into; `#` begins a comment. An .npz file, made of such a file by `alignment-jax extract
---prompts`, holds `text` [K, D], `class` int [K], `class_name` [C] and `caption` [K].
+A text file has one class name per line, as in the data, and any number of templates, which are lines with `{}` for the
+name; `#` starts a comment. An .npz file, written from such a file by `alignment-jax extract --prompts`, holds `text`
+[K, D], `class` int [K], `class_name` [C] and `caption` [K].
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Prompts:
     Attributes:
       classes: their names.
       class_of: int32 [K] class of each prompt.
-      column: the prompts, as texts or as latents.
+      column: the prompts, as texts or latents.
     """
 
     classes: tuple[str, ...]
@@ -36,10 +36,10 @@ class Prompts:
 
 
 def load_prompts(path: pathlib.Path) -> Prompts:
-    """Reads prompts from a text file or from an .npz file; see the module.
+    """Reads prompts from a text file or an .npz file; see the module docstring.
 
     Raises:
-      DataError: no such file, no class, a class that occurs twice, or arrays that do not fit together.
+      DataError: no such file, fewer than two classes, a class occurs twice, or the arrays do not match.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def _latents(path: pathlib.Path) -> Prompts:
     arrays = read_archive(path)
     for name in ("text", "class", "class_name"):
         if name not in arrays:
-            raise DataError(f"{path}: no array {name!r}; prompts are made by `alignment-jax extract --prompts FILE`")
+            raise DataError(f"{path}: no array {name!r}; make prompts with `alignment-jax extract --prompts FILE`")
     text = arrays["text"]
     if text.ndim != 2 or not np.issubdtype(text.dtype, np.floating):
         raise DataError(f"{path}: text must be floating point [prompts, dimensions], got {text.dtype} {text.shape}")
@@ -78,13 +78,13 @@ def _latents(path: pathlib.Path) -> Prompts:
     finite_rows(path, "text", text, bad)
     bad.finish()
     if not np.issubdtype(class_of.dtype, np.integer) or set(np.unique(class_of).tolist()) != set(range(len(classes))):
-        raise DataError(f"{path}: class must hold every number from 0 to {len(classes) - 1} and no other")
+        raise DataError(f"{path}: class must hold all numbers from 0 to {len(classes) - 1} and no other")
     return Prompts(tuple(classes), class_of.astype(np.int32), ArrayColumn(text, name=f"{path}: text"))
 
 
 def _check_classes(path: pathlib.Path, classes: list[str]) -> None:
     if len(classes) < 2:
-        raise DataError(f"{path}: {len(classes)} classes; one class name a line, at least two")
+        raise DataError(f"{path}: {len(classes)} classes; write one class name per line, at least two")
     for name in classes:
         if classes.count(name) > 1:
             raise DataError(f"{path}: class {name!r} occurs twice")

@@ -1,4 +1,4 @@
-"""Recordings whose waveforms are fields of records."""
+"""Recordings that are waveforms in records of a random-access data source (TFDS)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignment_jax.data.audio import AudioColumn
 
 @dataclasses.dataclass(frozen=True)
 class RecordAudioColumn(AudioColumn):
-    """Recordings that are int16 or float waveforms in records.
+    """Recordings that are int16 or float waveforms in fields of records.
 
     Attributes:
       items: `RecordField`s.

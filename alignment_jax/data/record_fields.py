@@ -1,4 +1,4 @@
-"""Items that are fields of records in a random-access data source (TFDS), read when they are asked for."""
+"""Items that are fields of records in a random-access data source (TFDS), read on demand."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class RecordField:
     Attributes:
       source: `source[index]` is the record, a dict; images come as the bytes of their files.
       index: number of the record.
-      field: its name, with slashes for fields of fields.
-      name: for messages.
-      size: bytes of the value, to tell different ones apart cheaply.
+      field: its name; slashes for nested fields.
+      name: of the source, for messages.
+      size: bytes of the value, as a cheap key for comparisons.
     """
 
     source: Any = dataclasses.field(repr=False)

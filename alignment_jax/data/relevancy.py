@@ -1,4 +1,4 @@
-"""How relevant every b-item is to every a-item, for data where a query has several right answers to some degree."""
+"""Graded relevancy of b-items for a-items, for data where a query has several partly right answers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Relevancy(Protocol):
     """Graded relevancy of a split with N a-items and M b-items."""
 
     def resolve(self) -> tuple[np.ndarray, np.ndarray]:
-        """`(candidates int64 [K], relevancy float32 [N, K] in [0, 1])`: the b-items that are asked with and for."""
+        """`(candidates int64 [K], relevancy float32 [N, K] in [0, 1])`: the ranked b-items and their relevancy."""
 
     def subset(self, a: np.ndarray, b: np.ndarray) -> Relevancy:
-        """The same for only these a-items and b-items, in this order."""
+        """The relevancy of these a-items and b-items, in this order."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RelevancyMatrix:
-    """Relevancy as it was published.
+    """A published relevancy matrix.
 
     Attributes:
       candidates: int64 [K], the b-item of every column.
@@ -50,15 +50,15 @@ class RelevancyMatrix:
 
 @dataclasses.dataclass(frozen=True)
 class ClassRelevancy:
-    """Relevancy from what two items name: r = (IoU of the verbs + IoU of the nouns) / 2.
+    """Relevancy from classes: r = (IoU of the verbs + IoU of the nouns) / 2.
 
-    Candidates are the distinct texts, each by the first item that says it.
+    Candidates are the first items of the distinct texts.
 
     Attributes:
       verb: int [N], the verb class of every a-item.
       nouns: for each a-item its noun classes, at least one.
-      text: [M], the words of every b-item.
-      owner: int [M], the a-item whose classes a b-item has.
+      text: [M], the text of every b-item.
+      owner: int [M], the a-item that has the classes of the b-item.
 
     >>> relevancy = ClassRelevancy(
     ...     np.array([0, 0, 3]), [{2}, {2, 5}, {2}], ["take cup", "take cups", "take cup"], np.arange(3)

@@ -1,4 +1,4 @@
-"""The files of one sample, which share a name: which is the picture, which holds captions."""
+"""Finds the image and the captions among the files of one sample, which share a name."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from alignment_jax.data.tars import FileSlice
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "heic", "img", "image")
 RECORDINGS = ("wav", "flac", "mp3", "ogg", "m4a", "opus")
 TEXTS = ("txt", "text", "caption", "captions", "cap")
-_LONGEST = 1 << 20  # bytes of a caption with what is known of its picture
+_LONGEST = 1 << 20  # bytes of a caption file or a JSON file
 _FIELDS = ("caption", "text", "sentence", "title", "description", "comment")  # of JSON, also plural or numbered
 File: TypeAlias = FileSlice | pathlib.Path
 _F = TypeVar("_F", bound=File)
 
 
 def sample_image(files: Mapping[str, _F], *, where: str, named: str = "") -> _F:
-    """The picture of a sample.
+    """The image of a sample.
 
     Args:
-      files: ending in small letters -> file; an ending may have several parts ("input.jpg").
+      files: extension in lower case -> file; an extension may have several parts ("input.jpg").
       where: for messages.
-      named: the ending that the user gave, or "".
+      named: the extension of the SPEC, or "".
 
     Raises:
-      DataError: there is none, it is empty, or several could be it.
+      DataError: there is none, it is empty, or it is ambiguous.
     """
     found = [named] if named in files else [] if named else _candidates(files, IMAGES)
     if not found or not _size(files[found[0]]):
         asked = f" {named!r}" if named else ""
         empty = ", which is empty" if found else ""
-        raise DataError(f"{where} has no picture{asked} ({', '.join(sorted(files))}){empty}")
+        raise DataError(f"{where} has no image{asked} ({', '.join(sorted(files))}){empty}")
     if len(found) > 1:
-        raise DataError(f"{where} has several pictures ({', '.join(found)}); write ,image={found[0]} to take that")
+        raise DataError(f"{where} has several images ({', '.join(found)}); write ,image={found[0]} to choose one")
     return files[found[0]]
 
 
 def sample_captions(files: Mapping[str, File], *, where: str, named: str = "") -> list[str]:
-    """The captions of a sample: the lines of its text file or, without one, the captions in its JSON file.
+    """The captions of a sample: the lines of its text file, else the captions in its JSON file.
 
-    A text of several lines is one caption where the JSON file beside it says so, as img2dataset writes it.
+    A text of several lines is one caption if the JSON file has it as one, as written by img2dataset.
 
     Args:
       files, where: see `sample_image`.
-      named: an ending, or a field of the JSON file ("meta.text" for a field of a field).
+      named: an extension, or a field of the JSON file ("meta.text" for a nested field).
 
     Raises:
-      DataError: there is none, or several could be it; a file is too long, not JSON, or neither UTF-8 nor UTF-16 with
-        its mark.
+      DataError: there is none, it is ambiguous, or a file is too long, not JSON, or neither UTF-8 nor UTF-16 with a
+        byte order mark.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def sample_captions(files: Mapping[str, File], *, where: str, named: str = "") -
         what = f"no {named!r} and no .json with such a field" if named else "no .txt and no .json with a caption"
         raise DataError(f"{where} has {what} ({', '.join(sorted(files))})")
     if len(chosen) > 1:
-        raise DataError(f"{where} has several texts ({', '.join(chosen)}); write ,caption={chosen[0]} to take that")
+        raise DataError(f"{where} has several texts ({', '.join(chosen)}); write ,caption={chosen[0]} to choose one")
     file = files[chosen[0]]
     if chosen[0].endswith("json"):
         return _in_json(_json(file, where), _name(file), where, "" if texts else named)
@@ -81,7 +81,7 @@ def sample_captions(files: Mapping[str, File], *, where: str, named: str = "") -
 
 
 def kinds_of(samples: Iterable[Mapping[str, File]]) -> str:
-    """How often each ending occurs, for a message: "30 flac, 30 json"."""
+    """Counts of the extensions, for a message: "30 flac, 30 json"."""
     count: dict[str, int] = {}
     for files in samples:
         for ending in files:
@@ -92,7 +92,7 @@ def kinds_of(samples: Iterable[Mapping[str, File]]) -> str:
 
 
 def _candidates(files: Mapping[str, File], endings: tuple[str, ...]) -> list[str]:
-    """Endings whose last part is one of these; those without other parts go first."""
+    """Extensions whose last part is in `endings`; simple ones take precedence."""
     found = [ending for ending in files if ending.rpartition(".")[2] in endings]
     return [ending for ending in found if "." not in ending] or found
 
@@ -115,8 +115,8 @@ def _text(file: File, where: str) -> str:
     except UnicodeDecodeError as error:
         name = _name(file)
         raise DataError(
-            f"{where}: no caption can be read from {name}: not UTF-8; convert it, as with iconv -f cp1252 -t utf-8 "
-            f"{name} > NEW if it is of Windows"
+            f"{where}: no caption can be read from {name}: not UTF-8; convert it, for example from Windows: "
+            f"iconv -f cp1252 -t utf-8 {name} > NEW"
         ) from error
     except OSError as error:
         raise DataError(f"{where}: no caption can be read from {_name(file)} ({error.strerror or error})") from error
@@ -131,7 +131,7 @@ def _json(file: File, where: str) -> Any:
 
 
 def _in_json(found: Any, name: str, where: str, field: str) -> list[str]:
-    """The captions in a JSON value; `field` is where the user says they are."""
+    """The captions in a JSON value; `field`: the field named in the SPEC, or ""."""
     for part in field.split(".") if field else ():
         if not isinstance(found, dict) or part not in found:
             raise DataError(f"{where}: no field {field!r} in {name}; it has {_keys(found)}")
@@ -144,7 +144,7 @@ def _in_json(found: Any, name: str, where: str, field: str) -> list[str]:
                 inner = [v for key in (*_FIELDS, "raw") if isinstance(v := each.get(key), str)]
                 each = inner[0] if len(inner) == 1 else None
             if not isinstance(each, str):
-                raise DataError(f"{where}: the caption in {name} is no text")
+                raise DataError(f"{where}: the caption in {name} is not a text")
             texts[" ".join(each.split())] = None
     return [text for text in texts if text] or [""]
 

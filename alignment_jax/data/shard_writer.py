@@ -1,4 +1,4 @@
-"""Writing a folder of embeddings shard by shard: what is there is whole, and a killed writer goes on where it was."""
+"""Writes a folder of embeddings shard by shard; a killed writer leaves only complete shards and can resume."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ _PLAN, _SHARD = "plan.json", "shard.json"
 
 
 class ShardWriter:
-    """Writes the shards of one folder in any order, each of them once; `finish` makes the folder readable.
+    """Writes the shards of a folder in any order; `finish` makes the folder readable.
 
     Args:
-      folder: is made where it does not exist.
-      plan: plain JSON values that decide what the arrays hold. A folder that was begun with another plan is refused,
-        because its shards would not fit to these.
+      folder: created if it does not exist.
+      plan: JSON values that determine the content of the arrays. A folder of another plan is refused, because its
+        shards would not match.
 
     Raises:
-      ConfigError: the folder holds something else, or was begun with another plan; the message names the first value
-        that differs.
+      ConfigError: the folder has other content, or another plan; the message names the first difference.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -41,28 +40,28 @@ class ShardWriter:
 
     def __init__(self, folder: pathlib.Path, plan: Mapping[str, Any]):
         self.folder = folder
-        # What JSON makes of it, so that a plan compares equal to itself after it was read back.
+        # Through JSON, so that the plan equals itself when it is read back.
         self._plan = json.loads(json.dumps(dict(plan)))
         self.finished = (folder / MANIFEST).is_file()
         if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"{folder}: there is a file of this name; give another --out")
+            raise ConfigError(f"{folder}: it is a file; give another --out")
         before = _read_json(folder / (MANIFEST if self.finished else _PLAN))
         if before is None:
             if folder.is_dir() and any(folder.iterdir()):
-                raise ConfigError(f"{folder}: holds other files and no embeddings; give another --out")
+                raise ConfigError(f"{folder}: not an embeddings folder; give another --out")
             folder.mkdir(parents=True, exist_ok=True)
             write_json_atomic(folder / _PLAN, self._plan)
             return
-        begun = before.get("plan", {}) if self.finished else before
-        for key in {**begun, **self._plan}:
-            if begun.get(key) != self._plan.get(key):
+        old = before.get("plan", {}) if self.finished else before
+        for key in {**old, **self._plan}:
+            if old.get(key) != self._plan.get(key):
                 raise ConfigError(
-                    f"{folder}: was written with {key} = {begun.get(key)!r}, now it is {self._plan.get(key)!r}; "
-                    "give another --out, or remove the folder to begin anew"
+                    f"{folder}: was written with {key} = {old.get(key)!r}, now it is {self._plan.get(key)!r}; "
+                    "give another --out, or remove the folder to start again"
                 )
 
     def has(self, number: int) -> bool:
-        """Whether this shard is there, whole."""
+        """Whether this shard is complete."""
         return self.finished or (self.folder / _name(number) / _SHARD).is_file()
 
     def write(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -70,12 +69,11 @@ class ShardWriter:
 
         Args:
           number: of the shard, from 0.
-          arrays: as in `embeddings:FILE.npz`, generic names (`a`, `b`, `b_to_a`) included; `text_to_image` counts the
-            rows of this shard. Text is stored as UTF-8.
+          arrays: as in `embeddings:FILE.npz`, generic names (`a`, `b`, `b_to_a`) included; `text_to_image` indexes
+            the rows of this shard. Text is stored as UTF-8.
 
         Raises:
-          DataError: an array is missing or stands there under both of its names, or an embedding is not finite in the
-            dtype it is stored in.
+          DataError: an array is missing or occurs under both of its names, or an embedding is not finite in its dtype.
         """
         name = _name(number)
         arrays = with_own_names(arrays, where=f"{self.folder}, shard {name}")
@@ -102,10 +100,10 @@ class ShardWriter:
         partial.replace(self.folder / name)
 
     def finish(self, count: int) -> None:
-        """Writes the manifest of shards 0 to count - 1, from which on the folder can be read.
+        """Writes the manifest of shards 0 to count - 1; then the folder can be read.
 
         Raises:
-          DataError: one of them is missing.
+          DataError: a shard is missing.
         """
         if self.finished:
             return
@@ -124,7 +122,7 @@ def _name(number: int) -> str:
 
 
 def _read_json(path: pathlib.Path) -> Any:
-    """The value, or None where there is no such file."""
+    """The value, or None if the file does not exist."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Arrays that are larger than memory: the same rows in several .npy files, mapped and read where they are indexed.
+"""Arrays larger than memory, as memory-mapped shards.
 
-A folder of embeddings holds `manifest.json` and one folder for each shard with an .npy file for each array of
-`embeddings:FILE.npz`. `text_to_image` counts the rows of its own shard, so that a shard can be read, checked and copied
-by itself. Text is stored as UTF-8 in fixed-width bytes (dtype S): plain .npy files that can be mapped too.
+A folder of embeddings holds `manifest.json` and one folder per shard with an .npy file for each array of
+`embeddings:FILE.npz`. `text_to_image` indexes the rows of its own shard, so that every shard is self-contained. Text is
+stored as UTF-8 in fixed-width bytes (dtype S), which can be memory-mapped, too.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ FORMAT, VERSION, MANIFEST = "alignment_jax embeddings", 1, "manifest.json"
 
 
 class ShardedArray:
-    """Rows of several arrays as one, of which only the rows that are asked for are read.
+    """Several arrays as one; indexing reads only the selected rows.
 
     Args:
-      parts: [n_i, ...] each, of one dtype and one shape of a row; memory maps, as a rule.
+      parts: [n_i, ...] each, with equal dtypes and row shapes; usually memory maps.
       name: for messages.
 
     Raises:
-      DataError: the parts differ in dtype or shape, or there are none.
+      DataError: the parts differ in dtype or row shape, or there are none.
 
     >>> array = ShardedArray([np.arange(6.0).reshape(3, 2), np.ones((2, 2))])
     >>> array.shape, array[np.array([4, 0])].tolist(), array[2:4].tolist()
@@ -45,8 +45,8 @@ class ShardedArray:
         for part in parts:
             if (part.dtype, part.shape[1:]) != (parts[0].dtype, parts[0].shape[1:]):
                 raise DataError(
-                    f"{name}: shards must be alike, but one has rows {part.dtype} {list(part.shape[1:])}, "
-                    f"another {parts[0].dtype} {list(parts[0].shape[1:])}"
+                    f"{name}: shards must have one dtype and shape, but one has "
+                    f"rows {part.dtype} {list(part.shape[1:])}, another {parts[0].dtype} {list(parts[0].shape[1:])}"
                 )
         self.parts = tuple(parts)
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
@@ -68,7 +68,7 @@ class ShardedArray:
         if rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"rows must be in [0, {len(self)}), got {rows.min()} to {rows.max()}")
         rows = np.where(rows < 0, rows + len(self), rows)
-        # In the order of the file: neighbours come from one page, and every shard is visited once.
+        # In file order: neighbours share a page, and every shard is read once.
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
@@ -86,7 +86,7 @@ class ShardedArray:
         return sum(part.nbytes for part in self.parts)
 
     def expect_random_reads(self) -> None:
-        """Tells the system that single rows will be read, so that it reads no neighbours ahead of them."""
+        """Turns off read-ahead of the operating system, for random access to rows."""
         for part in self.parts:
             mapped = getattr(part, "_mmap", None)
             if mapped is not None and hasattr(mmap, "MADV_RANDOM"):
@@ -99,7 +99,7 @@ class ShardedArray:
 
 @dataclasses.dataclass(frozen=True)
 class StoredTextColumn:
-    """Texts that stay on disk until they are read: UTF-8 in arrays of fixed-width bytes, one a shard.
+    """Memory-mapped texts: UTF-8 in arrays of fixed-width bytes, one per shard.
 
     >>> StoredTextColumn.of([np.array(["a dog".encode()]), np.array(["Käse".encode()])]).read(np.array([1, 0]))
     ['Käse', 'a dog']
@@ -151,7 +151,7 @@ def _text(value: bytes | str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One shard as its manifest describes it: rows of both sides and, for every array, its file."""
+    """One shard of a manifest: number of rows of both sides, and the file and digest of every array."""
 
     name: str
     rows_a: int
@@ -161,23 +161,23 @@ class Shard:
 
 
 def read_shards(folder: pathlib.Path) -> tuple[list[Shard], dict[str, Any]]:
-    """The shards of a folder in their order, and everything else that its manifest says.
+    """Reads the manifest of a folder: its shards in order, and all other entries.
 
-    Sizes are compared with the manifest; contents are not read (see `damaged_files`).
+    File sizes are compared with the manifest; contents are not read (see `damaged_files`).
 
     Raises:
-      DataError: no manifest, not one of ours, or a file is missing, lies outside the folder or has another size.
+      DataError: no manifest or another format, or a file is missing, outside of the folder or of another size.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(
-            f"{folder}: no {MANIFEST}; a folder of embeddings is written by `alignment-jax extract --out DIR`, "
-            "and has none until that has finished; others hold image.npy and text.npy, or img_emb/ and text_emb/"
+            f"{folder}: no {MANIFEST}: `alignment-jax extract --out DIR` has not finished; run it again. Folders "
+            "of other tools need image.npy and text.npy, or img_emb/ and text_emb/"
         )
     try:
         found = json.loads(read_text(path))
         if (found["format"], found["version"]) != (FORMAT, VERSION):
-            raise DataError(f"{path}: format {found['format']!r}, version {found['version']!r}; this is not known here")
+            raise DataError(f"{path}: format {found['format']!r}, version {found['version']!r} is unknown")
         inside = Folder(folder)
         shards = []
         for entry in found.pop("shards"):
@@ -203,20 +203,20 @@ def read_shards(folder: pathlib.Path) -> tuple[list[Shard], dict[str, Any]]:
 
 
 def map_array(path: pathlib.Path) -> np.ndarray:
-    """The array of an .npy file, mapped: nothing but its header is read.
+    """Memory-maps the array of an .npy file; only its header is read.
 
     Raises:
-      DataError: it is not an .npy file, is cut off, or holds pickled objects.
+      DataError: it is not an .npy file, is truncated, or holds pickled objects.
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except Exception as error:  # what NumPy raises for a damaged header has no common base
+    except Exception as error:  # NumPy's errors for a damaged header have no common base class
         refuse_unsupported(path)
         if "Python objects" in str(error):
             raise DataError(f"not a readable .npy array: {pickled_objects_message(path, 'it')}") from error
-        cut = "it is cut short" if "mmap length" in str(error) else "its header is damaged or missing"
+        cut = "it is truncated" if "mmap length" in str(error) else "its header is damaged or missing"
         raise DataError(f"{path}: not a readable .npy array ({cut}); copy it again or write it with np.save") from error
 
 
@@ -227,8 +227,8 @@ def digest_of(path: pathlib.Path) -> str:
 
 
 def damaged_files(shards: Sequence[Shard]) -> Iterator[str]:
-    """One line for every file whose content is not what was written. Reads everything once."""
+    """Yields a message for every file with a wrong checksum. Reads all files."""
     for shard in shards:
         for name, path in shard.files.items():
             if digest_of(path) != shard.digests[name]:
-                yield f"{path}: damaged (its checksum is not the one in {MANIFEST}); copy it again or extract anew"
+                yield f"{path}: damaged (its checksum is not the one in {MANIFEST}); copy it again or run extract again"

@@ -1,4 +1,4 @@
-"""From a SPEC string to a source."""
+"""Parses SPEC strings and opens their sources."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     Args:
       spec: `NAME[:ARGUMENT]`, NAME one of `alignment_jax.data.SOURCES`; for example "synthetic:train=500,partial=0.2",
         "flickr:DIR", "embeddings:FILE.npz".
-      seed: for generated data whose spec does not set one itself.
-      on_bad_sample: "error" raises at the first bad sample; "skip" leaves bad samples out and lists them in
-        `source.problems` (images are then decoded once, so that a truncated one is found here and not in training).
+      seed: for generated data whose spec sets no seed.
+      on_bad_sample: "error" raises for bad samples; "skip" removes them and lists them in `source.problems` (it decodes
+        every image once, so that truncated files are found before training).
 
     Returns:
-      The source; a data set without split information has the one split "all" (see `with_splits`).
+      The source; without split information it has the single split "all" (see `with_splits`).
 
     Raises:
-      ConfigError: the spec is unknown or malformed; the message lists what is known.
+      ConfigError: the spec is unknown or malformed; the message lists the known sources.
       DataError: a file or a sample of the data is unusable; the message names file and row.
 
     >>> source = load("synthetic:train=20,val=5,test=5,size=16,captions=2")
@@ -39,35 +39,35 @@ def load(spec: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSourc
     """
     name, colon, argument = spec.partition(":")
     if name in _ALONE:
-        raise ConfigError(f"{spec!r} is one side alone, for alignment-jax embed; here both are needed, {_ALONE[name]}")
+        raise ConfigError(f"{spec!r} has one modality, for alignment-jax embed; name both sides, {_ALONE[name]}")
     if name not in SOURCES:
         raise ConfigError(f"unknown data source {name!r} in {spec!r}{_meant(spec) or suggest(name, SOURCES)}")
     if on_bad_sample not in ON_BAD_SAMPLE:
         raise ConfigError(f"on_bad_sample must be one of {', '.join(ON_BAD_SAMPLE)}, got {on_bad_sample!r}")
     if colon and not argument:
-        raise ConfigError(f"{spec!r} ends after the colon; the form is {SOURCES[name].usage}")
+        raise ConfigError(f"{spec!r} has nothing after the colon; the form is {SOURCES[name].usage}")
     if SOURCES[name].needs_argument and not argument:
-        raise ConfigError(f"{spec!r} does not say where the data is; the form is {SOURCES[name].usage}")
+        raise ConfigError(f"{spec!r} has no path; the form is {SOURCES[name].usage}")
     module = importlib.import_module(SOURCES[name].module)
     source: PairSource = module.load(os.path.expanduser(argument), seed=seed, on_bad_sample=on_bad_sample)
     return dataclasses.replace(source, name=name, spec=spec)
 
 
 def _meant(spec: str) -> str:
-    """The end of a message about a file without its source in front; "" for what does not look like one."""
+    """Advice for a path without a source name; "" if it does not look like a path."""
     if os.path.isdir(os.path.expanduser(spec)):
-        return f": a folder needs its source in front, did you mean {f'folder:{spec}'!r}?"
+        return f": a folder needs a source name, did you mean {f'folder:{spec}'!r}?"
     suffix = pathlib.PurePath(spec).suffix
     fits = [
         f"{name}:{spec}"
         for name, source in SOURCES.items()
         if suffix and (f":FILE{suffix}" in source.usage or suffix.lower() in source.suffixes)
     ]
-    return f": a file needs its source in front, did you mean {' or '.join(map(repr, fits))}?" if fits else ""
+    return f": a file needs a source name, did you mean {' or '.join(map(repr, fits))}?" if fits else ""
 
 
 def options_of(name: str) -> Mapping[str, Any]:
-    """The options that a source takes in its SPEC, with their defaults; none for a name that is no source.
+    """The options of a source in its SPEC, with their defaults; empty for an unknown source.
 
     >>> sorted(options_of("epic")), options_of("flickr")
     (['count', 'features'], {})
@@ -76,9 +76,9 @@ def options_of(name: str) -> Mapping[str, Any]:
 
 
 def path_and_options(argument: str, defaults: Mapping[str, Any], *, what: str) -> tuple[str, dict[str, Any]]:
-    """`PATH[,key=value,...]`: the path, which may itself hold commas, and the options after it.
+    """Parses `PATH[,key=value,...]`; the path may contain commas.
 
-    The path is "" where the first piece is an option, too.
+    The path is "" if the first piece is an option.
 
     Args:
       argument: the SPEC after its colon.
@@ -98,11 +98,11 @@ def path_and_options(argument: str, defaults: Mapping[str, Any], *, what: str) -
 
 
 def parse_options(text: str, defaults: Mapping[str, Any], *, what: str) -> dict[str, Any]:
-    """`key=value,key=value` over defaults; a value has the type of its default.
+    """Parses `key=value,key=value` over defaults; a value has the type of its default.
 
     Args:
       text: the options, may be empty.
-      defaults: every known option; its type (int, float, str) is the type asked for.
+      defaults: every known option; the type of its default (int, float, str) is the type of its value.
       what: the name of the source, for messages.
 
     Returns:
@@ -134,7 +134,7 @@ def parse_options(text: str, defaults: Mapping[str, Any], *, what: str) -> dict[
     return options
 
 
-# What `one_side` opens -> what a source with both sides is called.
+# Sources of `one_modality` -> the sources with both sides.
 _ALONE = {
     "images": "as in folder:DIR or pairs:FILE.csv",
     "texts": "as in folder:DIR or pairs:FILE.csv",

@@ -1,7 +1,7 @@
-"""The contract of a data set: columns of items, pairs between them, and named splits.
+"""The data model: columns of items, pairs between them, and named splits.
 
-A split has N a-items (images, say) and M b-items (captions); `b_to_a` says which a-item each b-item belongs to, and
-every a-item has at least one b-item. A training sample is an a-item with one of its b-items.
+A split has N a-items (such as images) and M b-items (such as captions). `b_to_a` is the a-item of each b-item; every
+a-item has at least one b-item. A training sample is an a-item with one of its b-items.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from alignment_jax.data.relevancy import Relevancy
 
 KINDS = ("embedding", "image", "text", "audio")
 SPLITS = ("train", "val", "test")
-NOTHING = ""  # the identity of an item that is missing
-ALL = "all"  # the only split of a source that carries no split information
+NOTHING = ""  # the identity of a missing item
+ALL = "all"  # the only split of a source without split information
 
 
 @runtime_checkable
@@ -35,16 +35,16 @@ class Column(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray) -> Any:
-        """The items: an array [k, ...] of arrays that are in memory, a list of uint8 [H, W, 3] images or of strings."""
+        """The items: an array [k, ...], a list of uint8 [H, W, 3] images, or a list of strings."""
 
     def take(self, indices: np.ndarray) -> Column:
-        """The column of only these items, in this order; nothing is read."""
+        """The column of these items, in this order; nothing is read."""
 
     def describe(self, index: int) -> str:
-        """Where the item comes from (file and row), for error messages."""
+        """File and row of the item, for error messages."""
 
     def identity(self, index: int, *, exact: bool) -> Hashable:
-        """A key of the item's content; `exact=False` may be shared by different contents, but is cheap."""
+        """A key of the item's content; with `exact=False` cheap, but different contents may share it."""
 
 
 _RENAMED = {
@@ -59,24 +59,24 @@ _RENAMED = {
 @renamed_attributes(_RENAMED)
 @dataclasses.dataclass(frozen=True)
 class PairSplit:
-    """One split: N a-items, M b-items and who belongs to whom.
+    """One split: N a-items, M b-items and their pairs.
 
     Attributes:
       a: column of N items.
       b: column of M items.
       b_to_a: int32 [M], the a-item of each b-item.
-      ids: str [N], the a-items' names, unique.
+      ids: str [N], unique names of the a-items.
       label: int32 [N] class of each a-item, or None.
       cluster_size: float32 [N] size of each a-item's cluster or class, or None.
-      cluster_size_b: float32 [M] size of each b-item's cluster, or None; a sample takes the value of its chosen b-item.
+      cluster_size_b: float32 [M] size of each b-item's cluster, or None; a sample has the value of its b-item.
       id_a, id_b: int32 [N] and [M], content ids for the batches (from `content_ids_a`, `content_ids_b`), or None.
-      c: column of N items, a third modality, or None; its item i belongs to a-item i.
-      extra_a, extra_b: further arrays [N, ...] and [M, ...], or columns, that are kept in step with the items.
-      present: side ("a", "b", "c") -> bool [N], which samples have that modality; a side without an entry has all. For
-        classification, where b-item i belongs to a-item i; the item of a sample without it is a placeholder.
-      relevancy: which b-items answer an a-item to what degree, where that is more than `b_to_a` says, or None.
-      original: the split before its columns were prepared for a model (texts cut to tokens, images reduced), whose
-        content says which items are equal; None where this is it.
+      c: column of N items of a third modality, or None; item i belongs to a-item i.
+      extra_a, extra_b: further arrays or columns with N and M rows.
+      present: side ("a", "b", "c") -> bool [N], whether a sample has that modality; sides without an entry are
+        complete. For classification, where b-item i belongs to a-item i; missing items are placeholders.
+      relevancy: graded relevancy of b-items for a-items, or None if `b_to_a` is all.
+      original: the split before its columns were prepared for a model (texts tokenized, images downscaled), which
+        determines duplicates; None if the columns are not prepared.
     """
 
     a: Column
@@ -140,10 +140,10 @@ class PairSplit:
 
     @functools.cached_property
     def content_ids_a(self) -> np.ndarray:
-        """int32 [N], equal exactly where a-items have equal content: bytes of a file or vector, letters of a text.
+        """int32 [N], equal for a-items of equal content (bytes of a file, values of an array, characters of a text).
 
-        The numbers are 0, 1, ... in the order of first occurrence. Mapped arrays are not read for it: each of their
-        rows counts as an item of its own.
+        The ids are 0, 1, ... in the order of first occurrence. Memory-mapped arrays are not read: every row has its own
+        id.
 
         >>> from alignment_jax.data.columns import ArrayColumn, TextColumn
         >>> column = TextColumn(("a dog", "a cat", "a dog"))
@@ -154,35 +154,35 @@ class PairSplit:
 
     @functools.cached_property
     def content_ids_b(self) -> np.ndarray:
-        """int32 [M], as `content_ids_a` for b-items."""
+        """int32 [M], `content_ids_a` for b-items."""
         return _content_numbers(self.b) if self.original is None else self.original.content_ids_b
 
     @property
     def duplicate_ids(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """(`content_ids_a`, `content_ids_b`), None for a side whose items all differ."""
+        """(`content_ids_a`, `content_ids_b`), None for a side without duplicates."""
         return tuple(
             same if same.max(initial=-1) + 1 < len(same) else None for same in (self.content_ids_a, self.content_ids_b)
         )  # type: ignore[return-value]
 
     def b_of_a(self, index: int) -> np.ndarray:
-        """The b-items of one a-item, in the order of the data: int64 [>= 1]."""
+        """The b-items of an a-item, in the order of the data: int64 [>= 1]."""
         order, starts = self._by_a
         return order[starts[index] : starts[index + 1]]
 
     def pick_b(self, indices: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
-        """One b-item for each a-item: number floor(u * count) of its own, u in [0, 1); the first without `uniform`."""
+        """One b-item for each a-item: its number floor(u * count), u in [0, 1); the first one without `uniform`."""
         order, starts = self._by_a
         first, count = starts[indices], starts[np.asarray(indices) + 1] - starts[indices]
         offset = 0 if uniform is None else np.minimum((uniform * count).astype(np.int64), count - 1)
         return order[first + offset]
 
     def subset(self, indices: np.ndarray, *, keep_b: np.ndarray | None = None) -> PairSplit:
-        """Only these a-items, in this order, with all their b-items, or with those of `keep_b`, bool [M]."""
+        """These a-items, in this order, with all their b-items, or with those of `keep_b`, bool [M]."""
         indices = np.asarray(indices, np.int64)
         order, starts = self._by_a
         count = starts[indices + 1] - starts[indices]
         owner = np.repeat(np.arange(len(indices), dtype=np.int32), count)
-        # The k-th b-item of an a-item lies k places after its first one.
+        # The k-th b-item of an a-item is k places after its first one.
         place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
         kept_b = order[np.repeat(starts[indices], count) + place]
         if keep_b is not None:
@@ -207,9 +207,9 @@ class PairSplit:
         )
 
     def replace(self, **changes: Any) -> PairSplit:
-        """A copy with some fields changed, checked again."""
+        """A validated copy with some fields changed."""
         changed = dataclasses.replace(self, **changes)
-        # Content is read once: files are hashed for it.
+        # Keep content ids: computing them hashes files.
         for side in ("a", "b"):
             known = self.__dict__.get(f"content_ids_{side}")
             if known is not None and not changes.keys() & {side, "original"}:
@@ -223,20 +223,20 @@ def _rows_of(values: np.ndarray | Column, rows: np.ndarray) -> np.ndarray | Colu
 
 @dataclasses.dataclass(frozen=True)
 class PairSource:
-    """A data set as it was found.
+    """A data set.
 
     Attributes:
       name: the source's name in a SPEC ("flickr", ...).
       spec: the SPEC it was loaded from.
       splits: name -> split; the names are train, val, test, or the single name "all" when `has_splits` is False.
-      has_splits: the data says itself which item is in which split.
-      problems: one line for each sample that was left out (`on_bad_sample="skip"`).
-      notes: one line for each thing worth knowing that is not a problem.
-      label_names: the classes' names, in the order of `label`, or None.
-      hints: what augmentation the data bears: "flip" (bool), "crop_scale" (smallest share of the area). Captions that
-        speak of left and right do not survive a mirrored image.
-      modalities: what the columns are called in tables and pictures, a first.
-      from_label: the sides ("b") whose items are made of the class: a classifier would read its answer there.
+      has_splits: the data defines its splits.
+      problems: one line for each skipped sample (`on_bad_sample="skip"`).
+      notes: one line for each remark that is not a problem.
+      label_names: class names, in the order of `label`, or None.
+      hints: augmentation that suits the data: "flip" (bool; False for captions with left and right), "crop_scale"
+        (smallest share of the area).
+      modalities: names of the columns in tables and plots, a first.
+      from_label: sides ("b") whose items are made from the class, so that a classifier could read the answer.
     """
 
     name: str
@@ -251,7 +251,7 @@ class PairSource:
     from_label: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # They quote names from files, and are printed, logged and put into pages.
+        # They quote file content and are shown in terminals and pages.
         for name in ("problems", "notes", "modalities"):
             object.__setattr__(self, name, tuple(one_line(line) for line in getattr(self, name)))
 
@@ -259,7 +259,7 @@ class PairSource:
         """The split of this name.
 
         Raises:
-          DataError: there is none; the message lists those there are.
+          DataError: there is none; the message lists the splits.
         """
         if name not in self.splits:
             raise DataError(f"{self.spec}: no split {name!r}; it has {', '.join(self.splits)}")
@@ -269,7 +269,7 @@ class PairSource:
 def all_distinct(words: np.ndarray) -> bool:
     """Whether no two entries of a str [N] array are equal.
 
-    Sorting ten million strings takes minutes, their hashes a second; equal hashes are looked at again.
+    Compares hashes: sorting ten million strings takes minutes, their hashes a second. Equal hashes are verified.
 
     >>> all_distinct(np.array(["a", "b", "ab"])), all_distinct(np.array(["a", "b", "a"]))
     (True, False)
@@ -286,7 +286,7 @@ def all_distinct(words: np.ndarray) -> bool:
 
 
 def split_by_name(whole: PairSplit, names: Sequence[str] | None) -> tuple[dict[str, PairSplit], bool]:
-    """`(splits, has_splits)` of a whole data set and each a-item's split name (None: there is no such information)."""
+    """`(splits, has_splits)` of a data set, by the split name of each a-item (None: no split information)."""
     if names is None:
         return {ALL: whole}, False
     present = [name for name in SPLITS if name in set(names)]
@@ -295,7 +295,7 @@ def split_by_name(whole: PairSplit, names: Sequence[str] | None) -> tuple[dict[s
 
 
 def canonical_split(name: str) -> str | None:
-    """train, val or test for the usual spellings of them, None for anything else.
+    """train, val or test for their common spellings, else None.
 
     >>> canonical_split("Validation"), canonical_split("restval"), canonical_split("spare")
     ('val', 'train', None)
@@ -310,14 +310,14 @@ def canonical_split(name: str) -> str | None:
 
 
 def read_split(name: str, *, where: str) -> str:
-    """`canonical_split` of what stands in a row.
+    """`canonical_split` of a cell.
 
     Args:
       name: the cell.
       where: file and row, for the message.
 
     Raises:
-      DataError: it is empty or names no split.
+      DataError: it is empty or not a split.
     """
     split = canonical_split(name)
     if split is None:
@@ -327,9 +327,9 @@ def read_split(name: str, *, where: str) -> str:
 
 
 def content_groups(*columns: Column) -> list[np.ndarray]:
-    """For each column int64 [len]: two items of any of the columns share a number exactly when their content is equal.
+    """For each column int64 [len]: items, also of different columns, share a number if their content is equal.
 
-    Items are told apart by a cheap key first (a file's size); only the rest is read.
+    A cheap key (the size of a file) is compared first; content is read only if the keys are equal.
     """
     cheap = [[_identity(column, i, exact=False) for i in range(len(column))] for column in columns]
     count: dict[Hashable, int] = {}
@@ -350,10 +350,10 @@ def _content_numbers(column: Column) -> np.ndarray:
 
 
 def _identity(column: Column, index: int, *, exact: bool) -> Hashable:
-    """What tells the item apart; what is missing, and a file that cannot be read, is equal to nothing."""
+    """The identity of an item; missing items and unreadable files equal no other item."""
     try:
         found = column.identity(index, exact=exact)
-    except OSError:  # it is named when it is read
+    except OSError:  # reading the file reports it
         return "unreadable", column.describe(index)
     return ("missing", column.describe(index)) if found == NOTHING else found
 
@@ -363,23 +363,22 @@ def with_splits(
 ) -> PairSource:
     """The source with train, val and test.
 
-    A source that has splits keeps them; if it has train but no val, val is taken out of train in the proportion of
-    `fractions`, so that nothing is ever selected on test. A source without splits is cut into three. The cut ranks the
-    a-items by a hash of (seed, id): it depends on neither their order nor the machine. A-items with the same content
-    stay together, each with all its b-items, and so do those whose b-item is the same image or recording; only in
-    mapped arrays equal contents are not looked for, because that would read all of them.
+    A source with splits keeps them; without val, val is cut out of train in the proportion of `fractions`. A source
+    without splits is cut into three. The a-items are ranked by a hash of (seed, id), so the cut depends on neither
+    their order nor the machine. Duplicate a-items stay in one split, and so do a-items that share an image or a
+    recording as b-item. Memory-mapped arrays are not searched for duplicates, because that would read all of them.
 
     Args:
       source: a data set.
-      seed: another seed, another cut.
-      fractions: shares of train, val, test; positive, summing to 1.
+      seed: of the hash.
+      fractions: shares of train, val, test; positive, with sum 1.
 
     Returns:
       A source with `has_splits` True; no split is empty.
 
     Raises:
       ConfigError: fractions are not three positive shares of 1.
-      DataError: fewer than three different a-items (two, when only val is missing).
+      DataError: fewer than three different a-items (two if only val is missing).
 
     >>> import alignment_jax as aj
     >>> source = aj.data.load("synthetic:train=8,val=2,test=2,size=16")
@@ -400,9 +399,9 @@ def with_splits(
 
 
 def _joined(group: np.ndarray, group_b: np.ndarray, b_to_a: np.ndarray) -> np.ndarray:
-    """Groups of a-items, int64 [N] from 0 without gaps: those with equal b-items are one group, too.
+    """Groups of a-items, int64 [N] from 0 without gaps; a-items with equal b-items are merged.
 
-    Of texts this is not asked: equal captions are common and harmless, the same image in two splits is neither.
+    Not used for texts: equal captions in two splits are common and harmless, equal images are not.
 
     >>> _joined(np.array([0, 1, 2, 3]), np.array([7, 8, 7, 9]), np.array([0, 1, 2, 3])).tolist()
     [0, 1, 0, 2]
@@ -429,7 +428,7 @@ def _cut(whole: PairSplit, shares: Mapping[str, float], seed: int, spec: str) ->
         (group,) = content_groups(whole.a)
         if whole.label is None and whole.b.kind in ("image", "audio"):
             group = _joined(group, content_groups(whole.b)[0], whole.b_to_a)
-        # A group is named by its smallest id, so that the cut does not depend on the order of the items.
+        # The smallest id represents a group, so that the cut does not depend on the order of the items.
         least: dict[int, str] = {}
         for number, name in zip(group.tolist(), whole.ids.tolist(), strict=True):
             least[number] = min(least.get(number, name), name)
@@ -440,7 +439,7 @@ def _cut(whole: PairSplit, shares: Mapping[str, float], seed: int, spec: str) ->
     if n < k:
         raise DataError(f"{spec}: {n} different a-items cannot be cut into {', '.join(shares)}; it takes at least {k}")
     ends = np.rint(np.cumsum(list(shares.values())) * n).astype(int)
-    for i in range(k):  # nobody goes empty-handed
+    for i in range(k):  # at least one item each
         low = ends[i - 1] + 1 if i else 1
         ends[i] = min(max(ends[i], low), n - (k - 1 - i))
     position = np.empty(n, np.int64)

@@ -1,4 +1,4 @@
-"""What a data set holds, as a few letters: enough to notice that it is no longer what a run was trained on."""
+"""Digests of splits, to detect that a data set has changed since a run was trained on it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from alignment_jax.data.split import Column, PairSplit
 
 
 def fingerprints(splits: Mapping[str, PairSplit], *, exact: bool = False, probe: int = 0) -> dict[str, str]:
-    """For every split a digest of its names, pairs, labels and items.
+    """A digest of the ids, pairs, labels and items of every split.
 
-    Texts and arrays count with their content, files with their size, and what is mapped because memory does not hold it
-    only with its number of rows: opening a set must not read all of it.
+    Texts and arrays enter with their content, files with their size, and memory-mapped columns only with their number
+    of rows, because opening a data set must not read all of it.
 
     Args:
       splits: name -> split.
-      exact: files count with their content, too, and are read once.
-      probe: so many rows of what is mapped, evenly spaced, count with their content.
+      exact: files enter with their content, too, which reads them once.
+      probe: number of evenly spaced rows of memory-mapped columns that enter with their content.
 
     >>> from alignment_jax.data import load
     >>> one, other = (fingerprints(load(f"synthetic:train={n},val=2,test=2,size=16").splits) for n in (8, 9))
@@ -46,7 +46,7 @@ def _fingerprint(split: PairSplit, exact: bool, probe: int) -> str:
         rows = range(len(column))
         if getattr(column, "mapped", False) or isinstance(column, StoredTextColumn):
             rows = range(0, len(column), max(1, -(-len(column) // probe))) if probe else range(0)
-        # Threads are for files; what is in memory is faster without.
+        # Threads help only for files.
         with concurrent.futures.ThreadPoolExecutor(8) if exact else contextlib.nullcontext() as pool:
             each = functools.partial(_content, column, exact=exact)
             for found in (pool.map if pool else map)(each, rows):
@@ -58,5 +58,5 @@ def _content(column: Column, index: int, *, exact: bool) -> bytes:
     try:
         found = column.identity(index, exact=exact)
     except OSError:
-        return b"cannot be read"  # the turn of whoever reads it to say so, by file and row
+        return b"cannot be read"  # reading the file reports it
     return found if isinstance(found, bytes) else f"{found}\n".encode("utf-8", "surrogatepass")

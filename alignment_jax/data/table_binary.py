@@ -1,4 +1,4 @@
-"""Parquet files and Excel workbooks as tables."""
+"""Reads Parquet files and Excel workbooks as tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _ANOTHER = "save it again, or as CSV UTF-8"
 
 
 def read_parquet_table(path: pathlib.Path) -> TableReader:
-    """The table of a Parquet file; only the columns that are asked for are read."""
+    """Opens the table of a Parquet file; only the requested columns are read."""
     parquet = require("pyarrow.parquet", extra="tables", purpose="read Parquet files")
-    damaged = f"{path}: damaged or cut short (Parquet); copy or download it again"
+    damaged = f"{path}: damaged or truncated (Parquet); copy or download it again"
     try:
         header = list(parquet.read_schema(path).names)
-    except Exception as error:  # of many kinds, and none of them is for who has the file
+    except Exception as error:  # errors of many kinds
         raise DataError(damaged) from error
 
     def rows(places: Sequence[int]) -> Iterator[tuple[Cells | None, str]]:
@@ -40,31 +40,31 @@ def read_parquet_table(path: pathlib.Path) -> TableReader:
 
 
 def read_workbook(path: pathlib.Path, sheet: str | None) -> TableReader:
-    """The table of a sheet, see `open_table`; the first row that is not empty is the header."""
+    """Opens a sheet, see `open_table`; the first non-empty row is the header."""
     try:
         with zipfile.ZipFile(path) as archive:
             names, unpacked = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DataError(f"{path}: damaged or cut short (workbook); {_ANOTHER}") from error
+        raise DataError(f"{path}: damaged or truncated (workbook); {_ANOTHER}") from error
     if "xl/workbook.xml" not in names:
-        raise DataError(f"{path}: a zip archive and no Excel workbook; unpack it, or save it as CSV UTF-8")
+        raise DataError(f"{path}: a zip archive, not an Excel workbook; unpack it, or save it as CSV UTF-8")
     if unpacked > most_unpacked(path.stat().st_size):
-        raise DataError(f"{path}: unpacks to {unpacked / 2**30:.1f} GiB; refused. Save the table as CSV UTF-8")
+        raise DataError(f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, too large; save the table as CSV UTF-8")
     library = require("openpyxl", extra="tables", purpose="read Excel workbooks")
     try:
-        with warnings.catch_warnings():  # of styles and the like, which a table does not need
+        with warnings.catch_warnings():  # about styles
             warnings.simplefilter("ignore")
             book = library.load_workbook(path, read_only=True, data_only=True)
             sheets = {each.title: [list(row) for row in each.iter_rows(values_only=True)] for each in book.worksheets}
             book.close()
     except Exception as error:
-        raise DataError(f"{path}: not an Excel workbook that can be read; {_ANOTHER}") from error
+        raise DataError(f"{path}: not a readable Excel workbook; {_ANOTHER}") from error
     filled = [name for name, cells in sheets.items() if any(any(each is not None for each in row) for row in cells)]
     if sheet and sheet not in sheets:
         raise DataError(f"{path}: no sheet {sheet!r}; it has {', '.join(map(repr, sheets))}")
     if not sheet and len(filled) > 1:
-        advice = "leave one" if sheet is None else f"say which, as in sheet={filled[0]}"
-        raise DataError(f"{path}: {len(filled)} sheets hold cells, {', '.join(map(repr, filled))}; {advice}")
+        advice = "keep one" if sheet is None else f"choose one, as in sheet={filled[0]}"
+        raise DataError(f"{path}: {len(filled)} sheets have content, {', '.join(map(repr, filled))}; {advice}")
     chosen = sheet or (filled[0] if filled else "")
     listed = [
         (row, number)

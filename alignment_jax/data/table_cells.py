@@ -1,4 +1,4 @@
-"""What every reader of tables returns: a header, and rows whose cells are text or files."""
+"""Common types of table readers: a header, and rows whose cells are texts or files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TEXT_KEYS = ("raw", "text", "caption", "path")
 
 
 class CellFile(NamedTuple):
-    """A file that lies in a cell: a name for it that no other has, and its bytes when they are asked for."""
+    """A file inside a cell: a unique name, and the record field with its bytes."""
 
     name: str
     item: RecordField
@@ -24,12 +24,11 @@ Cells = list[str | CellFile]
 
 
 class TableReader(NamedTuple):
-    """A header and what comes after it.
+    """A table: its header, and a function that reads rows.
 
     Attributes:
       header: names of the columns, stripped.
-      rows: numbers of columns -> for each row its cells in these columns and where it stands; or, for a row that cannot
-        be read, no cells and a message.
+      rows: numbers of columns -> for each row (cells in these columns, file and row), or (None, message) for a bad row.
     """
 
     header: list[str]
@@ -37,7 +36,7 @@ class TableReader(NamedTuple):
 
 
 def cell_text(value: Any) -> str:
-    """The text of a cell of any type; "" for a missing value. Of an object it is the one text that it holds.
+    """The text of a cell of any type; "" for a missing value. An object must have exactly one text field.
 
     Raises:
       ValueError: an object without such a text.
@@ -52,19 +51,19 @@ def cell_text(value: Any) -> str:
     if isinstance(value, dict):
         texts = [value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)]
         if len(texts) != 1:
-            raise ValueError("an object, which is no text")
+            raise ValueError("an object")
         return cell_text(texts[0])
     if isinstance(value, list | tuple):
         return json.dumps([cell_text(each) if isinstance(each, dict) else each for each in value], ensure_ascii=False)
     if isinstance(value, bytes):
-        raise ValueError("bytes, which are no text")
+        raise ValueError("bytes")
     return str(value)
 
 
 def row_of(
     values: Iterable[Any], where: str, path: pathlib.Path | None = None, number: int = 0
 ) -> tuple[Cells | None, str]:
-    """What a row yields; with `path`, bytes in it are files."""
+    """Converts the cells of a row; with `path`, bytes are embedded files."""
     found: Cells = []
     try:
         for value in values:
@@ -72,7 +71,7 @@ def row_of(
             if path is not None and isinstance(content, bytes):
                 record = RecordField({number: {"bytes": content}}, number, "bytes", str(path), len(content))
                 found.append(CellFile(f"{path.name}/{number}", record))
-            elif isinstance(value, dict) and "bytes" in value:  # only its path is written
+            elif isinstance(value, dict) and "bytes" in value:  # only its path is stored
                 found.append(cell_text(value.get("path")))
             else:
                 found.append(cell_text(value))

@@ -1,4 +1,4 @@
-"""A table from any file that people keep one in: delimited text, JSON, JSON lines, Parquet, a workbook."""
+"""Opens tables of all formats: delimited text, JSON, JSON lines, Parquet, Excel workbooks."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from alignment_jax.data.text_files import first_bytes, read_text
 
 _LINES = (".jsonl", ".ndjson")
 _SAVE = "save it as UTF-8"
-_NAME = "if it is of Windows, add encoding=cp1252; else name its encoding so, or save it as UTF-8"
+_NAME = "add encoding=NAME (cp1252 for Windows), or save it as UTF-8"
 
 
 def open_table(
     path: pathlib.Path, *, known: Callable[[str], bool], encoding: str | None = None, sheet: str | None = None
 ) -> TableReader:
-    """Opens a table by what the file holds, whatever it is called.
+    """Opens a table; the format is detected by content, not by the file name.
 
     Args:
       path: the file.
-      known: whether a name of a column is one that is looked for.
-      encoding: of a text file, see `read_text`; None where the SPEC has no such option,
-        which messages then do not offer.
-      sheet: of a workbook with more than one; "" for the only one; None as for `encoding`.
+      known: whether a column name is one of those wanted.
+      encoding: of a text file, see `read_text`; None if the SPEC has no such option, which messages then do not
+        mention.
+      sheet: of a workbook with several; "" for the only one; None as for `encoding`.
 
     Raises:
-      ConfigError: `encoding` or `sheet` for a file that has none.
-      DataError: the file cannot be read, is empty, or holds no table.
+      ConfigError: `encoding` or `sheet` does not apply to the file.
+      DataError: the file cannot be read, is empty, or is not a table.
     """
     start = first_bytes(path, 8)
     if start.startswith((b"PAR1", b"PK\x03\x04")):
         if encoding:
-            raise ConfigError(f"{path}: encoding={encoding} is for text files, and it is none; leave it out")
+            raise ConfigError(f"{path}: encoding={encoding} is only for text files; remove it")
         if not start.startswith(b"PAR1"):
             return read_workbook(path, sheet)
     if sheet:
-        raise ConfigError(f"{path}: sheet={sheet} is for workbooks, and it is none; leave it out")
+        raise ConfigError(f"{path}: sheet={sheet} is only for workbooks; remove it")
     if start.startswith(b"PAR1"):
         return read_parquet_table(path)
     text = read_text(path, encoding=encoding or "", save=_SAVE if encoding is None else _NAME)

@@ -1,4 +1,4 @@
-"""JSON and JSON lines as tables, in the forms that pandas, datasets and people write."""
+"""Reads JSON and JSON lines as tables, in the layouts of pandas, datasets and others."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from alignment_jax.data.text_files import parse_json
 
 
 def read_json_table(text: str, path: pathlib.Path, *, lines: bool, known: Callable[[str], bool]) -> TableReader:
-    """The table of a JSON text: of an object in every line, if `lines` or if the text is no single value.
+    """Opens the table of a JSON text; with `lines`, or if it has several values, each line is an object.
 
-    `known`: whether a name of a column is one that is looked for.
+    `known`: whether a column name is one of those wanted.
     """
     found: list[tuple[Any, str]]
-    lines = lines and not text.lstrip().startswith("[")  # a list is no line of JSON lines, whatever the file is called
+    lines = lines and not text.lstrip().startswith("[")  # a list is not JSON lines, whatever the extension
     try:
         content = None if lines else json.loads(text)
     except json.JSONDecodeError as error:
@@ -28,7 +28,7 @@ def read_json_table(text: str, path: pathlib.Path, *, lines: bool, known: Callab
             parse_json(text, path)
         content, lines = None, True
     except (RecursionError, ValueError):
-        content = parse_json(text, path)  # says why not
+        content = parse_json(text, path)  # raises the message
     if lines:
         found = [_line(line, f"{path}, row {number} (line {number})") for number, line in _numbered(text)]
     else:
@@ -47,7 +47,7 @@ def read_json_table(text: str, path: pathlib.Path, *, lines: bool, known: Callab
             if isinstance(each, dict):
                 yield row_of([each.get(name) for name in names], where)
             else:
-                yield None, f"{where}: not a JSON object; write one object a row"
+                yield None, f"{where}: not a JSON object; write one object per row"
 
     return TableReader([name.strip() for name in header], rows)
 
@@ -64,17 +64,19 @@ def _line(line: str, where: str) -> tuple[Any, str]:
 
 
 def _objects(content: Any, path: pathlib.Path, known: Callable[[str], bool], *, pairs: Callable[[], Any]) -> list[Any]:
-    """The rows of a JSON value: a list of objects or texts, columns by name, rows or captions by file name, or one list
-    in an object or one for each split.
+    """The rows of a JSON value.
 
-    `pairs` reads the value with its objects as lists of (key, value), where a key may occur twice.
+    Layouts: a list of objects or texts; columns by name; rows or captions by file name; an object with one list, or
+    with one list per split.
+
+    `pairs` parses the value with objects as lists of (key, value), which shows duplicate keys.
     """
     if isinstance(content, list):
         return [{"text": each} for each in content] if _texts(content) else content
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a list of objects, found {str(content)[:60]!r}")
     if {"images", "annotations"} <= set(content):
-        raise DataError(f"{path}: a file of COCO; write coco:DIR, DIR the folder that holds annotations/")
+        raise DataError(f"{path}: a COCO file; write coco:DIR with the folder of annotations/")
     values = list(content.values())
     if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):  # pandas, orient="split"
         return [dict(zip(content["columns"], each, strict=False)) for each in content["data"]]
@@ -82,7 +84,7 @@ def _objects(content: Any, path: pathlib.Path, known: Callable[[str], bool], *, 
         inner = {str(key) for each in values for key in each}
         if not any(map(known, map(str, content))) and any(map(known, inner)):  # row or file name -> column -> cell
             if len(pairs()) > len(content):
-                raise DataError(f"{path}: a name occurs twice in it; write a list of objects, one a row")
+                raise DataError(f"{path}: a key occurs twice; write a list of objects, one per row")
             by_file = not any(is_known(name, ("image", "audio"), {}) for name in inner)
             return [{**({"image": key} if by_file else {}), **each} for key, each in content.items()]
         # pandas: column -> row -> cell
@@ -91,11 +93,11 @@ def _objects(content: Any, path: pathlib.Path, known: Callable[[str], bool], *, 
     lists = [each for each in values if isinstance(each, list)]
     if len(lists) == 1 and (len(values) == 1 or not _texts(lists[0])) and all(isinstance(e, dict) for e in lists[0]):
         if any("sentences" in each for each in lists[0][:1]):
-            raise DataError(f"{path}: a file of Karpathy's splits; write karpathy:DIR, DIR the folder that holds it")
+            raise DataError(f"{path}: a file of Karpathy's splits; write karpathy:DIR with its folder")
         return lists[0]
     if values and len(lists) == len(values) and all(map(canonical_split, map(str, content))):  # split -> rows
         if any(not isinstance(each, dict) for rows in lists for each in rows):
-            raise DataError(f"{path}: expected a list of objects for each split, one a row")
+            raise DataError(f"{path}: expected a list of objects for each split, one per row")
         return [{"split": split, **each} for split, rows in content.items() for each in rows]
     if values and all(isinstance(each, str) or _texts(each) for each in values):
         named = {str(key).lower() for key in content}
@@ -106,7 +108,7 @@ def _objects(content: Any, path: pathlib.Path, known: Callable[[str], bool], *, 
     if values and len(lists) == len(values) and len({len(each) for each in lists}) == 1:  # column -> cells
         return [dict(zip(content, each, strict=True)) for each in zip(*lists, strict=True)]
     raise DataError(
-        f"{path}: expected a list of objects, one a row, or an object of file names with their captions; found an "
+        f"{path}: expected a list of objects, one per row, or an object of file names with their captions; found an "
         f"object with {', '.join(map(repr, list(content)[:5])) or 'nothing in it'}"
     )
 

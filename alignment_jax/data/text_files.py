@@ -1,4 +1,4 @@
-"""Text files as programs write them: UTF-8, UTF-16, an encoding that is named, gzip; anything else by its name."""
+"""Reads text files (UTF-8, UTF-16, a named encoding, gzip); messages name the format of other files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignment_jax.core.errors import ConfigError, DataError
 
 _SAVE = "save it as UTF-8"
 _UNPACK = "unpack it first"
-# First bytes -> what such a file is, and what to do where a text is expected.
+# First bytes -> format, and advice for a text file.
 _KINDS = {
     b"PK\x03\x04": ("a zip archive or a workbook", "save it as CSV UTF-8"),
     b"PAR1": ("a Parquet file", "save it as CSV"),
@@ -31,31 +31,31 @@ _KINDS = {
 }
 _TAR = b"ustar"  # from byte 257 on
 _PICKLES = (".pkl", ".pickle")
-_FREE_SIZE, _MOST_PACKED = 1 << 28, 100  # text shrinks to a tenth; what shrinks to a hundredth and is large is no text
+_FREE_SIZE, _MOST_PACKED = 1 << 28, 100  # text compresses about tenfold; limits for decompression bombs
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 def first_bytes(path: pathlib.Path, count: int = 16) -> bytes:
-    """The first bytes of a file, of what is in it where it is packed by gzip; raises DataError where there are none."""
+    """The first bytes of a file, decompressed if it is gzip; raises DataError if it cannot be read."""
     return _read(path, count)[:count]
 
 
 def read_text(path: pathlib.Path, *, encoding: str = "", save: str = _SAVE) -> str:
-    """The text of a file, unpacked where it is packed by gzip.
+    """Reads a text file, decompressed if it is gzip.
 
     Args:
       path: the file.
       encoding: its encoding; "" for UTF-8 with or without a byte order mark, or UTF-16.
-      save: the end of the message about a text in an encoding that was not named: what to do.
+      save: advice in the message about a wrong encoding.
 
     Raises:
       ConfigError: no such encoding.
-      DataError: no such file, not readable, not a text, or not in this encoding.
+      DataError: the file is missing, unreadable, not text, or not in this encoding.
     """
     content = _read(path)
     found = encoding or next((name for mark, name in _MARKS.items() if content.startswith(mark)), "")
     if not encoding and found in ("utf-16", "utf-32") and b"\0" not in content:
-        found = ""  # two bytes that look like a mark: in UTF-16 each line end holds a zero
+        found = ""  # not a byte order mark: in UTF-16 every line end has a zero byte
     if not found and len(content) > 3 and b"\0" in (content[:1], content[1:2]):
         found = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
     try:
@@ -73,7 +73,7 @@ def read_text(path: pathlib.Path, *, encoding: str = "", save: str = _SAVE) -> s
 
 
 def most_unpacked(size: int) -> int:
-    """Bytes that a packed text of `size` bytes may unpack to."""
+    """Largest decompressed size of a text of `size` bytes."""
     return max(_FREE_SIZE, _MOST_PACKED * size)
 
 
@@ -90,13 +90,13 @@ def _read(path: pathlib.Path, count: int = -1) -> bytes:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file{_near(path)}") from error
     except IsADirectoryError as error:
-        raise DataError(f"{path}: it is a folder; {_in_folder(path)}") from error
+        raise DataError(f"{path}: a folder; {_in_folder(path)}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged or cut short (gzip); copy or download it again") from error
+        raise DataError(f"{path}: damaged or truncated (gzip); copy or download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > most:
-        raise DataError(f"{path}: unpacks to more than {most / 2**30:.1f} GiB; refused. If that is right, unpack it")
+        raise DataError(f"{path}: unpacks to more than {most / 2**30:.1f} GiB, too large; if that is right, unpack it")
     return content
 
 
@@ -106,7 +106,7 @@ def _near(path: pathlib.Path) -> str:
     except OSError:
         return ""
     if any(sign in path.name for sign in "*?[{"):
-        return f"; a table is one file. To read several, folder:{path.parent} reads those of a folder"
+        return f"; a table is one file; folder:{path.parent} reads all tables of a folder"
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
     return f", did you mean {path.parent / near[0]}?" if near else ""
 
@@ -116,13 +116,13 @@ def _in_folder(folder: pathlib.Path) -> str:
     found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in endings)
     if len(found) == 1:
         return f"name the file in it, {folder / found[0]}"
-    return f"folder:{folder} reads all of it" + (f", {folder / found[0]} one table" if found else "")
+    return f"write folder:{folder} for all of it" + (f", or {folder / found[0]} for one table" if found else "")
 
 
 def _refuse_other_kinds(path: pathlib.Path, content: bytes) -> None:
     if path.suffix.lower() in _PICKLES:
         raise DataError(
-            f"{path}: pickles are never read; convert it with "
+            f"{path}: pickles are not loaded; convert it with "
             f"python -c \"import pandas; pandas.read_pickle('{path}')"
             f".to_csv('{path.with_suffix('.csv')}', index=False)\""
         )
@@ -132,7 +132,7 @@ def _refuse_other_kinds(path: pathlib.Path, content: bytes) -> None:
     if content[257:262] == _TAR:
         raise DataError(f"{path}: not a text file, it is a tar archive; write webdataset:{path}")
     if b"\0" in content and not _is_wide(content):
-        raise DataError(f"{path}: not a text file, it holds zero bytes; name a table, such as a CSV file")
+        raise DataError(f"{path}: not a text file, it contains zero bytes; name a table, such as a CSV file")
 
 
 def _is_wide(content: bytes) -> bool:
@@ -141,7 +141,7 @@ def _is_wide(content: bytes) -> bool:
 
 
 def read_text_lines(path: pathlib.Path) -> list[str]:
-    """The lines of a text file, whatever their ends; at least one."""
+    """The lines of a text file with any line ends; at least one."""
     return [line.rstrip() for line in io.StringIO(read_text(path), newline=None).read().split("\n")]
 
 
@@ -149,19 +149,19 @@ def read_json(path: pathlib.Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-      DataError: it is missing or not JSON; the message says in which line.
+      DataError: it is missing or not JSON; the message names the line.
     """
     return parse_json(read_text(path), path)
 
 
 def parse_json(text: str, path: pathlib.Path) -> Any:
-    """The value that a JSON text holds; `path` is where it stands, for messages."""
+    """Parses a JSON text; `path` is its file, for messages."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
-        raise DataError(f"{place}: not valid JSON from here on; mend it or write it again") from error
+        raise DataError(f"{place}: not valid JSON from here on; correct it") from error
     except RecursionError as error:
         raise DataError(f"{path}: nested too deeply to be a data set") from error
     except ValueError as error:  # a number of thousands of digits
-        raise DataError(f"{path}: a number in it is too long to be read") from error
+        raise DataError(f"{path}: a number in it is too long") from error

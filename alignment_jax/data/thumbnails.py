@@ -1,4 +1,4 @@
-"""Small pictures of a split's items, for pages."""
+"""Thumbnails of the items of a split, for pages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from alignment_jax.data.columns import ImageColumn
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.split import Column, PairSplit
 
-# Sharp enough for a page, and small enough to mail it.
+# Sharp enough on a page, and the page stays small enough to mail.
 SIDE = 128
 
 
 def thumbnails(split: PairSplit, *, side: int = SIDE) -> Callable[[Sequence[int]], dict[int, np.ndarray]] | None:
-    """Reads the a-items of a split as small images; None where they are no images.
+    """A function that reads a-items as thumbnails; None if they are not images.
 
     Args:
       split: N a-items.
-      side: pixels of the shorter side, of images that are larger.
+      side: shorter side in pixels of larger images.
 
     Returns:
-      item numbers -> {number: uint8 [H, W, 3]}; nothing is read before it is called.
+      item numbers -> {number: uint8 [H, W, 3]}.
 
     >>> import alignment_jax as aj
     >>> read = thumbnails(aj.data.load("synthetic:train=4,val=2,test=2,size=16").splits["train"])
@@ -33,7 +33,7 @@ def thumbnails(split: PairSplit, *, side: int = SIDE) -> Callable[[Sequence[int]
 
 
 def small_images(column: Column, *, side: int = SIDE) -> Callable[[Sequence[int]], dict[int, np.ndarray]] | None:
-    """The same for any column: images, or clips by their middle frame."""
+    """`thumbnails` for any column: images, or clips by their middle frame."""
     if not isinstance(column, ImageColumn | FrameColumn):
         return None
     small = column.prepared(side, memory_limit=0, factor=1.0)

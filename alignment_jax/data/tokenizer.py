@@ -1,4 +1,4 @@
-"""A tokenizer that is trained on the captions at hand, so that nothing has to be downloaded."""
+"""A tokenizer trained on the training captions; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from alignment_jax.data.split import Column, PairSplit
 
 PAD, UNK, BOS, EOS = range(4)
 _SPECIAL = ("[PAD]", "[UNK]", "[BOS]", "[EOS]")
-_MAX_TOKEN = 32  # characters of a token; bounds how much of a text can matter to its first tokens
-_TRAINING_CHARACTERS = 10_000  # of one caption: a book pasted into a cell must not drown the others
+_MAX_TOKEN = 32  # characters of a token; bounds the text that its first tokens depend on
+_TRAINING_CHARACTERS = 10_000  # of one caption: a very long one must not dominate the vocabulary
 
 
 def _tokenizers() -> Any:
@@ -28,8 +28,8 @@ def _tokenizers() -> Any:
 class Tokenizer:
     """Texts to ids and back. Made by `train_tokenizer` or `Tokenizer.load`.
 
-    Every text becomes [BOS] tokens [EOS], padded with `pad_id`; one that is too long loses its end, not its [EOS]; an
-    empty one is [BOS] [EOS]. A text that spells "[PAD]" is ordinary text.
+    Every text becomes [BOS] tokens [EOS], padded with `pad_id`. Long texts are truncated before [EOS]; an empty text is
+    [BOS] [EOS]. "[PAD]" in a text is ordinary text.
 
     Attributes:
       vocab_size: number of ids.
@@ -39,7 +39,7 @@ class Tokenizer:
     pad_id, bos_id, eos_id = PAD, BOS, EOS
 
     def __init__(self, inner: Any):
-        # What a caption says never becomes a control token.
+        # Text never becomes a control token.
         inner.encode_special_tokens = True
         self._inner = inner
 
@@ -51,7 +51,7 @@ class Tokenizer:
         """Ids of a list of texts.
 
         Args:
-          texts: n strings, any of them may be empty.
+          texts: n strings, possibly empty.
           max_length: length of every row, [BOS] and [EOS] included; at least 2.
 
         Returns:
@@ -70,7 +70,7 @@ class Tokenizer:
         return ids
 
     def count(self, texts: Sequence[str], most: int) -> np.ndarray:
-        """Ids of each text, [BOS] and [EOS] included; int64 [n]. What is longer than `most` may count less, above it.
+        """Number of ids of each text, [BOS] and [EOS] included; int64 [n]. Counts above `most` are lower bounds.
 
         >>> train_tokenizer(["a red dog"] * 5).count(["a red dog", ""], 8).tolist()
         [5, 2]
@@ -79,24 +79,24 @@ class Tokenizer:
         return np.array([len(found.ids) + 2 for found in self._inner.encode_batch(short, add_special_tokens=False)])
 
     def decode(self, ids: np.ndarray) -> list[str]:
-        """Texts of ids [n, length]; padding and control tokens are left out."""
+        """Texts of ids [n, length], without padding and control tokens."""
         rows = [[int(i) for i in row if i not in (PAD, BOS, EOS)] for row in np.asarray(ids)]
         return [self._inner.decode(row, skip_special_tokens=False).strip() for row in rows]
 
     def save(self, path: str | pathlib.Path) -> None:
-        """Writes one JSON file, the format of the tokenizers library."""
+        """Writes a JSON file in the format of the tokenizers library."""
         write_text_atomic(path, self.to_text())
 
     def to_text(self) -> str:
-        """What `save` writes."""
+        """The tokenizer as JSON text."""
         return self._inner.to_str(pretty=True)
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> Tokenizer:
-        """Reads what `save` wrote.
+        """Reads a file of `save`.
 
         Raises:
-          DataError: there is no such file or it does not hold such a tokenizer.
+          DataError: there is no such file, or it is not such a tokenizer.
         """
         try:
             text = pathlib.Path(path).read_text(encoding="utf-8")
@@ -106,17 +106,17 @@ class Tokenizer:
 
     @classmethod
     def from_text(cls, text: str, *, path: str | pathlib.Path = "text") -> Tokenizer:
-        """A tokenizer of what `to_text` gives; `path` is what an error names.
+        """Parses the text of `to_text`; errors name `path`.
 
         Raises:
-          DataError: it is not such a text.
+          DataError: it is not a tokenizer of this class.
         """
         try:
             vocabulary = json.loads(text)["model"]["vocab"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not a saved tokenizer ({' '.join(str(error).split())})") from error
         if not isinstance(vocabulary, dict) or [vocabulary.get(token) for token in _SPECIAL] != [PAD, UNK, BOS, EOS]:
-            raise DataError(f"{path}: a tokenizer of another program; ids 0 to 3 must be {', '.join(_SPECIAL)}")
+            raise DataError(f"{path}: not a tokenizer of this library; ids 0 to 3 must be {', '.join(_SPECIAL)}")
         try:
             return cls(_tokenizers().Tokenizer.from_str(text))
         except Exception as error:  # the library raises bare Exception
@@ -132,21 +132,21 @@ def train_tokenizer(
 ) -> Tokenizer:
     """Learns a byte-level BPE vocabulary (Sennrich et al. 2016; Radford et al. 2019) from the training captions.
 
-    It starts from the 256 bytes, so that any script and any emoji has ids. (The library's WordPiece trainer numbers its
-    pieces differently in every run, so it is not offered.)
+    The vocabulary includes all 256 bytes, so every script and emoji can be encoded. (WordPiece is not offered: its
+    trainer is not deterministic.)
 
     Args:
-      captions: texts of the training split only; their order does not matter.
-      vocab_size: at most this many ids, the four control tokens and the 256 bytes included.
+      captions: texts of the training split, in any order.
+      vocab_size: largest number of ids, the four control tokens and the 256 bytes included.
       lowercase: fold case.
-      min_frequency: a piece is learned when it occurs this often.
+      min_frequency: smallest count of a merged token.
 
     Returns:
-      The tokenizer; the same captions give the same one.
+      The tokenizer; deterministic.
 
     Raises:
       ConfigError: vocab_size below 260.
-      DataError: no caption has any text.
+      DataError: all captions are empty.
 
     >>> tokenizer = train_tokenizer(["a red dog", "a red cat"] * 5)
     >>> ids = tokenizer.encode(["a red dog", ""], 8)
@@ -159,10 +159,10 @@ def train_tokenizer(
     if vocab_size < smallest:
         raise ConfigError(f"vocab_size must be at least {smallest}: the control tokens and 256 bytes; got {vocab_size}")
     library = _tokenizers()
-    # Sorted, because equally frequent pieces could otherwise be numbered by the order in which they are met.
+    # Sorted: ties between tokens of equal frequency are broken by their order.
     texts = sorted(filter(None, (_clean(caption, _TRAINING_CHARACTERS) for caption in captions)))
     if not texts:
-        raise DataError("no training caption holds any text, so no tokenizer can be trained")
+        raise DataError("all training captions are empty; a tokenizer cannot be trained")
     inner = library.Tokenizer(library.models.BPE())
     fold = [library.normalizers.Lowercase()] if lowercase else []
     inner.normalizer = library.normalizers.Sequence([library.normalizers.NFKC(), *fold])
@@ -181,7 +181,7 @@ def train_tokenizer(
 
 
 def encode_texts(column: Column, tokenizer: Tokenizer, max_length: int) -> ArrayColumn:
-    """A text column as token ids in memory, int32 [M, max_length]: encoded once, then only indexed.
+    """Encodes a text column once: token ids in memory, int32 [M, max_length].
 
     >>> from alignment_jax.data import TextColumn
     >>> column = TextColumn(("a dog", "a cat"))
@@ -195,7 +195,7 @@ def encode_texts(column: Column, tokenizer: Tokenizer, max_length: int) -> Array
 
 
 def caption_texts(split: PairSplit) -> list[str]:
-    """A text for every b-item: its caption, or its number where the data has no texts."""
+    """A text for every b-item: its caption, or its number if the data has no texts."""
     if split.b.kind == "text":
         return list(split.b.read(np.arange(len(split.b))))
     stored = split.extra_b.get("caption")
@@ -207,5 +207,5 @@ def caption_texts(split: PairSplit) -> list[str]:
 
 
 def _clean(text: str, limit: int) -> str:
-    """One line without runs of white space, cut to `limit` characters before anything costly is done with it."""
+    """One line with single spaces, truncated to `limit` characters."""
     return " ".join(text[: 2 * limit].split())[:limit]

@@ -1,6 +1,6 @@
-"""Pure functions of an image (uint8 [H, W, 3]) and a random generator; the result is uint8 too.
+"""Decoding and augmentation of images: uint8 [H, W, 3] and a random generator -> uint8.
 
-Scaling to floats happens on the device: a uint8 batch is a quarter of the bytes to move.
+Images are scaled to floats on the device, because a uint8 batch needs a quarter of the transfer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alignment_jax.data.pixel_range import to_eight_bits
 from alignment_jax.data.record_fields import RecordField
 from alignment_jax.data.tars import FileSlice
 
-# What a loader applies to each item that it reads: (item, generator) -> array of a fixed shape.
+# (item, generator) -> array of a fixed shape, for each item that a loader reads.
 Transform: TypeAlias = Callable[[Any, np.random.Generator], np.ndarray]
 
 
@@ -36,23 +36,22 @@ def decode_image(
     where: str | None = None,
     pixel_range: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Reads an image file: first frame, upright by its EXIF tag, transparency over white, three 8-bit channels.
+    """Decodes an image file: first frame, rotated by its EXIF tag, transparency on white, three 8-bit channels.
 
-    Of a video file it is the middle frame.
+    Of a video file, the middle frame.
 
     Args:
-      path: the file, which may lie inside an archive.
-      shorter_side: if set, an image whose shorter side is larger is reduced to it; a JPEG is then decoded at a fraction
-        of its size, which is several times faster.
-      where: what to call the file in messages; default the path.
-      pixel_range: the values of an image of more than eight bits that become black and white (see `data.pixels`); None
-        for those of this image alone.
+      path: the file, also inside an archive.
+      shorter_side: downscale to this shorter side (JPEG decoding is then several times faster); None for full size.
+      where: name of the file in messages; default the path.
+      pixel_range: the values of an image of more than eight bits that become black and white (see
+        `data.with_pixel_range`); None for the range of this image.
 
     Returns:
       uint8 [H, W, 3].
 
     Raises:
-      DataError: the file cannot be read, is not a whole image, or has too many pixels (see `reduce_on_decoding`).
+      DataError: the file cannot be read, is not a complete image, or has too many pixels (see `reduce_on_decoding`).
     """
     exif_transpose = require("PIL.ImageOps", extra="train", purpose="read images").exif_transpose
     where = where or str(path)
@@ -72,7 +71,7 @@ def decode_image(
             array = np.asarray(_rgb(upright(image)) if deep is None else _deep_rgb(deep, pixel_range))
     except UserError:
         raise
-    # A damaged file makes the decoders raise almost anything (OSError, SyntaxError, ValueError, struct.error, ...).
+    # Decoders raise many kinds of errors for damaged files (OSError, SyntaxError, ValueError, struct.error, ...).
     except Exception as error:
         reason = unreadable(error, file_kind(head_of(path)), wanted="image")
         raise UnreadableFileError(f"{where}: not a readable image ({reason})") from error
@@ -81,7 +80,7 @@ def decode_image(
 
 def _deep_rgb(values: np.ndarray, pixel_range: tuple[float, float] | None) -> Any:
     pixels = to_eight_bits(values[..., :3] if values.ndim == 3 else values, pixel_range)
-    if values.shape[2:] == (4,):  # how transparent a pixel is has a range of its own
+    if values.shape[2:] == (4,):  # alpha keeps its own range
         pixels = np.dstack([pixels, (values[..., 3] >> 8).astype(np.uint8)])
     return _rgb(_pil().fromarray(pixels))
 
@@ -100,7 +99,7 @@ def _resize(image: np.ndarray, width: int, height: int, box: tuple[float, float,
 
 
 def shrink(image: np.ndarray, shorter_side: int) -> np.ndarray:
-    """Reduces the image so that its shorter side has `shorter_side` pixels; a smaller image stays as it is.
+    """Downscales an image to a shorter side of `shorter_side` pixels; smaller images are unchanged.
 
     >>> shrink(np.zeros((40, 60, 3), np.uint8), 20).shape
     (20, 30, 3)
@@ -113,7 +112,7 @@ def shrink(image: np.ndarray, shorter_side: int) -> np.ndarray:
 
 
 def center_crop(image: np.ndarray, *, size: int) -> np.ndarray:
-    """The largest centred square, resized to `size`; what evaluation uses.
+    """The largest centred square, resized to `size`, for evaluation.
 
     >>> center_crop(np.zeros((40, 60, 3), np.uint8), size=32).shape
     (32, 32, 3)
@@ -136,9 +135,9 @@ def random_resized_crop(
 ) -> np.ndarray:
     """A random part of the image, resized to a square.
 
-    The part's share of the area is uniform in `scale`, the logarithm of its aspect ratio uniform in log `ratio`, its
-    place uniform; a part that does not fit is cut back to the image (the usual recipe draws again up to ten times,
-    which makes the number of draws depend on the image).
+    The share of the area is uniform in `scale`, the log aspect ratio uniform in log `ratio`, the position uniform. A
+    crop that does not fit is clipped to the image (the usual recipe draws up to ten times, so its number of draws
+    depends on the image).
 
     >>> random_resized_crop(np.zeros((40, 60, 3), np.uint8), np.random.default_rng(0), size=32).shape
     (32, 32, 3)
@@ -163,8 +162,8 @@ def train_image(size: int, *, scale: tuple[float, float] = (0.5, 1.0), flip: boo
 
     Args:
       size: side of the square result, pixels.
-      scale: smallest and largest share of the image's area; (1, 1) with a square image leaves its content whole.
-      flip: mirror every other image; switch it off where captions speak of left and right.
+      scale: smallest and largest share of the image's area; (1, 1) keeps a square image whole.
+      flip: flip horizontally with probability 1/2; turn it off for captions with left and right.
 
     Raises:
       ConfigError: size below 1, or scale not 0 < low <= high <= 1.

@@ -1,4 +1,4 @@
-"""The middle frame and the sound of a video file, by PyAV."""
+"""Reads the middle frame and the sound of video files with PyAV."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from alignment_jax.core.errors import DataError, MissingPackageError, Unreadable
 from alignment_jax.core.optional import require
 from alignment_jax.data.file_kinds import FileKind
 
-_WHOLE = 0.9  # a file that ends before this share of its stated length was cut short
+_WHOLE = 0.9  # a file that ends before this share of its stated length is truncated
 _COMMANDS = {"picture": "-vf thumbnail -frames:v 1 {}.jpg", "sound": "-vn {}.wav"}
 
 
 def middle_frame(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> np.ndarray:
-    """The frame in the middle of a video, upright: uint8 [H, W, 3].
+    """The middle frame of a video, upright: uint8 [H, W, 3].
 
     Args:
-      file: its bytes. It is read as the one format `kind`, so that nothing in it can name another file or an address.
+      file: its bytes. Only the format `kind` is allowed, so that the content cannot refer to other files or addresses.
       kind: its format.
-      where: what to call it in messages.
-      name: of the file, for the command in the message.
+      where: its name in messages.
+      name: file name, for the command in the message.
 
     Raises:
-      DataError: it is damaged or has no picture; or PyAV is missing, and the message has the command that writes an
+      DataError: it is damaged or has no picture, or PyAV is missing; the message then has a command that writes an
         image file.
     """
     av = _pyav(kind, "picture", where, name)
     try:
         with av.open(file, format=kind.container) as container:
             if not container.streams.video:
-                raise UnreadableFileError(f"{where}: {kind.name} without a picture")
+                raise UnreadableFileError(f"{where}: {kind.name} without a video stream")
             stream = container.streams.video[0]
             middle = _middle(container, stream)
             found = None
@@ -43,10 +43,10 @@ def middle_frame(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> np
                 found = frame
                 if middle is None or frame.pts is None or frame.pts >= middle:
                     break
-            else:  # the last frames before the middle are all there is
+            else:  # the stream ends before the middle
                 found = None
             if found is None:
-                raise UnreadableFileError(f"{where}: {kind.name} that is damaged or cut short")
+                raise UnreadableFileError(f"{where}: {kind.name}, damaged or truncated")
             pixels = found.to_ndarray(format="rgb24")
             return np.ascontiguousarray(np.rot90(pixels, round(getattr(found, "rotation", 0) / 90)))
     except (av.FFmpegError, OSError, ValueError, EOFError) as error:
@@ -54,7 +54,7 @@ def middle_frame(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> np
 
 
 def read_sound(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> tuple[np.ndarray, int]:
-    """The sound of a video or of an M4A recording, its channels averaged: float32 [samples] in [-1, 1], and its Hz.
+    """The sound of a video or an M4A file, channels averaged: (float32 [samples] in [-1, 1], sampling rate in Hz).
 
     Args, raises: see `middle_frame`.
     """
@@ -79,14 +79,12 @@ def read_sound(file: BinaryIO, kind: FileKind, *, where: str, name: str) -> tupl
         raise _damaged(error, kind, where) from error
     waveform = np.concatenate([np.zeros(0), *parts]).astype(np.float32)
     if end - begin < _WHOLE * length:
-        raise UnreadableFileError(
-            f"{where}: {kind.name} that is cut short: {end - begin:.1f} of {length:.1f} seconds are there"
-        )
+        raise UnreadableFileError(f"{where}: {kind.name}, truncated: {end - begin:.1f} of {length:.1f} seconds")
     return waveform, rate
 
 
 def _middle(container: Any, stream: Any) -> int | None:
-    """The time of the middle in the stream's units; None where its length is not stated."""
+    """The time of the middle in the stream's units; None if its length is unknown."""
     if stream.duration is not None:
         length = stream.duration
     elif container.duration is not None:  # microseconds
@@ -103,14 +101,10 @@ def _pyav(kind: FileKind, part: str, where: str, name: str) -> Any:
         stem = shlex.quote(str(pathlib.PurePath(name).with_suffix("")))
         command = f"ffmpeg -i {shlex.quote(name)} {_COMMANDS[part].format(stem)}"
         raise UnreadableFileError(
-            f"{where}: {kind.name}; write its {part} to a file with {command}, or let it be read as it is: pip install "
+            f"{where}: {kind.name}; write its {part} to a file with {command}, or install the reader: pip install "
             "'alignment_jax[video]'"
         ) from error
 
 
 def _damaged(error: Exception, kind: FileKind, where: str) -> Exception:
-    return (
-        error
-        if isinstance(error, DataError)
-        else UnreadableFileError(f"{where}: {kind.name} that is damaged or cut short")
-    )
+    return error if isinstance(error, DataError) else UnreadableFileError(f"{where}: {kind.name}, damaged or truncated")

@@ -1,4 +1,4 @@
-"""Frozen encoders: images and texts become latents once, and every training after that reads those."""
+"""Frozen encoders: encode images and texts once; training reads the stored latents."""
 
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.extract.encoders import ENCODERS, Encoder, Options, open_encoder

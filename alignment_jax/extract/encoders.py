@@ -1,6 +1,6 @@
 """Encoders by name: `PREFIX:MODEL` -> a function from images or texts to vectors.
 
-Adding a kind of encoder is one file with `open_image_encoder` and `open_text_encoder` and one line here.
+To add a kind of encoder, add one file with `open_image_encoder` and `open_text_encoder` and one line here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Encoder:
 
     Attributes:
       encode: uint8 [H, W, 3] images of any sizes, or texts -> floating point [k, width].
-      identity: plain values that name the model, its weights and everything else its vectors depend on.
+      identity: JSON values of the model, its weights and all other settings that its vectors depend on.
     """
 
     encode: Callable[[Sequence[Any]], np.ndarray]
@@ -32,14 +32,14 @@ class Encoder:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a model is run.
+    """How to run a model.
 
     Attributes:
-      pooling: how the vectors of patches or words become one: "cls" takes the first, "mean" their mean, "pooler" what
-        the model itself makes of them, "auto" what the model's own files or its kind suggest.
-      prefix: put before every text ("query: " for E5).
-      device: "auto" takes a GPU where PyTorch finds one; otherwise a PyTorch device such as "cpu" or "cuda:1".
-      download: fetch a model that is not on this machine from the Hugging Face hub.
+      pooling: of patch or token vectors: "cls" (the first), "mean", "pooler" (the pooled output of the model), or
+        "auto" (by the model's files or its kind).
+      prefix: prepended to every text ("query: " for E5).
+      device: a PyTorch device such as "cpu" or "cuda:1"; "auto" for a GPU if PyTorch finds one.
+      download: download a missing model from the Hugging Face hub.
     """
 
     pooling: str = "auto"
@@ -61,7 +61,7 @@ def open_encoder(name: str, *, side: str, options: Options | None = None) -> Enc
       options: see `Options`.
 
     Raises:
-      ConfigError: no such kind of encoder, or a model that is not here, has no safe weights or does not fit the side.
+      ConfigError: unknown kind of encoder, or the model is missing, has no safetensors, or does not encode this side.
       MissingPackageError: the library that runs it is not installed.
     """
     options = options or Options()

@@ -1,4 +1,4 @@
-"""Where a model's files are: a folder, or the local cache of the Hugging Face hub. No pickles, no code from outside."""
+"""Finds the files of a model: a folder, or the local cache of the Hugging Face hub. No pickles, no remote code."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def model_folder(name: str, *, download: bool) -> pathlib.Path:
 
     Args:
       name: a path, or a name on the hub such as "facebook/dinov2-base".
-      download: whether missing files may be fetched.
+      download: download missing files.
 
     Raises:
-      ConfigError: there is no such folder, and the model is not in the cache or cannot be fetched.
+      ConfigError: there is no such folder, and the model is not in the cache or cannot be downloaded.
     """
     path = pathlib.Path(name).expanduser()
     if path.is_dir():
@@ -32,16 +32,16 @@ def model_folder(name: str, *, download: bool) -> pathlib.Path:
     hub = require("huggingface_hub", extra="encoders", purpose="find models")
     try:
         return pathlib.Path(hub.snapshot_download(name, allow_patterns=_WANTED, local_files_only=not download))
-    except Exception as error:  # the hub's errors have no common base, and those of its transport come through too
+    except Exception as error:  # the errors of the hub and its transport have no common base class
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        hint = f"it could not be fetched ({reason})"
+        hint = f"it could not be downloaded ({reason})"
         if not download:
-            hint = "it is neither a folder nor a model in the local cache; give a folder, or add --download to fetch it"
+            hint = "neither a folder nor a model in the local cache; give a folder, or add --download"
         raise ConfigError(f"{name}: {hint}") from error
 
 
 def weights_digest(folder: pathlib.Path) -> str:
-    """blake2b over the settings and weights of a model, which decide what its vectors are."""
+    """blake2b of the settings and weights of a model, which determine its vectors."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".json", ".safetensors", ".txt", ".model") and path.is_file():
@@ -53,11 +53,11 @@ def weights_digest(folder: pathlib.Path) -> str:
 
 @contextlib.contextmanager
 def one_line_errors(name: str, doing: str) -> Iterator[None]:
-    """What the libraries raise over a model that they cannot use, as one line that names it."""
+    """Turns errors of the libraries into a ConfigError of one line that names the model."""
     try:
         yield
     except AlignmentError:
         raise
-    except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, ...: whatever a file may hold
+    except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, ...
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ConfigError(f"{name}: {doing} ({type(error).__name__}: {reason})") from error

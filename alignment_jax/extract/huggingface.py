@@ -1,9 +1,8 @@
 """`hf:NAME_OR_PATH`: vision and text models of the transformers library.
 
-Models of both sides (CLIP, SigLIP) give their projected features; DINOv2 and the vision towers of CLIP and SigLIP what
-the model itself calls its pooled output; other vision models the class token; text models the mean over words, or the
-class token where the model's own files say so (BGE). Weights are read from safetensors only, and code that comes with a
-model is never run.
+The default vector: of models of both sides (CLIP, SigLIP) the projected features; of DINOv2 and the vision towers of
+CLIP and SigLIP the pooled output; of other vision models the class token; of text models the mean over tokens, or the
+class token if the model's files ask for it (BGE). Weights are read only from safetensors; remote code is never run.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from alignment_jax.core.optional import require
 from alignment_jax.extract.encoders import Encoder, Options
 from alignment_jax.extract.hub import model_folder, one_line_errors, weights_digest
 
-# Vision models whose own pooled output is what their authors use as the image's vector.
+# Vision models whose authors use the pooled output as the image vector.
 _POOLED = ("dinov2", "dinov3", "siglip", "clip", "convnext", "resnet")
 
 
@@ -35,7 +34,7 @@ def open_image_encoder(name: str, options: Options) -> Encoder:
     if pooling == "auto":
         pooling = "features" if both_sides else "pooler" if kind.startswith(_POOLED) else "cls"
     elif both_sides:
-        raise ConfigError(f"hf:{name}: it gives projected features of its own; leave --image_pooling out")
+        raise ConfigError(f"hf:{name}: it has projected features; remove --image_pooling")
     _check_weights(name, missing, pooling)
     torch = _torch()
 
@@ -55,17 +54,17 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
         tokenizer = library.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     both_sides = hasattr(model, "get_text_features")
     config = getattr(model.config, "text_config", model.config)
-    # Positions beyond the table do not exist, whatever the tokenizer's own limit (or its lack of one) says.
+    # The position table limits the length, even if the tokenizer has a larger limit or none.
     longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", 512))
-    if "roberta" in model.config.model_type:  # its positions begin after the padding's number
+    if "roberta" in model.config.model_type:  # its positions start after the padding id
         longest = min(longest, config.max_position_embeddings - config.pad_token_id - 1)
     pooling = options.pooling
     if pooling == "auto":
         pooling = "features" if both_sides else _own_pooling(folder)
     elif both_sides:
-        raise ConfigError(f"hf:{name}: it gives projected features of its own; leave --text_pooling out")
+        raise ConfigError(f"hf:{name}: it has projected features; remove --text_pooling")
     _check_weights(name, missing, pooling)
-    # SigLIP was trained on texts that are all padded to the same length, and reads the last position.
+    # SigLIP was trained with padding to one length and reads the last position.
     padding: bool | str = "max_length" if model.config.model_type.startswith("siglip") else True
     torch = _torch()
     takes: tuple[str, ...] | None = ("input_ids", "attention_mask") if both_sides else None
@@ -84,10 +83,10 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
 
 
 def pick_device(wanted: str) -> str:
-    """A PyTorch device: the wanted one, or for "auto" a GPU where there is one.
+    """A PyTorch device; for "auto" a GPU if there is one.
 
     Raises:
-      ConfigError: PyTorch does not know it or cannot use it here.
+      ConfigError: PyTorch cannot use the device.
     """
     torch = _torch()
     if wanted == "auto":
@@ -102,14 +101,14 @@ def _torch() -> Any:
 
 
 def _load(name: str, options: Options) -> tuple[Any, list[str], pathlib.Path, Any]:
-    """(model, names of weights its files lack, its folder, the library)."""
+    """(model, names of missing weights, its folder, the library)."""
     library = require("transformers", extra="encoders", purpose="run hf: encoders")
     device = pick_device(options.device)
     folder = model_folder(name, download=options.download)
     quiet(library)
     with one_line_errors(f"hf:{name}", "not a model that transformers can load from safetensors"):
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        # A tower with a projection of its own is another class than the bare tower that AutoModel would take.
+        # AutoModel would load a tower without its projection.
         named = next((c for c in config.architectures or () if c.endswith("WithProjection")), "AutoModel")
         model, report = getattr(library, named).from_pretrained(
             folder,
@@ -123,20 +122,20 @@ def _load(name: str, options: Options) -> tuple[Any, list[str], pathlib.Path, An
 
 
 def quiet(library: Any) -> None:
-    """No bars for loading weights: they would stand between our own lines."""
+    """Turns off progress bars and messages of the library."""
     library.utils.logging.set_verbosity_error()
     library.utils.logging.disable_progress_bar()
 
 
 def _check_weights(name: str, missing: list[str], pooling: str) -> None:
-    """Weights that the files lack are drawn at random, and vectors of a random layer are worth nothing."""
+    """Raises ConfigError for missing weights, which the library would initialise at random."""
     needed = [key for key in missing if "pooler" not in key or pooling == "pooler"]
     if needed:
-        raise ConfigError(f"hf:{name}: its files lack {len(needed)} weights, the first {needed[0]}; take another model")
+        raise ConfigError(f"hf:{name}: its files lack {len(needed)} weights, first {needed[0]}; use another model")
 
 
 def _own_pooling(folder: pathlib.Path) -> str:
-    """The pooling that a text model's files ask for (those of sentence-transformers do), else the mean."""
+    """The pooling in the files of a text model (of sentence-transformers), else the mean."""
     path = folder / "1_Pooling" / "config.json"
     if path.is_file():
         with one_line_errors(str(path), "not readable"):
@@ -147,7 +146,7 @@ def _own_pooling(folder: pathlib.Path) -> str:
 
 
 def _pooled(name: str, outputs: Any, pooling: str, mask: Any) -> Any:
-    """[k, width] from whatever the model returned."""
+    """[k, width] from the outputs of the model."""
     for key in ("image_embeds", "text_embeds"):
         if getattr(outputs, key, None) is not None:
             return outputs[key]
@@ -156,10 +155,10 @@ def _pooled(name: str, outputs: Any, pooling: str, mask: Any) -> Any:
         if found is None:
             found = outputs if pooling == "features" else None
         if found is None:
-            raise ConfigError(f"hf:{name}: the model has no pooled output; use cls or mean for its pooling")
+            raise ConfigError(f"hf:{name}: the model has no pooled output; set its pooling to cls or mean")
         return found.flatten(1)
     hidden = outputs.last_hidden_state
-    if hidden.ndim == 4:  # a convolutional network's map
+    if hidden.ndim == 4:  # feature maps of a convolutional network
         return hidden.mean((2, 3))
     if pooling == "cls":
         return hidden[:, 0]

@@ -1,4 +1,4 @@
-"""From images and texts to stored latents: shard by shard, so that a kill costs one shard at most."""
+"""Encodes images and texts and stores the latents shard by shard; an interruption loses at most one shard."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def no_progress(side: str, done: int, total: int, encoded: bool) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ExtractSettings:
-    """How latents are made and stored.
+    """How to make and store latents.
 
     Attributes:
       views: see `view_names`.
-      dtype: "float16" or "float32", of what is stored.
-      batch_size: images, or texts, that an encoder sees at once.
-      shard_size: images of a shard, what a kill can cost.
+      dtype: of the stored latents, "float16" or "float32".
+      batch_size: images or texts per call of an encoder.
+      shard_size: images per shard.
     """
 
     views: str = ""
@@ -65,29 +65,29 @@ def extract(
 ) -> None:
     """Encodes both sides of a data set and writes them in the format of `embeddings:`.
 
-    The same call goes on where a killed one stopped, and does nothing where it had finished.
+    The call resumes an interrupted one with the same arguments, and does nothing if that had finished.
 
     Args:
       source: images and texts; images of more than eight bits are scaled by one range, see `data.with_pixel_range`.
       image, text: see `open_encoder`.
-      out: a file ending in .npz, or a folder for shards. Until a file is complete its parts are in `FILE.npz.parts`.
+      out: a file ending in .npz, or a folder for shards. Parts of an incomplete file are in `FILE.npz.parts`.
       settings: see `ExtractSettings`.
-      on_progress: called when a side begins, after every batch, and where a shard is there already.
+      on_progress: called at the start of each side, after every batch, and for every finished shard.
 
     Raises:
-      ConfigError: the data is not images and texts, or `out` holds something else.
-      DataError: an image cannot be read, or a latent is not finite in the dtype it is stored in.
+      ConfigError: the data is not images and texts, or `out` has other content.
+      DataError: an image cannot be read, or a latent is not finite in its dtype.
     """
     settings = settings or ExtractSettings()
     single = out.suffix == ".npz"
     if single and out.exists():
-        raise ConfigError(f"{out}: it is there already; remove it, or give another --out")
+        raise ConfigError(f"{out}: the file exists; remove it, or give another --out")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"{out}: its folder does not exist")
     for split in source.splits.values():
         if (split.a.kind, split.b.kind) != ("image", "text"):
             raise ConfigError(
-                f"{source.spec} holds {split.a.kind} and {split.b.kind} items; extract takes image and text"
+                f"{source.spec} holds {split.a.kind} and {split.b.kind} items; extract needs images and texts"
             )
     folder = out.with_name(out.name + ".parts") if single else out
     source, measured = data.with_pixel_range(source)
@@ -115,19 +115,19 @@ def extract(
 
 
 class _Count:
-    """Items that are done, summed over the shards."""
+    """Counts finished items over all shards."""
 
     def __init__(self, totals: dict[str, int], on_progress: OnProgress):
         self._done, self._totals, self._on_progress = dict.fromkeys(totals, 0), totals, on_progress
         self.found(**self._done)
 
     def found(self, **counts: int) -> None:
-        """There already, for each side."""
+        """Counts items of a finished shard, for each side."""
         for side, count in counts.items():
             self._add(side, count, encoded=False)
 
     def encoded(self, side: str, count: int) -> None:
-        """A batch more of a side."""
+        """Counts a new batch of a side."""
         self._add(side, count, encoded=True)
 
     def _add(self, side: str, count: int, *, encoded: bool) -> None:
@@ -136,7 +136,7 @@ class _Count:
 
 
 def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: ExtractSettings) -> dict[str, Any]:
-    """Everything the arrays depend on, the data by digests of its names, its texts and its images' files."""
+    """All that the arrays depend on; the data enters by digests of its ids, texts and image files."""
     return {
         "data": source.spec,
         "content": data.fingerprints(source.splits, exact=True),
@@ -152,7 +152,7 @@ def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Extr
 def _encode(
     part: data.PairSplit, image: Encoder, text: Encoder, settings: ExtractSettings, count: _Count
 ) -> dict[str, np.ndarray]:
-    """The latents of one shard, every view of the images included."""
+    """The latents of one shard, including all views of the images."""
     names, size = view_names(settings.views), settings.batch_size
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("image", *names)}
     for rows, images in _read_ahead(part.a, size):
@@ -164,7 +164,7 @@ def _encode(
     arrays = {name: np.concatenate(batches) for name, batches in found.items()}
 
     texts = part.b.read(np.arange(len(part.b)))
-    # Texts of one length together: a batch is padded to its longest.
+    # Sorted by length, because a batch is padded to its longest text.
     order = np.argsort([len(each) for each in texts], kind="stable")
     encoded = []
     for k in range(0, len(order), size):
@@ -183,13 +183,13 @@ def _stored(array: np.ndarray, settings: ExtractSettings, name: str, column: dat
         stored = array.astype(settings.dtype)
     bad = np.flatnonzero(~np.isfinite(stored).all(axis=1))
     if bad.size:
-        hint = "; use --dtype=float32" if np.isfinite(array[bad[0]]).all() else ": the encoder cannot take this item"
+        hint = "; use --dtype=float32" if np.isfinite(array[bad[0]]).all() else ": the encoder fails on this item"
         raise DataError(f"{column.describe(int(bad[0]))}: its {name} latent is not finite in {settings.dtype}{hint}")
     return stored
 
 
 def _read_ahead(column: data.Column, size: int, *, threads: int = 2) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """(rows, images) of every batch in order; the next ones are decoded while one is encoded."""
+    """Yields (rows, images) of every batch in order; decodes the next batches in threads."""
     batches = [np.arange(k, min(k + size, len(column))) for k in range(0, len(column), size)]
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         waiting: collections.deque[Any] = collections.deque()
@@ -221,7 +221,7 @@ def _index(part: data.PairSplit, source: data.PairSource, split: str) -> dict[st
 
 
 def _join(folder: pathlib.Path, out: pathlib.Path) -> None:
-    """The shards as one file; then they are no longer needed."""
+    """Joins the shards into one file and removes them."""
     parts: dict[str, list[np.ndarray]] = {}
     before = 0
     for number in range(sum(path.is_dir() for path in folder.iterdir())):

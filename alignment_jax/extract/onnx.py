@@ -1,8 +1,8 @@
-"""`onnx:FILE.onnx`: any image or text encoder exported to ONNX, run by ONNX Runtime without PyTorch.
+"""`onnx:FILE.onnx`: an image or text encoder exported to ONNX, run by ONNX Runtime without PyTorch.
 
-Beside an image encoder, `preprocessor_config.json` says how images are resized and normalised (as the transformers
-library writes it); without it the image's centre is scaled to the model's own input size and normalised with the mean
-and standard deviation of ImageNet. Beside a text encoder, `tokenizer.json` is its tokenizer.
+An image encoder may have a `preprocessor_config.json` (of transformers) in its folder for resizing and normalisation;
+without it, the centre of an image is scaled to the input size of the model and normalised with the mean and standard
+deviation of ImageNet. A text encoder needs its `tokenizer.json` in the same folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alignment_jax.extract.encoders import Encoder, Options
 from alignment_jax.extract.hub import one_line_errors
 
 _IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-# Outputs that are the vector itself, by the names that exporters give them.
+# Names of outputs that are the vector, in common exporters.
 _VECTORS = ("image_embeds", "text_embeds", "sentence_embedding", "embedding", "embeddings", "pooler_output")
 _LONGEST = 512
 
@@ -31,7 +31,7 @@ def open_image_encoder(name: str, options: Options) -> Encoder:
     path, session = _session(name)
     (first, *more) = session.get_inputs()
     if more or len(first.shape) != 4:
-        raise ConfigError(f"onnx:{name}: an image encoder has one input of four axes, this has {_shapes(session)}")
+        raise ConfigError(f"onnx:{name}: an image encoder needs one input of four axes, this has {_shapes(session)}")
     settings = {**_IMAGENET, **_json(path.with_name("preprocessor_config.json"))}
     channels_last = first.shape[3] == 3
     own = first.shape[1:3] if channels_last else first.shape[2:4]
@@ -49,7 +49,7 @@ def open_image_encoder(name: str, options: Options) -> Encoder:
     def encode(images: Sequence[np.ndarray]) -> np.ndarray:
         batch = np.stack([prepare(image) for image in images])
         batch = batch if channels_last else batch.transpose(0, 3, 1, 2)
-        with one_line_errors(f"onnx:{name}", "the model refuses its input"):
+        with one_line_errors(f"onnx:{name}", "the model rejects its input"):
             return _vectors(name, session, {first.name: np.ascontiguousarray(batch)}, options.pooling, None)
 
     return Encoder(encode, {**_identity(path, options), "size": [height, width]})
@@ -60,7 +60,7 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
     path, session = _session(name)
     file = path.with_name("tokenizer.json")
     if not file.is_file():
-        raise ConfigError(f"onnx:{name}: there is no tokenizer.json beside it")
+        raise ConfigError(f"onnx:{name}: no tokenizer.json in its folder")
     with one_line_errors(str(file), "not a tokenizer"):
         library = require("tokenizers", extra="encoders", purpose="run onnx: text encoders")
         tokenizer = library.Tokenizer.from_file(str(file))
@@ -80,7 +80,7 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
             "attention_mask": np.array([x.attention_mask for x in found], np.int64),
             "token_type_ids": np.array([x.type_ids for x in found], np.int64),
         }
-        with one_line_errors(f"onnx:{name}", "the model refuses its input"):
+        with one_line_errors(f"onnx:{name}", "the model rejects its input"):
             chosen = {key: inputs[key] for key in names}
             return _vectors(name, session, chosen, options.pooling, inputs["attention_mask"])
 
@@ -110,7 +110,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _sizes(name: str, settings: dict[str, Any], own: Sequence[Any]) -> tuple[int, int, int | None]:
-    """(height, width, shorter side to resize to before the centre is cut out; None: resized to both, uncut)."""
+    """(height, width, shorter side before the centre crop; None: resize to both without a crop)."""
     size, crop = settings.get("size") or {}, settings.get("crop_size") or {}
     if isinstance(size, int):
         size = {"shortest_edge": size}
@@ -123,8 +123,8 @@ def _sizes(name: str, settings: dict[str, Any], own: Sequence[Any]) -> tuple[int
     shorter = int(size.get("shortest_edge", 0)) or min(height, width)
     if not shorter:
         raise ConfigError(
-            f"onnx:{name}: its input has no fixed size; put a preprocessor_config.json with "
-            '"size": {"height": ..., "width": ...} beside it'
+            f"onnx:{name}: its input has no fixed size; add a preprocessor_config.json with "
+            '"size": {"height": ..., "width": ...} to its folder'
         )
     return height or shorter, width or shorter, shorter
 
@@ -146,7 +146,7 @@ def _vectors(
     (found,) = session.run([wanted[0] if wanted else names[0]], inputs)
     if found.ndim == 2:
         return found
-    if found.ndim == 4:  # a convolutional network's map: whichever axes are the image's
+    if found.ndim == 4:  # feature maps of a convolutional network; the larger axes are spatial
         return found.mean((2, 3)) if found.shape[1] > found.shape[3] else found.mean((1, 2))
     if found.ndim != 3:
         raise ConfigError(
@@ -162,7 +162,7 @@ def _vectors(
 
 def _identity(path: pathlib.Path, options: Options) -> dict[str, Any]:
     digest = hashlib.blake2b(digest_size=16)
-    # Weights over 2 GB, and those of exporters that prefer it so, lie beside the graph.
+    # Weights over 2 GB are in separate files.
     for file in sorted({path, *path.parent.glob(f"{path.name}?data*"), *path.parent.glob("*.json")}):
         with open(file, "rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())

@@ -1,4 +1,4 @@
-"""Class prompts as latents of a frozen text encoder."""
+"""Encodes class prompts with a frozen text encoder."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def extract_prompts(
 
     Args:
       prompts: as texts.
-      text: the encoder that made the latents which the model was trained on.
+      text: the encoder of the training latents.
       out: a file ending in .npz.
-      batch_size: texts that the encoder sees at once.
-      on_progress: called at the beginning and after every batch.
+      batch_size: texts per call of the encoder.
+      on_progress: called at the start and after every batch.
 
     Raises:
-      ConfigError: `out` does not end in .npz or its folder does not exist, or the prompts are latents already.
+      ConfigError: `out` does not end in .npz, its folder does not exist, or the prompts are already latents.
     """
     if out.suffix != ".npz" or not out.absolute().parent.is_dir():
-        raise ConfigError(f"{out}: prompts are written to a file that ends in .npz, in a folder that exists")
+        raise ConfigError(f"{out}: give an .npz file in an existing folder")
     if prompts.column.kind != "text":
-        raise ConfigError("--prompts holds latents already; give the text file that they were made of")
+        raise ConfigError("--prompts has latents; give the text file of the prompts")
     texts = prompts.column.read(np.arange(len(prompts.column)))
     on_progress("text", 0, len(texts), False)
     encoded = []

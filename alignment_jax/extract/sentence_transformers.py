@@ -1,4 +1,4 @@
-"""`st:NAME_OR_PATH`: text models of the sentence-transformers library, with their own pooling and normalisation."""
+"""`st:NAME_OR_PATH`: text models of sentence-transformers, with the pooling and normalisation of the model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from alignment_jax.extract.huggingface import pick_device, quiet
 
 
 def open_image_encoder(name: str, options: Options) -> Encoder:
-    """There is none."""
-    raise ConfigError(f"--image_encoder=st:{name}: sentence-transformers encodes texts; use hf: or onnx: for images")
+    """Raises ConfigError: the library encodes only texts."""
+    raise ConfigError(f"--image_encoder=st:{name}: it encodes only texts; use hf: or onnx: for images")
 
 
 def open_text_encoder(name: str, options: Options) -> Encoder:
@@ -23,7 +23,7 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
     library = require("sentence_transformers", extra="encoders", purpose="run st: encoders")
     quiet(require("transformers", extra="encoders", purpose="run st: encoders"))
     if options.pooling != "auto":
-        raise ConfigError(f"st:{name}: the model's own files say how it pools; leave --text_pooling out, or use hf:")
+        raise ConfigError(f"st:{name}: the model's files set its pooling; remove --text_pooling, or use hf:")
     device = pick_device(options.device)
     folder = model_folder(name, download=options.download)
     with one_line_errors(f"st:{name}", "not a model that sentence-transformers can load from safetensors"):

@@ -1,4 +1,4 @@
-"""Further views of an image, each the same every time: encoded once, and drawn from at random in training."""
+"""Fixed augmented views of an image: encoded once, and sampled in training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError
 
-# A crop keeps this share of each side; the four of them touch the four corners.
+# Share of each side that a crop keeps; the four crops are at the corners.
 _SIDE = 0.8
 
 
@@ -28,13 +28,13 @@ _VIEWS: dict[str, dict[str, Callable[[np.ndarray], np.ndarray]]] = {
 
 
 def view_names(views: str) -> tuple[str, ...]:
-    """The arrays that views are stored in.
+    """The names of the arrays of the views.
 
     Args:
-      views: "" or "flip", "crops", "flip,crops"; "crops" are four, of 80 % of each side, one at each corner.
+      views: "", "flip", "crops" or "flip,crops"; "crops" are four crops of 80 % of each side, one at each corner.
 
     Raises:
-      ConfigError: another word.
+      ConfigError: unknown view.
 
     >>> view_names("flip,crops")
     ('image_flip', 'image_crop_1', 'image_crop_2', 'image_crop_3', 'image_crop_4')
@@ -42,13 +42,13 @@ def view_names(views: str) -> tuple[str, ...]:
     names: list[str] = []
     for word in filter(None, (part.strip() for part in views.split(","))):
         if word not in _VIEWS:
-            raise ConfigError(f"--views is {views!r}; it must be some of {', '.join(_VIEWS)}, joined by commas")
+            raise ConfigError(f"--views is {views!r}; it must be a comma-separated list of {', '.join(_VIEWS)}")
         names += [name for name in _VIEWS[word] if name not in names]
     return tuple(names)
 
 
 def make_views(image: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The views of one image by name.
+    """The views of an image, by name.
 
     >>> make_views(np.arange(6, dtype=np.uint8).reshape(1, 2, 3), ("image_flip",))["image_flip"].ravel().tolist()
     [3, 4, 5, 0, 1, 2]

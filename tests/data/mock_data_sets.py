@@ -1,4 +1,4 @@
-"""Small data sets written to a folder, one function for each layout; each returns the SPEC that opens it."""
+"""Small data sets written to a folder, one function per layout; each returns its SPEC."""
 
 import csv
 import io
@@ -136,7 +136,7 @@ def encoded(number: int) -> bytes:
 
 
 def shards(folder: pathlib.Path, pattern: str = "cc3m-{}-{:04d}.tar") -> str:
-    """As img2dataset writes them: picture, text and what is known of it under one key."""
+    """In the format of img2dataset: image, text and metadata under one key."""
     for i, split in enumerate(("train", "validation")):
         with tarfile.open(folder / pattern.format(split, i), "w") as archive:
             for number in range(4 * i, 4 * i + 4):

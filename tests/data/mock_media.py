@@ -1,4 +1,4 @@
-"""Recordings, videos and images of the kinds that people have, written small."""
+"""Small recordings, videos and images in common formats."""
 
 import csv
 import pathlib

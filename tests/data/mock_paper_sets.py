@@ -1,4 +1,4 @@
-"""The papers' data sets in miniature, each in exactly the layout in which it is published."""
+"""Miniatures of the papers' data sets in their published layouts."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Small tables of samples to classify, as people bring them; each function returns the path of the table."""
+"""Small tables of samples to classify; each function returns the path of its table."""
 
 import pathlib
 

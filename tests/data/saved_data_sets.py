@@ -1,4 +1,4 @@
-"""Data sets as Hugging Face's library saves them, written with pyarrow alone."""
+"""Data sets in the formats of Hugging Face's datasets, written with pyarrow."""
 
 import json
 
@@ -22,7 +22,7 @@ def write_arrow(path, columns, rows=slice(None)):
 
 
 def save(folder, columns, features, *, shards=1):
-    """What `Dataset.save_to_disk` writes."""
+    """The files of `Dataset.save_to_disk`."""
     folder.mkdir(parents=True)
     count = len(next(iter(columns.values())))
     names = [f"data-{k:05d}-of-{shards:05d}.arrow" for k in range(shards)]
@@ -33,14 +33,14 @@ def save(folder, columns, features, *, shards=1):
 
 
 def save_splits(folder, splits, features):
-    """What `DatasetDict.save_to_disk` writes; `splits`: name -> columns."""
+    """The files of `DatasetDict.save_to_disk`; `splits`: name -> columns."""
     for name, columns in splits.items():
         save(folder / name, columns, features)
     (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(splits)}))
 
 
 def cache(folder, name, config, splits, features):
-    """What `load_dataset` leaves in its cache."""
+    """The files of `load_dataset` in its cache."""
     place = folder / name.replace("/", "___") / config / "0.0.0" / "abc"
     place.mkdir(parents=True)
     sizes = {}

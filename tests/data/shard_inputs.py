@@ -1,4 +1,4 @@
-"""Tar shards with a few drawn pictures, for tests."""
+"""Tar shards with a few images, for tests."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""Cluster sizes: they count, they are found again, they do not depend on order, and errors name the row."""
+"""Cluster sizes: counts, determinism, independence of the order, errors that name the row."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`pairs:` of recordings: with captions, with images, in any format, and what is said where a cell has none."""
+"""`pairs:` with recordings: captions, images, all formats, empty cells."""
 
 import mock_media as media
 import numpy as np
@@ -51,7 +51,7 @@ def test_a_file_for_each_split_has_the_same_pair(tmp_path):
     source = data.load(f"pairs:train={tmp_path / 'a.csv'},val={tmp_path / 'b.csv'}")
     assert sizes(source) == {"train": (6, 6), "val": (6, 6)}
     media.table(tmp_path / "b.csv", "image,caption", [(name, "x") for name in names[6:]])
-    with pytest.raises(DataError, match=r"b\.csv: expected the columns audio, caption.*found image, caption"):
+    with pytest.raises(DataError, match=r"b\.csv: .*audio, caption.*image, caption"):
         data.load(f"pairs:train={tmp_path / 'a.csv'},val={tmp_path / 'b.csv'}")
 
 
@@ -86,14 +86,14 @@ def test_skipping_leaves_out_partners_that_cannot_be_decoded(tmp_path):
 
 def test_recordings_in_a_column_of_images_are_told_where_to_go(tmp_path):
     spec = media.table(tmp_path / "t.csv", "image,caption", [(name, "x") for name in media.tones(tmp_path, 3)])
-    with pytest.raises(DataError, match=r"it is a WAV recording, which goes into a column audio"):
+    with pytest.raises(DataError, match=r"a WAV recording.*audio"):
         data.load(spec, on_bad_sample="skip")
     assert data.load(f"{spec},audio=image").modalities == ("audio", "text")
 
 
 def test_items_are_of_images(tmp_path):
     spec = media.table(tmp_path / "t.csv", "audio,caption,item", [(n, "x", n) for n in media.tones(tmp_path, 3)])
-    with pytest.raises(DataError, match="a column item is for images with captions; rename it"):
+    with pytest.raises(DataError, match="column item"):
         data.load(spec)
 
 

@@ -1,4 +1,4 @@
-"""Noise in captions, images and pairs: the right amount, the same every time, and none at strength 0."""
+"""Corruptions of captions, images and pairs: the right amount, deterministic, none at strength 0."""
 
 import numpy as np
 import pytest

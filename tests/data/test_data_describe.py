@@ -1,4 +1,4 @@
-"""What `alignment-jax data` prints: counts, ranges, and every problem by name."""
+"""The output of `alignment-jax data`: counts, ranges, and every problem."""
 
 import json
 import shutil

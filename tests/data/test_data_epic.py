@@ -110,7 +110,7 @@ BROKEN = {
     ),
     "a clip twice": (
         lambda f: edit(f / ANNOTATIONS / TEST, lambda t: t.replace("P01_test_3", "P01_test_0")),
-        ["row 4 (line 5)", "'P01_test_0'", "row 1 (line 2) already"],
+        ["row 4 (line 5)", "'P01_test_0'", "row 1 (line 2)"],
     ),
     "another matrix": (
         lambda f: np.save(f / MATRIX, np.ones((5, 3))),
@@ -155,9 +155,9 @@ def test_skipping_keeps_features_and_matrix_in_step(tmp_path):
 
 def test_unknown_options_are_named(tmp_path):
     spec = paper.epic(tmp_path)
-    with pytest.raises(ConfigError, match="count='nouns' must be one of noun, verb, action"):
+    with pytest.raises(ConfigError, match=r"count='nouns'.*noun, verb, action"):
         data.load(spec + ",count=nouns")
-    with pytest.raises(ConfigError, match="unknown option 'counts', did you mean 'count'"):
+    with pytest.raises(ConfigError, match=r"'counts'.*'count'"):
         data.load(spec + ",counts=noun")
 
 

@@ -1,4 +1,4 @@
-"""The same content is found again whatever it is called; other content is not."""
+"""Fingerprints find the same content under another name, and no other content."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Any two modalities by name, three for classification, several images and captions an item."""
+"""Named modalities, three for classification, items of several images and captions."""
 
 import mock_data_sets as mock
 import numpy as np

@@ -1,4 +1,4 @@
-"""The contract of the sources for the papers' data sets, over one table of miniatures."""
+"""The contract of the sources of the papers' data sets, on miniatures."""
 
 import mock_paper_sets as paper
 import numpy as np
@@ -53,7 +53,7 @@ def test_description_problems_and_splits(mocked):
     assert data.problems(source) == []
     assert all(kind in data.format_description(description) for kind in expected.kinds)
     whole = data.with_splits(source, seed=1)
-    # What has a training set gets val out of it; only what is not divided at all gets a test set.
+    # Sources with train get val out of it; only sources without splits get a test set.
     missing = {"val", "test"} if "all" in expected.splits else {"val"}
     assert set(whole.splits) == {"train", *expected.splits, *missing} - {"all"}
     assert sum(len(split) for split in whole.splits.values()) == sum(expected.splits.values())

@@ -1,4 +1,4 @@
-"""The same code on real pictures and latents, where they are at hand."""
+"""Real images and latents, if they exist on this machine."""
 
 import numpy as np
 

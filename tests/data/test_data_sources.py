@@ -1,4 +1,4 @@
-"""The contract that every source keeps, over one table of mock data sets."""
+"""The contract of all sources, on mock data sets."""
 
 import mock_data_sets as mock
 import mock_paper_sets as paper
@@ -147,7 +147,7 @@ def test_saved_embeddings_load_back(tmp_path):
     assert split.ids.tolist() == ["im3.png", "im7.png"]
     before = path.read_bytes()
     arrays["image"][1] = np.nan
-    with pytest.raises(ValueError, match=r"saved\.npz \(not written\): image row 1 holds NaN"):
+    with pytest.raises(ValueError, match=r"saved\.npz.*image row 1.*NaN"):
         data.save_embeddings(path, **arrays)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

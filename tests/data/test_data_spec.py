@@ -1,4 +1,4 @@
-"""What a SPEC may say, and what the message says when it says something else."""
+"""SPEC strings: parsing, and messages for wrong ones."""
 
 import re
 import subprocess
@@ -16,9 +16,9 @@ WRONG = {
     "data/captions.csv": ["unknown data source 'data/captions.csv'", "did you mean 'pairs:data/captions.csv' or 'av:"],
     "my.npz": ["unknown data source 'my.npz'", "did you mean 'embeddings:my.npz' or 'features:my.npz'?"],
     "folder/of.images": ["unknown data source 'folder/of.images'", "known: synthetic"],
-    "flickr": ["does not say where the data is", "flickr:DIR"],
-    "flickr:": ["ends after the colon", "flickr:DIR"],
-    "synthetic:": ["ends after the colon", "synthetic[:key=value,...]"],
+    "flickr": ["flickr:DIR"],
+    "flickr:": ["'flickr:'", "flickr:DIR"],
+    "synthetic:": ["synthetic[:key=value,...]"],
     "synthetic:trian=5": ["unknown option 'trian'", "did you mean 'train'?", "zipf"],
     "synthetic:train": ["'train' has no value", "train=2000"],
     "synthetic:train=": ["'train' has no value"],
@@ -33,8 +33,8 @@ WRONG = {
     "synthetic:seed=-1": ["seed must be at least 0"],
     "synthetic:partial=0.7,wrong=0.4": ["partial + wrong must be at most 1"],
     "synthetic:noise_in=val": ["noise_in must be train or all, got 'val'"],
-    "synthetic:concepts=1,objects=1": ["2400 scenes wanted, but only 108 different ones exist"],
-    "synthetic:objects=1,zipf=9,train=400": ["the common concepts are used up"],
+    "synthetic:concepts=1,objects=1": ["2400 scenes", "108", "concepts=1"],
+    "synthetic:objects=1,zipf=9,train=400": ["zipf"],
     "synthetic:train=1,wrong=1": ["wrong captions need a second scene"],
 }
 
@@ -48,7 +48,7 @@ def test_wrong_specs(spec):
 
 
 def test_unknown_treatment_of_bad_samples():
-    with pytest.raises(ConfigError, match="on_bad_sample must be one of error, skip, got 'ignore'"):
+    with pytest.raises(ConfigError, match=r"on_bad_sample.*error, skip.*'ignore'"):
         data.load("synthetic", on_bad_sample="ignore")
 
 
@@ -66,7 +66,7 @@ def test_the_options_of_a_source_are_those_that_its_usage_shows_and_that_it_read
     assert bool(options) == ("=" in usage)
     if options:
         argument = "nonsense=1" if "[:" in usage else f"{tmp_path},nonsense=1"
-        with pytest.raises(ConfigError, match=f"unknown option 'nonsense'.* known: {', '.join(options)}"):
+        with pytest.raises(ConfigError, match=f"'nonsense'.*{', '.join(options)}"):
             data.load(f"{name}:{argument}")
 
 

@@ -72,7 +72,7 @@ def test_pick_b_covers_each_a_items_own():
 
 
 def test_unknown_split_lists_the_known():
-    with pytest.raises(DataError, match="no split 'test'; it has all"):
+    with pytest.raises(DataError, match=r"'test'.*all"):
         whole(make_split(3)).split("test")
 
 
@@ -109,9 +109,9 @@ def test_equal_content_never_straddles():
 
 
 def test_too_few_and_wrong_fractions():
-    with pytest.raises(DataError, match="2 different a-items cannot be cut into train, val, test"):
+    with pytest.raises(DataError, match=r"made: 2 .*train, val, test"):
         data.with_splits(whole(make_split(2)))
-    with pytest.raises(DataError, match="1 different a-items"):
+    with pytest.raises(DataError, match="made: 1 "):
         data.with_splits(whole(make_split(5, values=np.zeros(5))))
     for fractions in ((0.5, 0.5, 0.0), (0.5, 0.2, 0.2), (0.5, 0.5)):
         with pytest.raises(ConfigError, match="fractions"):

@@ -1,4 +1,4 @@
-"""The built-in data set: reproducible, long-tailed, never the same scene twice, wrong where it says so."""
+"""The synthetic data set: reproducible, long-tailed, no scene twice, labelled corruptions."""
 
 import re
 import time

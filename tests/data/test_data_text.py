@@ -1,4 +1,4 @@
-"""The tokenizer: trained on the captions at hand, the same every time, and unmoved by odd texts."""
+"""The tokenizer: trained on captions, deterministic, robust to odd texts."""
 
 import json
 import pathlib
@@ -137,13 +137,13 @@ def test_damaged_files_are_named(how, tmp_path):
 
 
 def test_wrong_settings():
-    with pytest.raises(ConfigError, match="vocab_size must be at least 260"):
+    with pytest.raises(ConfigError, match=r"vocab_size.*260"):
         data.train_tokenizer(CORPUS, vocab_size=100)
-    with pytest.raises(DataError, match="no training caption"):
+    with pytest.raises(DataError, match="caption"):
         data.train_tokenizer(["", "  "])
-    with pytest.raises(ConfigError, match="max_length must be at least 2"):
+    with pytest.raises(ConfigError, match=r"max_length.*2"):
         TOKENIZER.encode(["x"], 1)
-    with pytest.raises(ConfigError, match="only texts can be encoded, this column is of kind 'embedding'"):
+    with pytest.raises(ConfigError, match="'embedding'"):
         data.encode_texts(data.ArrayColumn(np.zeros((2, 2))), TOKENIZER, 8)
 
 

@@ -1,4 +1,4 @@
-"""Folders of images as people have them: texts beside them, metadata files, classes; what is refused."""
+"""Folders of images: text files, metadata files, classes, and refused layouts."""
 
 import io
 import json
@@ -19,11 +19,11 @@ def test_texts_in_other_encodings_are_read_or_named(tmp_path):
     put(tmp_path, "a/0.txt", "schön\nschöner".encode("utf-16"))
     assert data.load(f"folder:{tmp_path}/a").splits["all"].b.read(np.arange(2)) == ["schön", "schöner"]
     put(tmp_path, "a/0.txt", "schön".encode("cp1252"))
-    with pytest.raises(DataError, match=r"not UTF-8; convert it, as with iconv -f cp1252 -t utf-8 0\.txt"):
+    with pytest.raises(DataError, match=r"UTF-8.*iconv -f cp1252 -t utf-8 0\.txt"):
         data.load(f"folder:{tmp_path}/a")
     put(tmp_path, "t.csv", "image,caption\n")
     for source in ("folder", "hf"):
-        with pytest.raises(DataError, match=rf"a file, where a folder is needed; .*write pairs:{tmp_path}/t\.csv"):
+        with pytest.raises(DataError, match=rf"pairs:{tmp_path}/t\.csv"):
             data.load(f"{source}:{tmp_path}/t.csv")
 
 
@@ -179,7 +179,7 @@ def test_an_image_without_a_caption_is_named_and_may_be_skipped(tmp_path):
     beside(tmp_path)
     (tmp_path / "3.txt").unlink()
     put(tmp_path, "notes.txt", "mine")
-    with pytest.raises(DataError, match=r"3\.png: no caption beside it; write it into 3\.txt"):
+    with pytest.raises(DataError, match=r"3\.png: .*3\.txt"):
         data.load(f"folder:{tmp_path}")
     source = data.load(f"folder:{tmp_path}", on_bad_sample="skip")
     assert len(source.splits["all"]) == COUNT - 1
@@ -191,7 +191,7 @@ def test_links_that_lead_out_of_the_folder_are_refused(tmp_path):
     beside(tmp_path / "in")
     (tmp_path / "in" / "3.txt").unlink()
     (tmp_path / "in" / "3.txt").symlink_to(tmp_path / "secret.txt")
-    with pytest.raises(DataError, match=r"3\.txt.*leads out of the folder"):
+    with pytest.raises(DataError, match=r"3\.txt"):
         data.load(f"folder:{tmp_path / 'in'}")
 
 
@@ -214,18 +214,18 @@ def half_in_splits(folder):
 REFUSED = {
     "no folder": (lambda f: None, ["no such folder"]),
     "empty": (lambda f: f.mkdir(), ["an empty folder"]),
-    "images alone": (lambda f: images(f), ["6 images without captions", "NAME.txt", "images:"]),
-    "one text for all": (lines, ["caption.txt with a line for each", "paste", "pairs:pairs.tsv,root="]),
+    "images alone": (lambda f: images(f), ["NAME.txt", "images:"]),
+    "one text for all": (lines, ["caption.txt", "paste", "pairs:pairs.tsv,root="]),
     "a table": (table_beside, ["captions.csv", "write pairs:"]),
-    "some in splits": (half_in_splits, ["in no folder of a split", "folder:"]),
+    "some in splits": (half_in_splits, ["more/7", "folder:"]),
     "Chinese-CLIP": (lambda f: [put(f, "train_imgs.tsv", "x"), put(f, "train_texts.jsonl", "x")], ["Chinese-CLIP"]),
     "clip-retrieval": (lambda f: put(f, "img_emb/img_emb_0.npy", "x"), ["write embeddings:"]),
     "saved by datasets": (lambda f: put(f, "state.json", "{}"), ["write hf:"]),
-    "something else": (lambda f: put(f, "a.mp4", "x"), ["no images in it, only .mp4"]),
-    "two images of a name": (lambda f: [beside(f), images(f, "{}.jpg", [1])], ["several pictures", ",image=jpg"]),
+    "something else": (lambda f: put(f, "a.mp4", "x"), [".mp4"]),
+    "two images of a name": (lambda f: [beside(f), images(f, "{}.jpg", [1])], [",image=jpg"]),
     "metadata of img2dataset": (
         lambda f: parquet_of_addresses(f),
-        ["not in this folder", "--output_format=webdataset"],
+        ["0.parquet", "--output_format=webdataset"],
     ),
 }
 

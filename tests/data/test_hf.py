@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face: saved or cached, columns found by type or named, and what is refused."""
+"""Data sets of Hugging Face: saved or cached, columns found by type or name, and refused ones."""
 
 import io
 import json
@@ -83,7 +83,7 @@ def test_splits_of_a_saved_data_set(tmp_path):
     }
     assert any("'spare' is not used" in note for note in source.notes)
     assert read(data.load(f"hf:{tmp_path / 'set'},split=spare").splits["all"]) == [(5, [WORDS[5]])]
-    with pytest.raises(ConfigError, match="no split 'test'; it has train, validation, spare"):
+    with pytest.raises(ConfigError, match=r"'test'.*train, validation, spare"):
         data.load(f"hf:{tmp_path / 'set'},split=test")
 
 
@@ -96,11 +96,9 @@ def test_the_cache_is_found_by_name(tmp_path, monkeypatch):
     assert {name: len(split) for name, split in source.splits.items()} == {"train": 3, "val": 2}
     assert len(data.load(f"hf:someone/pets,config=small,cache_dir={tmp_path}").splits["train"]) == 3
     saved.cache(tmp_path, "someone/pets", "large", in_splits(), features)
-    with pytest.raises(DataError, match=r"several configurations.*config=.*large, small"):
+    with pytest.raises(DataError, match=r"config=.*large, small"):
         data.load("hf:someone/pets")
-    with pytest.raises(
-        DataError, match=r"no such data set in the cache.*it has someone/pets.*nothing is downloaded.*save_to_disk"
-    ):
+    with pytest.raises(DataError, match=r"someone/pets.*save_to_disk"):
         data.load("hf:someone/cars")
 
 
@@ -123,7 +121,7 @@ def test_images_elsewhere_need_their_folder(tmp_path):
     names = mock.pictures(tmp_path / "photos", COUNT)
     columns = {"image": [{"bytes": None, "path": str(tmp_path / "photos" / name)} for name in names], "text": WORDS}
     saved.save(tmp_path / "set", columns, {"image": IMAGE, "text": STRING})
-    with pytest.raises(DataError, match=r"leads out of the folder.*add root=DIR"):
+    with pytest.raises(DataError, match=r"root=DIR"):
         data.load(f"hf:{tmp_path / 'set'}")
     source = data.load(f"hf:{tmp_path / 'set'},root={tmp_path / 'photos'}")
     assert read(source.splits["all"]) == [(n, [WORDS[n]]) for n in range(COUNT)]
@@ -132,12 +130,12 @@ def test_images_elsewhere_need_their_folder(tmp_path):
 def test_rows_without_image_or_caption_are_named_and_may_be_skipped(tmp_path):
     columns = {"image": [*images(range(5)), None], "text": [*WORDS[:2], "", *WORDS[3:]]}
     saved.save(tmp_path / "set", columns, {"image": IMAGE, "text": STRING})
-    with pytest.raises(DataError, match="row 2: empty caption"):
+    with pytest.raises(DataError, match=r"row 2: .*caption"):
         data.load(f"hf:{tmp_path / 'set'}")
     source = data.load(f"hf:{tmp_path / 'set'}", on_bad_sample="skip")
     assert [number for number, _ in read(source.splits["all"])] == [0, 1, 3, 4]
     assert len(source.problems) == 2
-    for problem, said in zip(source.problems, ("row 2: empty caption", "row 5: no image"), strict=True):
+    for problem, said in zip(source.problems, ("row 2: .*caption", "row 5: no image"), strict=True):
         assert said in problem
 
 
@@ -169,13 +167,13 @@ TWO_IMAGES = {"a": IMAGE, "b": IMAGE, "text": STRING}
 REFUSED = {
     "nothing of the kind": (lambda f: f.mkdir(), "", ["no dataset_dict.json", "save_to_disk"]),
     "images": (lambda f: [f.mkdir(), (f / "metadata.csv").write_text("x")], "", ["write folder:"]),
-    "cut short": (cut, "", ["damaged or cut short (Arrow)"]),
+    "cut short": (cut, "", ["data-00000-of-00001.arrow"]),
     "a file is missing": (without_file, "", ["data-00000-of-00001.arrow: no such file", "copy the whole folder"]),
     "a file outside": (outside, "", ["state.json", "save it again"]),
     "two texts": (
         lambda f: plain(f, TWO_TEXTS, url=WORDS[:2], x=WORDS[:2]),
         "",
-        ["Write ,caption=url or ,caption=x"],
+        [",caption=url or ,caption=x"],
     ),
     "two images": (
         lambda f: plain(f, TWO_IMAGES, a=images(range(2)), b=images(range(2))),
@@ -185,10 +183,10 @@ REFUSED = {
     "no image": (
         lambda f: plain(f, {"text": STRING}),
         "",
-        ["no column of images", "text (text)", "texts:texts.csv"],
+        ["text (text)", "texts:texts.csv"],
     ),
-    "no text": (lambda f: plain(f, {"image": IMAGE}), "", ["no column of texts"]),
-    "not that column": (plain, ",caption=image", ["caption=image, but that column is image"]),
+    "no text": (lambda f: plain(f, {"image": IMAGE}), "", ["'image'"]),
+    "not that column": (plain, ",caption=image", ["caption=image"]),
     "no such column": (plain, ",caption=words", ["no such column", "text (text)"]),
 }
 

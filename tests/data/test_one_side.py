@@ -1,4 +1,4 @@
-"""Items of one side alone: images, texts and latents, from whatever people keep them in."""
+"""Items of one modality: images, texts and latents in all formats."""
 
 import mock_data_sets as mock
 import numpy as np
@@ -112,7 +112,7 @@ def test_bad_items_are_named_and_may_be_skipped(tmp_path):
     items = data.load_one_side(f"images:{tmp_path / 'photos'}", on_bad_sample="skip")
     assert len(items.column) == len(items.names) == COUNT
     (problem,) = items.problems
-    assert "im9.png: not a readable image" in problem
+    assert "im9.png: " in problem
 
 
 def latents(folder, **arrays):
@@ -120,7 +120,7 @@ def latents(folder, **arrays):
 
 
 REFUSED = {
-    "no images": (lambda f: (f / "a.txt").write_text("x"), "images:{}", ["no images in it", "jpg, png"]),
+    "no images": (lambda f: (f / "a.txt").write_text("x"), "images:{}", ["jpg, png"]),
     "missing image": (
         lambda f: table(f, "t.csv", "image", ["1.png"]),
         "images:{}/t.csv",
@@ -130,7 +130,7 @@ REFUSED = {
     "which column": (
         lambda f: table(f, "t.csv", "x,y", ["1,2"]),
         "texts:{}/t.csv",
-        ["expected the columns text", ",text=COLUMN"],
+        [",text=COLUMN"],
     ),
     "folder of texts": (lambda f: None, "texts:{}", ["a folder; name a file"]),
     "no file": (lambda f: None, "texts:{}/t.txt", ["t.txt: no such file"]),
@@ -142,7 +142,7 @@ REFUSED = {
     "no such array": (lambda f: latents(f, a=np.ones((2, 3))), "latents:{}/x.npz,array=b", ["no array 'b'; it has a"]),
     "a vector": (lambda f: np.save(f / "x.npy", np.ones(3)), "latents:{}/x.npy", ["[rows, dimensions]"]),
     "NaN": (lambda f: np.save(f / "x.npy", np.full((2, 3), np.nan)), "latents:{}/x.npy", ["row 0 holds NaN"]),
-    "another file": (lambda f: (f / "x.pt").write_bytes(b"x"), "latents:{}/x.pt", ["two lines of Python"]),
+    "another file": (lambda f: (f / "x.pt").write_bytes(b"x"), "latents:{}/x.pt", ["import numpy"]),
 }
 
 
@@ -158,9 +158,9 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(case, tmp_path):
 
 
 def test_one_side_is_no_data_set_to_train_on(tmp_path):
-    with pytest.raises(ConfigError, match=r"one side alone, for alignment-jax embed.*folder:DIR"):
+    with pytest.raises(ConfigError, match=r"alignment-jax embed.*folder:DIR"):
         data.load(f"images:{tmp_path}")
-    with pytest.raises(ConfigError, match="the form is images:DIR"):
+    with pytest.raises(ConfigError, match="images:DIR"):
         data.load_one_side("images:")
 
 
@@ -172,7 +172,7 @@ def test_latents_from_the_files_of_other_tools(tmp_path):
     np.testing.assert_array_equal(data.load_one_side(f"latents:{tmp_path}/e.parquet").column.read(np.arange(3)), rows)
     for name in ("e.pkl", "e.pt"):
         (tmp_path / name).write_bytes(b"\x80\x04\x95")
-        with pytest.raises(DataError, match="two lines of Python"):
+        with pytest.raises(DataError, match="import numpy"):
             data.load_one_side(f"latents:{tmp_path}/{name}")
 
 

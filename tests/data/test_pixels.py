@@ -1,4 +1,4 @@
-"""Images of more than eight bits become what the same pictures of eight bits are, by one range for the whole set."""
+"""Images of more than eight bits become the same as their eight-bit versions, with one range per data set."""
 
 import struct
 import zlib
@@ -157,7 +157,7 @@ def test_all_splits_have_the_range_of_train(tmp_path):
 
 def test_whole_numbers_and_floats_together_are_refused(tmp_path):
     paths = [as_whole_files(tmp_path, 16, np.uint16, ".png")[0], as_float_files(tmp_path, 1 / 255)[0]]
-    with pytest.raises(DataError, match=r"0\.png holds whole numbers and .*0\.tif floats.*pixel_range=LOW,HIGH"):
+    with pytest.raises(DataError, match=r"0\.png .*0\.tif .*pixel_range=LOW,HIGH"):
         pixel_values([ImageColumn(paths)])
 
 
@@ -170,7 +170,7 @@ def test_a_setting_that_is_no_range_is_refused():
     assert parse_pixel_range("auto:0,4096") == (0, 4096)
     assert parse_pixel_range("percentiles") is None
     for text in ("best", "5", "5,5", "9,1", "0,inf", "1,2,3", "most:0,1"):
-        with pytest.raises(ConfigError, match=r"input\.pixel_range is .*must be auto, percentiles or two numbers"):
+        with pytest.raises(ConfigError, match=r"input\.pixel_range"):
             parse_pixel_range(text)
 
 
@@ -178,7 +178,7 @@ def test_a_damaged_file_is_left_to_who_decodes_it(tmp_path):
     paths = as_whole_files(tmp_path, 16, np.uint16, ".png")
     paths[0].write_bytes(paths[0].read_bytes()[:60])
     assert in_range(ImageColumn(paths), "auto").pixel_range == (0, 4096)
-    with pytest.raises(DataError, match="not a readable image"):
+    with pytest.raises(DataError, match=r"\.(png|tif)"):
         decode_image(paths[0], pixel_range=(0, 4096))
 
 

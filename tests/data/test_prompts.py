@@ -1,4 +1,4 @@
-"""Class prompts: templates, comments, latents, and files that are none."""
+"""Class prompts: templates, comments, latents, and invalid files."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_bad_text_files(tmp_path, text, message):
     [
         ({"text": np.ones((2, 3), int)}, "floating point"),
         ({"text": np.array([[np.nan], [1.0]])}, "text row 0 holds NaN"),
-        ({"class": np.array([0, 2])}, "every number from 0 to 1"),
+        ({"class": np.array([0, 2])}, "from 0 to 1"),
         ({"class": np.array([0])}, r"shape \[2\]"),
         ({"class_name": np.array(["cat"])}, "1 classes"),
         ({"class_name": None}, "no array 'class_name'"),

@@ -1,4 +1,4 @@
-"""Tables of samples with a label: a text of their own, empty cells as missing modalities, odd labels by name."""
+"""Tables of labelled samples: texts, empty cells as missing modalities, odd labels."""
 
 import json
 
@@ -39,16 +39,18 @@ def test_the_columns_are_the_modalities(tmp_path, kinds):
 def test_other_names_and_fewer_modalities(tmp_path):
     path = samples.table(tmp_path, ("audio", "image", "text", "label"))
     path.write_text(path.read_text().replace("audio,image,text,label", "audio,image,tweet,mood"))
-    with pytest.raises(DataError, match="expected the columns audio, image, label"):
+    with pytest.raises(DataError, match="audio, image, label"):
         data.load(f"samples:{path}")
     source = data.load(f"samples:{path},text=tweet,label=mood,use=text+image")
     assert (source.modalities, source.has_splits) == (("image", "text"), False)
-    assert source.notes == (f"{path}: columns that are not used: audio",)
+    (note,) = source.notes
+    assert note.startswith(f"{path}: ")
+    assert note.endswith(" audio")
     for options, message in (
-        ("text=words", "text=words, but no column 'words'; found audio, image, tweet, mood"),
-        ("label=mood,use=image+smell", "'smell' is none of audio, image, text"),
-        ("label=mood,use=image+text", "there is no column 'text'"),
-        ("label=mood,use=image", "two or three of the columns audio, image, text"),
+        ("text=words", "'words'.*audio, image, tweet, mood"),
+        ("label=mood,use=image+smell", "'smell'.*audio, image, text"),
+        ("label=mood,use=image+text", "'text'"),
+        ("label=mood,use=image", "audio, image, text"),
         ("tone=mood", "unknown option 'tone'"),
     ):
         with pytest.raises((ConfigError, DataError), match=message):
@@ -79,7 +81,7 @@ def test_tables_of_samples_are_read_as_those_of_pairs(tmp_path):
 
 def test_one_modality_alone_says_what_there_is(tmp_path):
     path = samples.table(tmp_path, ("text", "label"))
-    with pytest.raises(DataError, match=r"takes two or three of the columns .*; found only text in text, label"):
+    with pytest.raises(DataError, match=r"audio, image, text.*text, label"):
         data.load(f"posts:{path}")
 
 
@@ -100,7 +102,7 @@ def test_an_empty_cell_is_a_missing_modality(tmp_path, spec):
     assert split.present["b"].tolist() == [i % 6 != 1 for i in number]
     part = split.subset(np.array([1, 0]))
     assert part.present["a"].tolist() == split.present["a"][[1, 0]].tolist()
-    # What stands in its place can be read, and says where it comes from.
+    # The placeholder can be read and has an origin.
     hole = int(np.argmin(split.present["a"]))
     ((wave, _),) = split.a.read(np.array([hole]))
     assert not wave.any()
@@ -112,9 +114,9 @@ def test_an_empty_cell_is_a_missing_modality(tmp_path, spec):
 def test_missing_modalities_are_counted(tmp_path):
     source = data.load(f"av:{samples.with_gaps(tmp_path)}")
     notes = data.missing_notes(source.splits, source.modalities)
-    assert notes == [
-        "8 samples have no audio (train 4 of 18, val 2 of 6, test 2 of 6): a classifier masks what is missing",
-        "5 samples have no image (train 3 of 18, val 1 of 6, test 1 of 6): a classifier masks what is missing",
+    assert [note.partition(":")[0] for note in notes] == [
+        "8 samples have no audio (train 4 of 18, val 2 of 6, test 2 of 6)",
+        "5 samples have no image (train 3 of 18, val 1 of 6, test 1 of 6)",
     ]
     description = data.describe(source)
     assert set(notes) <= set(description["notes"])
@@ -129,13 +131,13 @@ def test_a_sample_needs_one_modality_and_a_modality_one_sample(tmp_path):
     path = samples.with_gaps(tmp_path)
     with open(path, "a", encoding="utf-8") as file:
         file.write(",,sad,train\n")
-    with pytest.raises(DataError, match=r"row 31 \(line 32\): neither audio nor image"):
+    with pytest.raises(DataError, match=r"row 31 \(line 32\): .*audio.*image"):
         data.load(f"samples:{path}")
     assert len(data.load(f"samples:{path}", on_bad_sample="skip").problems) == 1
     nothing = samples.table(
         tmp_path, ("image", "text", "label"), name="nothing.csv", changes=lambda i, row: {**row, "text": ""}
     )
-    with pytest.raises(DataError, match="no row has a text"):
+    with pytest.raises(DataError, match="a text"):
         data.load(f"posts:{nothing}")
 
 
@@ -160,12 +162,12 @@ def test_a_fingerprint_does_not_depend_on_where_the_table_lies(tmp_path):
 
 def test_an_alignment_takes_complete_samples(tmp_path):
     source = data.load(f"av:{samples.with_gaps(tmp_path)}")
-    with pytest.raises(DataError, match=r"row 1 \(line 2\): no audio \(13 samples lack a modality\)"):
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): no audio .*13"):
         data.complete_samples(source)
     left = data.complete_samples(source, on_bad_sample="skip")
     assert sum(len(split) for split in left.splits.values()) == samples.N - 13
     assert all(split.present == {} for split in left.splits.values())
-    assert "13 samples that lack a modality are left out" in left.problems[0]
+    assert "13 samples" in left.problems[0]
     whole = data.load(f"posts:{samples.posts(tmp_path)}")
     assert data.complete_samples(whole) is whole
 
@@ -192,12 +194,13 @@ def test_labels_that_are_nearly_the_same_are_named(tmp_path):
 
     source = data.load(f"posts:{samples.table(tmp_path, ('image', 'text', 'label', 'split'), changes=spoiled)}")
     assert source.label_names == ("Angry", "angry", "ha ppy", "happy", "sad")  # not merged
-    assert data.class_notes(source) == [
-        "labels that differ only by case or space are classes of their own: 'Angry' (1), 'angry' (9)",
-        "labels that differ only by case or space are classes of their own: 'ha ppy' (1), 'happy' (9)",
+    assert [note.partition(": ")[2] for note in data.class_notes(source)] == [
+        "'Angry' (1), 'angry' (9)",
+        "'ha ppy' (1), 'happy' (9)",
     ]
     (note,) = source.notes
-    assert "row 3 (line 4): space around the label 'sad' is left out (1 such rows)" in note
+    assert "row 3 (line 4): " in note
+    assert "'sad'" in note
 
 
 def test_a_class_that_only_val_has_is_named(tmp_path):
@@ -206,14 +209,14 @@ def test_a_class_that_only_val_has_is_named(tmp_path):
 
     source = data.load(f"posts:{samples.table(tmp_path, ('image', 'text', 'label', 'split'), changes=rare)}")
     (note,) = data.class_notes(source)
-    assert note.startswith("train has no sample of 'rare' (2 in val): a classifier cannot learn them")
+    assert note.startswith("train has no sample of 'rare' (2 in val)")
     assert note in data.describe(source)["notes"]
 
 
 def test_a_single_class_is_named(tmp_path):
     path = samples.table(tmp_path, ("image", "text", "label"), changes=lambda number, row: {**row, "label": "one"})
     (note,) = data.class_notes(data.load(f"posts:{path}"))
-    assert note == "all samples have the label 'one': a classifier has nothing to tell apart"
+    assert "'one'" in note
 
 
 def test_av_names_the_source_that_reads_a_text(tmp_path):
@@ -230,16 +233,16 @@ def test_labels_make_the_text_of_labelled(tmp_path):
 
 def test_a_text_that_says_the_class_is_named(tmp_path):
     """Content decides, not the source: the text of a user's own, or latents that were made of class names."""
-    note = "each class has one text of its own: a classifier can read its answer there"
 
-    def told(number, row):
+    def revealing(number, row):
         return {**row, "text": "" if number == 7 else f"it sounds {row['label']}"}
 
-    path = samples.table(tmp_path, ("image", "text", "label", "split"), changes=told)
-    assert data.class_notes(data.load(f"posts:{path}")) == [note]
-    assert data.class_notes(data.load(mock.labelled(tmp_path))) == [note]
+    path = samples.table(tmp_path, ("image", "text", "label", "split"), changes=revealing)
+    for spec in (f"posts:{path}", mock.labelled(tmp_path)):
+        (note,) = data.class_notes(data.load(spec))
+        assert "text" in note
     assert data.class_notes(data.load(f"posts:{samples.posts(tmp_path)}")) == []
     label = np.arange(12) % 3
     np.savez(tmp_path / "f.npz", a=np.random.default_rng(0).normal(size=(12, 2)), b=np.eye(3)[label], label=label)
     (of_vectors,) = data.class_notes(data.load(f"features:{tmp_path / 'f.npz'}"))
-    assert of_vectors.startswith("each class has one b of its own")
+    assert " b:" in of_vectors

@@ -1,4 +1,4 @@
-"""Folders of embeddings: the same data as in one file, mapped, checked, and never half written."""
+"""Folders of embeddings: equal to one file, memory-mapped, verified, and written atomically."""
 
 import json
 
@@ -107,7 +107,7 @@ def test_indexing_is_that_of_one_array():
     np.testing.assert_array_equal(np.asarray(sharded), array)
     with pytest.raises(IndexError, match="23"):
         sharded[np.array([23])]
-    with pytest.raises(DataError, match="alike"):
+    with pytest.raises(DataError, match="array: "):
         ShardedArray([array, array[:, :3]])
 
 
@@ -124,11 +124,11 @@ def test_a_killed_writer_goes_on(tmp_path):
     writer = data.ShardWriter(folder, {"encoder": "mine"})
     writer.write(0, shards[0])
     (folder / ".00001.partial").mkdir()  # what a kill in the middle of a shard leaves
-    with pytest.raises(DataError, match="none until that has finished"):
+    with pytest.raises(DataError, match=r"manifest\.json"):
         data.load(f"embeddings:{folder}")
     again = data.ShardWriter(folder, {"encoder": "mine"})
     assert [again.has(k) for k in range(3)] == [True, False, False]
-    with pytest.raises(DataError, match="shard 00001 is missing"):
+    with pytest.raises(DataError, match="00001"):
         again.finish(3)
     for number in (1, 2):
         again.write(number, shards[number])
@@ -139,11 +139,11 @@ def test_a_killed_writer_goes_on(tmp_path):
 
 def test_another_plan_is_refused(tmp_path):
     write(tmp_path / "e")
-    with pytest.raises(ConfigError, match=r"encoder = 'mine', now it is 'yours'"):
+    with pytest.raises(ConfigError, match=r"encoder.*'mine'.*'yours'"):
         data.ShardWriter(tmp_path / "e", {"encoder": "yours"})
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds other files"):
+    with pytest.raises(ConfigError, match="--out"):
         data.ShardWriter(tmp_path / "f", {"encoder": "mine"})
 
 
@@ -154,10 +154,10 @@ def test_damage_is_named(tmp_path):
     content[-1] ^= 1
     victim.write_bytes(content)
     data.load(spec)  # sizes agree: contents are looked at only when they are asked to be checked
-    with pytest.raises(DataError, match=r"00001/image\.npy: damaged"):
+    with pytest.raises(DataError, match=r"00001/image\.npy: "):
         data.load(spec, on_bad_sample="skip")
     victim.write_bytes(content[:-1])
-    with pytest.raises(DataError, match=r"00001/image\.npy: \d+ bytes, but manifest"):
+    with pytest.raises(DataError, match=r"00001/image\.npy: \d+ bytes"):
         data.load(spec)
 
 
@@ -167,10 +167,10 @@ def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path):
     manifest = json.loads(path.read_text())
     manifest["shards"][0]["files"]["image"]["path"] = "../e.npz"
     path.write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="leads out of the folder"):
+    with pytest.raises(DataError, match=r"manifest\.json"):
         data.load(spec)
     path.write_text("[1, 2")
-    with pytest.raises(DataError, match="not a manifest"):
+    with pytest.raises(DataError, match=r"manifest\.json"):
         data.load(spec)
 
 
@@ -180,7 +180,7 @@ def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path):
         (lambda s: s.update(text_to_image=s["text_to_image"] + 1), r"integers in \[0, 1\)"),
         (lambda s: s.update(text_to_image=s["text_to_image"][:1]), r"shape \[2\]"),
         (lambda s: s.update(image=s["image"].astype(np.int32)), "floating point"),
-        (lambda s: s.update(split=np.array(["spare"])), "split 'spare' is unknown"),
+        (lambda s: s.update(split=np.array(["spare"])), "'spare'"),
         (lambda s: s.pop("caption"), "shard 00001 holds"),
     ],
 )
@@ -198,9 +198,9 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, change, message):
 def test_generic_names_are_those_of_images_and_texts(tmp_path):
     writer = data.ShardWriter(tmp_path / "e", {"modalities": ["sound", "touch"]})
     arrays = {"a": np.eye(3), "b": np.ones((4, 2)), "b_to_a": np.array([0, 1, 1, 2]), "a_flip": -np.eye(3)}
-    with pytest.raises(DataError, match=r"shard 00000: no array 'text_to_image' \(or 'b_to_a'\)"):
+    with pytest.raises(DataError, match=r"shard 00000: .*'text_to_image'"):
         writer.write(0, {"a": np.eye(3), "b": np.eye(3)})
-    with pytest.raises(DataError, match=r"shard 00000: has both 'image' and 'a'; keep one"):
+    with pytest.raises(DataError, match=r"shard 00000: .*'image'.*'a'"):
         writer.write(0, {**arrays, "image": np.eye(3)})
     writer.write(0, {**arrays, "a_id": np.array(["x", "y", "z"]), "b_text": np.array(list("tuvw"))})
     writer.finish(1)
@@ -214,14 +214,14 @@ def test_generic_names_are_those_of_images_and_texts(tmp_path):
 def test_what_is_not_finite_is_never_written(tmp_path):
     arrays = mock.embedding_arrays()
     arrays["image"][2] = np.inf
-    with pytest.raises(DataError, match="image row 2 of shard 00000 is not finite in float16"):
+    with pytest.raises(DataError, match=r"image row 2 of shard 00000.*float16"):
         write(tmp_path / "e", arrays=arrays)
 
 
 def test_repeated_names_are_found(tmp_path):
     arrays = mock.embedding_arrays()
     arrays["image_id"][7] = arrays["image_id"][0]
-    with pytest.raises(DataError, match=r"image_id 'im0\.png' stands in rows 0 and 7"):
+    with pytest.raises(DataError, match=r"image_id 'im0\.png'.*0 and 7"):
         data.load(write(tmp_path / "e", arrays=arrays))
 
 

@@ -1,4 +1,4 @@
-"""The smallest ONNX models there are, written as the bytes of their protocol buffers."""
+"""Minimal ONNX models, written as protocol buffers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Extraction with encoders that take no time: what is written, resumed and refused, and ONNX models on disk."""
+"""Extraction with trivial encoders: output, resuming, refusals, and ONNX models on disk."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ VIEWS = ("image_crop_1", "image_crop_2", "image_crop_3", "image_crop_4", "image_
 
 
 def color(images):
-    """Mean colour of the left and the right half: tells a mirrored image from itself."""
+    """Mean colour of the left and the right half: differs for a mirrored image."""
     halves = [(image[:, : image.shape[1] // 2], image[:, image.shape[1] // 2 :]) for image in images]
     return np.array([np.concatenate([half.mean((0, 1)) for half in both]) for both in halves])
 
@@ -78,10 +78,10 @@ def test_half_precision_by_default(tmp_path, source):
 
 def test_what_half_precision_cannot_hold_is_named(tmp_path, source):
     large = extract.Encoder(lambda images: 1e6 * color(images), {"name": "large"})
-    with pytest.raises(DataError, match=r"im0\.png.*image latent is not finite in float16; use --dtype=float32"):
+    with pytest.raises(DataError, match=r"im0\.png.*image .*--dtype=float32"):
         extract.extract(source, large, TEXT, tmp_path / "latents.npz")
     broken = extract.Encoder(lambda texts: letters(texts) * np.nan, {"name": "broken"})
-    with pytest.raises(DataError, match="the encoder cannot take this item"):
+    with pytest.raises(DataError, match="encoder"):
         extract.extract(source, IMAGE, broken, tmp_path / "others.npz")
 
 
@@ -143,7 +143,7 @@ def test_a_finished_folder_is_left_alone(tmp_path, source):
         ({"settings": extract.ExtractSettings(dtype="float32")}, "dtype = 'float16', now it is 'float32'"),
         ({"text": extract.Encoder(letters, {"name": "others"})}, "text_encoder = .*letters.*others"),
         ({"out": "no/such/folder"}, "its folder does not exist"),
-        ({"out": "latents.npz"}, "it is there already"),
+        ({"out": "latents.npz"}, "--out"),
     ],
 )
 def test_what_would_mix_two_extractions_is_refused(tmp_path, source, change, message):
@@ -168,7 +168,7 @@ def test_a_changed_image_is_refused(tmp_path, source, finished):
     path = source.splits["train"].a.items[0]
     before = path.read_bytes()
     path.write_bytes(before + b"\0")
-    with pytest.raises(ConfigError, match="was written with content = "):
+    with pytest.raises(ConfigError, match="content = "):
         run(source, tmp_path / "latents")
     path.write_bytes(before)  # the same content at another time is the same image
     extract.extract(source, IMAGE, TEXT, tmp_path / "latents")
@@ -176,7 +176,7 @@ def test_a_changed_image_is_refused(tmp_path, source, finished):
 
 def test_only_images_and_texts_are_encoded(tmp_path):
     source = data.load(mock.embeddings(tmp_path))
-    with pytest.raises(ConfigError, match="holds embedding and embedding items"):
+    with pytest.raises(ConfigError, match="embedding and embedding"):
         run(source, tmp_path / "out.npz")
 
 
@@ -207,7 +207,7 @@ def test_onnx_texts_are_averaged_over_their_words(tmp_path):
     (tmp_path / "model.onnx").write_bytes(model)
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(dict(zip(words, range(5), strict=True)), "[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    with pytest.raises(ConfigError, match=r"no tokenizer\.json beside it"):
+    with pytest.raises(ConfigError, match=r"tokenizer\.json"):
         extract.open_encoder(f"onnx:{tmp_path / 'model.onnx'}", side="text")
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     options = extract.Options(prefix="a ")

@@ -1,9 +1,9 @@
-"""Builders for TensorFlow Datasets: sets that are laid out in a folder become array_record files that `tfds:` reads.
+"""Builders for TensorFlow Datasets: write a folder of data as array_record files for `tfds:`.
 
     from alignment_jax.data import builders
     builders.prepare("aligned_flickr8k", manual_dir="Flickr8k", data_dir="prepared")
 
-No TensorFlow is needed for that. Each builder is a module with the one class that `tfds build` looks for.
+TensorFlow is not needed. Each builder is a module with one builder class, as `tfds build` expects.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ BUILDERS = {
 
 
 def prepare(name: str, *, manual_dir: str | pathlib.Path, data_dir: str | pathlib.Path) -> None:
-    """Writes a data set as array_record.
+    """Writes a data set as array_record files.
 
     Args:
       name: one of `BUILDERS`.
-      manual_dir: the folder that holds the images and captions, or the manifest.
-      data_dir: where to; `tfds:NAME,data_dir=...` reads it from there.
+      manual_dir: the folder of the images and captions, or of the manifest.
+      data_dir: output folder, for `tfds:NAME,data_dir=...`.
 
     Raises:
       ConfigError: no such builder.
-      DataError: the folder is missing, or holds something unusable; the message names file and row.
+      DataError: the folder is missing, or its data is unusable; the message names file and row.
     """
     if name not in BUILDERS:
         raise ConfigError(f"no builder {name!r}; known: {', '.join(BUILDERS)}")

@@ -1,4 +1,4 @@
-"""Recordings with images and classes from a folder whose `manifest.csv` is as `av:FILE.csv` reads it."""
+"""TFDS builder for recordings with images and classes; the folder holds a `manifest.csv` as for `av:FILE.csv`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ tfds: Any = require("tensorflow_datasets", extra="tfds", purpose="prepare data s
 
 
 class AlignedAudioImages(tfds.core.GeneratorBasedBuilder):
-    """Features: id, audio (int16 waveform, one channel), rate (Hz), image (its file's own bytes), label (a word)."""
+    """Features: id, audio (int16 waveform, one channel), rate (Hz), image (encoded bytes), label (class name)."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 - the library's own way
+    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 - TFDS reads it as a class attribute
     MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder with manifest.csv (audio, image, label[, split]) and the files it names."
 
     def _info(self) -> Any:

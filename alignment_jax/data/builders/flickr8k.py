@@ -1,4 +1,4 @@
-"""Flickr8k or Flickr30k from a folder as `flickr:DIR` reads it: images with all their captions."""
+"""TFDS builder for Flickr8k or Flickr30k; the folder has the layout of `flickr:DIR`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ tfds: Any = require("tensorflow_datasets", extra="tfds", purpose="prepare data s
 
 
 class AlignedFlickr8k(tfds.core.GeneratorBasedBuilder):
-    """Features: id, image (its file's own bytes), captions."""
+    """Features: id, image (encoded bytes), captions."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 - the library's own way
+    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 - TFDS reads it as a class attribute
     MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder with Images/, captions.txt and, optionally, splits.csv."
 
     def _info(self) -> Any:

@@ -1,7 +1,7 @@
-"""Where pairs come from.
+"""Data sources by name.
 
-Adding a source is one file with `load(argument, *, seed, on_bad_sample) -> PairSource` and one line here. Where its
-SPEC takes `,key=value`, the file also has `OPTIONS`, each key with its default.
+To add a source, add one file with `load(argument, *, seed, on_bad_sample) -> PairSource` and one line here. If its SPEC
+takes `,key=value`, the file also needs `OPTIONS`: each key with its default.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class SourceEntry:
-    """A source's module (imported when it is first used), the form of its SPEC, and endings of files that it takes."""
+    """The module of a source (imported on first use), the form of its SPEC, and the file suffixes that it reads."""
 
     module: str
     usage: str

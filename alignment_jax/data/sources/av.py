@@ -1,8 +1,8 @@
-"""`av:FILE.csv`: one row a recording with its image, columns audio, image, label and, optionally, split.
+"""`av:FILE.csv`: one row per recording with its image; columns audio, image, label and, optionally, split.
 
-The two belong together one to one. A label is any text. Paths are relative to the folder of the CSV file and must not
-leave it; an audio file stands in one row only, the same image may stand in several. One of the two cells may be empty:
-a classifier masks what is missing. A text beside them, or other columns: `samples:FILE.csv`.
+Labels are texts. Paths are relative to the folder of the CSV file and must not leave it. An audio file occurs in one
+row only, an image may occur in several. One of the two cells may be empty: a classifier masks missing modalities. For a
+text modality or other columns use `samples:FILE.csv`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     Args:
       argument: path of the CSV file.
       seed: not used.
-      on_bad_sample: "error" or "skip"; skipping decodes every file once, to find those that cannot be read.
+      on_bad_sample: "error" or "skip"; "skip" decodes every file once.
 
     Returns:
       The source: a is the audio, b the image, b-item i belongs to a-item i; `label_names` are the classes.
 
     Raises:
-      DataError: the file or, without skipping, a row of it is unusable.
+      DataError: the file or, with "error", a row is unusable.
     """
     path = pathlib.Path(argument)
     bad, silent = BadSamples(on_bad_sample), 0
     header = read_header(path)
     if "text" in header and "label" in header and not {"audio", "image"} <= set(header):
         raise DataError(
-            f"{path}: av: reads the columns audio, image, label; found {', '.join(header)[:200]}: write samples:{path}"
+            f"{path}: av: needs the columns audio, image, label; found {', '.join(header)[:200]}; write samples:{path}"
         )
     rows, others = read_table(path, required=("audio", "image", "label"), optional=("split",), bad=bad)
     notes = table_notes(path, rows, others)
@@ -48,7 +48,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         cells = row.values["audio"], row.values["image"]
         audio, image = (folder.find(cell, where=row.where) if cell else None for cell in cells)
         name = str(pathlib.PurePath(cells[0]))
-        if audio is None:  # an image names no row by itself
+        if audio is None:  # an image may occur in several rows
             silent += 1
             name = f"{pathlib.PurePath(cells[1])}, without audio {silent}"
         return Sample(name, row.values["label"], row.values.get("split"), (audio, image), row.where)
@@ -62,5 +62,5 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         where=path,
         bad=bad,
         notes=notes,
-        hints={"flip": False},  # a mirrored digit or letter is another one
+        hints={"flip": False},  # mirrored digits and letters have another meaning
     )

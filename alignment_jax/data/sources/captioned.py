@@ -1,4 +1,4 @@
-"""What every data set of image files with captions shares: rows of (image, caption, split) become a source."""
+"""Makes a source from rows of (image, caption, split); shared by all sources of images with captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignment_jax.data.split import PairSource
 
 
 class Caption(NamedTuple):
-    """One caption: the image's name in the manifest, its text, its split (None: no such information), file and row."""
+    """One caption: image name in the manifest, text, split (None: no split information), file and row."""
 
     image: str
     text: str
@@ -35,14 +35,14 @@ def captioned_source(
 
     Args:
       captions: in the order of the manifest.
-      root: the folder that image names are relative to and must not leave; not used with `find`.
-      name: what to call the data set in messages.
-      bad: collects what is wrong; with skipping, images are decoded once here.
+      root: folder of the relative image names; not used with `find`.
+      name: name of the data set in messages.
+      bad: collects problems; with "skip" every image is decoded here.
       notes: lines for `PairSource.notes`.
-      find: (image name, where=file and row) -> the image; by default a file in the folder.
+      find: (image name, where=file and row) -> the image; default: a file in the folder.
 
     Raises:
-      DataError: a bad sample that may not be skipped, or nothing usable is left.
+      DataError: a bad sample with "error", or no usable sample.
     """
     return paired_source(
         (Pair(*caption) for caption in captions),
@@ -52,5 +52,5 @@ def captioned_source(
         bad=bad,
         notes=notes,
         no_item="no usable image with a caption",
-        no_partner="empty caption; write one, or delete the row",
+        no_partner="empty caption; add one, or delete the row",
     )

@@ -1,12 +1,12 @@
-"""`cc3m:DIR` or `cc3m:FILE.tsv`: Conceptual Captions, about three million pictures of the web with their descriptions.
+"""`cc3m:DIR` or `cc3m:FILE.tsv`: Conceptual Captions, about three million web images with descriptions.
 
   DIR/**/*.tar                              shards, see `webdataset`; or
   DIR/Train_GCC-training.tsv                caption<TAB>url, as published, with Validation_GCC-1.1.0-Validation.tsv;
-  DIR/training/ROW_CRC, DIR/validation/...  the pictures as the usual script stores them: the row's number and the
+  DIR/training/ROW_CRC, DIR/validation/...  the images as common scripts store them: row number and
                                             CRC-32 of its URL (also CRC alone, also with .jpg); or
   FILE.tsv                                  a header `caption, path` or `title, filepath`, paths relative to the file
 
-Much of the web is gone: rows of the published lists whose picture is not there are left out and counted.
+Many URLs are dead: rows of the published lists without an image are skipped and counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from alignment_jax.data.sources.clips import existing_folder
 from alignment_jax.data.sources.webdataset import load_shards
 from alignment_jax.data.split import PairSource
 
-# list, folder of its pictures, split
+# list, folder of its images, split
 _LISTS = (
     ("Train_GCC-training.tsv", "training", "train"),
     ("Validation_GCC-1.1.0-Validation.tsv", "validation", "val"),
@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens Conceptual Captions in one of three layouts, see the module.
+    """Opens Conceptual Captions in one of three layouts, see the module docstring.
 
     Arguments and errors are those of `data.load`.
     """
@@ -44,15 +44,15 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     if path.suffix == ".tsv":
         return _load_table(path, BadSamples(on_bad_sample))
     folder = existing_folder(argument)
-    lists = [(folder / name, pictures, split) for name, pictures, split in _LISTS if (folder / name).is_file()]
+    lists = [(folder / name, images, split) for name, images, split in _LISTS if (folder / name).is_file()]
     if not lists:
         return load_shards(folder, on_bad_sample)
     bad = BadSamples(on_bad_sample)
     captions, missing = [], 0
-    for table, pictures, split in lists:
-        place = folder / pictures
+    for table, images, split in lists:
+        place = folder / images
         if not place.is_dir():
-            raise DataError(f"{place}: no such folder; the pictures of {table.name} belong there")
+            raise DataError(f"{place}: no such folder; the images of {table.name} must be in it")
         present = {entry.name for entry in place.iterdir()}
         for number, row in enumerate(read_positional_rows(table, ("caption", "url"), bad=bad, tabs=True)):
             code = zlib.crc32(row.values["url"].encode("utf-8"))
@@ -61,8 +61,8 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             if name is None:
                 missing += 1
             else:
-                captions.append(Caption(f"{pictures}/{name}", row.values["caption"], split, row.where))
-    notes = [f"rows whose picture is not there, left out: {missing}"] if missing else []
+                captions.append(Caption(f"{images}/{name}", row.values["caption"], split, row.where))
+    notes = [f"skipped {missing} rows without an image"] if missing else []
     return captioned_source(captions, root=folder, name=str(folder), bad=bad, notes=notes)
 
 

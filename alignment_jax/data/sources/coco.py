@@ -3,9 +3,8 @@
   annotations/captions_train2017.json, captions_val2017.json      (or directly in DIR)
   train2017/000000391895.jpg, val2017/...                         (or in images/)
 
-The captions of the official test images are not published, so the official validation set is the test set here, and
-val is cut out of train by a hash of the names. (Karpathy's split, with 5,000 images for each of the two, is read by
-`karpathy:DIR`.)
+The captions of the official test images are not published: the official validation set is the test set here, and val is
+cut out of train by a hash of the names. (`karpathy:DIR` reads Karpathy's split, with 5,000 images each.)
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _YEARS = (2014, 2017)
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of MS-COCO, laid out as the module says.
+    """Opens a folder of MS-COCO in the layout of the module docstring.
 
     Arguments and errors are those of `data.load`.
     """
@@ -38,7 +37,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     for part, split in (("train", "train"), ("val", "test")):
         path = find_list(folder, f"captions_{part}{year}.json")
         if path is None:
-            raise DataError(f"{folder}: no captions_{part}{year}.json, neither there nor in annotations/")
+            raise DataError(f"{folder}: no captions_{part}{year}.json in it or in annotations/")
         captions += _captions(path, _image_folder(folder, f"{part}{year}"), split, bad)
     return captioned_source(captions, root=folder, name=str(folder), bad=bad)
 
@@ -47,7 +46,7 @@ def _image_folder(folder: pathlib.Path, name: str) -> str:
     for place in (name, f"images/{name}"):
         if (folder / place).is_dir():
             return place
-    raise DataError(f"{folder}: no folder {name} with the images, neither there nor in images/")
+    raise DataError(f"{folder}: no folder {name} with the images in it or in images/")
 
 
 def _captions(path: pathlib.Path, images: str, split: str, bad: BadSamples) -> list[Caption]:
@@ -61,7 +60,7 @@ def _captions(path: pathlib.Path, images: str, split: str, bad: BadSamples) -> l
             case {"id": int(number), "file_name": str(name)} if name and number not in names:
                 names[number] = f"{images}/{name}"
             case {"id": int(number)} if number in names:
-                bad.add(f"{path}, images row {row}: id {number} stands there twice")
+                bad.add(f"{path}, images row {row}: id {number} occurs twice")
             case _:
                 bad.add(f"{path}, images row {row}: expected id and file_name")
     found = []

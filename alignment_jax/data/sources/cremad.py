@@ -4,7 +4,7 @@
   Image-01-FPS/1001_DFA_ANG_XX/*.jpg          frames of each clip
   train.csv, test.csv, val.csv                optional lists, name,emotion without header, also in annotations/
 
-Without lists every recording is taken, its emotion read from its name, and the splits are cut by hash.
+Without lists all recordings are used, with the emotion from the file name; the splits are cut by hash.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME = re.compile(r"^\d{4}_[A-Z]{3}_(ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}$")
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of CREMA-D, laid out as the module says: a is the recording, b a frame of the clip.
+    """Opens a folder of CREMA-D in the layout of the module docstring: a is the recording, b a frame of the clip.
 
     Arguments and errors are those of `data.load`.
     """
@@ -36,17 +36,17 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     if not rows:
         found = sorted((root / AUDIO).glob("*.wav"))
         if not found:
-            raise DataError(f"{root}: neither train.csv and test.csv nor recordings in {AUDIO}/")
+            raise DataError(f"{root}: no train.csv and test.csv, and no recordings in {AUDIO}/")
         rows = [(ManifestRow({"name": path.stem, "emotion": ""}, f"{root}/{AUDIO}"), None) for path in found]
 
     def sample(listed: tuple[ManifestRow, str | None]) -> Sample:
         row, split = listed
         name, emotion = row.values["name"], row.values["emotion"]
-        told = _NAME.match(name)
-        if told is None:
-            raise DataError(f"{row.where}: {name!r} is no name of a clip, as in 1001_DFA_ANG_XX")
-        if emotion not in ("", told[1]):
-            raise DataError(f"{row.where}: {name!r} is listed as {emotion!r}")
-        return Sample(name, told[1], split, clip_parts(folder, [name], where=row.where), row.where)
+        match = _NAME.match(name)
+        if match is None:
+            raise DataError(f"{row.where}: {name!r} is not a clip name such as 1001_DFA_ANG_XX")
+        if emotion not in ("", match[1]):
+            raise DataError(f"{row.where}: emotion {emotion!r} contradicts the name {name!r}")
+        return Sample(name, match[1], split, clip_parts(folder, [name], where=row.where), row.where)
 
     return labelled_sample_source(rows, sample, kinds=KINDS, modalities=MODALITIES, name="cremad", where=root, bad=bad)

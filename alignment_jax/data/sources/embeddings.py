@@ -1,12 +1,12 @@
-"""`embeddings:FILE`: both sides already encoded, the pairs as an index.
+"""`embeddings:FILE`: latents of both sides, with the pairs as an index.
 
 Arrays: `image` [N, Da] and `text` [M, Db], or `a` and `b` for other modalities; `text_to_image` (`b_to_a`) int [M],
-which may be absent when N = M (row i belongs to row i); optional `image_id` [N], `caption` [M], `split` [N], `label`
+optional if N = M (row i belongs to row i); optional `image_id` [N], `caption` [M], `split` [N], `label`
 [N] (whole numbers or text), `cluster_size` [M], and further views of the image [N, Da]: `image_flip`, `image_crop_1`,
 `image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. `modalities` [2]
-says what the two are called. No pickles: an array of Python objects is refused. `text` may be [N, K, Db]: K texts of
-each image. `array_names` has the names of other tools that are understood, `embeddings_files` the other files.
-`embeddings:DIR` opens a folder of shards, see `embeddings_folder`.
+names the two sides. Arrays of Python objects (pickles) are refused. `text` may be [N, K, Db]: K texts per image.
+`array_names` lists the array names of other tools, `embeddings_files` the other file formats. `embeddings:DIR` opens a
+folder of shards, see `embeddings_folder`.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from alignment_jax.data.split import PairSource, PairSplit, all_distinct, split_
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens an embeddings file; see the module for the format.
+    """Opens an embeddings file; see the module docstring for the format.
 
     Args:
       argument: the path of the file or folder, or a file for each array, see `embeddings_files.open_files`.
       seed: not used.
-      on_bad_sample: "skip" leaves out rows with NaN or infinity (and a-items that lose their last pair with them).
+      on_bad_sample: "skip" removes rows with NaN or infinity, and a-items without a remaining pair.
 
     Returns:
       The source. `extra_b["caption"]` holds the captions if the file does.
 
     Raises:
-      DataError: the file is missing, damaged, holds pickles, or its arrays do not fit together.
+      DataError: the file is missing, damaged, holds pickles, or its arrays do not match.
     """
     path = pathlib.Path(argument)
     if path.is_dir() and not holds_arrays(path):
@@ -67,7 +67,7 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
     ids = optional_vector(path, arrays, "image_id", n)
     ids = np.arange(n).astype(str) if ids is None else text_vector(path, "image_id", ids)
     notes = unused_notes(read, path)
-    if "image_id" not in read.exact and not all_distinct(ids):  # paths of images that stand in several rows
+    if "image_id" not in read.exact and not all_distinct(ids):  # image paths that occur in several rows
         ids = np.arange(n).astype(str)
     check_unique(path, "image_id", ids)
     caption = optional_vector(path, arrays, "caption", m)
@@ -77,7 +77,7 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
     label = optional_vector(path, arrays, "label", n)
     if label is not None and label.dtype.kind not in "iuSU":
         raise DataError(f"{path}: label must hold whole numbers or text, got {label.dtype}")
-    # In one order, however the file came about: which view a sample shows is drawn by number.
+    # Sorted, because views are sampled by number.
     views = {name: _embedding(path, arrays, name) for name in sorted(arrays) if VIEW.fullmatch(name)}
     for name, view in views.items():
         if view.shape != image.shape:
@@ -139,21 +139,21 @@ def save(
     cluster_size: np.ndarray | None = None,
     views: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Writes an embeddings file that `load` reads; the file appears whole or not at all.
+    """Writes an embeddings file for `load`, atomically.
 
     Args:
-      path: where to, ending in .npz.
+      path: output file, ending in .npz.
       image, text: [N, Da] and [M, Db], floating point, stored in their own dtype.
       text_to_image: int [M].
-      image_id, caption, split: names [N], texts [M] (cut to 1000 characters: the file holds all at one fixed width),
-        splits [N].
+      image_id, caption, split: names [N], texts [M] (truncated to 1000 characters, because the file stores a fixed
+        width), splits [N].
       label: class names or numbers [N].
       cluster_size: [M].
       views: further views of the images, each [N, Da]: "image_flip", "image_crop_1", ...
 
     Raises:
       ConfigError: the path does not end in .npz, or its folder does not exist.
-      DataError: the arrays do not fit together.
+      DataError: the arrays do not match.
 
     >>>     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(f"{folder}/e.npz", image=np.eye(2), text=np.ones((3, 4)), text_to_image=np.array([0, 0, 1]))
@@ -163,7 +163,7 @@ def save(
     """
     path = pathlib.Path(path)
     if path.suffix != ".npz" or not path.parent.is_dir():
-        raise ConfigError(f"{path}: an embeddings file ends in .npz and lies in a folder that exists")
+        raise ConfigError(f"{path}: give an .npz file in an existing folder")
     arrays = {"image": image, "text": text, "text_to_image": text_to_image}
     short = None if caption is None else [str(text)[:1000] for text in caption]
     names = {"image_id": image_id, "split": split, "caption": short}
@@ -178,7 +178,7 @@ def save(
 
 
 def _one_vector_a_row(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays with `text` [N, K, D] as N * K rows, and its index; an axis of one is left out of both sides."""
+    """Reshapes `text` [N, K, D] to N * K rows and adds the index; removes axes of size one."""
     out = dict(arrays)
     for name in ("image", "text", *(name for name in arrays if VIEW.fullmatch(name))):
         if isinstance(out[name], np.ndarray) and out[name].ndim == 3 and out[name].shape[1] == 1:
@@ -188,9 +188,7 @@ def _one_vector_a_row(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> dict
         return out
     count, each = text.shape[:2]
     if "text_to_image" in arrays:
-        raise DataError(
-            f"{path}: text has {each} vectors a row, which says whose they are, and text_to_image; keep one"
-        )
+        raise DataError(f"{path}: text has {each} vectors per row, so text_to_image is ambiguous; remove it")
     for name in ("text", "caption", "cluster_size"):
         if name in out and out[name].shape[:2] == (count, each):
             out[name] = out[name].reshape(count * each, *out[name].shape[2:])
@@ -200,7 +198,7 @@ def _one_vector_a_row(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> dict
 def _embedding(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
     array = arrays[name]
     if array.ndim != 2 or 0 in array.shape:
-        hint = f"; keep one vector a row, as {name}.mean(axis=1)" if array.ndim > 2 and 0 not in array.shape else ""
+        hint = f"; keep one vector per row: {name}.mean(axis=1)" if array.ndim > 2 and 0 not in array.shape else ""
         raise DataError(f"{path}: {name} must have shape [rows, dimensions], got {list(array.shape)}{hint}")
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"{path}: {name} must be floating point, got {array.dtype}; save {name}.astype('float32')")
@@ -214,10 +212,10 @@ def _owners(path: pathlib.Path, arrays: dict[str, np.ndarray], n: int, m: int) -
             each = (
                 ""
                 if m % n
-                else f"; where {m // n} texts in a row belong to one image, save text.reshape({n}, {m // n}, -1)"
+                else f"; if {m // n} consecutive texts belong to each image, save text.reshape({n}, {m // n}, -1)"
             )
             raise DataError(
-                f"{path}: no text_to_image, and image has {n} rows, text {m}; only one-to-one pairs may lack it{each}"
+                f"{path}: no text_to_image, but image has {n} rows, text {m}; only one-to-one pairs may omit it{each}"
             )
         return np.arange(n)
     if not np.issubdtype(owner.dtype, np.integer):

@@ -1,4 +1,4 @@
-"""The files that embeddings come in: one with named arrays, one for each array, or a folder of parts."""
+"""Opens embedding files: one file of named arrays, one file per array, or a folder of parts."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from alignment_jax.data.shards import MANIFEST, ShardedArray, map_array
 from alignment_jax.data.split import canonical_split
 from alignment_jax.data.unsupported_files import refuse_unsupported
 
-# Parts of more bytes stay on the disk and are read row by row.
+# Larger arrays stay memory-mapped.
 MOST_BYTES = 2 << 30
 _OPTION = re.compile(r"\s*([a-z]\w*)\s*=")
 
 
 def open_files(argument: str) -> tuple[NamedArrays, pathlib.Path]:
-    """The arrays that the SPEC of `embeddings` names, and what to call their file in messages.
+    """The arrays of an `embeddings` SPEC, and their path in messages.
 
     Args:
       argument: `PATH[,image=NAME,...]`, PATH a file of named arrays or a folder of .npy and .parquet files; or
-        `image=FILE,text=FILE,...`, each an .npy file or, of words, a .txt file with one a line or a .json list.
+        `image=FILE,text=FILE,...`, each an .npy file or, for texts, a .txt file with one per line or a .json list.
 
     Raises:
-      ConfigError: an option names no array.
-      DataError: a file is missing, damaged or of a kind that is not read, or a side is missing.
+      ConfigError: unknown option.
+      DataError: a file is missing, damaged or unsupported, or a side is missing.
     """
     pieces = [argument] if pathlib.Path(argument).exists() else re.split(r",(?=\s*[a-z]\w*\s*=)", argument)
     first = "" if _OPTION.match(pieces[0]) and not pathlib.Path(pieces[0]).exists() else pieces.pop(0)
@@ -52,18 +52,18 @@ def open_files(argument: str) -> tuple[NamedArrays, pathlib.Path]:
         if value not in arrays:
             file = pathlib.Path(value).expanduser()
             if first and not file.suffix:
-                continue  # `named` says what there is
+                continue  # `match_arrays` reports it
             given[role] = f"{role} of {value}"
             arrays[given[role]] = _array(file, role)
     return match_arrays(arrays, given, where=str(path) if first else f"embeddings:{argument}"), path
 
 
 def unused_notes(found: NamedArrays, where: pathlib.Path) -> list[str]:
-    """A note on the arrays that nothing is made of."""
+    """A note on the unused arrays."""
     if not found.unused:
         return []
     more = "; a third modality needs --data features:FILE.npz and a classifier" if "c" in found.unused else ""
-    return [one_line(f"{where}: not used: {', '.join(found.unused)}{more}")]
+    return [one_line(f"{where}: unused arrays: {', '.join(found.unused)}{more}")]
 
 
 def _file(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -75,7 +75,7 @@ def _file(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _array(path: pathlib.Path, role: str) -> np.ndarray:
-    """One array of a file of its own."""
+    """Reads a file of one array."""
     suffix = path.suffix.lower()
     if not path.is_file():
         raise DataError(f"{path}: no such file (for {role})")
@@ -85,18 +85,16 @@ def _array(path: pathlib.Path, role: str) -> np.ndarray:
         try:
             return np.array(json.loads(read_text(path)), np.str_)
         except ValueError as error:
-            raise DataError(f"{path}: not a JSON list of texts, one for each row of {role}") from error
+            raise DataError(f"{path}: not a JSON list of texts, one per row of {role}") from error
     refuse_unsupported(path)
     if suffix != ".npy":
-        raise DataError(
-            f"{path}: {role} is read from .npy, of texts also .txt (one a line) or .json (a list); save it so"
-        )
+        raise DataError(f"{path}: {role} must be an .npy file, or for texts .txt (one per line) or .json (a list)")
     return _joined([map_array(path)], str(path))
 
 
 def _folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    """Arrays by the names of files and subfolders: image.npy, img_emb/img_emb_0.npy, img_emb/img_emb_1.npy, ..., and
-    the columns of the Parquet files beside them or in `metadata`."""
+    """Arrays named like files and subfolders (image.npy, img_emb/img_emb_0.npy, img_emb/img_emb_1.npy, ...), and the
+    columns of the Parquet files in the folder or in `metadata`."""
     parts: dict[str, list[pathlib.Path]] = {}
     for path in sorted(_parts(folder), key=_natural):
         inside = path.parent != folder
@@ -104,8 +102,8 @@ def _folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
         parts.setdefault(name, []).append(path)
     if split := next((name for name in parts if canonical_split(name)), None):
         raise DataError(
-            f"{folder}: {split} is a folder of a split; join the splits into one array for each side, and write "
-            "embeddings:image=A.npy,text=B.npy,split=SPLIT.txt with the split of each image a line"
+            f"{folder}: {split} is the folder of a split; join the splits into one array per side, and write "
+            "embeddings:image=A.npy,text=B.npy,split=SPLIT.txt with the split of one image per line"
         )
     arrays = {name: _joined([map_array(path) for path in paths], name) for name, paths in parts.items()}
     tables = sorted([*folder.glob("*.parquet"), *folder.glob("metadata/*.parquet")], key=_natural)
@@ -120,7 +118,7 @@ def _folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def holds_arrays(folder: pathlib.Path) -> bool:
-    """Whether it is a folder of named arrays, and not one of shards, finished or not."""
+    """Whether it is a folder of named arrays, not of shards."""
     return not (folder / MANIFEST).exists() and any((*_parts(folder), *folder.glob("*.parquet")))
 
 
@@ -135,6 +133,6 @@ def _natural(path: pathlib.Path) -> list[tuple[int, str]]:
 
 
 def _joined(parts: Sequence[np.ndarray], name: str) -> np.ndarray:
-    """Parts as one array, in memory where that is small; a mapped one behaves as an array where it is read."""
+    """Parts as one array: in memory if it is small, else memory-mapped."""
     whole = ShardedArray(parts, name)
     return np.asarray(whole) if whole.nbytes <= MOST_BYTES else whole  # type: ignore[return-value]

@@ -1,7 +1,6 @@
-"""`embeddings:DIR`: the arrays of an embeddings file in shards, mapped into memory instead of read (see `data.shards`).
+"""`embeddings:DIR`: the arrays of an embeddings file in memory-mapped shards (see `data.shards`).
 
-Only what belongs to the index is read when the folder is opened: whose text is whose, names, splits, labels. The
-embeddings themselves are read where a batch needs them.
+Opening reads only the index: pairs, ids, splits, labels. Embeddings are read when a batch needs them.
 """
 
 from __future__ import annotations
@@ -26,12 +25,11 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
     Args:
       folder: with a manifest.
       spec: for the source.
-      on_bad_sample: "error" compares sizes and reads no embedding, so that opening 10 million pairs takes seconds: a
-        NaN is then found by the training step. "skip" reads everything once, checks the checksums and leaves out rows
-        with NaN or infinity.
+      on_bad_sample: "error" compares only file sizes, so that opening 10 million pairs takes seconds; the training step
+        finds NaN. "skip" reads all data once, verifies the checksums and removes rows with NaN or infinity.
 
     Raises:
-      DataError: the folder is not whole, a checksum is wrong, or its arrays do not fit together.
+      DataError: the folder is incomplete, a checksum is wrong, or its arrays do not match.
     """
     shards, manifest = read_shards(folder)
     views = tuple(name for name in sorted(shards[0].files) if name.startswith("image_") and name != "image_id")
@@ -53,7 +51,7 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
         for name, array in arrays.items():
             good = good_b if name == "text" else good_a
             good &= finite_rows(folder, name, array, bad)
-    # What does not fit into memory is read a row at a time; what does is there sooner with its neighbours.
+    # Read-ahead helps only if the data fits into memory.
     if sum(array.nbytes for array in arrays.values()) > _memory() / 2:
         for array in arrays.values():
             array.expect_random_reads()
@@ -97,7 +95,7 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
 
 
 def _memory() -> int:
-    """Bytes of this machine's memory."""
+    """Memory of this machine, bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -122,7 +120,7 @@ def _file(shard: Shard, name: str) -> pathlib.Path:
 
 
 def _vectors(shards: list[Shard], name: str, *, side: str) -> list[np.ndarray] | None:
-    """One mapped vector a shard, or None where the shards do not have this array."""
+    """The memory-mapped vector of each shard, or None if the shards do not have this array."""
     if name not in shards[0].files:
         return None
     found = []
@@ -136,14 +134,14 @@ def _vectors(shards: list[Shard], name: str, *, side: str) -> list[np.ndarray] |
 
 
 def _owners(shards: list[Shard]) -> np.ndarray:
-    """The image of every text, as a row of the whole."""
+    """The image of every text, as a row of all shards."""
     parts = _vectors(shards, "text_to_image", side="b")
     if parts is None:
         raise DataError(f"shard {shards[0].name}: no array 'text_to_image'")
     owners, before = [], 0
     for shard, part in zip(shards, parts, strict=True):
         if not np.issubdtype(part.dtype, np.integer) or part.min() < 0 or part.max() >= shard.rows_a:
-            raise DataError(f"{shard.files['text_to_image']}: it must hold integers in [0, {shard.rows_a})")
+            raise DataError(f"{shard.files['text_to_image']}: must hold integers in [0, {shard.rows_a})")
         alone = np.flatnonzero(np.bincount(part, minlength=shard.rows_a) == 0)
         if alone.size:
             raise DataError(f"{shard.files['image']}: row {alone[0]} has no text")
@@ -166,7 +164,7 @@ def _decoded(part: np.ndarray) -> np.ndarray:
     if part.dtype.kind != "S":
         return part.astype(str)
     try:
-        return part.astype(str)  # many times faster, but knows ASCII only
+        return part.astype(str)  # much faster, but only for ASCII
     except UnicodeDecodeError:
         return np.char.decode(part, "utf-8")
 
@@ -177,7 +175,7 @@ def _strings(shards: list[Shard], name: str) -> np.ndarray | None:
 
 
 def _categories(shards: list[Shard], name: str) -> tuple[list[str], np.ndarray] | None:
-    """The distinct values of a text array, and the number of its value for every image."""
+    """The distinct values of a text array, and for each image the index of its value."""
     parts = _vectors(shards, name, side="a")
     if parts is None:
         return None
@@ -191,14 +189,14 @@ def _categories(shards: list[Shard], name: str) -> tuple[list[str], np.ndarray] 
 
 
 def _splits(shards: list[Shard], bad: BadSamples) -> np.ndarray | None:
-    """int32 [N] place of every image's split in `SPLITS`, -1 for an unknown one."""
+    """int32 [N], index in `SPLITS` of the split of each image, -1 for an unknown one."""
     found = _categories(shards, "split")
     if found is None:
         return None
     names, code = found
     for name in names:
         if canonical_split(name) is None:
-            bad.add(f"{shards[0].files['split']}: split {name!r} is unknown; known: train, val, test")
+            bad.add(f"{shards[0].files['split']}: unknown split {name!r}; known: train, val, test")
     place = [-1 if canonical_split(name) is None else SPLITS.index(str(canonical_split(name))) for name in names]
     return np.array(place, np.int32)[code]
 

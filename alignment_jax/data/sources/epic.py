@@ -1,15 +1,15 @@
 """`epic:DIR[,features=RGB+Flow][,count=noun]`: EPIC-KITCHENS-100 multi-instance retrieval.
 
 Annotations as published, in DIR or DIR/retrieval_annotations:
-  EPIC_100_retrieval_train.csv, EPIC_100_retrieval_test.csv     one row a clip
+  EPIC_100_retrieval_train.csv, EPIC_100_retrieval_test.csv     one row per clip
   EPIC_100_retrieval_test_sentence.csv                          the distinct captions, the columns of the matrix
   relevancy/caption_relevancy_EPIC_100_retrieval_test.pkl       (or .npy) clips x captions; optional
 Features of the clips, in the order of the rows: DIR/features/train.* and test.*, where * is npy, npz or pkl: one array
-[clips, d] or [clips, segments, d], or named ones ("RGB", "Flow", "Audio") of which `features` says which to take.
-Optional features of the captions, also one row a clip: DIR/features/text_train.*, text_test.*.
+[clips, d] or [clips, segments, d], or named ones ("RGB", "Flow", "Audio") that `features` selects.
+Optional features of the captions, also one row per clip: DIR/features/text_train.*, text_test.*.
 
-Where there is no matrix the relevancy is computed from the classes, by the definition that made the published one.
-`count` says by what a clip's frequency is counted for MM-TS: noun, verb or action.
+Without a matrix the relevancy is computed from the classes, by the definition of the published one. `count` selects the
+class that defines the cluster size of a clip for MM-TS: noun, verb or action.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ COUNTS = {
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of EPIC-KITCHENS-100; see the module for the layout.
+    """Opens a folder of EPIC-KITCHENS-100; see the module docstring for the layout.
 
     Args:
       argument: the folder, and options after commas.
       seed: not used.
-      on_bad_sample: "skip" leaves out clips with an unusable row or features that are not finite.
+      on_bad_sample: "skip" removes clips with an unusable row or features that are not finite.
 
     Returns:
-      The source: a is the clip, b its caption; `stat` is the number of training clips of its class, `relevancy` graded.
-      It has train and test; val is cut out of train (see `with_splits`).
+      The source: a is the clip, b its caption; `cluster_size` is the number of training clips of its class, `relevancy`
+      is graded. It has train and test; `with_splits` cuts val out of train.
 
     Raises:
-      DataError: a file is missing, damaged or does not fit the others.
+      DataError: a file is missing, damaged or does not match the others.
       ConfigError: an unknown option.
     """
     root, options = path_and_options(argument, OPTIONS, what="epic")
@@ -63,7 +63,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         (place for place in (folder, folder / "retrieval_annotations") if _csv(place, "train").is_file()), None
     )
     if notes is None:
-        raise DataError(f"{folder}: no EPIC_100_retrieval_train.csv, neither there nor in retrieval_annotations/")
+        raise DataError(f"{folder}: no EPIC_100_retrieval_train.csv in it or in retrieval_annotations/")
     names = tuple(filter(None, options["features"].split("+")))
     bad = BadSamples(on_bad_sample)
     class_of = COUNTS[options["count"]]
@@ -76,7 +76,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         video, text = _features(folder, name, total, names), _features(folder, f"text_{name}", total, ())
         if video is None:
             where = folder / "features"
-            raise DataError(f"{where}: no {name}.npy, {name}.npz or {name}.pkl with one row for each clip")
+            raise DataError(f"{where}: no {name}.npy, {name}.npz or {name}.pkl with one row per clip")
         good = _finite(video, rows, f"{folder}: features of {name}", bad)
         rows = [pair for pair, fine in zip(rows, good, strict=True) if fine]
         lines = np.array([line for _, line in rows], np.int64)
@@ -97,7 +97,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         )
     problems = bad.finish()
     if len(kinds) > 1:
-        raise DataError(f"{folder}/features: text features for only one of train and test; give both or none")
+        raise DataError(f"{folder}/features: text features for only one of train and test; add or remove one")
     return PairSource(
         "epic", f"epic:{argument}", splits, True, problems, label_names=label_names, modalities=("video", "text")
     )
@@ -118,7 +118,7 @@ def _rows(path: pathlib.Path, bad: BadSamples) -> tuple[int, list[tuple[Manifest
         if not name or not row.values["narration"]:
             fault = "no narration_id or no narration"
         elif name in seen:
-            fault = f"narration_id {name!r} stands in {seen[name]} already"
+            fault = f"narration_id {name!r} is also in {seen[name]}"
         elif not (row.values["verb_class"].isdigit() and row.values["noun_class"].isdigit()):
             fault = "verb_class and noun_class must be whole numbers"
         elif not re.fullmatch(r"\[\d+(, *\d+)*\]", row.values["all_noun_classes"]):
@@ -152,7 +152,7 @@ def _finite(video: np.ndarray, rows: list[tuple[ManifestRow, int]], what: str, b
 def _relevancy(notes: pathlib.Path, name: str, total: int, rows: list[tuple[ManifestRow, int]]) -> Relevancy:
     stem = f"caption_relevancy_EPIC_100_retrieval_{name}"
     path = find_array_file(notes / "relevancy", stem) or find_array_file(notes, stem)
-    if path is None or name == "train":  # the training matrix has billions of entries
+    if path is None or name == "train":  # the training matrix would have billions of entries
         return ClassRelevancy(
             np.array([int(row.values["verb_class"]) for row, _ in rows]),
             [frozenset(map(int, re.findall(r"\d+", row.values["all_noun_classes"]))) for row, _ in rows],
@@ -177,7 +177,7 @@ def _relevancy(notes: pathlib.Path, name: str, total: int, rows: list[tuple[Mani
 
 
 def _sentence_ids(path: pathlib.Path) -> list[str]:
-    """The clip that says each distinct caption; its column was called `index` before it was called `narration_id`."""
+    """The first clip of each distinct caption; the column is `narration_id`, in older files `index`."""
     bad = BadSamples("error")
     header = read_text_lines(path)[0]
     name = "index" if header.startswith("index") else "narration_id"

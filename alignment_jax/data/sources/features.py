@@ -1,8 +1,8 @@
 """`features:FILE.npz`: feature arrays of two or three modalities with class labels.
 
 Arrays: `a` [N, ...], `b` [N, ...], optional `c` [N, ...] (floating point; row i of each belongs to sample i), `label`
-[N] (whole numbers or text), optional `split` [N], `id` [N] and `modalities` (what a, b and c are called). No pickles:
-an array of Python objects is refused.
+[N] (whole numbers or text), optional `split` [N], `id` [N] and `modalities` (names of a, b and c). Arrays of Python
+objects (pickles) are refused.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _MODALITIES = ("a", "b", "c")
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a features file; see the module for the format.
+    """Opens a features file; see the module docstring for the format.
 
     Args:
       argument: the path.
       seed: not used.
-      on_bad_sample: "skip" leaves out rows with NaN or infinity.
+      on_bad_sample: "skip" removes rows with NaN or infinity.
 
     Returns:
       The source; b-item i belongs to a-item i, and `split.c` is the third modality or None.
 
     Raises:
-      DataError: the file is missing, damaged, holds pickles, or its arrays do not fit together.
+      DataError: the file is missing, damaged, holds pickles, or its arrays do not match.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

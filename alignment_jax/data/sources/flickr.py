@@ -1,14 +1,14 @@
-"""`flickr:DIR`: the folder layouts in which Flickr8k and Flickr30k are passed around.
+"""`flickr:DIR`: Flickr8k and Flickr30k in their common folder layouts.
 
-Captions, the first that is there:
+Captions, the first existing file of:
   captions.txt      CSV with the header image,caption (Flickr8k as a public archive)
   captions.txt      CSV with the header image_name,comment_number,comment, or the same set off by "| "
   results.csv       image_name| comment_number| comment (Flickr30k as a public archive)
   *.token.txt, *.token   image.jpg#0<TAB>caption (the authors' archives), also in Flickr8k_text/
 
 Images in Images/, or another of the folders in `IMAGE_FOLDERS`. Splits, optional: splits.csv with the columns
-image,split, or the authors' lists Flickr_8k.trainImages.txt, .devImages.txt and .testImages.txt; images that are in
-none of these lists are left out, as in the published protocol.
+image,split, or the authors' lists Flickr_8k.trainImages.txt, .devImages.txt and .testImages.txt; images in none of
+these lists are skipped, as in the published protocol.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       on_bad_sample: "error" or "skip".
 
     Raises:
-      DataError: the folder lacks captions or images, or, without skipping, a row is unusable.
+      DataError: no captions or no images, or, with "error", a row is unusable.
     """
     folder = pathlib.Path(argument)
     if not folder.is_dir():
@@ -51,7 +51,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     images = next((folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()), None)
     if images is None:
         raise DataError(f"{folder}: no image folder; looked for {', '.join(IMAGE_FOLDERS)}")
-    if (images / images.name).is_dir():  # one public archive of Flickr30k nests the folder in itself
+    if (images / images.name).is_dir():  # a public archive of Flickr30k has a nested folder of the same name
         images = images / images.name
     bad = BadSamples(on_bad_sample)
     captions = list(_captions(folder, bad))
@@ -64,7 +64,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
                 bad.add(f"{where}: {image!r} is not in {listed_by}")
         elif missing:
             count = len({caption.image for caption in missing})
-            notes.append(f"images in none of the lists {listed_by}, left out: {count}")
+            notes.append(f"skipped {count} images that are in none of the lists {listed_by}")
         for image in sorted(set(splits) - {c.image for c in captions}):
             bad.add(f"{listed_by}: {image!r} has no caption")
         captions = [c._replace(split=splits[c.image]) for c in captions if c.image in splits]
@@ -91,7 +91,7 @@ def _captions(folder: pathlib.Path, bad: BadSamples) -> Iterable[Caption]:
 
 
 def _barred(path: pathlib.Path, bad: BadSamples) -> Iterable[Caption]:
-    """`image| number| caption`; one row of the public file lacks its second bar, which the pattern forgives."""
+    """`image| number| caption`; the pattern allows for one row of the public file without its second bar."""
     for number, line in enumerate(read_text_lines(path)[1:], start=1):
         where = f"{path}, row {number} (line {number + 1})"
         match = _BARRED.match(line)
@@ -112,7 +112,7 @@ def _tokens(path: pathlib.Path, bad: BadSamples) -> Iterable[Caption]:
 
 
 def _splits(folder: pathlib.Path, bad: BadSamples) -> tuple[dict[str, str] | None, str, bool]:
-    """`(image -> split or None, where it says so, whether every image must be listed)`."""
+    """`(image -> split or None, name of the list, whether every image must be listed)`."""
     path = folder / "splits.csv"
     if path.is_file():
         splits: dict[str, str] = {}

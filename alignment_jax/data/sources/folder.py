@@ -1,14 +1,14 @@
-"""`folder:DIR`: a folder of images, with their captions or classes where people keep them.
+"""`folder:DIR`: a folder of images, with captions or classes in common layouts.
 
-  DIR/**/1.jpg, 1.txt or 1.json        a text beside each image: a caption a line, or fields caption, captions, text;
+  DIR/**/1.jpg, 1.txt or 1.json        a text file per image: one caption per line, or fields caption, captions, text;
                                        also images/1.jpg with captions/1.txt, and img2dataset's numbered folders
   DIR/**/metadata.jsonl                an image folder of Hugging Face (also .csv, .parquet)
   DIR/[train/]CLASS/1.jpg              classes: the text of an image is the name of its folder, see `labelled`
   DIR/*.tar                            shards, see `webdataset`
   DIR/*.parquet                        tables that hold the images, of img2dataset or Hugging Face
 
-Folders, or Parquet files, whose names say train, val or test are these splits. `caption=FIELD` names a field of the
-JSON files or a column.
+Folders and Parquet files named train, val or test are these splits. `caption=FIELD` names a field of the JSON files or
+a column.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OPTIONS = {"image": "", "caption": ""}
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder, laid out in one of the ways that the module lists.
+    """Opens a folder in one of the layouts of the module docstring.
 
     Arguments and errors are those of `data.load`.
     """
@@ -65,10 +65,10 @@ def _beside(
         name, where = item.image.as_posix(), str(root / item.image)
         try:
             if not _has_text(item):
-                raise DataError(f"{where}: no caption beside it; write it into {item.image.stem}.txt")
+                raise DataError(f"{where}: no caption; write it to {item.image.stem}.txt")
             files = {ending: folder.find(str(path), where=str(root / path)) for ending, path in item.files.items()}
             if sample_image(files, where=where, named=options["image"].lower()) != root / item.image:
-                continue  # another file of this name is the picture
+                continue  # another file of this name is the image
             texts = sample_captions(files, where=where, named=options["caption"])
         except DataError as error:
             bad.add(str(error))
@@ -77,9 +77,9 @@ def _beside(
         captions += [Caption(name, text, splits[item.image], where) for text in texts]
     notes = []
     if several:
-        notes.append(f"images with several captions (lines of a text, lists in a json): {several} of {len(items)}")
+        notes.append(f"{several} of {len(items)} images have several captions (lines of a text, lists in a json)")
     if left := [path for path in left if not path.name.endswith("_stats.json")]:
-        notes.append(f"text files without an image of their name, not used: {len(left)}, the first {root / left[0]}")
+        notes.append(f"{len(left)} unused text files without an image of the same name, first {root / left[0]}")
     return captioned_source(captions, root=root, name=str(root), bad=bad, notes=notes)
 
 
@@ -90,20 +90,20 @@ def _classes(
     found = {each for each in classes.values() if each is not None}
     if len(found) < 2:
         raise DataError(
-            f"{root}: {len(images)} images without captions: write a caption into NAME.txt beside NAME"
-            f"{images[0].suffix}, or name a table, pairs:FILE,root={root}; to embed the images alone write "
-            f"images:{root} for alignment-jax embed"
+            f"{root}: {len(images)} images without captions: write the caption of NAME{images[0].suffix} to NAME.txt, "
+            f"or use a table with pairs:FILE,root={root}; to embed only the images, use images:{root} with "
+            "alignment-jax embed"
         )
     splits = _splits(images, root)
     captions = []
     for path in images:
         if classes[path] is None:
-            bad.add(f"{root / path}: not in the folder of a class, but others are ({', '.join(sorted(found)[:4])})")
+            bad.add(f"{root / path}: not in a class folder, but others are ({', '.join(sorted(found)[:4])})")
         else:
             captions.append(Caption(path.as_posix(), classes[path] or "", splits[path], str(root / path)))
-    notes = [f"no captions: the text of an image is the name of its folder, {len(found)} classes"]
+    notes = [f"no captions: the text of an image is its folder name, {len(found)} classes"]
     if left:
-        notes.append(f"text files that are not used: {len(left)}, the first {root / left[0]}")
+        notes.append(f"{len(left)} unused text files, first {root / left[0]}")
     return labelled_image_source(captions, root=root, name=str(root), bad=bad, notes=notes)
 
 
@@ -115,13 +115,13 @@ def _splits(images: list[pathlib.PurePath], root: pathlib.Path) -> dict[pathlib.
     """The split of each image.
 
     Raises:
-      DataError: only some are in the folder of one.
+      DataError: only some images are in a split folder.
     """
     splits = {path: split_of(path) for path in images}
     if None in splits.values() and any(splits.values()):
         unknown = next(path for path, split in splits.items() if split is None)
         raise DataError(
-            f"{root / unknown}: in no folder of a split, but others are; move it to train, val or test, or name one "
-            f"of these folders alone, as in folder:{root / next(p for p, s in splits.items() if s).parent}"
+            f"{root / unknown}: not in a split folder, but others are; move it to train, val or test, or use only "
+            f"one of these folders, as in folder:{root / next(p for p, s in splits.items() if s).parent}"
         )
     return splits

@@ -1,4 +1,4 @@
-"""Tables that lie in a folder with their images, or hold them: of Hugging Face and of img2dataset."""
+"""Reads folders with tables of their images, or with tables that hold them (Hugging Face, img2dataset)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alignment_jax.data.sources.pairs import row_captions
 from alignment_jax.data.split import PairSource, canonical_split
 from alignment_jax.data.table_files import open_table
 
-_BYTES = ("jpg", "png", "webp")  # the columns that img2dataset stores images in
+_BYTES = ("jpg", "png", "webp")  # image columns of img2dataset
 
 
 def load_tables(
@@ -28,13 +28,13 @@ def load_tables(
 ) -> PairSource:
     """The source of all tables in a folder.
 
-    A row belongs to the split that the folders of its image or the name of its table say.
+    The split of a row is in its column split, in the folder names of its image, or in the name of its table.
 
     Args:
       root: the folder.
-      tables, images: what is in it, relative to it.
-      bad: told of bad samples.
-      options: role -> column that the user named, "" for none.
+      tables, images: its files, as relative paths.
+      bad: collects bad samples.
+      options: role -> column of the SPEC, "" for none.
 
     Raises:
       DataError: a table cannot be read, or only some rows have a split.
@@ -60,11 +60,11 @@ def load_tables(
             captions += [Caption(name, text, split, row.where) for text in row_captions(row)]
     unknown = next((each for each in captions if each.split is None), None)
     if unknown is not None and any(each.split for each in captions):
-        raise DataError(f"{unknown.where}: no split in the name of its folder or table, but others have one")
+        raise DataError(f"{unknown.where}: no split in its folder or table name, but others have one")
     if failed:
-        notes.append(f"rows whose image was not fetched (status is not success), left out: {failed}")
+        notes.append(f"skipped {failed} rows whose image was not downloaded (status is not success)")
     if more := [path for path in images if path.as_posix() not in found]:
-        notes.append(f"images that no table names, not used: {len(more)}, the first {root / more[0]}")
+        notes.append(f"{len(more)} unused images that are in no table, first {root / more[0]}")
 
     def find(name: str, *, where: str) -> ImageFile:
         folder, row = found[name]
@@ -74,15 +74,15 @@ def load_tables(
 
 
 def _stored(path: pathlib.Path) -> dict[str, str]:
-    """The column of a Parquet file of img2dataset that holds the images."""
+    """The image column of a Parquet file of img2dataset."""
     if path.suffix.lower() != ".parquet" or path.name in METADATA:
         return {}
     header = open_table(path, known=lambda name: True).header
     column = next((name for name in _BYTES if name in header), None)
     if column is None and {"url", "status"} <= set(header):
         raise DataError(
-            f"{path}: what img2dataset knows of images that are not in this folder; name the folder with its shards or "
-            "images, or fetch them again with --output_format=webdataset"
+            f"{path}: a metadata table of img2dataset without images; name the folder of its shards or images, or "
+            "download them again with --output_format=webdataset"
         )
     return {} if column is None else {"image": column}
 

@@ -1,4 +1,4 @@
-"""Items of several images and several captions: what `pairs:FILE` makes of a column `item`."""
+"""Items of several images and several captions, from the column `item` of `pairs:FILE`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Item:
     split: str | None
     where: str
     images: dict[pathlib.Path, None] = dataclasses.field(default_factory=dict)
-    captions: dict[str, str] = dataclasses.field(default_factory=dict)  # caption -> where it stands
+    captions: dict[str, str] = dataclasses.field(default_factory=dict)  # caption -> file and row
 
 
 def grouped_item_source(
@@ -33,18 +33,18 @@ def grouped_item_source(
     bad: BadSamples,
     notes: Sequence[str] = (),
 ) -> PairSource:
-    """Groups rows by their `item`: every image and every caption of its rows belongs to it, each once.
+    """Groups rows by `item`: an item has the distinct images and captions of its rows.
 
     Args:
-      rows: with `item`, `image` and `caption`, one of the last two possibly empty, and optionally `split`; each
-        with the folder that its image is relative to and must not leave.
-      captions_of: row -> its captions; an empty text is none.
-      name: what to call the data set in messages.
-      bad: collects what is wrong; with skipping, images are decoded once here.
+      rows: with `item`, `image` and `caption`, of which one of the last two may be empty, and optionally `split`; each
+        with the folder of its image.
+      captions_of: row -> its captions; empty ones are ignored.
+      name: name of the data set in messages.
+      bad: collects problems; with "skip" every image is decoded here.
       notes: of the source.
 
     Raises:
-      DataError: a bad row that may not be skipped, an item without image or without caption, or nothing is left.
+      DataError: with "error", a bad row or an item without image or caption; or no usable item.
     """
     items = dict[str, _Item]()
     for row, folder in rows:
@@ -63,7 +63,7 @@ def grouped_item_source(
         items = {key: item for index, (key, item) in enumerate(items.items()) if index not in broken}
     problems = bad.finish()
     if not items:
-        raise DataError(f"{name}: no usable item" + (f"; first: {problems[0]}" if problems else ""))
+        raise DataError(f"{name}: no usable item" + (f"; first problem: {problems[0]}" if problems else ""))
     owned = list(items.values())
     whole = PairSplit(
         a=_images(owned, verified=bad.skip),
@@ -89,7 +89,7 @@ def _add(items: dict[str, _Item], row: ManifestRow, folder: Folder, captions: Se
         raise DataError(f"{row.where}: no item")
     split = None if named is None else read_split(named, where=row.where)
     if "image" in row.files:
-        raise DataError(f"{row.where}: an image in the table itself; images of items are files, write their names")
+        raise DataError(f"{row.where}: an embedded image; for items, save images as files and write their names")
     image = folder.find(row.values["image"], where=row.where) if row.values["image"] else None
     item = items.setdefault(key, _Item(split, row.where))
     if item.split != split:

@@ -1,13 +1,13 @@
 """`hf:DIR` or `hf:NAME`: a data set that Hugging Face's `datasets` saved (`save_to_disk`) or has in its cache.
 
-  [,image=COL][,caption=COL][,label=COL]  the columns; by default the one of type Image, and the texts (one, a list, or
-                                          caption_1, caption_2, ...) by their usual names or because there is no other
+  [,image=COL][,caption=COL][,label=COL]  the columns; default: the one of type Image, and the texts (one, a list, or
+                                          caption_1, caption_2, ...) with common names, or the only text column
   [,split=S+T]                            only these splits
-  [,config=NAME][,cache_dir=DIR]          for what is in the cache
-  [,root=DIR]                             where images lie that are not in the data set itself
+  [,config=NAME][,cache_dir=DIR]          for data sets in the cache
+  [,root=DIR]                             folder of images that are not in the data set
 
-A data set of images with classes (ClassLabel) and no texts has the names of the classes as texts, as `labelled` has.
-The Arrow files are mapped and read in place, without the library and without any download.
+For images with classes (ClassLabel) and no texts, the class names are the texts, as in `labelled`. The Arrow files are
+memory-mapped, without the library and without downloads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OPTIONS = dict.fromkeys(("image", "caption", "label", "split", "config", "cache_
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a saved or cached data set; see the module.
+    """Opens a saved or cached data set; see the module docstring.
 
     Arguments and errors are those of `data.load`.
     """
@@ -47,14 +47,14 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     splits, notes = _chosen(saved_splits(folder), options["split"], name)
     columns = find_columns(splits[0][1].features, folder, options)
     if any({column: each.features.get(column) for column in columns.used} != columns.used for _, each in splits):
-        raise DataError(f"{folder}: its splits have different columns; write ,split= and the name of one")
+        raise DataError(f"{folder}: its splits have different columns; choose one with ,split=NAME")
     bad = BadSamples(on_bad_sample)
     root = pathlib.Path(options["root"]).expanduser() if options["root"] else None
     rows = _Rows(splits, columns, root)
     captions = list(rows.captions())
     if not columns.captions:
         names = ", ".join(columns.label_names[:4])
-        notes.append(f"no texts: the text of an image is the name of its class ({columns.label}: {names}, ...)")
+        notes.append(f"no texts: the text of an image is its class name ({columns.label}: {names}, ...)")
         return labelled_image_source(captions, find=rows.find, name=str(folder), bad=bad, notes=notes)
     notes += columns.notes
     source = captioned_source(captions, find=rows.find, name=str(folder), bad=bad, notes=notes)
@@ -62,7 +62,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
 
 
 class _Rows:
-    """The rows of all splits, each under a name of its own ("train/0")."""
+    """The rows of all splits, each with a unique name ("train/0")."""
 
     def __init__(
         self, splits: list[tuple[str | None, ArrowSplit]], columns: Columns, root: pathlib.Path | None
@@ -105,19 +105,19 @@ class _Rows:
 
 
 def _with_labels(source: PairSource, rows: _Rows) -> PairSource:
-    """The classes beside the texts, where every image has one."""
+    """Adds the classes, if every image has one."""
     found = {
         name: np.array([rows.label_of(str(item)) for item in split.ids], np.int32)
         for name, split in source.splits.items()
     }
     if any((each < 0).any() for each in found.values()):
-        return dataclasses.replace(source, notes=(*source.notes, "classes are not used: some images have none"))
+        return dataclasses.replace(source, notes=(*source.notes, "unused classes: some images have none"))
     splits = {name: split.replace(label=found[name]) for name, split in source.splits.items()}
     return dataclasses.replace(source, splits=splits, label_names=rows.label_names)
 
 
 def _chosen(found: list[ArrowSplit], wanted: str, name: str) -> tuple[list[tuple[str | None, ArrowSplit]], list[str]]:
-    """The splits to read with what they are called here, and notes; a single one carries no split information."""
+    """The splits to read with their canonical names, and notes; a single split has no split information."""
     known = [each.name for each in found]
     names = wanted.split("+") if wanted else known
     if unknown := [each for each in names if each not in known]:
@@ -130,14 +130,14 @@ def _chosen(found: list[ArrowSplit], wanted: str, name: str) -> tuple[list[tuple
     if not used:
         raise ConfigError(f"hf:{name}: none of its splits {', '.join(names)} is train, val or test; write ,split=NAME")
     left = [each.name for target, each in targets if target is None]
-    return used, [f"split {each!r} is not used; write ,split={each} for it" for each in left]
+    return used, [f"unused split {each!r}; write ,split={each} to use it" for each in left]
 
 
 def _sizes(column: Any) -> np.ndarray:
-    """Bytes of the file in each row, 0 where there is none."""
+    """Bytes of the file in each row, 0 for none."""
     arrow = require("pyarrow", extra="datasets", purpose="read data sets of Hugging Face")
     compute = require("pyarrow.compute", extra="datasets", purpose="read data sets of Hugging Face")
     content = compute.struct_field(column, "bytes") if arrow.types.is_struct(column.type) else column
     if not (arrow.types.is_binary(content.type) or arrow.types.is_large_binary(content.type)):
-        return np.zeros(len(content), np.int64)  # only names of files
+        return np.zeros(len(content), np.int64)  # only file names
     return compute.fill_null(compute.binary_length(content), 0).to_numpy()

@@ -1,4 +1,4 @@
-"""What every data set of files with partners shares: rows of (item, partner, split) become a source."""
+"""Makes a source from rows of (item, partner, split); shared by all sources of paired files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignment_jax.data.columns import ImageColumn, ImageFile, TextColumn
 from alignment_jax.data.split import Column, PairSource, PairSplit, canonical_split, read_split, split_by_name
 from alignment_jax.data.validation import decoding_errors
 
-# kind -> what makes its column: the items, where each stands, and whether all were decoded once
+# kind -> its column, from the items, their origins, and whether all were decoded
 _COLUMNS: dict[str, Callable[[tuple[Any, ...], tuple[str, ...], bool], Column]] = {
     "image": lambda items, where, verified: ImageColumn(items, where, verified=verified),
     "audio": lambda items, where, verified: AudioColumn(items, where, verified),
@@ -27,9 +27,9 @@ class Pair(NamedTuple):
     """One pair.
 
     Attributes:
-      item: the a-item's name in the manifest.
-      partner: the b-item: a text, or a file.
-      split: None for no such information.
+      item: name of the a-item in the manifest.
+      partner: the b-item, a text or a file.
+      split: None for no split information.
       where: file and row.
     """
 
@@ -64,14 +64,14 @@ def paired_source(
       pairs: in the order of the manifest.
       kinds: of a and b: ("image", "text"), ("audio", "text") or ("audio", "image").
       find: (name of an a-item, where=file and row) -> its file.
-      name: what to call the data set in messages.
-      bad: collects what is wrong; with skipping, files are decoded once here.
+      name: name of the data set in messages.
+      bad: collects problems; with "skip" every file is decoded here.
       notes: lines for `PairSource.notes`.
-      no_item: what to say where nothing usable is left.
-      no_partner: what to say where a partner is empty.
+      no_item: message if no usable item is left.
+      no_partner: message for an empty partner.
 
     Raises:
-      DataError: a bad sample that may not be skipped, or nothing usable is left.
+      DataError: a bad sample with "error", or no usable item.
     """
     items: dict[str, _Item | None] = {}
     for item, partner, split, where in pairs:
@@ -98,7 +98,7 @@ def paired_source(
         usable = _decodable(usable, kinds, bad)
     problems = bad.finish()
     if not usable:
-        first = f"; the first problem of {len(problems)}: {problems[0]}" if problems else ""
+        first = f"; first of {len(problems)} problems: {problems[0]}" if problems else ""
         raise DataError(f"{name}: {no_item}{first}")
 
     entries = list(usable.values())
@@ -123,7 +123,7 @@ def _columns(entries: Sequence[_Item], kinds: tuple[str, str], *, verified: bool
 
 
 def _decodable(usable: dict[str, _Item], kinds: tuple[str, str], bad: BadSamples) -> dict[str, _Item]:
-    """What is left of the items when files that cannot be decoded are left out, and items without a partner."""
+    """The items without files that cannot be decoded, and without items that lose all partners."""
     a, b = _columns(list(usable.values()), kinds, verified=False)
     broken_a, broken_b = dict(decoding_errors(a)), dict(decoding_errors(b))
     for line in (*broken_a.values(), *broken_b.values()):

@@ -1,4 +1,4 @@
-"""`karpathy:DIR`: one dataset_*.json of Karpathy's splits (Flickr8k, Flickr30k, COCO) beside its image folder.
+"""`karpathy:DIR`: Karpathy's splits (Flickr8k, Flickr30k, COCO): one dataset_*.json and the image folder.
 
 The file holds `{"images": [{"filename": ..., "filepath": ... (COCO), "split": ..., "sentences": [{"raw": ...}]}]}`;
 split "restval" counts as train.
@@ -26,7 +26,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       on_bad_sample: "error" or "skip".
 
     Raises:
-      DataError: not exactly one dataset_*.json, it is damaged, or, without skipping, an entry is unusable.
+      DataError: not exactly one dataset_*.json, it is damaged, or, with "error", an entry is unusable.
     """
     folder = pathlib.Path(argument)
     if not folder.is_dir():
@@ -82,14 +82,14 @@ def _captions(path: pathlib.Path, number: int, entry: Any, bad: BadSamples) -> l
 
 
 def _image_root(folder: pathlib.Path, example: str) -> pathlib.Path:
-    """The folder that the names are relative to: where the first image is found, else the first that is there."""
-    there = [folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()]
-    candidates = [*there, folder]
+    """The folder of the images: the one with the first image, else the first that exists."""
+    existing = [folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()]
+    candidates = [*existing, folder]
     return next((root for root in candidates if _is_file(root / example)), candidates[0])
 
 
 def _is_file(path: pathlib.Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have; the row that it stands in is named later
+    except (OSError, ValueError):  # not a valid file name; its row is reported later
         return False

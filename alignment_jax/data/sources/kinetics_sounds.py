@@ -1,4 +1,4 @@
-"""`kinetics_sounds:DIR`: Kinetics-Sounds, 31 classes of actions that can be seen and heard.
+"""`kinetics_sounds:DIR`: Kinetics-Sounds, 31 classes of actions with sound.
 
 annotations/train.csv, test.csv             columns youtube_id and label (others are not read), or
 my_train.txt, my_test.txt                   name,seconds,class without header
@@ -17,7 +17,7 @@ from alignment_jax.data.split import PairSource
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of Kinetics-Sounds, laid out as the module says: a is the recording, b a frame of the clip.
+    """Opens a folder of Kinetics-Sounds in the layout of the module docstring: a is the recording, b a frame.
 
     Arguments and errors are those of `data.load`.
     """
@@ -27,7 +27,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     for split in ("train", "val", "test"):
         path = find_list(root, f"{split}.csv", f"my_{split}.txt")
         if path is None and split != "val":
-            raise DataError(f"{root}: no {split}.csv and no my_{split}.txt, neither there nor in annotations/")
+            raise DataError(f"{root}: no {split}.csv and no my_{split}.txt in it or in annotations/")
         if path is not None and path.suffix == ".csv":
             rows += [(row, split) for row in read_table(path, required=("youtube_id", "label"), bad=bad)[0]]
         elif path is not None:

@@ -1,8 +1,8 @@
-"""`labelled:FILE.csv`: images with a class each, columns image, label and, optionally, split.
+"""`labelled:FILE.csv`: images with classes; columns image, label and, optionally, split.
 
-The text of an image is the name of its class, so that the set can be trained on and evaluated like captions; `label`
-holds the class, for zero-shot classification. A trained classifier would read its answer in that text and is refused;
-`posts:FILE.csv` has a text of its own. Paths are relative to the folder of the CSV file and must not leave it.
+The text of an image is its class name, so that training and evaluation work as with captions; `label` is the class, for
+zero-shot classification. Training a classifier is refused, because the text reveals the class; `posts:FILE.csv` is for
+images with texts. Paths are relative to the folder of the CSV file and must not leave it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
       on_bad_sample: "error" or "skip".
 
     Raises:
-      DataError: the file or, without skipping, a row of it is unusable, or an image has two rows (skipping keeps the
+      DataError: the file is unusable, or, with "error", a row is unusable or an image has two rows ("skip" keeps the
         first).
     """
     path = pathlib.Path(argument)
@@ -43,11 +43,11 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         if not name:
             bad.add(f"{row.where}: no file name")
         elif image in first:
-            bad.add(f"{row.where}: {image!r} has a label at {first[image]} already; an image has one class")
+            bad.add(f"{row.where}: {image!r} also has a label at {first[image]}; an image has one class")
         else:
             first[image] = row.where
             captions.append(Caption(name, row.values["label"], row.values.get("split"), row.where))
-    notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
+    notes = [f"{path}: unused columns: {', '.join(others)}"] if others else []
     return labelled_image_source(captions, root=path.parent, name=str(path), bad=bad, notes=notes)
 
 
@@ -60,7 +60,7 @@ def labelled_image_source(
     notes: Iterable[str] = (),
     find: Callable[..., ImageFile] | None = None,
 ) -> PairSource:
-    """The source of images whose only caption is the name of their class; arguments are those of `captioned_source`."""
+    """The source of images whose only caption is their class name; arguments as for `captioned_source`."""
     source = captioned_source(captions, root=root, name=name, bad=bad, notes=notes, find=find)
     names = {name: split.b.read(split.pick_b(np.arange(len(split)))) for name, split in source.splits.items()}
     _, classes = number_classes([each for found in names.values() for each in found])

@@ -1,12 +1,12 @@
 """`nvgesture:DIR`: NVGesture, 25 hand gestures in colour, optical flow and depth.
 
-  nvgesture_train_correct_cvpr2016_v2.lst, nvgesture_test_correct_cvpr2016_v2.lst      as published, one clip a line:
+  nvgesture_train_correct_cvpr2016_v2.lst, nvgesture_test_correct_cvpr2016_v2.lst      as published, one clip per line:
       path:./Video_data/class_01/subject13_r0 depth:sk_depth:138:218 color:sk_color:138:218 duo_left:... label:1
   Video_data/class_01/subject13_r0/sk_color.npy, sk_flow.npy, sk_depth.npy     features [d] or [frames, d], or
   Video_data/class_01/subject13_r0/sk_color/, sk_flow/, sk_depth/              frames, numbered (also sk_color_all/)
 
-Of numbered frames only those of the gesture are used (from the list's first number up to, not including, its second);
-features are averaged over their frames. The published videos (sk_color.avi) have to be turned into either of the two.
+Of numbered frames only those of the gesture are used: from the first number in the list up to, not including, the
+second. Features are averaged over frames. The published videos (sk_color.avi) must be converted to one of the two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from alignment_jax.data.sources.clips import existing_folder, find_list
 from alignment_jax.data.sources.samples import Sample, labelled_sample_source
 from alignment_jax.data.split import PairSource
 
-# modality, its folder, the sensor of the list that says where the gesture is
+# modality, its folder, the sensor in the list with the frame range of the gesture
 _SENSORS = (("color", "sk_color", "color"), ("flow", "sk_flow", "color"), ("depth", "sk_depth", "depth"))
 _SPAN = re.compile(r"^\w+:(\d+):(\d+)$")
 
@@ -38,7 +38,7 @@ class _Line(NamedTuple):
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of NVGesture, laid out as the module says: a is colour, b optical flow, c depth.
+    """Opens a folder of NVGesture in the layout of the module docstring: a is colour, b optical flow, c depth.
 
     Arguments and errors are those of `data.load`.
     """
@@ -74,7 +74,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         name="nvgesture",
         where=root,
         bad=bad,
-        hints={"flip": False},  # a gesture to the left is another one than to the right
+        hints={"flip": False},  # gestures to the left and to the right are different classes
     )
 
 
@@ -99,10 +99,10 @@ def _frames(folder: Folder, name: str, modality: str, stem: str, sensor: str, li
     span = _SPAN.match(line.fields.get(sensor, ""))
     if span is None:
         raise DataError(f"{line.where}: expected {sensor}:FOLDER:FIRST:LAST")
-    shown = next((part for part in (stem, f"{stem}_all") if folder.has(f"{name}/{part}")), stem)
-    files = frame_files(folder.find_folder(f"{name}/{shown}", where=line.where), where=line.where)
+    frame_folder = next((part for part in (stem, f"{stem}_all") if folder.has(f"{name}/{part}")), stem)
+    files = frame_files(folder.find_folder(f"{name}/{frame_folder}", where=line.where), where=line.where)
     first, last = int(span[1]), int(span[2])
     chosen = tuple(path for path in files if path.stem.isdigit() and first <= int(path.stem) < last)
     if not chosen:
-        raise DataError(f"{line.where}: no frame {first} to {last - 1} of {modality} in {shown}/ of {name}")
+        raise DataError(f"{line.where}: no frame {first} to {last - 1} of {modality} in {frame_folder}/ of {name}")
     return chosen

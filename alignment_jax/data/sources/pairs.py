@@ -1,16 +1,16 @@
-"""`pairs:FILE`: one row a pair, columns image, caption and, optionally, split.
+"""`pairs:FILE`: one row per pair; columns image, caption and, optionally, split.
 
-The table may be delimited text, JSON, JSON lines, Parquet or a workbook (`table_files`), and its columns may have other
-usual names (`roles`) or be named: `pairs:FILE,image=COL,caption=COL`. `pairs:train=FILE,val=FILE,test=FILE` reads a
-file for each split.
+The table may be delimited text, JSON, JSON lines, Parquet or a workbook (`table_files`). Its columns may have other
+common names (`column_roles`) or be named in the SPEC: `pairs:FILE,image=COL,caption=COL`.
+`pairs:train=FILE,val=FILE,test=FILE` reads one file per split.
 
-A recording takes the place of the image in a table with the columns audio and caption, and that of the caption is taken
-by an image in one with audio and image. Of a video file the image is its middle frame and the audio its sound.
+The columns audio and caption pair recordings with captions, the columns audio and image recordings with images. Of a
+video file, the image is its middle frame and the audio its sound.
 
-An image may have several rows, and a cell several captions. With a column `item` an item may have several images, too:
-all images and captions of the rows with one name belong together, and a row may leave one of the two empty. In training
-another image of an item is shown every time, in evaluation the middle one. Paths are relative to the folder of the
-table, or to `root=DIR`, and must not leave it; a Parquet file may hold the images itself.
+An image may have several rows, and a cell several captions. With a column `item`, all images and captions of the rows
+with the same value belong together, and one of the two cells may be empty. Training samples a random image of an item,
+evaluation uses the middle one. Paths are relative to the folder of the table, or to `root=DIR`, and must not leave it.
+A Parquet file may contain the images.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     """Opens a table of pairs.
 
     Args:
-      argument: the path of the table with options after it, or a table for each split; see the module.
+      argument: path of the table and options, or one table per split; see the module docstring.
       seed: not used.
       on_bad_sample: "error" or "skip".
 
     Returns:
-      The source: a is the image and b the caption, or a is the recording and b its caption or its image.
+      The source: a is the image and b the caption, or a is the recording and b the caption or the image.
 
     Raises:
       ConfigError: the options are malformed.
-      DataError: a table or, without skipping, a row of it is unusable.
+      DataError: a table or, with "error", a row is unusable.
     """
     bad = BadSamples(on_bad_sample)
     found = open_manifest(argument, what="pairs", choices=PAIRS, optional=_OPTIONAL, bad=bad)
@@ -56,7 +56,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         notes += _odd_captions(row for row, _ in found.rows)
     if found.rows and "item" in found.rows[0][0].values:
         if a != "image":
-            raise DataError(f"{name}: a column item is for images with captions; rename it where it is something else")
+            raise DataError(f"{name}: a column item groups images with captions; rename it if it means something else")
         return grouped_item_source(found.rows, row_captions, name=name, bad=bad, notes=notes)
     places: dict[str, tuple[Folder, ManifestRow]] = {}
     pairs = []
@@ -64,7 +64,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         if not row.values[a] and a not in row.files:
             bad.add(f"{row.where}: {_EMPTY.format(a)}")
             continue
-        # The same name in the folders of two tables is two files.
+        # Equal names in the folders of two tables are different files.
         item = str(found.places[folder] / folder.spelling(row.values[a]))
         places.setdefault(item, (folder, row))
         try:
@@ -86,7 +86,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         bad=bad,
         notes=notes,
         no_item=f"no usable {'recording' if a == 'audio' else a} with {'a caption' if b == 'caption' else 'an image'}",
-        no_partner="empty caption; write one, or delete the row",
+        no_partner="empty caption; add one, or delete the row",
     )
 
 
@@ -95,7 +95,7 @@ _KINDS = {"image": "image", "audio": "audio", "caption": "text"}
 
 
 def _roles(rows: Sequence[tuple[ManifestRow, Folder]]) -> tuple[str, str]:
-    """Which two roles the rows have."""
+    """The two roles of the rows."""
     present = rows[0][0].values if rows else {}
     return next((pair for pair in PAIRS if set(pair) <= set(present)), PAIRS[0])
 
@@ -109,14 +109,14 @@ def _file(row: ManifestRow, folder: Folder, role: str, *, where: str) -> ImageFi
 
 
 def row_captions(row: ManifestRow) -> list[str]:
-    """All captions of a row: of its cell or, of several columns, those that are not empty; [""] where there is none."""
+    """The non-empty captions of a row, from one or several columns; [""] if there is none."""
     cells = [row.values["caption"], *row.more.get("caption", ())]
     texts = [text for cell in cells for text in split_captions(cell)]
     return [text for text in texts if text] or [""]
 
 
 def _odd_captions(rows: Iterable[ManifestRow]) -> list[str]:
-    """Notes on captions that are read for what they say, but may have meant something else."""
+    """Notes on captions that may be missing values or truncated lists."""
     missing: list[str] = []
     cut: list[str] = []
     for row in rows:
@@ -127,7 +127,7 @@ def _odd_captions(rows: Iterable[ManifestRow]) -> list[str]:
             cut.append(row.where)
     notes = []
     if missing:
-        notes.append(f"captions that say nan, none or null: {len(missing)}, the first at {missing[0]}")
+        notes.append(f"{len(missing)} captions are nan, none or null, first at {missing[0]}")
     if cut:
-        notes.append(f"captions that begin like a list but are none: {len(cut)}, the first at {cut[0]}")
+        notes.append(f"{len(cut)} captions start like a list but are not one, first at {cut[0]}")
     return notes

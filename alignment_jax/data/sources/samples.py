@@ -1,4 +1,4 @@
-"""What every data set of labelled samples of several modalities shares: rows of files and texts become a source."""
+"""Makes a source of labelled samples with two or three modalities; shared by all classification sources."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RowT = TypeVar("RowT")
 
 
 class Sample(NamedTuple):
-    """One sample: its name, class, split (None: no such information), a part for each modality, file and row.
+    """One sample: name, class, split (None: no split information), a part for each modality, file and row.
 
-    A part is None where the sample does not have this modality.
+    A part is None if the sample lacks this modality.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     where: str
 
 
-# What may be missing in a sample: its column has something to show in its place.
+# Kinds that may be missing in a sample: their columns have placeholders.
 _MAY_MISS = ("audio", "image", "text")
 # kind of a part -> its column: a path to a recording or an image, paths of the frames of a clip, a text, a vector.
 _COLUMNS: dict[str, Callable[[Sequence[Any], Sequence[str], bool], Column]] = {
@@ -65,20 +65,20 @@ def labelled_sample_source(
     notes: Sequence[str] = (),
     hints: Mapping[str, Any] | None = None,
 ) -> PairSource:
-    """Makes a sample of every row, checks them and makes the splits.
+    """Makes and checks a sample for every row, and makes the splits.
 
     Args:
       rows: in the order of the data set.
-      make: row -> its sample; raises DataError for a row that is unusable.
+      make: row -> its sample; raises DataError for an unusable row.
       kinds: of a sample's parts, two or three: "audio", "image", "frames", "text" or "features".
-      modalities: what the parts are called.
+      modalities: names of the parts.
       name: of the source.
       where: the file or folder, for messages.
-      bad: collects what is wrong; with skipping, every file is decoded once here.
+      bad: collects problems; with "skip" every file is decoded here.
       notes, hints: of the source.
 
     Raises:
-      DataError: a bad sample that may not be skipped, nothing usable is left, or no sample has one of the modalities.
+      DataError: a bad sample with "error", no usable sample, or a modality that all samples lack.
     """
     samples = _collect(rows, make, bad, kinds=kinds, modalities=modalities)
     columns = _columns(samples, kinds, verified=False) if samples else []
@@ -90,7 +90,7 @@ def labelled_sample_source(
         columns = _columns(samples, kinds, verified=True) if samples else []
     problems = bad.finish()
     if not samples:
-        raise DataError(f"{where}: no usable sample" + (f"; first: {problems[0]}" if problems else ""))
+        raise DataError(f"{where}: no usable sample" + (f"; first problem: {problems[0]}" if problems else ""))
     present = _present(samples, modalities, where)
     label, names = number_classes([sample.label for sample in samples])
     whole = PairSplit(
@@ -120,22 +120,22 @@ def labelled_sample_source(
 def table_notes(
     path: pathlib.Path, rows: Sequence[ManifestRow], others: Sequence[str], *, label: str = "label"
 ) -> list[str]:
-    """Notes on a table: columns that are not used, and labels with space around them, which is left out."""
-    notes = [f"{path}: columns that are not used: {', '.join(others)}"] if others else []
+    """Notes on a table: unused columns, and labels with surrounding spaces."""
+    notes = [f"{path}: unused columns: {', '.join(others)}"] if others else []
     padded = [row for row in rows if label in row.padded]
     if padded:
         name = padded[0].values[label]
-        notes.append(f"{padded[0].where}: space around the label {name!r} is left out ({len(padded)} such rows)")
+        notes.append(f"{padded[0].where}: spaces around the label {name!r} are removed ({len(padded)} such rows)")
     return notes
 
 
 def _present(samples: Sequence[Sample], modalities: Sequence[str], where: pathlib.Path) -> dict[str, np.ndarray]:
-    """Side -> which samples have it, for the sides that some do not have."""
+    """Side -> bool [N], whether a sample has it, for the sides that some samples lack."""
     found = {}
     for k, (side, modality) in enumerate(zip("abc", modalities, strict=False)):
         has = np.array([sample.parts[k] is not None for sample in samples])
         if not has.any():
-            raise DataError(f"{where}: no row has {_a(modality)}; a classifier needs two modalities that are there")
+            raise DataError(f"{where}: no row has {_a(modality)}; a classifier needs two modalities")
         if not has.all():
             found[side] = has
     return found
@@ -169,7 +169,7 @@ def _collect(
             if sample.split is not None and split is None:
                 raise DataError(f"{sample.where}: unknown split {sample.split!r}; known: train, val, test")
             if sample.name in seen:
-                raise DataError(f"{sample.where}: {sample.name!r} stands in {seen[sample.name]} already")
+                raise DataError(f"{sample.where}: {sample.name!r} is also in {seen[sample.name]}")
             seen[sample.name] = sample.where
             samples.append(sample._replace(split=split))
         except DataError as error:

@@ -1,11 +1,10 @@
-"""`samples:FILE.csv` and `posts:FILE.csv`: one row a sample to classify, its modalities in columns.
+"""`samples:FILE.csv` and `posts:FILE.csv`: one row per sample to classify, with its modalities in columns.
 
-Columns: `label`, two or three of `audio`, `image` and `text`, and, optionally, `split`. A cell may be empty where a
-sample lacks that modality, as long as it has another. The table may have any form that `pairs` reads, with usual names
-of the columns (`roles`) or those that are given behind the file: `text=tweet,label=mood`. Where two modalities have
-their own names, others are not looked for by other names. `use=image+text` leaves out a modality that is there. Paths
-are relative to the folder of the file, or to `root=DIR`, and must not leave it. `posts:` is the same for images with
-texts.
+Columns: `label`, two or three of `audio`, `image` and `text`, and, optionally, `split`. A cell may be empty if the
+sample has another modality. The table may have any format of `pairs`, with common column names (`column_roles`) or
+names from the SPEC: `text=tweet,label=mood`. If two columns have the exact names of modalities, aliases are not
+searched. `use=image+text` selects modalities. Paths are relative to the folder of the file, or to `root=DIR`, and must
+not leave it. `posts:` is an alias for images with texts.
 """
 
 from __future__ import annotations
@@ -32,17 +31,16 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     """Opens a table of samples with a class each.
 
     Args:
-      argument: path of the file and options; see the module.
+      argument: path of the file and options; see the module docstring.
       seed: not used.
-      on_bad_sample: "error" or "skip"; skipping decodes every file once, to find those that cannot be read.
+      on_bad_sample: "error" or "skip"; "skip" decodes every file once.
 
     Returns:
-      The source: a, b and c are the modalities that are there, in the order audio, image, text; `label_names` are the
-      classes.
+      The source: a, b and c are the modalities in the order audio, image, text; `label_names` are the classes.
 
     Raises:
-      ConfigError: an option is unknown, or names no modality.
-      DataError: the file or, without skipping, a row of it is unusable, or it has fewer than two modalities.
+      ConfigError: an option is unknown, or not a modality.
+      DataError: the file or, with "error", a row is unusable, or it has fewer than two modalities.
     """
     bad, used = BadSamples(on_bad_sample), _modalities(argument)
     found = open_manifest(
@@ -55,11 +53,11 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         parts: dict[str, Any] = {}
         for name in used:
             if name == "text" and any(row.more.get("text", ())):
-                raise DataError(f"{row.where}: several texts, and a sample has one; write ,text=COLUMN to take that")
+                raise DataError(f"{row.where}: several texts, but a sample has one; choose a column with ,text=COLUMN")
             cell = row.values[name]
             file = row.files.get(name)
             parts[name] = file or (None if not cell else cell if name == "text" else folder.find(cell, where=row.where))
-        # A file may stand in several rows, each with another text or partner.
+        # A file may occur in several rows with different partners.
         named = next((name for name in used if name != "text" and row.values[name]), "")
         name = str(found.places[folder] / folder.spelling(row.values[named])) if named else row.values.get("text", "")
         name = " ".join(name.split())[:200]
@@ -76,16 +74,16 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         where=path,
         bad=bad,
         notes=[*found.notes, *table_notes(path, [row for row, _ in found.rows], ())],
-        hints={"flip": used == ("image", "text")},  # a mirrored digit or letter is another one
+        hints={"flip": used == ("image", "text")},  # mirrored digits and letters have another meaning
     )
 
 
 def _modalities(argument: str) -> tuple[str, ...]:
-    """Those that the SPEC or the first table has, by their own names if those are two, else by usual ones."""
+    """The modalities of the SPEC or the first table: by exact names if there are two, else by aliases."""
     file, options = path_and_options(argument, OPTIONS, what="samples")
     file = file or next((options[split] for split in SPLITS if options[split]), "")
     if not file:
-        return MODALITIES[:2]  # said better by who reads the table
+        return MODALITIES[:2]  # opening the table reports it
     path, use = pathlib.Path(file).expanduser(), options["use"]
 
     def known(name: str) -> bool:
@@ -99,14 +97,14 @@ def _modalities(argument: str) -> tuple[str, ...]:
     chosen = tuple(name.strip() for name in use.split("+")) if use else tuple(found)
     for name in chosen:
         if name not in MODALITIES:
-            raise ConfigError(f"{path}: use={use}: {name!r} is none of {', '.join(MODALITIES)}")
+            raise ConfigError(f"{path}: use={use}: {name!r} is not one of {', '.join(MODALITIES)}")
         if name not in usual:
             raise ConfigError(f"{path}: use={use}, but there is no column {name!r}; it has {_names(header)}")
     if len(chosen) < 2:
         there = f"only {chosen[0]}" if chosen else "none of them"
         raise DataError(
-            f"{path}: a classifier takes two or three of the columns {', '.join(MODALITIES)}, with label; found "
-            f"{there} in {_names(header)}; name others as in {path.name},text=COLUMN"
+            f"{path}: a classifier needs two or three of the columns {', '.join(MODALITIES)}, and label; found "
+            f"{there} in {_names(header)}; name a column as in {path.name},text=COLUMN"
         )
     return tuple(name for name in MODALITIES if name in chosen)
 

@@ -1,12 +1,11 @@
-"""`sarcasm:DIR`: the multimodal sarcasm set, tweets with a picture that are meant or not.
+"""`sarcasm:DIR`: the multimodal sarcasm set, tweets with an image, sarcastic or not.
 
-  text/train.txt, text/valid2.txt, text/test2.txt     (or directly in the folder), as published: one list a line,
-      ['915657464401580032', 'the text of the tweet', 1]            train: name of the picture, text, class
-      ['915657464401580032', 'the text of the tweet', 1, 0]         valid2, test2: class by hashtag, class by a person
+  text/train.txt, text/valid2.txt, text/test2.txt     (or directly in the folder), as published: one list per line,
+      ['915657464401580032', 'the text of the tweet', 1]            train: image name, text, class
+      ['915657464401580032', 'the text of the tweet', 1, 0]         valid2, test2: class by hashtag, class by annotators
   dataset_image/915657464401580032.jpg                (or images/)
 
-The last number is the class that is read. As in the authors' code, tweets that hold a word which gives the answer away
-are left out.
+The last number is the class. As in the authors' code, tweets with words that reveal the class are skipped.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class _Line(NamedTuple):
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of the multimodal sarcasm set, laid out as the module says: a is the picture, b the text.
+    """Opens a folder of the multimodal sarcasm set in the layout of the module docstring: a is the image, b the text.
 
     Arguments and errors are those of `data.load`.
     """
@@ -49,7 +48,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     for split, names in _LISTS.items():
         path = next((p for name in names for p in (root / "text" / name, root / name) if p.is_file()), None)
         if path is None:
-            raise DataError(f"{root}: no {names[0]}, neither there nor in text/")
+            raise DataError(f"{root}: no {names[0]} in it or in text/")
         lines += _lines(path, split)
     kept = [line for line in lines if not GIVEAWAYS & set(_words(line.text))]
 
@@ -68,7 +67,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         name="sarcasm",
         where=root,
         bad=bad,
-        notes=[f"tweets with a word that gives the answer away, left out: {left_out}"] if left_out else [],
+        notes=[f"skipped {left_out} tweets with words that reveal the class"] if left_out else [],
     )
 
 
@@ -82,7 +81,7 @@ def _words(text: str) -> list[str]:
 
 
 def _parse(line: _Line) -> tuple[str, str, int]:
-    """(name of the picture, text, class) of a line, which is read as a literal and never run."""
+    """(image name, text, class) of a line, parsed as a literal without executing it."""
     content: Any = None
     if len(line.text) <= _LONGEST:
         try:
@@ -92,6 +91,6 @@ def _parse(line: _Line) -> tuple[str, str, int]:
     match content:
         case [str(name), str(text), (0 | 1) as label] | [str(name), str(text), 0 | 1, (0 | 1) as label]:
             if not name.isdigit() or not text.strip():
-                raise DataError(f"{line.where}: no name of a picture, or no text")
+                raise DataError(f"{line.where}: no image name, or no text")
             return name, text.strip(), int(label)
     raise DataError(f"{line.where}: expected ['name', 'text', 0 or 1], found {line.text[:60]!r}")

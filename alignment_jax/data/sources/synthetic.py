@@ -1,23 +1,23 @@
-"""`synthetic[:key=value,...]`: small rendered scenes with several worded captions each, made from a seed.
+"""`synthetic[:key=value,...]`: small rendered scenes with several captions each, generated from a seed.
 
-A scene holds one or two objects. The first one, the larger, is its *concept* (a colour and a shape); concepts are drawn
-from a Zipf law, so a few are common and most are rare. `label` is the concept, `stat` the number of training scenes
-that share it. Two scenes never agree in everything that a caption can say, in whatever splits they are.
+A scene has one or two objects. The first and larger one is its *concept* (a colour and a shape); concepts follow a Zipf
+law: few are common, most are rare. `label` is the concept, `cluster_size` the number of training scenes that share it.
+No two scenes, in any splits, agree in all attributes that a caption can name.
 
 Options, with their defaults:
-  train=2000, val=200, test=200   scenes of each split (val and test do not change when train does)
+  train=2000, val=200, test=200   scenes of each split (val and test do not depend on train)
   size=32         side of the images, pixels
   captions=5      captions of a scene
-  seed=0          everything else follows from it
+  seed=0          of the generator
   concepts=64     number of concepts, at most 64
-  zipf=1.1        exponent of the law; 0 makes all concepts equally common
-  objects=2       at most this many objects in a scene (1 or 2)
-  partial=0.0     share of the captions that match only partly: an attribute is wrong, or nearly all is left out
+  zipf=1.1        exponent of the law; 0 for equally common concepts
+  objects=2       largest number of objects in a scene (1 or 2)
+  partial=0.0     share of the captions that match only partly: a wrong attribute, or most attributes missing
   wrong=0.0       share of the captions that belong to another scene
-  noise_in=train  where partial and wrong captions occur: train, or all
+  noise_in=train  splits with partial and wrong captions: train, or all
 
-`extra_b["corruption"]` says what was done to each caption (0 nothing, 1 partial, 2 wrong), `extra_b["scene"]` which
-scene of the split it was written for.
+`extra_b["corruption"]` is the kind of each caption (0 correct, 1 partial, 2 wrong), `extra_b["scene"]` the scene of the
+split that it describes.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ KEPT, PARTIAL, WRONG = 0, 1, 2
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Makes the data set; see the module for the options.
+    """Generates the data set; see the module docstring for the options.
 
     Args:
       argument: the options; may be empty.
-      seed: used when the options do not set one.
-      on_bad_sample: nothing here is ever bad.
+      seed: used if the options set none.
+      on_bad_sample: not used.
 
     Returns:
-      A source with train, val and test; captions speak of left and right, so its hints say not to mirror images.
+      A source with train, val and test. Captions name left and right, so its hints turn flips off.
 
     Raises:
-      ConfigError: an option is unknown or out of range, or there are not so many different scenes.
+      ConfigError: an option is unknown or out of range, or there are too few different scenes.
 
     >>> source = load("train=4,val=2,test=2,size=16,captions=1")
     >>> source.splits["train"].b.read(np.array([0]))
@@ -72,7 +72,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     options = parse_options(argument, {**OPTIONS, "seed": seed}, what="synthetic")
     _check(options)
     seed = options["seed"]
-    # Drawn test first, so that the scenes to be tested on stay the same whatever is trained on.
+    # Test is drawn first, so that it does not depend on the size of train.
     sizes = {name: options[name] for name in ("test", "val", "train")}
     scenes = draw_scenes(
         sum(sizes.values()), seed=seed, concepts=options["concepts"], zipf=options["zipf"], objects=options["objects"]
@@ -111,7 +111,7 @@ def _check(options: dict) -> None:
         "wrong": (0, 1),
     }
     for key, (low, high) in limits.items():
-        # Not (value < low): a NaN fails every comparison.
+        # Not (value < low): NaN fails every comparison.
         if not options[key] >= low or (high is not None and not options[key] <= high) or options[key] == float("inf"):
             upper = "" if high is None else f" and at most {high}"
             raise ConfigError(f"synthetic: {key} must be at least {low}{upper}, got {options[key]}")
@@ -168,7 +168,7 @@ def _split(
 
 
 def scene_signatures(argument: str = "", *, seed: int = 0) -> dict[str, list[tuple]]:
-    """What a caption can say of each scene, by split: for checking that no scene occurs twice."""
+    """The attributes of each scene, by split, to check that no scene occurs twice."""
     options = parse_options(argument, {**OPTIONS, "seed": seed}, what="synthetic")
     sizes = {name: options[name] for name in ("test", "val", "train")}
     scenes = iter(

@@ -1,4 +1,4 @@
-"""How scenes are worded: templates, synonyms, and the two ways in which a caption can match only partly."""
+"""Captions of scenes: templates, synonyms, and captions that match only partly."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _caption(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def captions(scene: Scene, *, count: int, rng: np.random.Generator) -> list[str]:
-    """Different wordings of one scene, each naming every attribute of every thing in it.
+    """Different captions of a scene, each with all attributes of all its objects.
 
     >>> from alignment_jax.data.sources.synthetic_scenes import Scene, Thing
     >>> scene = Scene(0, (Thing("red", "star", "plain", "large", (0, 0)),))
@@ -116,7 +116,7 @@ def captions(scene: Scene, *, count: int, rng: np.random.Generator) -> list[str]
 
 
 def partial_caption(scene: Scene, *, rng: np.random.Generator) -> str:
-    """A caption that is half true: one attribute is false, or only one thing's color or shape is named."""
+    """A partly matching caption: one attribute is wrong, or only the color or shape of one object is named."""
     if rng.random() < 0.5:
         return _caption(_with_a_false_attribute(scene, rng), rng)
     thing = scene.things[int(rng.integers(len(scene.things)))]

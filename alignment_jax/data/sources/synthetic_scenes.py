@@ -1,4 +1,4 @@
-"""Scenes as data, and how they look: a Zipf draw of attributes, and signed distances turned into pixels."""
+"""Synthetic scenes: a Zipf draw of attributes, and rendering by signed distances."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SECOND_OBJECT = 0.7  # share of the scenes with two objects
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """One object, in the words of the tables above; `texture` is "" for the second thing of a scene, which is plain."""
+    """One object, with values of the tables above; `texture` is "" for the second object of a scene."""
 
     color: str
     shape: str
@@ -42,7 +42,7 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What is to be seen. Background, jitter and rotation are nuisances and belong to the picture, not to the scene."""
+    """The attributes of a scene. Background, jitter and rotation are nuisances, drawn on rendering."""
 
     concept: int
     things: tuple[Thing, ...]
@@ -54,7 +54,7 @@ def _concepts(count: int, seed: int) -> list[tuple[str, str]]:
 
 
 def concept_names(count: int, *, seed: int) -> tuple[str, ...]:
-    """The concepts from the most to the least common.
+    """The concepts, most common first.
 
     >>> len(concept_names(5, seed=0))
     5
@@ -63,25 +63,25 @@ def concept_names(count: int, *, seed: int) -> tuple[str, ...]:
 
 
 def number_of_scenes(concepts: int, objects: int) -> int:
-    """How many different scenes there are."""
+    """Number of different scenes."""
     looks = len(TEXTURES) * len(PLACES)
     single = concepts * looks * len(SIZES)
-    # The first object is then medium or large; the second is small and plain, of another concept and in another place.
+    # The first object is medium or large; the second is small, of another concept and in another place.
     pairs = concepts * looks * 2 * (concepts - 1) * (len(PLACES) - 1)
     return single + (pairs if objects == 2 else 0)
 
 
 def draw_scenes(count: int, *, seed: int, concepts: int, zipf: float, objects: int) -> list[Scene]:
-    """Different scenes, each a fixed function of (seed, its number): a longer draw begins with the shorter one.
+    """Draws different scenes; scene i depends only on (seed, i), so a longer draw starts with a shorter one.
 
     Raises:
-      ConfigError: there are not so many different scenes, or too few for the common concepts.
+      ConfigError: there are too few different scenes, in total or of the common concepts.
     """
     existing = number_of_scenes(concepts, objects)
     if count > existing:
         raise ConfigError(
-            f"synthetic: {count} scenes wanted, but only {existing} different ones exist with concepts={concepts} and "
-            f"objects={objects}"
+            f"synthetic: {count} scenes are too many, only {existing} different ones exist with "
+            f"concepts={concepts} and objects={objects}"
         )
     known = _concepts(concepts, seed)
     mass = np.arange(1, concepts + 1, dtype=np.float64) ** -zipf
@@ -96,8 +96,8 @@ def draw_scenes(count: int, *, seed: int, concepts: int, zipf: float, objects: i
             refused += 1
             if refused > 1000 + 50 * count:
                 raise ConfigError(
-                    f"synthetic: no {count} different scenes found: the common concepts are used up; "
-                    "take fewer scenes, a smaller zipf, more concepts or objects=2"
+                    f"synthetic: cannot draw {count} different scenes of the common concepts; "
+                    "use fewer scenes, a smaller zipf, more concepts or objects=2"
                 )
             continue
         seen.add(scene)
@@ -106,7 +106,7 @@ def draw_scenes(count: int, *, seed: int, concepts: int, zipf: float, objects: i
 
 
 def _draw_scene(rng: np.random.Generator, known: list[tuple[str, str]], cumulative: np.ndarray, objects: int) -> Scene:
-    u = rng.random(8)  # a fixed number of draws a scene keeps the stream in step
+    u = rng.random(8)  # a fixed number of draws per scene, so that scenes are independent of each other
     concept = min(int(np.searchsorted(cumulative, u[0], side="right")), len(known) - 1)
     two = objects == 2 and len(known) > 1 and u[1] < _SECOND_OBJECT
     sizes = ("medium", "large") if two else tuple(SIZES)
@@ -126,10 +126,10 @@ def _pick(options: Sequence[str], uniform: float) -> str:
 
 
 def render(scenes: Sequence[Scene], *, first: int, size: int, seed: int) -> np.ndarray:
-    """The pictures: uint8 [n, size, size, 3]; picture i is a function of (seed, first + i, scene, size).
+    """Renders scenes: uint8 [n, size, size, 3]; image i is a function of (seed, first + i, scene, size).
 
-    Things are painted by their signed distance with a soft edge of one pixel, over a background with a slight gradient;
-    place, radius, rotation and colour vary a little.
+    Objects are drawn by signed distance with a soft edge of one pixel, on a background with a slight gradient;
+    position, radius, rotation and colour are jittered.
     """
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -152,7 +152,7 @@ def _paint(
     jitter = rng.uniform(-1, 1, 7).astype(np.float32)
     radius = SIZES[thing.size] * (1 + 0.08 * jitter[0])
     row, column = thing.place
-    # Large things keep inside the picture; the jitter is too small to move a thing to another cell.
+    # Large objects stay inside the image; the jitter is too small to reach another cell.
     center_x = float(np.clip(0.19 + 0.31 * column + 0.02 * jitter[1], radius + 0.01, 0.99 - radius))
     center_y = float(np.clip(0.19 + 0.31 * row + 0.02 * jitter[2], radius + 0.01, 0.99 - radius))
     angle = math.radians(10) * float(jitter[3])
@@ -166,13 +166,13 @@ def _paint(
     body = color * (1 - mix) + light * mix
     distance = _distance(thing.shape, u, v) * radius * size  # in pixels
     inside = np.clip(0.5 - distance, 0, 1)[..., None]
-    edge = np.clip(0.5 - np.abs(distance + 0.6), 0, 1)[..., None]  # a darker rim sets the thing off its background
+    edge = np.clip(0.5 - np.abs(distance + 0.6), 0, 1)[..., None]  # a darker rim for contrast
     body = body * (1 - 0.45 * edge)
     return canvas * (1 - inside) + body * inside
 
 
 def _texture(texture: str, u: np.ndarray, v: np.ndarray, *, sharpness: float) -> np.ndarray:
-    """Share of the light colour in [0, 1]; about two periods across a thing, so that they survive few pixels."""
+    """Share of the light colour in [0, 1]; about two periods per object, visible at low resolution."""
     wave = 2 * math.pi * 0.95
     if texture == "striped":
         pattern = np.sin(wave * (u + v) * 0.9)

@@ -1,9 +1,9 @@
-"""`tfds:NAME[,option=value,...]`: a data set that TensorFlow Datasets has prepared as array_record, without TensorFlow.
+"""`tfds:NAME[,option=value,...]`: a data set prepared by TensorFlow Datasets as array_record; TensorFlow is not needed.
 
-Options: `data_dir` (default: the library's own), `split` (names of the set joined by +; default: all), and which
-feature is what, with slashes for features of features: `a`, `b`, `label`, `id`, `rate`. Without them `a` is the first
-image (else the first recording: an int16 tensor of any length), `b` the first text or sequence of texts, else another
-image, else the name of the class; `label` is the feature `label`. A sequence of texts is several captions.
+Options: `data_dir` (default: that of the library), `split` (split names joined by +; default: all), and the feature of
+each role, with slashes for nested features: `a`, `b`, `label`, `id`, `rate`. Defaults: `a` is the first image (else the
+first recording: an int16 tensor of any length), `b` the first text or sequence of texts, else another image, else the
+class name; `label` is the feature `label`. A sequence of texts is several captions.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ from alignment_jax.data.split import ALL, Column, PairSource, PairSplit, canonic
 from alignment_jax.data.validation import decoding_errors
 
 OPTIONS = {"data_dir": "", "split": "", "a": "", "b": "", "label": "", "id": "", "rate": ""}
-_CHUNK = 256  # records of one look while the index is made
+_CHUNK = 256  # records per read while the index is built
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
     """Opens a prepared data set.
 
     Args:
-      argument: name and options; see the module.
+      argument: name and options; see the module docstring.
       seed: not used.
-      on_bad_sample: "skip" leaves out records whose image cannot be decoded or that have no text.
+      on_bad_sample: "skip" removes records without a text or with an image that cannot be decoded.
 
     Raises:
-      ConfigError: an option is unknown or names no feature or split of the set, or the set is stored in a form that
-        takes TensorFlow to read.
-      DataError: the set is not prepared, or a record is unusable.
+      ConfigError: an option is unknown, or not a feature or split of the data set, or the data set is not array_record.
+      DataError: the data set is not prepared, or a record is unusable.
     """
     name, _, rest = argument.partition(",")
     options = parse_options(rest, OPTIONS, what=f"tfds:{name}")
@@ -51,7 +50,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     notes = []
     for split, target in _splits(name, list(builder.info.splits), options["split"]).items():
         if target is None:
-            notes.append(f"tfds:{name}: split {split!r} is not used")
+            notes.append(f"tfds:{name}: unused split {split!r}")
         else:
             found.setdefault(target, []).append(split)
     labels: dict[str, list[str]] = {}
@@ -93,26 +92,24 @@ def _word(kind: str) -> str:
 def _builder(name: str, data_dir: str) -> Any:
     tfds = require("tensorflow_datasets", extra="tfds", purpose="read tfds: data sets")
     folder = str(pathlib.Path(data_dir).expanduser()) if data_dir else None
-    # A set that was prepared by a builder that is not at hand is read by what lies beside its records.
+    # Without the builder, the metadata in the folder of the records is enough.
     try:
         builder = tfds.builder(name, data_dir=folder)
     except Exception as error:  # the library raises many kinds, with long advice
         reason = " ".join(str(error).split())[:160]
-        raise DataError(
-            f"tfds:{name}: not known to tensorflow_datasets, nor prepared in data_dir ({reason})"
-        ) from error
+        raise DataError(f"tfds:{name}: unknown to tensorflow_datasets, and not in data_dir ({reason})") from error
     if not builder.info.splits:
-        raise DataError(f"tfds:{name}: not prepared in {builder.data_dir}; prepare it as docs/tfds.md says")
+        raise DataError(f"tfds:{name}: not prepared in {builder.data_dir}; prepare it as in docs/tfds.md")
     form = builder.info.file_format.value if builder.info.file_format else ""
     if form != "array_record":
         raise ConfigError(
-            f"tfds:{name}: it is stored as {form}, which is not read here; prepare it with file_format='array_record'"
+            f"tfds:{name}: stored as {form}, which is not supported; prepare it with file_format='array_record'"
         )
     return builder
 
 
 def _splits(name: str, known: list[str], wanted: str) -> dict[str, str | None]:
-    """Split of the set -> our split; the only one there is carries no split information."""
+    """Split of the data set -> train, val or test; a single split has no split information."""
     chosen = wanted.split("+") if wanted else known
     for split in chosen:
         if split not in known:
@@ -122,13 +119,13 @@ def _splits(name: str, known: list[str], wanted: str) -> dict[str, str | None]:
     targets = {split: canonical_split(split) for split in chosen}
     if not any(targets.values()):
         raise ConfigError(
-            f"tfds:{name}: none of its splits {', '.join(chosen)} is train, val or test; name one, split="
+            f"tfds:{name}: none of its splits {', '.join(chosen)} is train, val or test; choose one with split=NAME"
         )
     return targets
 
 
 def _roles(name: str, features: Any, options: dict[str, str]) -> dict[str, str]:
-    """The feature of each role, "" where there is none."""
+    """The feature of each role, "" for none."""
     kinds = {field: _kind(feature) for field, feature in _flat(features)}
     roles = {role: options[role] for role in ("a", "b", "label", "id", "rate")}
     for role, field in roles.items():
@@ -146,14 +143,14 @@ def _roles(name: str, features: Any, options: dict[str, str]) -> dict[str, str]:
     roles["a"] = roles["a"] or first("image", "audio", "embedding")
     if not roles["b"]:
         texts = [f for f, k in kinds.items() if k in ("texts", "text") and f not in (roles["id"], roles["label"])]
-        # A file's name is a text as well, and rarely what an image is about.
-        told = [f for f in texts if not any(word in f for word in ("id", "name", "url"))]
-        roles["b"] = next(iter(told), "") or first("image") or roles["label"] or first("embedding")
+        # File names are texts, too, but rarely captions.
+        captions = [f for f in texts if not any(word in f for word in ("id", "name", "url"))]
+        roles["b"] = next(iter(captions), "") or first("image") or roles["label"] or first("embedding")
     for role in ("a", "b"):
         if not roles[role] or kinds[roles[role]] == "":
             raise ConfigError(
-                f"tfds:{name}: which feature is {role}? Say {role}=NAME; it has "
-                + ", ".join(f"{field} ({kind or 'not read here'})" for field, kind in kinds.items())
+                f"tfds:{name}: no feature for {role}; choose one with {role}=NAME; it has "
+                + ", ".join(f"{field} ({kind or 'not supported'})" for field, kind in kinds.items())
             )
     return {**roles, "kind_a": kinds[roles["a"]], "kind_b": kinds[roles["b"]]}
 
@@ -172,7 +169,7 @@ def _feature(features: Any, field: str) -> Any:
 
 
 def _kind(feature: Any) -> str:
-    """What a feature can serve as: "image", "audio", "embedding", "text", "texts", "class", or ""."""
+    """The kind of a feature: "image", "audio", "embedding", "text", "texts", "class", or "" for others."""
     kind = type(feature).__name__
     if kind == "Sequence":
         return "texts" if type(feature.feature).__name__ == "Text" else ""
@@ -190,7 +187,7 @@ def _kind(feature: Any) -> str:
 def _read(
     name: str, builder: Any, parts: list[str], roles: dict[str, str], bad: BadSamples
 ) -> tuple[PairSplit, list[str]]:
-    """The pairs of some splits of the set: one pass over its records makes the index, images stay where they are."""
+    """Reads the pairs of some splits: one pass over the records builds the index; images are read on demand."""
     tfds = require("tensorflow_datasets", extra="tfds", purpose="read tfds: data sets")
     images = [
         field for field, feature in _flat(builder.info.features) if _kind(feature) == "image" and "/" not in field

@@ -1,12 +1,12 @@
-"""`twitter2015:DIR`: Twitter2015, sentiment towards a target that a tweet and its picture speak of.
+"""`twitter2015:DIR`: Twitter2015, sentiment towards a target in a tweet and its image.
 
   train.tsv, dev.tsv, test.tsv                also in annotations/; tab-separated, as published:
       index, #1 Label, #2 ImageID, #3 String, #3 String       (train and dev)
       index, #1 ImageID, #2 String, #2 String                 (test; its first column holds the class)
   twitter2015_images/ID.jpg                   or images/
 
-The first text is the tweet with $T$ in the target's place, the second the target. The same tweet with two targets may
-have two sentiments, so the text of a sample is the target, a bar, and the tweet with its $T$.
+The first text is the tweet with $T$ in place of the target, the second the target. A tweet with two targets may have
+two sentiments, so the text of a sample is the target, a bar, and the tweet with $T$.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alignment_jax.data.sources.clips import existing_folder, find_list, picture
 from alignment_jax.data.sources.samples import Sample, labelled_sample_source
 from alignment_jax.data.split import PairSource
 
-# Headers without their numbers, and what the columns hold.
+# Headers without their numbers -> names of the columns.
 _LAYOUTS = {
     ("index", "Label", "ImageID", "String", "String"): ("index", "label", "image", "text", "target"),
     ("index", "ImageID", "String", "String"): ("label", "image", "text", "target"),
@@ -32,7 +32,7 @@ IMAGE_FOLDERS = ("twitter2015_images", "images")
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of Twitter2015, laid out as the module says: a is the picture, b the text.
+    """Opens a folder of Twitter2015 in the layout of the module docstring: a is the image, b the text.
 
     Arguments and errors are those of `data.load`.
     """
@@ -43,7 +43,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     for split, word in (("train", "train"), ("val", "dev"), ("test", "test")):
         path = find_list(root, f"{word}.tsv")
         if path is None:
-            raise DataError(f"{root}: no {word}.tsv, neither there nor in annotations/")
+            raise DataError(f"{root}: no {word}.tsv in it or in annotations/")
         rows += [(row, split) for row in _rows(path, bad)]
     known = _SIGNED if any(row.values["label"] == "-1" for row, _ in rows) else _NUMBERED
     count: dict[str, int] = {}
@@ -55,7 +55,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             raise DataError(f"{row.where}: the class must be one of {', '.join(known)}, found {label!r}")
         if not text:
             raise DataError(f"{row.where}: no text")
-        # A picture has one row for each target of its tweet.
+        # An image has one row per target of its tweet.
         count[image] = count.get(image, 0) + 1
         name = image if count[image] == 1 else f"{image} {count[image]}"
         parts = (folder.find(image, where=row.where), f"{target} | {text}" if target else text)
@@ -68,7 +68,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
 
 def _rows(path: pathlib.Path, bad: BadSamples) -> list[ManifestRow]:
     header = read_header(path, tabs=True)
-    # "#1 Label" and "Label", and the second of two equal names, are the same column everywhere.
+    # "#1 Label" is "Label"; pandas renames the second of two equal names.
     plain = tuple(name.rpartition(" ")[2].removesuffix(".1") for name in header)
     if plain not in _LAYOUTS:
         raise DataError(

@@ -1,4 +1,4 @@
-"""`vggsound:DIR`: VGGSound, 309 classes of sounds whose source is in the picture.
+"""`vggsound:DIR`: VGGSound, 309 classes of sounds whose source is visible.
 
 vggsound.csv                                youtube_id,start_seconds,label,split without header, as published
 AudioWAV/ID_000030.wav                      also ID_30.wav and ID_30000_40000.wav
@@ -16,7 +16,7 @@ from alignment_jax.data.split import PairSource
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of VGGSound, laid out as the module says: a is the recording, b a frame of the clip.
+    """Opens a folder of VGGSound in the layout of the module docstring: a is the recording, b a frame of the clip.
 
     Arguments and errors are those of `data.load`.
     """
@@ -24,13 +24,13 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     folder, bad = Folder(root), BadSamples(on_bad_sample)
     path = find_list(root, "vggsound.csv")
     if path is None:
-        raise DataError(f"{root}: no vggsound.csv, neither there nor in annotations/")
+        raise DataError(f"{root}: no vggsound.csv in it or in annotations/")
     rows = read_positional_rows(path, ("youtube_id", "start", "label", "split"), bad=bad)
 
     def sample(row: ManifestRow) -> Sample:
         name, start = row.values["youtube_id"], row.values["start"]
         if not start.isdigit():
-            raise DataError(f"{row.where}: the start must be whole seconds, found {start!r}")
+            raise DataError(f"{row.where}: the start must be an integer of seconds, found {start!r}")
         second = int(start)
         stems = [f"{name}_{second:06d}", f"{name}_{second}", f"{name}_{second}000_{second + 10}000"]
         parts = clip_parts(folder, stems, where=row.where)

@@ -1,14 +1,14 @@
 """`webdataset:SHARDS`: images with captions in tar shards, as img2dataset and open_clip write them.
 
-SHARDS is a folder, whose archives are looked for at any depth; a file; a pattern (`shards/{00000..00012}.tar`,
-`shards/*.tar`); or several, joined by `::`. `webdataset:train=SHARDS,val=SHARDS` names those of each split. Otherwise a
-shard whose name or folder says train, val (validation) or test belongs to that split.
+SHARDS is a folder (searched recursively), a file, a pattern (`shards/{00000..00012}.tar`, `shards/*.tar`), or several
+joined by `::`. `webdataset:train=SHARDS,val=SHARDS` sets the shards of each split; otherwise, train, val (validation)
+or test in the name or folder of a shard is its split.
 
-A sample is the files of one name: a picture (jpg, jpeg, png, webp, ..., img, also input.jpg) and a text (txt, text,
-caption, cap, also outputs.txt), a caption a line, or a json with a field caption, captions, text or the like.
-`image=ENDING` and `caption=ENDING` or `caption=FIELD` choose where there are several.
+The files of a sample share a name: an image (jpg, jpeg, png, webp, ..., img, also input.jpg) and a text (txt, text,
+caption, cap, also outputs.txt) with one caption per line, or a json with a field such as caption, captions or text. If
+there are several, choose with `image=EXTENSION`, `caption=EXTENSION` or `caption=FIELD`.
 
-Nothing is unpacked: an index of the archives is made when the data set is opened, and pictures are read where they lie.
+Archives are not unpacked: opening builds an index, and images are read in place.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Sample(NamedTuple):
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens shards, named and laid out as the module says.
+    """Opens shards; see the module docstring for names and layout.
 
     Arguments and errors are those of `data.load`.
     """
@@ -60,40 +60,40 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     for split, each in shards.items():
         for path in each:
             if path in splits:
-                raise DataError(f"{path}: a shard of {splits[path]} and of {split}; name it in one of them")
+                raise DataError(f"{path}: a shard of both {splits[path]} and {split}; name it in one of them")
             splits[path] = split or _split_of(_relative(path, root))
     return _load(splits, root, argument, BadSamples(on_bad_sample), options["image"], options["caption"])
 
 
 def load_shards(folder: pathlib.Path, on_bad_sample: str) -> PairSource:
-    """The source of all shards in a folder and the folders in it."""
+    """The source of all shards in a folder, searched recursively."""
     splits = {path: _split_of(_relative(path, folder)) for path in find_shards(str(folder))}
     return _load(splits, folder, str(folder), BadSamples(on_bad_sample))
 
 
 def find_shards(name: str) -> list[pathlib.Path]:
-    """The shards that a folder, a file or a pattern stands for.
+    """The shards of a folder, a file or a pattern.
 
     Raises:
-      DataError: there are none, some are not there, or they are compressed or on another computer.
+      DataError: there are none, some are missing, or they are compressed or remote.
     """
     if name.startswith("pipe:") or re.match(r"[a-z0-9]+://", name):
-        raise DataError(f"{name}: shards are read from disk; copy them into a folder and write webdataset:DIR")
+        raise DataError(f"{name}: remote shards are not supported; copy them to a folder and write webdataset:DIR")
     folder = pathlib.Path(name)
     if not folder.is_dir():
         return matching_files(name, what="shards")
-    # A link that leads nowhere is kept: it is named when it is opened.
+    # Broken links are kept: opening them reports the error.
     found = sorted(path for path in folder.rglob("*.tar") if not path.is_dir())
     packed = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(_PACKED))
     left = [path for path in packed if path.with_name(path.name.partition(".tar")[0] + ".tar") not in found]
     if left:
         raise DataError(
-            f"{left[0]}: a compressed shard, and pictures are read where they lie; unpack it, as with "
+            f"{left[0]}: a compressed shard, but images are read in place; decompress it, as with "
             f"{_UNPACKED_BY.get(left[0].suffix.lower(), 'gunzip')} {left[0]}"
             + (f" ({len(left)} such shards)" if len(left) > 1 else "")
         )
     if not found:
-        raise DataError(f"{folder}: no *.tar in it; for images with their texts beside them write folder:{folder}")
+        raise DataError(f"{folder}: no *.tar files; for images with text files write folder:{folder}")
     return found
 
 
@@ -111,12 +111,12 @@ def _load(
     samples, notes = _samples(splits, bad, image, caption)
     _refuse_other_kinds(samples, name)
     captions: list[Caption] = []
-    pictures: dict[str, FileSlice] = {}
+    images: dict[str, FileSlice] = {}
     several = 0
     for path, key, files in samples:
         where, item = f"{path}: {key!r}", f"{_relative(path, root).as_posix()}/{key}"
         try:
-            pictures[item] = sample_image(files, where=where, named=image.lower())
+            images[item] = sample_image(files, where=where, named=image.lower())
             texts = sample_captions(files, where=where, named=caption)
         except DataError as error:
             bad.add(str(error))
@@ -124,16 +124,16 @@ def _load(
         several += len(texts) > 1
         captions += [Caption(item, text, splits[path], f"{path}: {key}") for text in texts]
     if several:
-        notes.append(f"samples with several captions (lines of a text, lists in a json): {several} of {len(samples)}")
+        notes.append(f"{several} of {len(samples)} samples have several captions (lines of a text, lists in a json)")
     return captioned_source(
-        captions, root=root, name=name, bad=bad, notes=notes, find=lambda item, *, where: pictures[item]
+        captions, root=root, name=name, bad=bad, notes=notes, find=lambda item, *, where: images[item]
     )
 
 
 def _samples(
     shards: Iterable[pathlib.Path], bad: BadSamples, image: str, caption: str
 ) -> tuple[list[_Sample], list[str]]:
-    """The samples of all shards and notes on them. Names are cut at their last dot where only that pairs up."""
+    """The samples of all shards, and notes. Names are split at the last dot if only that pairs the files."""
     files = {path: shard_files(path, bad) for path in shards}
 
     def cut(found: BadSamples, *, last_dot: bool) -> list[_Sample]:
@@ -147,7 +147,7 @@ def _samples(
         if len(dotted) > len(samples) and all(_is_whole(each.files) for each in dotted):
             samples, problems = dotted, other
             notes.append(
-                f"names with dots, such as {dotted[0].key!r}, are cut at their last dot: {len(dotted)} samples"
+                f"names with dots, such as {dotted[0].key!r}, are split at the last dot: {len(dotted)} samples"
             )
     for line in problems.finish():
         bad.add(line)
@@ -162,19 +162,19 @@ def _is_whole(files: dict[str, FileSlice]) -> bool:
 
 
 def _refuse_other_kinds(samples: list[_Sample], name: str) -> None:
-    """Raises DataError for shards of something else, which every sample would say again."""
+    """Raises one DataError for shards of other data, instead of one problem per sample."""
     endings = {ending.rpartition(".")[2] for each in samples for ending in each.files}
     if not samples or endings & set(IMAGES):
         if endings and endings <= {*IMAGES, "cls"} and "cls" in endings:
             raise DataError(
-                f"{name}: classes (.cls) and no captions: unpack the shards (tar -xf), list the pictures with the "
-                "names of their classes in a table with the columns image and label, and write labelled:FILE.csv"
+                f"{name}: classes (.cls), no captions: unpack the shards (tar -xf), list the images and their class "
+                "names in a table with the columns image and label, and write labelled:FILE.csv"
             )
         return
-    held = f"{name}: no pictures in {len(samples)} samples, which hold {kinds_of(each.files for each in samples)}"
+    held = f"{name}: no images in {len(samples)} samples, which have {kinds_of(each.files for each in samples)}"
     if endings & set(RECORDINGS):
-        raise DataError(f"{held}; recordings are read from files: unpack the shards (tar -xf) and list them in a table")
-    raise DataError(f"{held}; if one of them is a picture, write ,image=ENDING after the shards")
+        raise DataError(f"{held}; for recordings, unpack the shards (tar -xf) and list the files in a table")
+    raise DataError(f"{held}; if one of them is the image, write ,image=EXTENSION after the shards")
 
 
 def _relative(path: pathlib.Path, root: pathlib.Path) -> pathlib.PurePath:

@@ -1,15 +1,15 @@
-"""`youcook2:DIR`: YouCook2, steps of recipes in cooking videos and the sentences that tell them.
+"""`youcook2:DIR`: YouCook2, steps of recipes in cooking videos with a sentence each.
 
   youcookii_annotations_trainval.json         (also in annotations/), as published:
       {"database": {VIDEO: {"subset": "training", "duration": 241.6, "recipe_type": "113",
                             "annotations": [{"id": 0, "segment": [90, 102], "sentence": "spread ..."}]}}}
-Features of the videos or of their steps, the first that is there:
+Features of the videos or of their steps, the first existing file of:
   features/VIDEO_ID.npy                       of one step: [d] or [frames, d]
-  features/VIDEO.npy                          of a whole video: [frames, d], frames at equal distances
+  features/VIDEO.npy                          of a whole video: [frames, d], evenly spaced frames
   train_frame_feat_csv/RECIPE/VIDEO/0001/resnet_34_feat_mscoco.csv, val_frame_feat_csv/...      as published
 
-The features of a step are the mean over the frames of its segment. "validation" is the test set here, as in retrieval
-papers, and val is cut out of train by a hash of the names.
+The features of a step are averaged over the frames of its segment. "validation" is the test set, as in retrieval
+papers; val is cut out of train by a hash of the names.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class _Step(NamedTuple):
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
-    """Opens a folder of YouCook2, laid out as the module says: a is the step of a video, b its sentence.
+    """Opens a folder of YouCook2 in the layout of the module docstring: a is the step of a video, b its sentence.
 
     The recipe is the class of a step. Arguments and errors are those of `data.load`.
     """
     root = existing_folder(argument)
     path = find_list(root, _LIST)
     if path is None:
-        raise DataError(f"{root}: no {_LIST}, neither there nor in annotations/")
+        raise DataError(f"{root}: no {_LIST} in it or in annotations/")
     bad, folder = BadSamples(on_bad_sample), Folder(root)
     steps: list[_Step] = []
     vectors: list[np.ndarray] = []
@@ -71,7 +71,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
             bad.add(str(error))
     problems = bad.finish()
     if not steps:
-        raise DataError(f"{root}: no usable step" + (f"; first: {problems[0]}" if problems else ""))
+        raise DataError(f"{root}: no usable step" + (f"; first problem: {problems[0]}" if problems else ""))
     label, names = number_classes([step.recipe for step in steps])
     sentences = TextColumn(tuple(step.sentence for step in steps), tuple(step.where for step in steps))
     whole = PairSplit(
@@ -125,9 +125,9 @@ def _fault(annotation: Any, duration: float, seen: set[int]) -> str:
     match annotation:
         case {"id": int(number), "segment": [int() | float() as first, int() | float() as last], "sentence": str(text)}:
             if number in seen:
-                return f"id {number} stands there twice"
+                return f"id {number} occurs twice"
             if not 0 <= first < last < math.inf or not first < duration < math.inf:
-                return f"segment [{first}, {last}] does not lie in a video of {duration} seconds"
+                return f"segment [{first}, {last}] is outside of a video of {duration} seconds"
             return "" if text.strip() else "no sentence"
     return "expected id, segment and sentence"
 
@@ -139,7 +139,7 @@ def _features(folder: Folder, step: _Step, cache: dict[pathlib.Path, np.ndarray]
     name = next((name for name in (own, of_video, published) if folder.has(name)), own)
     path = folder.find(name, where=step.where)
     if path not in cache:
-        cache.clear()  # the steps of a video follow one another
+        cache.clear()  # the steps of a video are consecutive
         cache[path] = read_array(path)
     frames = cache[path]
     if frames.dtype.kind != "f" or frames.ndim not in ((1, 2) if name == own else (2,)) or 0 in frames.shape:
@@ -148,7 +148,7 @@ def _features(folder: Folder, step: _Step, cache: dict[pathlib.Path, np.ndarray]
     if frames.ndim == 2:
         chosen = frames
         if name != own:
-            # Frame k of n stands for the time from k to k + 1 parts of n of the video; at least one frame is taken.
+            # Frame k of n covers the time from k/n to (k + 1)/n of the video; use at least one frame.
             scale = len(frames) / step.duration
             start = min(int(step.first * scale), len(frames) - 1)
             chosen = frames[start : max(start + 1, int(np.ceil(step.last * scale)))]
