@@ -14,7 +14,7 @@ from alignment_jax.data.text_files import first_bytes, read_text
 
 _LINES = (".jsonl", ".ndjson")
 _SAVE = "save it as UTF-8"
-_NAME = "add encoding=NAME (cp1252 for Windows), or save it as UTF-8"
+_NAME = "add encoding=cp1252 for Windows files, else encoding=NAME, or save it as UTF-8"
 
 
 def open_table(

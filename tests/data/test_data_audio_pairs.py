@@ -39,7 +39,7 @@ def test_columns_that_are_named_choose_the_pair(tmp_path):
     spec = media.table(tmp_path / "t.csv", "path,wav,text", rows)
     source = data.load(spec)
     assert source.modalities == ("image", "text")
-    assert any("to pair wav name two, as in ,audio=wav,caption=COLUMN" in note for note in source.notes)
+    assert any(",audio=wav,caption=COLUMN" in note for note in source.notes)
     assert data.load(f"{spec},audio=wav,caption=text").modalities == ("audio", "text")
     assert data.load(f"{spec},audio=wav,image=path").modalities == ("audio", "image")
 

@@ -65,7 +65,7 @@ def test_conceptual_captions_in_shards_and_in_a_table_of_paths(tmp_path):
 def test_rows_whose_picture_is_gone_are_counted(tmp_path):
     source = data.load(mock.conceptual_captions(tmp_path))
     (note,) = source.notes
-    assert "8" in note
+    assert note.endswith(": 8")
     expected = {picture_key(i): [mock.caption(i, 0)] for i in range(0, 16, 2)}
     assert captions_by_picture(source) == expected
 

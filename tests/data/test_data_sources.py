@@ -112,10 +112,9 @@ def test_flickr_and_pairs_agree(tmp_path):
 
 def test_authors_lists_leave_out_and_say_so(tmp_path):
     source = data.load(mock.flickr_authors(tmp_path))
-    assert source.notes == (
-        "images in none of the lists Flickr_8k.trainImages.txt, Flickr_8k.devImages.txt, Flickr_8k.testImages.txt, "
-        "left out: 1",
-    )
+    (note,) = source.notes
+    assert "Flickr_8k.trainImages.txt, Flickr_8k.devImages.txt, Flickr_8k.testImages.txt" in note
+    assert note.endswith(": 1")
 
 
 def test_embeddings_keep_their_dtype_and_views(tmp_path):

@@ -194,7 +194,7 @@ def test_a_folder_of_clip_retrieval(tmp_path):
     check(source, captions=CAPTIONS)
     assert source.splits["all"].ids[10] == "/data/00010.jpg"
     (note,) = source.notes
-    assert note.endswith("not used: NSFW")
+    assert note.endswith(": NSFW")
     (tmp_path / "img_emb/img_emb_11.npy").unlink()
     with pytest.raises(DataError, match=r"11 .*12"):
         data.load(f"embeddings:{tmp_path}")

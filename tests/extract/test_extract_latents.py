@@ -219,10 +219,10 @@ def test_onnx_texts_are_averaged_over_their_words(tmp_path):
 def test_onnx_models_that_are_none(tmp_path, onnx_image):
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     for name, side, message in (
-        (f"onnx:{tmp_path / 'bad.onnx'}", "image", "not a model that ONNX Runtime can load"),
-        (f"onnx:{tmp_path / 'none.onnx'}", "image", "no such file"),
-        ("clip", "image", "must be one of hf:MODEL, st:MODEL, onnx:MODEL"),
-        ("st:all-MiniLM", "image", "encodes texts"),
+        (f"onnx:{tmp_path / 'bad.onnx'}", "image", r"bad\.onnx"),
+        (f"onnx:{tmp_path / 'none.onnx'}", "image", r"none\.onnx"),
+        ("clip", "image", "hf:MODEL, st:MODEL, onnx:MODEL"),
+        ("st:all-MiniLM", "image", "--image_encoder=st:all-MiniLM"),
     ):
         with pytest.raises(ConfigError, match=message):
             extract.open_encoder(name, side=side)

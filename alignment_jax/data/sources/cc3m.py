@@ -62,7 +62,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
                 missing += 1
             else:
                 captions.append(Caption(f"{images}/{name}", row.values["caption"], split, row.where))
-    notes = [f"skipped {missing} rows without an image"] if missing else []
+    notes = [f"skipped rows without an image: {missing}"] if missing else []
     return captioned_source(captions, root=folder, name=str(folder), bad=bad, notes=notes)
 
 

@@ -64,7 +64,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
                 bad.add(f"{where}: {image!r} is not in {listed_by}")
         elif missing:
             count = len({caption.image for caption in missing})
-            notes.append(f"skipped {count} images that are in none of the lists {listed_by}")
+            notes.append(f"skipped images that are in none of the lists {listed_by}: {count}")
         for image in sorted(set(splits) - {c.image for c in captions}):
             bad.add(f"{listed_by}: {image!r} has no caption")
         captions = [c._replace(split=splits[c.image]) for c in captions if c.image in splits]

@@ -77,9 +77,9 @@ def _beside(
         captions += [Caption(name, text, splits[item.image], where) for text in texts]
     notes = []
     if several:
-        notes.append(f"{several} of {len(items)} images have several captions (lines of a text, lists in a json)")
+        notes.append(f"images with several captions (lines of a text, lists in a json): {several} of {len(items)}")
     if left := [path for path in left if not path.name.endswith("_stats.json")]:
-        notes.append(f"{len(left)} unused text files without an image of the same name, first {root / left[0]}")
+        notes.append(f"unused text files without an image of the same name: {len(left)}, first {root / left[0]}")
     return captioned_source(captions, root=root, name=str(root), bad=bad, notes=notes)
 
 
@@ -103,7 +103,7 @@ def _classes(
             captions.append(Caption(path.as_posix(), classes[path] or "", splits[path], str(root / path)))
     notes = [f"no captions: the text of an image is its folder name, {len(found)} classes"]
     if left:
-        notes.append(f"{len(left)} unused text files, first {root / left[0]}")
+        notes.append(f"unused text files: {len(left)}, first {root / left[0]}")
     return labelled_image_source(captions, root=root, name=str(root), bad=bad, notes=notes)
 
 

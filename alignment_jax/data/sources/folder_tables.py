@@ -62,9 +62,9 @@ def load_tables(
     if unknown is not None and any(each.split for each in captions):
         raise DataError(f"{unknown.where}: no split in its folder or table name, but others have one")
     if failed:
-        notes.append(f"skipped {failed} rows whose image was not downloaded (status is not success)")
+        notes.append(f"skipped rows whose image was not downloaded (status is not success): {failed}")
     if more := [path for path in images if path.as_posix() not in found]:
-        notes.append(f"{len(more)} unused images that are in no table, first {root / more[0]}")
+        notes.append(f"unused images that are in no table: {len(more)}, first {root / more[0]}")
 
     def find(name: str, *, where: str) -> ImageFile:
         folder, row = found[name]

@@ -127,7 +127,7 @@ def _odd_captions(rows: Iterable[ManifestRow]) -> list[str]:
             cut.append(row.where)
     notes = []
     if missing:
-        notes.append(f"{len(missing)} captions are nan, none or null, first at {missing[0]}")
+        notes.append(f"captions that are nan, none or null: {len(missing)}, first at {missing[0]}")
     if cut:
-        notes.append(f"{len(cut)} captions start like a list but are not one, first at {cut[0]}")
+        notes.append(f"captions that start like a list but are not one: {len(cut)}, first at {cut[0]}")
     return notes

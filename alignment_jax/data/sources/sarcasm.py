@@ -67,7 +67,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         name="sarcasm",
         where=root,
         bad=bad,
-        notes=[f"skipped {left_out} tweets with words that reveal the class"] if left_out else [],
+        notes=[f"skipped tweets with words that reveal the class: {left_out}"] if left_out else [],
     )
 
 

@@ -124,7 +124,7 @@ def _load(
         several += len(texts) > 1
         captions += [Caption(item, text, splits[path], f"{path}: {key}") for text in texts]
     if several:
-        notes.append(f"{several} of {len(samples)} samples have several captions (lines of a text, lists in a json)")
+        notes.append(f"samples with several captions (lines of a text, lists in a json): {several} of {len(samples)}")
     return captioned_source(
         captions, root=root, name=name, bad=bad, notes=notes, find=lambda item, *, where: images[item]
     )
