@@ -155,7 +155,8 @@ def save(
       ConfigError: the path does not end in .npz, or its folder does not exist.
       DataError: the arrays do not match.
 
-    >>>     >>> with tempfile.TemporaryDirectory() as folder:
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(f"{folder}/e.npz", image=np.eye(2), text=np.ones((3, 4)), text_to_image=np.array([0, 0, 1]))
     ...     source = load(f"{folder}/e.npz")
     >>> len(source.splits["all"].a), len(source.splits["all"].b)
