@@ -1,13 +1,13 @@
-"""Audio-image alignment from recordings and pixels, both encoders from scratch.
+"""Audio-image alignment from recordings and pixels, both encoders trained from scratch.
 
     alignment-jax train --config configs/audio_image.py:data=pairs:clips.csv --workdir runs/clips
 
 The table has the columns audio and image, or one of videos: data=pairs:clips.csv,audio=video,image=video pairs the
-sound of each with its middle frame. Of every recording the middle 5 s at 16 kHz are kept: set --config.audio.seconds
-and --config.audio.sample_rate for others.
+sound of each with its middle frame. The middle 5 s of each recording are used, at 16 kHz: change --config.audio.seconds
+and --config.audio.sample_rate.
 
-Arguments: audio_encoder=convnet|resnet18|resnet50|vit, image_encoder=the same, and method=vals|smoothing|mm_ts|
-mm_ts_margin|sigmoid, or several joined by "+".
+Arguments: audio_encoder=convnet|resnet18|resnet50|vit, image_encoder=the same, and
+method=vals|smoothing|mm_ts|mm_ts_margin|sigmoid, or several joined by "+".
 """
 
 from alignment_jax import config

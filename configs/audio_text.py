@@ -1,12 +1,12 @@
-"""Audio-text alignment from recordings and words, both encoders from scratch.
+"""Audio-text alignment from recordings and words, both encoders trained from scratch.
 
     alignment-jax train --config configs/audio_text.py:data=pairs:sounds.csv --workdir runs/sounds
 
-The table has the columns audio and caption. Of every recording the middle 5 s at 16 kHz are kept: set
---config.audio.seconds and --config.audio.sample_rate for others.
+The table has the columns audio and caption. The middle 5 s of each recording are used, at 16 kHz: change
+--config.audio.seconds and --config.audio.sample_rate.
 
-Arguments: audio_encoder=convnet|resnet18|resnet50|vit, text_encoder=transformer|lstm, and method=vals|smoothing|
-mm_ts|mm_ts_margin|sigmoid, or several joined by "+".
+Arguments: audio_encoder=convnet|resnet18|resnet50|vit, text_encoder=transformer|lstm, and
+method=vals|smoothing|mm_ts|mm_ts_margin|sigmoid, or several joined by "+".
 """
 
 from alignment_jax import config

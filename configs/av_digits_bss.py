@@ -1,14 +1,14 @@
-"""BSS on spoken and handwritten digits: which order of the samples trains two unequal modalities best?
+"""BSS on spoken and handwritten digits: compares orders of the samples for two unequal modalities.
 
     alignment-jax train --config configs/av_digits_bss.py:data=av:manifest.csv,method=curriculum --workdir runs/digits
 
 Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, rescore=EPOCHS (between two
-scorings, 0 for one at the start as in the paper's curriculum), noise=RATIO (white noise in the audio, RMS relative to
-the recording's), fraction=SHARE (of the training samples), inputs=recordings|features (data=features:FILE.npz with a
-vector for each of two modalities).
+passes that score train; 0: once at the start, as in the paper's curriculum), noise=RATIO (white noise in the audio, RMS
+relative to the recording's), fraction=SHARE (of the training samples), inputs=recordings|features
+(data=features:FILE.npz with a vector for each of two modalities).
 
-A digit is short and small: of every recording the middle 0.8 s at 8 kHz are kept, of every image 28 x 28 pixels. For
-other data set --config.audio.seconds, --config.audio.sample_rate and --config.input.image_size.
+The middle 0.8 s of each recording are used, at 8 kHz, and images of 28 x 28 pixels. For other data change
+--config.audio.seconds, --config.audio.sample_rate and --config.input.image_size.
 """
 
 from alignment_jax import config
@@ -44,7 +44,7 @@ def get_config(arg=None):
     c.sampling.rescore_every = arg.rescore
     c.optimizer.learning_rate = 5e-3
     c.optimizer.weight_decay = 0.05
-    # Fewer samples make shorter epochs: more of them keep the number of steps from falling as fast.
+    # Fewer samples make shorter epochs; more epochs compensate for a part of the steps.
     epochs = round(15 / min(1.0, max(arg.fraction, 0.01)) ** 0.5)
     c.train.duration = f"{epochs} epochs"
     c.sampling.epochs = epochs // 2

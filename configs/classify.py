@@ -1,15 +1,15 @@
-"""Classes of your own samples from two or three modalities: recordings, images and texts, in a table with a label each.
+"""Classification of your own samples from two or three modalities: recordings, images, texts.
 
     alignment-jax train --config configs/classify.py:data=posts:my_posts.csv --workdir runs/posts
     alignment-jax train --config configs/classify.py:data=samples:clips.csv,modalities=audio+text --workdir runs/clips
 
 The table has the columns label and two or three of audio, image and text; a cell may be empty where a sample lacks a
-modality. Arguments: modalities=image+text (in the order audio, image, text), method=vanilla|class_balanced|curriculum|
-anti_curriculum|probabilistic, weights=none|balanced (of the classes in the loss), audio_encoder= and image_encoder=
-convnet|resnet18|vit, text_encoder=lstm|transformer.
+modality. Arguments: modalities=image+text (in the order audio, image, text),
+method=vanilla|class_balanced|curriculum|anti_curriculum|probabilistic, weights=none|balanced (of the classes in the
+loss), audio_encoder= and image_encoder= convnet|resnet18|vit, text_encoder=lstm|transformer.
 
-Encoders are small and start from nothing, for some hundred to some ten thousand samples. For longer sounds and larger
-pictures set --config.audio.seconds and --config.input.image_size.
+The small encoders are trained from scratch, for hundreds to ten thousands of samples. For longer recordings and larger
+images change --config.audio.seconds and --config.input.image_size.
 """
 
 from alignment_jax import config
@@ -34,7 +34,7 @@ def get_config(arg=None):
             f"config argument modalities={arg.modalities!r}: expected two or three of {', '.join(MODALITIES)} in this "
             "order, joined by +"
         )
-    # A tower for sound takes a spectrogram, which is a picture of one channel.
+    # An audio encoder reads a spectrogram, an image with one channel.
     seen = {name: config.two_tower(arg[f"{name}_encoder"], arg.text_encoder) for name in ("audio", "image")}
     towers = {name: towers.encoder_a for name, towers in seen.items()} | {"text": seen["image"].encoder_b}
     c = config.default()
@@ -47,6 +47,6 @@ def get_config(arg=None):
     c.input.batch_size = 32
     c.eval.metric = "val/accuracy"
     if arg.runlocal:
-        config.run_briefly(c)
+        config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)
     return c

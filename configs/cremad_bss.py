@@ -1,4 +1,4 @@
-"""BSS on CREMA-D with the paper's settings: emotions from speech and faces, for those who have the data.
+"""BSS on CREMA-D with the paper's settings: emotions from speech and faces.
 
     alignment-jax train --config configs/cremad_bss.py:data=cremad:DIR,method=probabilistic --workdir runs/cremad
 
@@ -13,14 +13,14 @@ def get_config(arg=None):
     c = config.default()
     c.name = f"CREMA-D, {arg.method}"
     c.data = "cremad:CREMA-D"
-    config.sound_and_picture(c, image_size=224, seconds=3.0)
+    config.audio_visual_inputs(c, image_size=224, seconds=3.0)
     c.input.crop_min_area = 0.08
-    # The loss is 0.9 (ce_a + ce_b) + 0.1 ce_fused, the prediction that of the two single heads.
+    # loss = 0.9 (ce_a + ce_b) + 0.1 ce_fused; the prediction sums the heads of the two modalities.
     c.classification.weight_a = c.classification.weight_b = 0.9
     c.classification.weight_fused = 0.1
     c.classification.predict = "a+b"
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.01, epochs=120)
     if arg.runlocal:
-        config.run_briefly(c)
+        config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)
     return c

@@ -1,11 +1,11 @@
-"""MM-TS on EPIC-KITCHENS-100 multi-instance retrieval, from frozen features of the clips and their captions.
+"""MM-TS on EPIC-KITCHENS-100 multi-instance retrieval, from precomputed features of the clips, and captions.
 
     alignment-jax train --config configs/epic_mir_mm_ts.py:data=epic:DIR --workdir runs/epic
 
-The loss and its schedule are the paper's (max margin; alpha 0.2, shifts 0.17 to 0.30, five oscillations); its encoder
-(AVION's video CLIP, fine-tuned) is replaced by a small map of features that are already there, so the numbers of the
-paper are not what this run aims at. Arguments: method=mm_ts_margin|baseline (a fixed margin) or others of
-alignment_jax/config/recipes.py, text=transformer|lstm|features (features of the captions, then two adapters).
+Loss and schedule are the paper's (max margin; alpha 0.2, shifts 0.17 to 0.30, five oscillations). A small network on
+precomputed features replaces its fine-tuned encoder (AVION's video CLIP), so do not expect the metrics of the paper.
+Arguments: method=mm_ts_margin|baseline (a fixed margin) or others of alignment_jax/config/recipes.py,
+text=transformer|lstm|features (features of the captions, then two adapters).
 """
 
 from alignment_jax import config

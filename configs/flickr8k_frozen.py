@@ -2,11 +2,10 @@
 
     alignment-jax train --config configs/flickr8k_frozen.py:data=embeddings:FILE.npz --workdir runs/frozen
 
-Without arguments it is the recommended recipe for few pairs: a closed form with settings that held up in
-cross-validation, in seconds, see docs/recipe.md. `method=` starts from plain InfoNCE instead and switches
-methods on: baseline, vals, modest_align, fusemix, noise, smoothing, mm_ts, mm_ts_margin, sigmoid, bss, all, or several
-joined by "+". `method=cca` trains nothing: it is the closed form, chosen on val. With `init=cca` any of the others
-starts from that solution.
+The default is the recommended recipe for few pairs: a closed form with settings chosen by cross-validation, computed in
+seconds (docs/recipe.md). `method=` trains InfoNCE instead, with these methods: baseline, vals, modest_align,
+fusemix, noise, smoothing, mm_ts, mm_ts_margin, sigmoid, bss, all, or several joined by "+". `method=cca` is the closed
+form with settings chosen on val, without training. `init=cca` starts the training of another method from it.
 """
 
 from alignment_jax import config
@@ -17,7 +16,7 @@ def get_config(arg=None):
     c = config.default()
     c.name = f"Flickr8k, frozen latents, {arg.method or 'recipe'}" + (f" from {arg.init}" if arg.init else "")
     c.data = "embeddings:flickr8k.npz"
-    # Few pairs: plain linear maps, the whole set in one batch, and strong noise instead of deep adapters.
+    # For few pairs: linear maps, strong weight decay, and the whole set in one batch.
     c.model = config.adapters()
     c.model.blocks_a = c.model.blocks_b = 0
     c.model.final_norm = False
@@ -37,7 +36,7 @@ def get_config(arg=None):
         config.apply_methods(c, arg.method)
     else:
         c.init.name = "cca"
-        # Chosen by cross-validation over the 700 images of train and val: 100 are too few to choose by.
+        # Chosen by cross-validation over the 700 images of train and val; the 100 of val are too few.
         c.init.shrinkage, c.init.dim, c.init.power = "0.8+0.5", "128", "1.0"
         c.train.duration = "0 steps"
     if arg.init:

@@ -1,4 +1,4 @@
-"""Image-text alignment from pixels and words, both encoders from scratch, as in VALS.
+"""Image-text alignment from pixels and words, both encoders trained from scratch, as in VALS.
 
     alignment-jax train --config configs/flickr8k_raw.py:data=flickr:DIR --workdir runs/raw
 

@@ -1,10 +1,10 @@
-"""BSS on Kinetics-Sounds with the paper's settings: 31 actions from sound and picture.
+"""BSS on Kinetics-Sounds with the paper's settings: 31 actions from sound and frames.
 
     alignment-jax train --config configs/kinetics_sounds_bss.py:data=kinetics_sounds:DIR,method=curriculum \
       --workdir runs/kinetics_sounds
 
-The authors show three frames at once; here one is shown, another in every epoch. Arguments: method=vanilla|curriculum|
-anti_curriculum|probabilistic, scores=fresh|recycled.
+The authors use three frames at once; this config uses one, another in every epoch. Arguments:
+method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
 """
 
 from alignment_jax import config
@@ -15,9 +15,9 @@ def get_config(arg=None):
     c = config.default()
     c.name = f"Kinetics-Sounds, {arg.method}"
     c.data = "kinetics_sounds:kinetics_sound"
-    config.sound_and_picture(c, image_size=224, seconds=10.0)
+    config.audio_visual_inputs(c, image_size=224, seconds=10.0)
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.1, epochs=100)
     if arg.runlocal:
-        config.run_briefly(c)
+        config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)
     return c

@@ -2,8 +2,8 @@
 
     alignment-jax train --config configs/nvgesture_bss.py:data=nvgesture:DIR,method=curriculum --workdir runs/nvgesture
 
-The authors' encoders are I3D networks on 64 frames at once; none is here. inputs=features reads a vector for each
-modality (from such a network, say), inputs=frames a single frame, which shows little of a movement. Further
+The authors use I3D networks on 64 frames, which are not included. inputs=features reads a vector for each modality,
+such as the output of an I3D network; inputs=frames reads a single frame, which shows little of a gesture. Further
 arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
 """
 
@@ -26,6 +26,6 @@ def get_config(arg=None):
     c.model = config.fusion_classifier(*(dict(ENCODERS[arg.inputs]) for _ in range(3)))
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.01, epochs=120)
     if arg.runlocal:
-        config.run_briefly(c)
+        config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)
     return c

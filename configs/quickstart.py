@@ -1,4 +1,4 @@
-"""The quickstart: two small encoders from scratch on the built-in scenes, a few minutes on two cores."""
+"""The quickstart: two small encoders trained from scratch on generated scenes; a few minutes on two cores."""
 
 from alignment_jax import config
 

@@ -1,9 +1,9 @@
-"""BSS on tweets with a picture, Twitter2015 (three sentiments) or the multimodal sarcasm set (two classes).
+"""BSS on tweets with an image, Twitter2015 (three sentiments) or the multimodal sarcasm set (two classes).
 
     alignment-jax train --config configs/tweets_bss.py:data=twitter2015:DIR,method=curriculum --workdir runs/twitter
     alignment-jax train --config configs/tweets_bss.py:data=sarcasm:DIR,method=curriculum --workdir runs/sarcasm
 
-The authors fine-tune BERT beside a ResNet; here both encoders start from nothing, so accuracies are lower than theirs.
+The authors fine-tune BERT with a ResNet; here both encoders are trained from scratch, so accuracies are lower.
 Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, text=transformer|lstm,
 image=resnet18|convnet|vit.
 """
@@ -22,6 +22,6 @@ def get_config(arg=None):
     c.model = config.fusion_classifier(towers.encoder_a.to_dict(), towers.encoder_b.to_dict())
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.001, epochs=100)
     if arg.runlocal:
-        config.run_briefly(c)
+        config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)
     return c

@@ -1,9 +1,9 @@
-"""BSS on VGGSound with the paper's settings: 309 sounds from sound and picture.
+"""BSS on VGGSound with the paper's settings: 309 classes from sound and frames.
 
     alignment-jax train --config configs/vggsound_bss.py:data=vggsound:DIR,method=probabilistic --workdir runs/vggsound
 
-Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled (the set is large: measuring
-it before every epoch costs about a third of the training, recycled scores cost nothing).
+Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled (fresh scores take about a
+third of the training time on this large set, recycled scores none).
 """
 
 from alignment_jax import config
@@ -14,10 +14,10 @@ def get_config(arg=None):
     c = config.default()
     c.name = f"VGGSound, {arg.method}"
     c.data = "vggsound:VGGSound"
-    config.sound_and_picture(c, image_size=384, seconds=10.0)
+    config.audio_visual_inputs(c, image_size=384, seconds=10.0)
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.01, epochs=100)
     c.input.batch_size = 16
     if arg.runlocal:
-        config.run_briefly(c)
+        config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)
     return c

@@ -1,11 +1,11 @@
-"""MM-TS on YouCook2, from features of recipe steps and the sentences that tell them.
+"""MM-TS on YouCook2, from precomputed features of recipe steps, and sentences.
 
     alignment-jax train --config configs/youcook2_mm_ts.py:data=youcook2:DIR --workdir runs/youcook2
 
-The paper fine-tunes VAST on the frames and clusters the sentences with K-Means; here the clusters are the same, the
-encoder of the videos is a small map of features that are already there. Its values of alpha and the shifts for this set
-are not published: these are the defaults of the authors' code. Arguments: method=mm_ts|mm_ts_margin|baseline or others
-of alignment_jax/config/recipes.py, text=transformer|lstm.
+The paper fine-tunes VAST and clusters the sentences with K-Means. This config clusters alike, with a small network on
+precomputed features. The paper's alpha and shifts for this set are not published; the defaults are those of the
+authors' code. Arguments: method=mm_ts|mm_ts_margin|baseline or others of alignment_jax/config/recipes.py,
+text=transformer|lstm.
 """
 
 from alignment_jax import config

@@ -1,13 +1,14 @@
-"""Configurations: the tree of defaults, config-file arguments, durations; `build` turns names into functions."""
+"""Configuration: defaults, arguments of config files, durations, methods by name."""
 
 from ml_collections import ConfigDict
 
 from alignment_jax.config.arguments import parse_arg
 from alignment_jax.config.defaults import adapters, default, fusion_classifier, two_tower
 from alignment_jax.config.durations import Duration, parse_duration
-from alignment_jax.config.papers import bss_training, run_briefly, sound_and_picture
+from alignment_jax.config.papers import audio_visual_inputs, bss_training, shrink_for_runlocal
 from alignment_jax.config.recipes import apply_methods
 from alignment_jax.config.titles import use_data
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
 
 __all__ = [
@@ -16,13 +17,17 @@ __all__ = [
     "Duration",
     "adapters",
     "apply_methods",
+    "audio_visual_inputs",
     "bss_training",
     "default",
     "fusion_classifier",
     "parse_arg",
     "parse_duration",
-    "run_briefly",
-    "sound_and_picture",
+    "shrink_for_runlocal",
     "two_tower",
     "use_data",
 ]
+
+__getattr__ = renamed_names(
+    __name__, {"run_briefly": "shrink_for_runlocal", "sound_and_picture": "audio_visual_inputs"}
+)

@@ -1,4 +1,4 @@
-"""The argument after the colon of `--config file.py:argument`, read strictly."""
+"""Parses the argument after the colon of `--config file.py:argument`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _FALSE = ("0", "false", "no")
 
 
 def parse_arg(arg: str | None, **known: Any) -> ConfigDict:
-    """Reads "runlocal,batch_size=64,data=flickr:DIR" into a ConfigDict with the types of the defaults.
+    """Parses "runlocal,batch_size=64,data=flickr:DIR" into a ConfigDict with the types of the defaults.
 
-    A bare name sets a boolean to true. A data SPEC may itself contain commas: a piece that is no argument of its own
-    and follows `data=` belongs to the SPEC (`data=synthetic:train=200,wrong=0.1`), unless it is a `word=` that the
-    SPEC's source does not take either. Where `image=` is both, an encoder of the config and a column of the SPEC, the
-    name of an encoder is the encoder and any other word is the column (`data=pairs:a.csv,image=photo,image=vit`).
+    A bare name sets a boolean to true. The SPEC after `data=` may contain commas: a piece that is no argument belongs
+    to the SPEC (`data=synthetic:train=200,wrong=0.1`), unless it is an option that the source does not have. Where a
+    name such as `image` is both an argument and a column of the SPEC, the name of an encoder sets the argument and any
+    other word the column (`data=pairs:a.csv,image=photo,image=vit`).
 
     Args:
       arg: the text after the colon; None or "" for none.
-      **known: every argument that the config takes, with its default. `runlocal=False` and `data=""` are always there.
+      **known: every argument of the config with its default. `runlocal=False` and `data=""` are always included.
 
     Returns:
-      The defaults, overridden; `data` is "" when the config should keep its own.
+      The defaults with the given values; `data` is "" where the config keeps its own.
 
     Raises:
-      ConfigError: an unknown argument, or a value that does not read as the default's type.
+      ConfigError: an unknown argument, or a value of another type than the default.
 
     >>> parse_arg("runlocal,dim=64", dim=512).dim
     64
@@ -60,8 +60,8 @@ def parse_arg(arg: str | None, **known: Any) -> ConfigDict:
 
 
 def _names_a_column(name: str, value: str, spec: str, default: Any) -> bool:
-    """Whether a word of the config that the SPEC before it takes, too, is meant for the SPEC."""
-    from alignment_jax.data.spec import options_of  # only here, as below
+    """Whether a name that is an argument and an option of the SPEC belongs to the SPEC."""
+    from alignment_jax.data.spec import options_of
 
     if name not in options_of(spec.partition(":")[0]):
         return False
@@ -71,8 +71,8 @@ def _names_a_column(name: str, value: str, spec: str, default: Any) -> bool:
 
 
 def _check_piece(piece: str, spec: str, known: Mapping[str, Any]) -> None:
-    """Refuses a word that would silently become a part of the SPEC before it, where nobody would look for it."""
-    from alignment_jax.data.spec import options_of  # only here: a config file should load without the data room
+    """Raises ConfigError for a mistyped argument, which would otherwise become a part of the SPEC."""
+    from alignment_jax.data.spec import options_of  # a config file loads without the subpackage data
 
     word = _WORD.match(piece)
     options = options_of(spec.partition(":")[0])

@@ -1,4 +1,4 @@
-"""Every setting there is, with its default: one section a concern, every method off."""
+"""Every setting with its default; all methods are off."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alignment_jax.config.search_space import SEARCH
+from alignment_jax.config.search_space import DEFAULT_SEARCH
 from alignment_jax.core.errors import ConfigError
 
 
@@ -36,8 +36,8 @@ def fusion_classifier(
     """Settings of a classifier of two or three modalities (see `models.FusionClassifier`).
 
     Args:
-      encoder_a, encoder_b: a name and that encoder's attributes; None for a small convolutional network.
-      encoder_c: the third modality's encoder; None for two modalities.
+      encoder_a, encoder_b: name and options of an encoder; None for a small convolutional network.
+      encoder_c: of the third modality; None for two modalities.
 
     >>> fusion_classifier({"name": "mlp", "widths": (64,)}).encoder_a.name
     'mlp'
@@ -63,14 +63,14 @@ _TEXT_ENCODERS: dict[str, dict[str, Any]] = {
 
 
 def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
-    """Settings of two encoders, of images or recordings and of texts or a second such kind (see `models.TwoTower`).
+    """Settings of two encoders (see `models.TwoTower`).
 
     Args:
-      image: "vit", "convnet", "resnet18" or "resnet50", which read recordings too; "mlp" for feature vectors.
-      text: "transformer" or "lstm", or one of the others.
+      image: of side a: "vit", "convnet", "resnet18" or "resnet50" for images and recordings, "mlp" for feature vectors.
+      text: of side b: "transformer" or "lstm" for texts, or one of the others.
 
     Raises:
-      ConfigError: another name.
+      ConfigError: an unknown name.
 
     >>> two_tower("resnet18", "lstm").encoder_a.name
     'resnet18'
@@ -90,74 +90,81 @@ def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
 
 
 def default() -> ConfigDict:
-    """The whole configuration tree for contrastive alignment, ready to be changed by a config file.
+    """Every setting with its default, for contrastive alignment; a config file changes them.
 
-    Durations are strings with units (`"30 epochs"`, `"100 steps"`, `"10 percent"`); percent is of the whole training.
+    Durations are texts with a unit: `"30 epochs"`, `"100 steps"`, `"5000 examples"`, `"10 percent"` of the training.
 
     >>> config = default()
     >>> config.loss.name, config.train.duration
     ('infonce', '30 epochs')
     """
     config = ConfigDict()
-    config.name = "experiment"
-    config.seed = 0
-    config.data = "synthetic"
-    # Generates and divides the data; apart from `seed`, so that runs with several seeds see the same splits.
-    config.data_seed = 0
+    config.name = "experiment"  # title of the report
+    config.seed = 0  # initial parameters, order of samples, augmentation, dropout, noise
+    config.data = "synthetic"  # SPEC of the data set; `alignment-jax data --help` lists the sources
+    config.data_seed = 0  # generated data, splits, subsets, K-Means; the same for all seeds of a comparison
 
-    # How samples become batches. fraction: part of the training samples to learn from, every class in proportion.
-    # mismatched: share of them, up to 0.5, whose partners are exchanged on purpose, to see what wrong pairs do.
-    # pixel_range: of images of more than eight bits, which values become black and white: "auto" (the bits that are
-    # used), "percentiles" or "LOW,HIGH" (see data.pixels).
-    # max_length: tokens of a text, 0 for chosen from the captions of train (99 % of them stay whole, at most 256).
-    # cache_mib: memory for decoded images. resident: "on" keeps frozen latents on the device, "auto" does where
-    # they fit in cache_mib, "off" sends every batch there. on_bad_sample: "error" stops at the first unusable
-    # sample, "skip" leaves it out; it may be changed while a run goes on.
     config.input = ConfigDict(
         {
-            "fraction": 1.0,
-            "mismatched": 0.0,
+            "fraction": 1.0,  # share of the training samples to use; classes keep their proportions
+            "mismatched": 0.0,  # share of the training samples, at most 0.5, that get a wrong partner (to test noise)
             "batch_size": 128,
-            "image_size": 64,
-            "pixel_range": "auto",
-            "crop_min_area": 0.6,
-            "flip": True,
-            "vocab_size": 4096,
-            "max_length": 0,
-            "threads": 2,
-            "cache_mib": 1024,
-            "resident": "auto",
-            "on_bad_sample": "error",
+            "image_size": 64,  # pixels of each side
+            "pixel_range": "auto",  # black and white of images above 8 bits: auto, percentiles or "LOW,HIGH"
+            "crop_min_area": 0.6,  # random crops: smallest share of the image; 1.0 turns them off
+            "flip": True,  # random mirroring
+            "vocab_size": 4096,  # tokens of the vocabulary
+            "max_length": 0,  # tokens of a text; 0: fits 99 % of the captions of train, at most 256
+            "threads": 2,  # that read and decode
+            "cache_mib": 1024,  # memory for decoded images
+            "resident": "auto",  # keep frozen latents on the device: on, off, auto (where they fit in cache_mib)
+            "on_bad_sample": "error",  # unreadable samples: error, skip
         }
     )
-    # Spectrograms of recordings: sample_rate in Hz, seconds and mel bands of all of them, and white noise that weakens
-    # them on purpose (RMS relative to the recording's).
-    config.audio = ConfigDict({"sample_rate": 16000, "seconds": 3.0, "bands": 64, "noise": 0.0})
+    # Mel spectrograms of recordings.
+    config.audio = ConfigDict(
+        {
+            "sample_rate": 16000,  # Hz; recordings are resampled
+            "seconds": 3.0,  # from the middle of each recording; shorter ones are padded
+            "bands": 64,  # mel bands
+            "noise": 0.0,  # white noise in every recording: RMS relative to that of the recording
+        }
+    )
+    # adapters (frozen latents), two_tower (encoders) or fusion_classifier; see the functions above.
     config.model = adapters()
-    # Where the parameters start. name: "random", "cca" for linear adapters from the closed form on the training pairs,
-    # or "run:DIR" for the best parameters of another run, as far as they fit. Of "cca", numbers as text, "auto" for
-    # chosen on val: shrinkage (one for both sides or "0.8+0.5" for a and b), dim (as far as model.dim and the latents
-    # have so many) and power (exponent on the canonical correlations).
-    config.init = ConfigDict({"name": "random", "shrinkage": "auto", "dim": "auto", "power": "1.0"})
+    # Initial parameters: random; cca (closed form on the training pairs, for linear adapters); or run:DIR (the best
+    # parameters of another run, where their shapes fit). The other settings are of cca; "auto" chooses them on val.
+    config.init = ConfigDict(
+        {
+            "name": "random",
+            "shrinkage": "auto",  # in [0, 1]; "0.8+0.5" for a and b
+            "dim": "auto",  # canonical dimensions, at most model.dim
+            "power": "1.0",  # exponent of the canonical correlations
+        }
+    )
 
-    # similarity: how the n x n matrix is held (see losses.infonce); "auto" chooses from the size and the devices.
-    # duplicates: what partners of equal content in one batch are, "mask" for no candidates, "positive" for right
-    # answers too, "negative" for wrong ones.
-    config.loss = ConfigDict({"name": "infonce", "similarity": "auto", "duplicates": "mask"})
+    config.loss = ConfigDict(
+        {
+            "name": "infonce",  # infonce, max_margin, sigmoid
+            "similarity": "auto",  # how similarities are computed: auto, dense, tiled, gathered, ring, pallas, or "tiled:512"
+            "duplicates": "mask",  # equal partners in a batch: mask (no candidates), positive, negative
+        }
+    )
     config.temperature = ConfigDict(
         {
             "init": 0.07,
             "min": 0.001,
             "max": 0.5,
             "learned": True,
-            # "none" leaves the model's own temperature; "cosine" and "mm_ts" replace it by a schedule.
-            "schedule": "none",
+            "schedule": "none",  # none: the model's temperature; cosine, mm_ts: a schedule in its place
+            # Of both schedules: length of one oscillation and range of temperatures. alpha: amplitude of mm_ts.
             "period": "20 percent",
             "alpha": 0.08,
             "min_shift": 0.05,
             "max_shift": 0.20,
         }
     )
+    # Of loss.name=max_margin; schedules as for the temperature.
     config.margin = ConfigDict(
         {
             "value": 0.2,
@@ -168,86 +175,92 @@ def default() -> ConfigDict:
             "max_shift": 0.20,
         }
     )
-    # Where MM-TS finds the size of a sample's cluster: "data" (the set's own sizes, else its classes, else K-Means),
-    # "label" (the size of its class), "kmeans" (on the texts). count: clusters of K-Means, 0 for chosen from the data.
-    config.clusters = ConfigDict({"source": "data", "count": 0})
-    config.smoothing = ConfigDict({"schedule": "constant", "start": 0.0, "end": 0.0})
-    # sigma: noise on the frozen latents; fusemix: the a of Beta(a, a), 0 for no mixing.
-    config.perturb = ConfigDict({"sigma": 0.0, "relative": False, "fusemix": 0.0})
+    # Cluster sizes for mm_ts.
+    config.clusters = ConfigDict(
+        {
+            "source": "data",  # data (sizes in the data set, else classes, else K-Means), label, kmeans (on the texts)
+            "count": 0,  # clusters of K-Means; 0: chosen from the data
+        }
+    )
+    # Label smoothing of infonce: share of the target spread over all candidates.
+    config.smoothing = ConfigDict({"schedule": "constant", "start": 0.0, "end": 0.0})  # constant, linear, cosine
+    # Perturbation of frozen latents.
+    config.perturb = ConfigDict(
+        {
+            "sigma": 0.0,  # standard deviation of Gaussian noise
+            "relative": False,  # sigma in units of the latents' standard deviation
+            "fusemix": 0.0,  # FuseMix: a of Beta(a, a); 0 turns it off
+        }
+    )
+    # VALS: weights of the two directions of the loss, by statistics of the similarities.
     config.weighting = ConfigDict(
         {
-            "signal": "fixed",
-            "mode": "proportional",
-            "decay": 0.9,
-            "strength": 1.0,
-            "floor": 0.0,
-            "warmup": "0 steps",
+            "signal": "fixed",  # fixed (off), variance, entropy, spread
+            "mode": "proportional",  # proportional, inverse
+            "decay": 0.9,  # of the running mean of the statistics
+            "strength": 1.0,  # 0: equal weights, 1: full effect
+            "floor": 0.0,  # smallest weight
+            "warmup": "0 steps",  # equal weights until then
         }
     )
-    # The order of the samples. name: "shuffle", "class_balanced" (every class equally often, rare samples several
-    # times an epoch), "curriculum", "anti_curriculum", "probabilistic". similarity: "auto",
-    # "prediction", "feature", "none"; difficulty: "loss", "gradient", "none" (alignment: feature and loss). scores:
-    # "fresh" measures the whole set before an epoch, "recycled" takes what training measured, averaged with `decay`.
-    # rescore_every: epochs, 0 for once at the start. start, epochs: growth of a curriculum.
+    # BSS: order of the samples.
     config.sampling = ConfigDict(
         {
-            "name": "shuffle",
-            "similarity": "auto",
-            "difficulty": "loss",
-            "scores": "fresh",
-            "rescore_every": 1,
-            "decay": 0.5,
-            "start": 0.1,
-            "epochs": 40,
-            "replacement": False,
-            "floor": 0.01,
+            "name": "shuffle",  # shuffle, class_balanced, curriculum, anti_curriculum, probabilistic
+            "similarity": "auto",  # score of cross-modal similarity: auto, prediction, feature, none
+            "difficulty": "loss",  # score of difficulty: loss, gradient, none (alignment: loss, none)
+            "scores": "fresh",  # fresh: a pass over train before an epoch; recycled: averages of values from training
+            "rescore_every": 1,  # epochs between two passes; 0: only before the first epoch
+            "decay": 0.5,  # of the averages of recycled scores
+            "start": 0.1,  # curricula: share of train in the first epoch
+            "epochs": 40,  # curricula: epochs until all of train is used
+            "replacement": False,  # probabilistic: draw with replacement
+            "floor": 0.01,  # probabilistic: added to every weight
         }
     )
-    # Of model.name=fusion_classifier. weight_*: of each head's cross-entropy; predict: the heads whose logits are
-    # summed for the prediction, "all" or as in "a+b". class_weights: of the loss, "none", or "balanced" by the classes'
-    # frequencies in train (sampling.name=class_balanced shows them equally often instead).
+    # Of model.name=fusion_classifier.
     config.classification = ConfigDict(
         {
-            "weight_a": 1.0,
+            "weight_a": 1.0,  # weight of the cross-entropy of each head
             "weight_b": 1.0,
             "weight_c": 1.0,
             "weight_fused": 1.0,
-            "predict": "all",
-            "class_weights": "none",
+            "predict": "all",  # heads whose logits are summed: all, or as in "a+b"
+            "class_weights": "none",  # weights of the classes in the loss: none, balanced (inverse frequency)
         }
     )
 
-    # accumulate: batches to one update, each with a loss of its own. micro_batch: rows a device encodes at once, the
-    # loss still over the whole batch (gradient caching), 0 for all.
     config.optimizer = ConfigDict(
         {
-            "name": "adamw",
+            "name": "adamw",  # adamw, sgd, lars
             "learning_rate": 1e-3,
             "final_learning_rate": 0.0,
-            "schedule": "cosine",
+            "schedule": "cosine",  # cosine, linear, constant, staircase
             "warmup": "5 percent",
-            # Of schedule "staircase": the rate is multiplied by the factor after every so long.
-            "drop_every": "70 epochs",
-            "drop_factor": 0.1,
+            "drop_every": "70 epochs",  # staircase: interval between two drops
+            "drop_factor": 0.1,  # staircase: factor of each drop
             "weight_decay": 0.1,
             "b1": 0.9,
             "b2": 0.999,
-            "momentum": 0.9,
-            "clip": 1.0,
-            "accumulate": 1,
-            "micro_batch": 0,
-            "ema": 0.0,
+            "momentum": 0.9,  # sgd and lars
+            "clip": 1.0,  # largest global norm of the gradient; 0 turns clipping off
+            "accumulate": 1,  # batches per update; the loss of each is computed separately
+            "micro_batch": 0,  # gradient caching: rows encoded at once, loss over the whole batch; 0 turns it off
+            "ema": 0.0,  # decay of averaged parameters, which are then evaluated; 0 turns averaging off
         }
     )
-    config.train = ConfigDict({"duration": "30 epochs", "devices": 0})
-    # metric: what "best" means, always on val; patience: evaluations without improvement before stopping, 0 for never.
-    # views: "first", or "mean" for the mean embedding of all views that the data has of an item (mirrored images).
+    config.train = ConfigDict({"duration": "30 epochs", "devices": 0})  # devices: 0 for all
     config.eval = ConfigDict(
-        {"interval": "1 epochs", "metric": "val/rsum", "patience": 0, "batch_size": 256, "views": "first"}
+        {
+            "interval": "1 epochs",
+            "metric": "val/rsum",  # chooses the best checkpoint
+            "patience": 0,  # stop after this many evaluations without improvement; 0: never
+            "batch_size": 256,
+            "views": "first",  # first, mean: average the embeddings of all views of an item (mirrored images)
+        }
     )
     config.checkpoint = ConfigDict({"interval": "1 epochs", "keep": 2})
     config.log = ConfigDict({"interval": "10 steps", "tensorboard": True})
-    config.report = ConfigDict({"gallery": 24})
-    # What `compare --search` draws from; see config/search_space.py for how a range is written.
-    config.search = SEARCH
+    config.report = ConfigDict({"gallery": 24})  # examples in the report
+    config.search = DEFAULT_SEARCH  # search space of `compare --search`; config/search_space.py explains the format
     return config

@@ -43,11 +43,11 @@ class Duration:
           steps_per_epoch: steps that one full epoch takes.
           batch_size: examples in one step.
           total_steps: steps of the whole training; only `percent` needs it.
-          of_epochs: steps of the first so many epochs, where they are not all of one length; for a duration that is
-            counted from the start of training. None takes `steps_per_epoch` for each.
+          of_epochs: (epochs) -> steps of the first epochs, where their lengths differ; for a duration counted from the
+            start of training. None takes `steps_per_epoch` for each.
 
         Raises:
-          ConfigError: a percentage where the whole is not known.
+          ConfigError: a percentage without `total_steps`.
 
         >>> parse_duration("2 epochs").steps(steps_per_epoch=10, batch_size=32)
         20
@@ -55,7 +55,7 @@ class Duration:
         20
         """
         if self.unit == "percent" and total_steps is None:
-            raise ConfigError("a duration in percent needs a whole to be a part of; use steps, epochs or examples")
+            raise ConfigError("a duration in percent needs the length of the training; use steps, epochs or examples")
         scale = {
             "steps": 1.0,
             "epochs": float(steps_per_epoch),
@@ -73,10 +73,10 @@ def parse_duration(text: str, *, name: str = "duration") -> Duration:
 
     Args:
       text: a number and a unit: steps, epochs, examples or percent.
-      name: the setting it came from, for the message.
+      name: of the setting, for the message.
 
     Raises:
-      ConfigError: not of that form.
+      ConfigError: another form.
 
     >>> parse_duration("1.5 epochs")
     Duration(amount=1.5, unit='epochs')

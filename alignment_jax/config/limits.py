@@ -1,4 +1,4 @@
-"""What a number in a configuration may be, whatever the run: checked before anything is read or written."""
+"""Checks the ranges of numbers in a configuration, before data is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.nested import flatten_config
 
 INF = math.inf
-# setting -> (least, most); every other float only has to be finite
+# setting -> (smallest, largest); every other float must be finite
 LIMITS: dict[str, tuple[float, float]] = {
     "input.threads": (1, INF),
     "input.cache_mib": (0, INF),
@@ -28,15 +28,15 @@ LIMITS: dict[str, tuple[float, float]] = {
     "checkpoint.keep": (1, INF),
     "report.gallery": (0, INF),
 }
-# Shares that must stay below 1: of a moving average that never forgets, nothing is learned.
+# Decays: at 1, a moving average would never change.
 BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema")
 
 
 def check_limits(config: ConfigDict) -> None:
-    """Refuses numbers that no run can use.
+    """Checks every number.
 
     Raises:
-      ConfigError: not finite, or outside of its range; the line names the setting.
+      ConfigError: not finite, or out of range; the message names the setting.
 
     >>> from alignment_jax.config import default
     >>> check_limits(default())
@@ -46,7 +46,7 @@ def check_limits(config: ConfigDict) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name} must be a finite number, got {value}")
     for name, (least, most) in LIMITS.items():
-        found: Any = settings.get(name, least)  # models differ in what they have
+        found: Any = settings.get(name, least)  # some models lack it
         if not least <= found <= most:
             side, bound = ("least", least) if found < least else ("most", most)
             raise ConfigError(f"{name} must be at {side} {bound}, got {found}")
@@ -64,5 +64,5 @@ def check_limits(config: ConfigDict) -> None:
         settings["smoothing.start"],
     ):
         raise ConfigError(
-            "smoothing.end does nothing with smoothing.schedule=constant; choose linear or cosine, or leave it out"
+            "smoothing.end has no effect with smoothing.schedule=constant; set smoothing.schedule=linear or cosine"
         )

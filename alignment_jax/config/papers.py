@@ -1,4 +1,4 @@
-"""What a paper's experiments on its several data sets have in common, as changes to a configuration."""
+"""Settings that the experiments of the BSS paper share, as changes to a configuration."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from ml_collections import ConfigDict
 
 from alignment_jax.config.defaults import fusion_classifier
 
-ORDERS = {"vanilla": "shuffle"}
+ORDERS = {"vanilla": "shuffle"}  # name in the paper -> sampling.name
 
 
 def bss_training(config: ConfigDict, *, method: str, learning_rate: float, epochs: int, scores: str = "fresh") -> None:
-    """How BSS trains on its six data sets: plain SGD that slows down once, and the order of samples under study.
+    """The training of BSS on its six data sets: SGD with one drop of the learning rate, and an order of the samples.
 
     Args:
       config: changed in place.
       method: "vanilla", "curriculum", "anti_curriculum" or "probabilistic".
-      learning_rate: before it falls to a tenth after 70 epochs.
+      learning_rate: before the drop to a tenth after 70 epochs.
       epochs: of training.
       scores: "fresh" or "recycled".
 
-    Source: BSS (Guan et al., IJCAI 2025) and its code. The best epoch is chosen on val here, on test there.
+    Source: BSS (Guan et al., IJCAI 2025) and its code. The best epoch is chosen on val; the authors choose it on test.
     """
     config.sampling.update(
         {
@@ -51,8 +51,8 @@ def bss_training(config: ConfigDict, *, method: str, learning_rate: float, epoch
     config.checkpoint.interval = "10 epochs"
 
 
-def sound_and_picture(config: ConfigDict, *, image_size: int, seconds: float) -> None:
-    """The inputs and encoders of the audio-visual sets: spectrograms and frames, a ResNet-18 for each.
+def audio_visual_inputs(config: ConfigDict, *, image_size: int, seconds: float) -> None:
+    """Inputs and encoders of the audio-visual data sets: spectrograms and frames, a ResNet-18 for each.
 
     Args:
       config: changed in place.
@@ -65,15 +65,15 @@ def sound_and_picture(config: ConfigDict, *, image_size: int, seconds: float) ->
     config.model = fusion_classifier(encoder, dict(encoder))
 
 
-def run_briefly(config: ConfigDict) -> None:
-    """The `runlocal` variant of a classifier: small inputs, small encoders of the same kind, a few steps."""
+def shrink_for_runlocal(config: ConfigDict) -> None:
+    """The `runlocal` variant of a classifier: small inputs, small encoders, a few steps."""
     config.input.image_size = 32
     config.audio.seconds = 1.0
     config.audio.bands = 32
     for side in ("encoder_a", "encoder_b", "encoder_c"):
         encoder = config.model.get(side)
         if encoder is not None and encoder.name.startswith("resnet"):
-            # A residual network takes longer to compile for a CPU than all these steps do to run.
+            # A residual network compiles longer on a CPU than these steps run.
             config.model[side] = ConfigDict({"name": "convnet", "widths": (8, 16), "norm": encoder.norm})
         elif encoder is not None and "heads" in encoder:
             encoder.update({"width": 4 * encoder.heads, "depth": 1})

@@ -1,4 +1,4 @@
-"""The methods by name, as changes to a configuration: `method=vals`, `method=vals+mm_ts`, `method=all`."""
+"""Methods by name: `method=vals`, `method=vals+mm_ts`, `method=all`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from ml_collections import ConfigDict
 
 from alignment_jax.core.errors import ConfigError
 
-# Settings of the papers where they give any (alpha and shifts of MM-TS: the authors' code; FuseMix's a = 1: uniform
-# mixing weights). Sigma of Modest-Align is ours: 0.1 of the latents' standard deviation, whatever encoder they are
-# from; the paper's 0.01 is in the units of its own latents.
+# Published settings where there are any (alpha and shifts of MM-TS: the authors' code; FuseMix's a = 1: uniform mixing
+# weights). Sigma of Modest-Align is relative, because the paper's 0.01 is in the units of its latents.
 METHODS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "vals": {"weighting.signal": "variance"},
@@ -30,7 +29,7 @@ _TOGETHER = ("vals", "modest_align", "mm_ts", "bss")
 
 
 def expand_methods(names: str) -> tuple[str, ...]:
-    """The single methods in a name.
+    """The methods of a name.
 
     >>> expand_methods("vals+mm_ts"), expand_methods("all")[0]
     (('vals', 'mm_ts'), 'vals')
@@ -39,14 +38,14 @@ def expand_methods(names: str) -> tuple[str, ...]:
 
 
 def apply_methods(config: ConfigDict, names: str) -> None:
-    """Switches methods on in place, on top of what the configuration has.
+    """Turns methods on in a configuration.
 
     Args:
-      config: a configuration with the sections of `default`.
+      config: changed in place.
       names: one of `METHODS`, several joined by "+", "all" for all that combine, or "" for none.
 
     Raises:
-      ConfigError: an unknown name, or two methods that want different values of one setting.
+      ConfigError: an unknown name, or two methods with different values of one setting.
 
     >>> from alignment_jax.config import default
     >>> config = default()

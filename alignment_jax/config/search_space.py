@@ -1,10 +1,10 @@
-"""What `compare --search` draws from where a configuration says nothing else: the same for every method, and its own.
+"""The default search space of `compare --search`.
 
-Written as `compare.search.parse_range` reads it: [method:] setting = kind(values). `times` multiplies the config's
-own value. The ranges of a method hold what its authors use, as far as they say, in some of them as an end.
+Each line is "[method:] setting = kind(values)", see `compare.search.parse_range`. `times` multiplies the value of the
+configuration. The ranges of a method include its authors' published values.
 """
 
-SEARCH = (
+DEFAULT_SEARCH = (
     "optimizer.learning_rate = times(0.2, 5)",
     "optimizer.weight_decay = times(0.1, 10)",
     "vals: weighting.decay = uniform(0.5, 0.99)",

@@ -1,4 +1,4 @@
-"""Where the configurations that come with the package are: beside a checkout, or where an installation puts them."""
+"""Finds the configuration files that come with the package, in a checkout or an installation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _SHARE = pathlib.PurePath("share", "alignment_jax", FOLDER)  # see data_files in
 
 
 def shipped() -> dict[str, pathlib.Path]:
-    """The configuration files that came with this package, by name ("quickstart.py").
+    """Name -> path of the configuration files that come with the package.
 
     >>> "quickstart.py" in shipped()
     True
     """
     checkout = pathlib.Path(__file__).resolve().parents[2] / FOLDER
-    # `pip install --user` has a place of its own.
+    # `pip install --user` installs to another folder.
     places = {sysconfig.get_path("data"), sysconfig.get_path("data", sysconfig.get_preferred_scheme("user"))}
     for folder in (checkout, *(pathlib.Path(place) / _SHARE for place in sorted(places))):
         found = {path.name: path for path in sorted(folder.glob("*.py"))}
@@ -26,13 +26,13 @@ def shipped() -> dict[str, pathlib.Path]:
 
 
 def find_config(path: str) -> str | None:
-    """The file that a path on the command line means: that file, or else the shipped one of this name.
+    """The configuration file for a path on the command line: that file, or the shipped one of this name.
 
     Args:
       path: of a file, or `configs/NAME.py` or `NAME.py` of a shipped one, from any folder.
 
     Returns:
-      The path, or None where there is neither.
+      The path; None if there is no such file.
 
     >>> find_config("configs/quickstart.py") is not None, find_config("configs/nothing.py")
     (True, None)

@@ -1,4 +1,4 @@
-"""What a run is called, and with it its report: the data it reads, then what it does with them."""
+"""Names of runs and their reports: the data set, a comma, the method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OPTIONS = re.compile(r",\s*[a-z_]+\s*=.*")
 
 
 def data_name(spec: str) -> str:
-    """A data set's name for readers: a folder's own, a file's with its folder, without what leads there.
+    """A short name of a data set: the folder, or the file with its folder.
 
     >>> data_name("embeddings:/data/birds/latents.npz"), data_name("flickr:/data/Flickr8k"), data_name("pairs:mine.csv")
     ('birds/latents.npz', 'Flickr8k', 'mine.csv')
@@ -27,13 +27,11 @@ def data_name(spec: str) -> str:
 
 
 def use_data(config: ConfigDict, spec: str) -> None:
-    """Reads another data set than the config file's own, and calls the run by it.
-
-    A config's name is the data it reads, a comma, and what is done with them; the first part is replaced.
+    """Sets another data set, and replaces it in the name of the run.
 
     Args:
       config: changed in place.
-      spec: what the user gave as `data=`; "" leaves everything as it is.
+      spec: the argument `data=`; "" changes nothing.
 
     >>> config = ConfigDict({"name": "Flickr8k, frozen latents", "data": "embeddings:flickr8k.npz"})
     >>> use_data(config, "embeddings:mine.npz")
