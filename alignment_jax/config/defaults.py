@@ -101,7 +101,7 @@ def default() -> ConfigDict:
     config = ConfigDict()
     config.name = "experiment"  # title of the report
     config.seed = 0  # initial parameters, order of samples, augmentation, dropout, noise
-    config.data = "synthetic"  # SPEC of the data set; `alignment-jax data --help` lists the sources
+    config.data = "synthetic"  # SPEC of the data set, as in "pairs:FILE.csv"; docs/data lists the sources
     config.data_seed = 0  # generated data, splits, subsets, K-Means; the same for all seeds of a comparison
 
     config.input = ConfigDict(
@@ -146,7 +146,7 @@ def default() -> ConfigDict:
     config.loss = ConfigDict(
         {
             "name": "infonce",  # infonce, max_margin, sigmoid
-            "similarity": "auto",  # how similarities are computed: auto, dense, tiled, gathered, ring, pallas, or "tiled:512"
+            "similarity": "auto",  # auto, dense, tiled, gathered, ring, pallas, or as in "tiled:512"
             "duplicates": "mask",  # equal partners in a batch: mask (no candidates), positive, negative
         }
     )

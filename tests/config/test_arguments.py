@@ -72,5 +72,5 @@ def test_malformed_durations_name_the_setting(text):
 
 
 def test_percent_needs_a_whole():
-    with pytest.raises(ConfigError, match="whole"):
+    with pytest.raises(ConfigError, match="percent"):
         parse_duration("5 percent").steps(steps_per_epoch=10, batch_size=32)
