@@ -1,5 +1,6 @@
 """Code blocks of the documentation run, links and pictures exist, plots equal the output of their script."""
 
+import ast
 import pathlib
 import re
 import runpy
@@ -34,6 +35,29 @@ def test_links_and_pictures_exist(page):
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]
     assert missing == []
+
+
+def test_functions_named_on_the_reading_page_exist():
+    page = (DOCS / "follow_one_number.md").read_text(encoding="utf-8")
+    steps = re.findall(r"\]\((\.\./alignment_jax/[\w/]+\.py)\), ((?:`[\w.]+`,?\s?)+)", page)
+    assert len(steps) > 10
+    missing = [
+        (path, name) for path, names in steps for name in re.findall(r"[\w.]+", names) if name not in defined_in(path)
+    ]
+    assert missing == []
+
+
+def defined_in(path):
+    """Functions, classes, constants of a module, and methods as Class.method."""
+    names = set()
+    for node in ast.parse((DOCS / path).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            names |= {
+                ast.unparse(target) for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            }
+        elif name := getattr(node, "name", None):
+            names |= {name} | {f"{name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return names
 
 
 @pytest.mark.costly
