@@ -1,4 +1,4 @@
-"""How far the probabilities of the retrieval softmax can be believed, and how far apart true and wrong pairs lie."""
+"""Calibration of the retrieval softmax, and mean similarity of true and wrong pairs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from alignment_jax import metrics
 from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
 
-# Numbers of one block of the similarity matrix: 64 MiB in float64.
+# Entries of one block of the similarity matrix: 64 MiB in float64.
 _BLOCK = 1 << 23
-# Temperatures that `fit_temperature` tries: a factor of about 1.1 apart.
+# Temperatures of `fit_temperature`, a factor of about 1.1 apart.
 GRID: tuple[float, ...] = tuple(float(t) for t in np.geomspace(0.002, 2.0, 73))
 
 _STRIDE = 8
@@ -22,9 +22,9 @@ _STRIDE = 8
 
 @dataclasses.dataclass(frozen=True)
 class QueryAnswers:
-    """What a model answers to each query of one direction.
+    """The answers of a model to the queries of one direction.
 
-    confidence [q] in [0, 1]: probability mass of the item it ranks first; correct bool [q]; entropy [q] in nats;
+    confidence [q] in [0, 1]: probability of the item ranked first; correct bool [q]; entropy [q] in nats;
     log_true [q]: log-probability of the right item; hardest [q]: similarity of the best wrong candidate.
     """
 
@@ -50,20 +50,19 @@ def calibration(
 ) -> dict[str, Any]:
     """Expected calibration error and entropy of the retrieval softmax, and the similarity of true and wrong pairs.
 
-    p_i = softmax_j(S_ij / temperature), S = za zbT.  A query's answer is the item it ranks first, its confidence that
-    item's probability. ECE = sum over bins of (share of the queries) * |mean confidence - share of right answers|.
-    An item with several captions has the sum of their probabilities, and its captions are no rivals of each other; a
-    caption that several items share counts for the first of them, and for the query that it belongs to.
+    p_i = softmax_j(S_ij / temperature), S = za zbT.  The answer to a query is its first-ranked item, the confidence its
+    probability. ECE = sum over bins of (share of the queries) * |mean confidence - share of right answers|.
+    An item with several captions has the sum of their probabilities, and its captions do not compete. A caption of
+    several items counts for the first of them and for the query that it belongs to.
 
     Args:
-      za: [n, d] embeddings, used as they are.
+      za: [n, d] embeddings, not normalised here.
       zb: [m, d] embeddings, any number for each a-item.
       b_to_a: [m] integers, the a-item that each b-item belongs to.
-      temperature: positive; the one that the model was trained with, or one of `fit_temperature`.
-      ids_a, ids_b: integers [n] and [m], equal where rows have the same content and are one item; None where every row
-        is an item of its own.
+      temperature: positive; that of training, or from `fit_temperature`.
+      ids_a, ids_b: integers [n] and [m], equal for rows of the same content, which are one item; None: all rows differ.
       bins: equally wide intervals of confidence.
-      block: numbers of the similarity matrix that are in memory at a time.
+      block: entries of the similarity matrix in memory at a time.
 
     Returns:
       For both directions `a2b_` and `b2a_`: `ece`, `confidence` (mean), `accuracy` (all in [0, 1]), `entropy` (nats)
@@ -83,7 +82,7 @@ def calibration(
     (1.0, 0.0)
 
     Source: Guo et al. (ICML 2017) for the ECE; Modest-Align (Liu et al. 2025) for the question. The paper gives no
-    formula for retrieval; that a query's candidates are the whole split, as in recall, is our reading.
+    formula for retrieval; we take the whole split as candidates, as in recall.
     """
     found = calibration_at_temperatures(
         za, zb, b_to_a, temperatures=(temperature,), ids_a=ids_a, ids_b=ids_b, bins=bins, block=block
@@ -103,7 +102,7 @@ def calibration_at_temperatures(
     bins: int = 10,
     block: int = _BLOCK,
 ) -> list[dict[str, Any]]:
-    """`calibration` at several temperatures: the similarities are made once for all of them.
+    """`calibration` at several temperatures; similarities are computed once.
 
     >>> eye = np.eye(2)
     >>> [
@@ -158,16 +157,15 @@ def fit_temperature(
     most: int = 1000,
     block: int = _BLOCK,
 ) -> float:
-    """The temperature of `grid` under which the right items are most probable, both directions together.
+    """The temperature of `grid` with the highest likelihood of the right items, over both directions.
 
-    A model can be wrong in its ranking or only too sure of it; what calibration error is left at this temperature,
-    fitted on val, is not for the want of a single number.
+    Fitted on val, it removes a wrong scale; the calibration error that remains is not due to the temperature.
 
     Args:
       za, zb, b_to_a, ids_a, ids_b: as in `calibration`.
-      grid: growing temperatures to choose from.
-      most: queries of each direction, evenly spread, that are looked at; candidates are all.
-      block: numbers of the similarity matrix that are in memory at a time.
+      grid: increasing temperatures.
+      most: evenly spaced queries to use in each direction; candidates are all.
+      block: entries of the similarity matrix in memory at a time.
 
     >>> z = np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]])
     >>> 0.002 < fit_temperature(z, z[[0, 1, 3, 2]], np.arange(4)) < 2.0
@@ -176,14 +174,14 @@ def fit_temperature(
     Source: temperature scaling, Guo et al. (ICML 2017), section 4.2.
     """
     pairs = _pairs(za, zb, b_to_a, ids_a, ids_b)
-    # Half the time of float64; temperatures of the grid lie much further apart than it rounds.
+    # Half the time of float64; its rounding is far below the spacing of the grid.
     pairs = dataclasses.replace(pairs, za=pairs.za.astype(np.float32), zb=pairs.zb.astype(np.float32))
     searches = [_search(pairs, direction, most=most) for direction in ("a2b", "b2a")]
 
     def best(temperatures: Sequence[float]) -> int:
         return int(np.sum([_nll(search, temperatures, block) for search in searches], axis=0).argmin())
 
-    # Coarsely over the whole grid, then every temperature around the best.
+    # A coarse search, then every temperature around the best.
     middle = _STRIDE * best(grid[::_STRIDE])
     near = grid[max(0, middle - _STRIDE + 1) : middle + _STRIDE]
     return float(near[best(near)])
@@ -214,7 +212,7 @@ class _Search:
     """Queries [q, d] of one direction, candidates [c, d], and the right candidates of every query.
 
     own, own_starts: [k] columns of right candidates, query after query, and [q + 1] where each query's begin.
-    groups: [items] where the candidates of each item begin; None where every candidate is an item of its own.
+    groups: [items] where the candidates of each item begin; None: every candidate is one item.
     group: [c] the item of each candidate.
     """
 
@@ -236,7 +234,7 @@ def _search(pairs: _Pairs, direction: str, *, most: int | None = None) -> _Searc
         query, own, candidates, queries = pairs.b[order], pairs.a[order], pairs.za, pairs.zb
         groups, group = None, np.arange(len(candidates))
     else:
-        # Captions of one item stand together; one of several items stands with the first of them.
+        # Captions of one item are adjacent; one of several items is with the first of them.
         first = np.full(len(pairs.zb), len(pairs.za))
         np.minimum.at(first, pairs.b, pairs.a)
         order = np.argsort(first, kind="stable")
@@ -256,9 +254,9 @@ def _search(pairs: _Pairs, direction: str, *, most: int | None = None) -> _Searc
 
 @dataclasses.dataclass(frozen=True)
 class _Own:
-    """The right candidates of some queries, query after query.
+    """The right candidates of some queries, in the order of the queries.
 
-    row, column: [k], where they are in the block of similarities. starts: [q], where each query's own begin.
+    row, column: [k], positions in the block of similarities. starts: [q], first position of each query.
     """
 
     row: np.ndarray
@@ -274,7 +272,7 @@ def _own(search: _Search, rows: slice) -> _Own:
 
 
 def _nll(search: _Search, temperatures: Sequence[float], block: int) -> np.ndarray:
-    """Mean negative log-probability of the right items for each temperature; the similarities are made once."""
+    """Mean negative log-probability of the right items for each temperature; similarities are computed once."""
     total = np.zeros(len(temperatures))
     for rows in _blocks(len(search.queries), len(search.candidates), block):
         s = search.queries[rows] @ search.candidates.T
@@ -298,19 +296,19 @@ def _log_mass_of_groups(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
 def answer_queries(
     za: Array, zb: Array, b_to_a: Array, direction: str, *, temperature: float, block: int = _BLOCK
 ) -> QueryAnswers:
-    """What every query of one direction is answered; a-items without any b-item ask nothing.
+    """The answers to all queries of one direction; a-items without a b-item are no queries.
 
     Args:
       za, zb, b_to_a: as in `calibration`.
       direction: "a2b" or "b2a".
       temperature: positive.
-      block: numbers of the similarity matrix that are in memory at a time.
+      block: entries of the similarity matrix in memory at a time.
     """
     return _answers(_search(_pairs(za, zb, b_to_a, None, None), direction), (temperature,), block)[0]
 
 
 def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list[QueryAnswers]:
-    """What every query of one direction is answered, at several temperatures."""
+    """The answers to all queries of one direction, at several temperatures."""
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in temperatures]
     for rows in _blocks(len(search.queries), len(search.candidates), block):
         s, own = search.queries[rows] @ search.candidates.T, _own(search, rows)
@@ -320,11 +318,11 @@ def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list
         others = s.copy()
         others[own.row, own.column] = -np.inf
         hardest, first_is_own = others.max(axis=1), np.isneginf(others[each, first])
-        # A right answer that ties with a wrong one is no answer, as in the recalls.
+        # A tie with a wrong item is a wrong answer, as in the recalls.
         correct = np.maximum.reduceat(mine, own.starts) > hardest
         s -= top[:, None]
         mine = mine - top[own.row]
-        mass = others  # its buffer, which is not needed any more
+        mass = others  # reuses the buffer
         for k, temperature in enumerate(temperatures):
             np.exp(np.divide(s, temperature, out=mass), out=mass)
             mass /= (total := mass.sum(axis=1))[:, None]
@@ -340,14 +338,14 @@ def _answers(search: _Search, temperatures: Sequence[float], block: int) -> list
     found = []
     for part in parts:
         confidence, correct, entropy, log_true, hardest = (np.concatenate(column) for column in zip(*part, strict=True))
-        if not np.isfinite(hardest).all():  # a single item has no rival
+        if not np.isfinite(hardest).all():  # a single item has no wrong candidate
             hardest = np.full_like(hardest, np.nan)
         found.append(QueryAnswers(confidence, correct, entropy, log_true, hardest, search.items))
     return found
 
 
 def reliability_bins(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 10) -> list[dict[str, float]]:
-    """Queries grouped by their confidence: how often those in each group were answered rightly.
+    """Bins of queries by confidence, with the share of right answers in each.
 
     Args:
       confidence: [q] in [0, 1].
@@ -355,7 +353,7 @@ def reliability_bins(confidence: np.ndarray, correct: np.ndarray, *, bins: int =
       bins: equally wide intervals (low, high]; 0 belongs to the first.
 
     Returns:
-      For every bin that holds a query `low`, `high`, `count`, and the means `confidence` and `accuracy`.
+      For every bin with a query: `low`, `high`, `count`, and the means `confidence` and `accuracy`.
 
     >>> reliability_bins(np.array([0.15, 0.9, 0.95]), np.array([False, True, False]), bins=2)[1]["accuracy"]
     0.5
@@ -388,7 +386,7 @@ def expected_calibration_error(table: Sequence[dict[str, float]]) -> float:
 def pair_similarities(
     za: Array, zb: Array, b_to_a: Array, *, ids_a: Array | None = None, ids_b: Array | None = None
 ) -> tuple[float, float]:
-    """Mean similarity of the pairs that belong together, and of all others; NaN where there are none.
+    """Mean similarity of true pairs and of all other pairs; NaN where there are none.
 
     Args:
       za, zb, b_to_a, ids_a, ids_b: as in `calibration`.
@@ -403,7 +401,7 @@ def _pair_similarities(pairs: _Pairs) -> tuple[float, float]:
     a, b = pairs.za, pairs.zb
     true = float(np.einsum("jd,jd->", a[pairs.a], b[pairs.b]))
     others = len(a) * len(b) - len(pairs.a)
-    # The sum of all similarities is a product of two sums: no matrix is needed.
+    # The sum of all similarities is a product of two sums: no matrix needed.
     wrong = (float(a.sum(axis=0) @ b.sum(axis=0)) - true) / others if others else float("nan")
     return true / len(pairs.a), wrong
 

@@ -1,4 +1,4 @@
-"""Whether the embeddings of different items still differ: variance, participation ratio, effective rank."""
+"""Collapse of embeddings: variance, participation ratio, effective rank."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from alignment_jax.core.types import Array
 from alignment_jax.evals.retrieval_results import SplitEmbeddings
 
-# Far below what any trained model has, and above what rounding leaves of equal rows.
+# Far below trained models, above the rounding of equal rows.
 MIN_VARIANCE = 1e-4
 # A line gives 1. Two directions with singular values 1 and 0.16, which have an effective rank of 1.5, give 1.05.
 MIN_PARTICIPATION = 1.05
@@ -21,12 +21,12 @@ _MOST_ROWS_DECOMPOSED = 4096
 
 @jax.jit
 def variance_and_participation(rows: Array) -> tuple[jax.Array, jax.Array]:
-    """Variance and participation ratio of the rows: how many directions share the variance, without a decomposition.
+    """Variance and participation ratio (number of directions that share the variance), without a decomposition.
 
     variance = tr C,  participation ratio = (tr C)^2 / ||C||_F^2,  C the covariance of the rows
 
     Args:
-      rows: [n, d]. Of more than 1024 rows, that many evenly spaced ones are taken for the ratio.
+      rows: [n, d]. The ratio uses at most 1024 evenly spaced rows.
 
     Returns:
       float32 scalars: variance in [0, 1] for rows of length one, 0 where all rows are equal; the ratio between 1 (a
@@ -41,7 +41,7 @@ def variance_and_participation(rows: Array) -> tuple[jax.Array, jax.Array]:
     """
     rows = jnp.asarray(rows, jnp.float32)
     centred = rows - rows.mean(axis=0)
-    # Rounding leaves equal rows about one unit in the last place away from their mean.
+    # Rounding moves equal rows about one unit in the last place away from their mean.
     equal = jnp.max(jnp.ptp(rows, axis=0)) == 0
     variance = jnp.where(equal, 0.0, jnp.sum(jnp.square(centred)) / len(rows))
     some = rows[:: -(-len(rows) // _MOST_ROWS)]
@@ -56,7 +56,7 @@ def variance_and_participation(rows: Array) -> tuple[jax.Array, jax.Array]:
 
 
 def collapse_metrics(embedded: SplitEmbeddings) -> dict[str, float]:
-    """`variance_and_participation` of both sides, as logged at every evaluation of a run.
+    """`variance_and_participation` of both sides; logged at every evaluation of a run.
 
     >>> rows = np.eye(3, dtype=np.float32)
     >>> {
@@ -80,11 +80,11 @@ def effective_rank(rows: Array) -> float:
     """exp of the entropy of the normalised singular values of the centred rows.
 
     Args:
-      rows: [n, d]. Of more than 4096 rows, that many evenly spaced ones are taken.
+      rows: [n, d]. At most 4096 evenly spaced rows are used.
 
     Returns:
-      Between 1 (a line) and the number of dimensions; 0 where all rows are equal. It decomposes a matrix: for the end
-      of a run, not for every evaluation.
+      Between 1 (a line) and the number of dimensions; 0 where all rows are equal. It decomposes a matrix: use it at
+      the end of a run.
 
     >>> round(effective_rank(np.eye(3)), 3), effective_rank(np.ones((2, 3)))
     (2.0, 0.0)
@@ -98,17 +98,17 @@ def effective_rank(rows: Array) -> float:
     if np.trace(product) <= 0:
         return 0.0
     values = np.sqrt(np.clip(np.linalg.eigvalsh(product), 0.0, None))
-    # What rounding makes of a zero would count as directions of its own.
+    # Rounded zeros would count as directions.
     values = values[values > values.max() * 1e-6]
     share = values / values.sum()
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def collapsed_sides(found: Mapping[str, float]) -> tuple[str, ...]:
-    """The sides whose items all look alike to the model.
+    """The sides whose embeddings are all alike.
 
     Args:
-      found: variance_a, participation_a and so on, as `collapse_metrics` gives them.
+      found: result of `collapse_metrics`.
 
     >>> collapsed_sides({"variance_a": 0.4, "participation_a": 9.0, "variance_b": 1e-9, "participation_b": 1.0})
     ('b',)
@@ -122,11 +122,11 @@ def collapsed_sides(found: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def collapse_warning(found: Mapping[str, float], *, names: Sequence[str] = ("a", "b")) -> str:
-    """One line for a person when a side has collapsed; "" while both are well.
+    """A warning in one line when a side has collapsed; "" otherwise.
 
     Args:
       found: as for `collapsed_sides`.
-      names: what the modalities are called.
+      names: of the modalities.
 
     >>> found = {"variance_a": 0.4, "participation_a": 9.0, "variance_b": 1e-9, "participation_b": 1.0}
     >>> collapse_warning(found, names=("image", "text"))

@@ -1,4 +1,4 @@
-"""What an evaluation on the way measures, as a function to compile and map over seeds."""
+"""Evaluation during training as one function to compile and map over seeds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from alignment_jax.evals.collapse import named_by_side, variance_and_participati
 def evaluate_on_device(
     za: Array, zb: Array, b_to_a: Array, same_a: Array | None = None, same_b: Array | None = None
 ) -> dict[str, Any]:
-    """Ranks and variability of the embeddings of a split, and whether all of them are finite.
+    """Ranks, variance and participation ratio of the embeddings of a split, and whether they are finite.
 
     Args:
       za: [n, d]. zb: [m, d].
       b_to_a: int [m], the a-item of every b-item.
-      same_a, same_b: int [n] and [m], equal where rows have the same content; None where all differ.
+      same_a, same_b: int [n] and [m], equal for rows of the same content; None: all rows differ.
 
     Returns:
       Arrays for `metrics_of_seeds`; those of several seeds are stacked, leaves [seeds, ...].
@@ -34,7 +34,7 @@ def evaluate_on_device(
 
 
 def metrics_of_seeds(measured: dict[str, Any]) -> list[dict[str, float]]:
-    """`recall_metrics` and `collapse_metrics` of every seed, from what `evaluate_on_device` gave for them.
+    """`recall_metrics` and `collapse_metrics` of every seed, from the stacked result of `evaluate_on_device`.
 
     >>> eye = jnp.eye(3)
     >>> both = jax.vmap(lambda b: evaluate_on_device(eye, b, jnp.arange(3)))(

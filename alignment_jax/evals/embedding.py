@@ -1,4 +1,4 @@
-"""Embeddings of every item of one side, from an encode function and an iterator of padded batches."""
+"""Embeddings of all items of one side, from an encode function and padded batches."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def embed_items(encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray
 
 
 def mean_direction(views: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean of several embeddings of the same items, brought back to length one: float32 [..., n, d].
+    """Normalised mean of several embeddings of the same items: float32 [..., n, d].
 
     Args:
-      views: arrays [..., n, d] with rows of length one, at least one of them.
+      views: at least one array [..., n, d] with rows of length one.
 
     >>> mean_direction([np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])])
     array([[0.707..., 0.707...]], dtype=float32)

@@ -1,4 +1,4 @@
-"""Both modalities of a split as points of one plane."""
+"""t-SNE of both modalities, and the modality gap."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from alignment_jax.core.optional import require
 from alignment_jax.core.types import Array
 
-# What the authors of VALS show.
+# As in VALS.
 PERPLEXITIES = (5, 10, 30, 50)
 
 
 def embedding_map(za: Array, zb: Array, *, perplexity: float = 30, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """t-SNE of pairs: both modalities in one picture, so that row i of one belongs to row i of the other.
+    """t-SNE of both sides of n pairs in one plane.
 
     Args:
-      za, zb: [n, d] embeddings of the two sides of n pairs, used as they are.
-      perplexity: about how many neighbours a point keeps close; `PERPLEXITIES` are the ones of VALS.
+      za, zb: [n, d] embeddings; row i of one belongs to row i of the other.
+      perplexity: effective number of neighbours; `PERPLEXITIES` are those of VALS.
       seed: of the optimisation; the same seed gives the same map.
 
     Returns:
@@ -49,7 +49,7 @@ def embedding_map(za: Array, zb: Array, *, perplexity: float = 30, seed: int = 0
 
 
 def modality_gap(za: Array, zb: Array) -> float:
-    """The distance between the means of the two sides' embeddings: 0 when they fill the same place.
+    """The distance between the mean embeddings of the two sides.
 
     >>> modality_gap(np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]]))
     1.0

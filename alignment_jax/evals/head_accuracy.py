@@ -1,4 +1,4 @@
-"""Classification over one split: every metric of a prediction made from any set of heads."""
+"""Classification metrics of one split, for predictions from any set of heads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from alignment_jax import metrics
 class SplitLogits:
     """Logits of every head over one split, head -> [n, c], and the right classes [n].
 
-    present: head -> bool [n], the samples that have its modality; a head without an entry serves all of them. The
-    logits of the others are zero.
+    present: head -> bool [n], the samples with its modality (no entry: all); other logits are zero.
     """
 
     logits: Mapping[str, np.ndarray]
@@ -31,8 +30,8 @@ def classify_items(
 
     Args:
       predict: batch -> logits of every head, head -> [k, c].
-      batches: with `where` [k] and `label` [k], all of one size, so that `predict` compiles once; `has_a` [k] and so on
-        where samples lack modality a.
+      batches: of one size, so that `predict` compiles once; with `where` [k] and `label` [k], and `has_a` [k] etc. for
+        missing modalities.
 
     >>> batches = [{"x": np.eye(2), "label": np.array([0, 1]), "where": np.array([True, False])}]
     >>> classify_items(lambda batch: {"a": batch["x"]}, batches).logits["a"]
@@ -55,7 +54,7 @@ def classify_items(
 def classification_metrics(classified: SplitLogits, *, heads: Sequence[str] | None = None) -> dict[str, float]:
     """Accuracy, macro-F1 and mAP of the summed logits of some heads, and the accuracy of every head alone, in %.
 
-    A head of one modality is judged by the samples that have it, and has no accuracy where none has.
+    The accuracy of a head counts the samples with its modality; without any there is none.
 
     mAP ranks softmax(sum of logits) and counts a class without samples as 0, as the authors of BSS do.
 
@@ -94,7 +93,7 @@ def classification_metrics(classified: SplitLogits, *, heads: Sequence[str] | No
 
 
 def balance(metrics_of_heads: Mapping[str, float]) -> dict[str, float]:
-    """How evenly the modalities' own heads do, and what fusing them adds.
+    """Gap between the accuracies of single modalities, and gain of their fusion.
 
     Args:
       metrics_of_heads: `accuracy`, `accuracy_a`, `accuracy_b` (and `accuracy_c`) in %, from `classification_metrics`.
@@ -115,7 +114,7 @@ def balance(metrics_of_heads: Mapping[str, float]) -> dict[str, float]:
 
 
 def chance_classification(label: np.ndarray) -> dict[str, float]:
-    """Accuracy in % of always answering with the most frequent class.
+    """Accuracy in % of always predicting the most frequent class.
 
     >>> chance_classification(np.array([0, 0, 1, 2]))
     {'accuracy': 50.0}

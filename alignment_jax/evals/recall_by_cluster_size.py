@@ -1,4 +1,4 @@
-"""Recall apart for frequent and for rare content: by the size of the cluster that a query belongs to."""
+"""Recall of frequent and of rare content, by cluster size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUCKETS = ("head", "middle", "tail")
 
 
 def size_buckets(sizes: Array, train_sizes: Array) -> tuple[np.ndarray, tuple[float, float]]:
-    """Which of head, middle and tail each item is in, as near to thirds of the training samples as their sizes allow.
+    """Assigns items to head, middle and tail, as near to thirds of the training samples as cluster sizes allow.
 
     tail: size <= t1,  middle: t1 < size <= t2,  head: size > t2
 
@@ -24,8 +24,8 @@ def size_buckets(sizes: Array, train_sizes: Array) -> tuple[np.ndarray, tuple[fl
       train_sizes: [k] the same for the training samples.
 
     Returns:
-      int [n] number in `BUCKETS`, and (t1, t2). Samples of one size are never parted: with two sizes there is no
-      middle, with one there is nothing else.
+      int [n] number in `BUCKETS`, and (t1, t2). Samples of one size share a bucket: two sizes leave no
+      middle, one size is all middle.
 
     Raises:
       ValueError: train_sizes is empty.
@@ -35,7 +35,7 @@ def size_buckets(sizes: Array, train_sizes: Array) -> tuple[np.ndarray, tuple[fl
     """
     x, known = np.asarray(sizes, np.float64), np.asarray(train_sizes, np.float64)
     if known.size == 0:
-        raise ValueError("train_sizes is empty: the sizes of clusters are those among the training samples")
+        raise ValueError("train_sizes is empty; pass the cluster sizes of the training samples")
     values, counts = np.unique(known, return_counts=True)
     if len(values) == 1:
         return np.ones(x.shape, int), (float(values[0]), float(values[0]))
@@ -83,7 +83,7 @@ def long_tail_recall(
     bucket_a, _ = size_buckets(sizes_a, train_sizes)
     found: dict[str, Any] = {}
     for number, name in enumerate(BUCKETS):
-        # Rows that are no query, or repeat one, have a negative rank.
+        # Negative rank: no query, or a repeated one.
         asked_a, asked_b = rank_a[(bucket_a == number) & (rank_a >= 0)], rank_b[(bucket_b == number) & (rank_b >= 0)]
         scores = metrics.recall_from_ranks(asked_a, asked_b, ks=ks)
         plain = {key: float(value) if np.isfinite(value) else None for key, value in scores.items()}

@@ -1,4 +1,4 @@
-"""Retrieval both ways over one split: recalls, and the best images for a sample of captions."""
+"""Retrieval in both directions on one split: metrics, and the best items for sampled captions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class SplitEmbeddings:
 
     @functools.cached_property
     def ranks(self) -> tuple[np.ndarray, np.ndarray]:
-        """`metrics.retrieval_ranks` of the split, computed once for all that is made of them."""
+        """`metrics.retrieval_ranks` of the split, computed once."""
         found = metrics.retrieval_ranks(self.a, self.b, self.b_to_a, ids_a=self.same_a, ids_b=self.same_b)
         rank_ab, rank_ba = jax.device_get(found)
         return rank_ab, rank_ba
 
     @functools.cached_property
     def items(self) -> metrics.DistinctItems:
-        """The distinct items and who belongs to whom."""
+        """The distinct items and their pairs."""
         return metrics.distinct_items(self.b_to_a, n_a=len(self.a), ids_a=self.same_a, ids_b=self.same_b)
 
     @functools.cached_property
@@ -69,7 +69,7 @@ def multi_instance_metrics(
 
     Args:
       embedded: n a-items and m b-items.
-      candidates: int [k], the b-items that are asked with and for.
+      candidates: int [k], the b-items used as queries and candidates.
       relevancy: [n, k] in [0, 1].
 
     >>> eye = np.eye(3, dtype=np.float32)
@@ -98,10 +98,10 @@ def _merged(z: np.ndarray, relevancy: np.ndarray, same: np.ndarray) -> tuple[np.
 
 @dataclasses.dataclass(frozen=True)
 class SampledRetrievals:
-    """Some queries from b with their best a-items, all by row number.
+    """Queries from b with their best a-items, as row numbers.
 
-    queries: [q]. top: [q, k]. right: bool [q, k], whose caption it is. own: [q], the best-placed right item of those
-    shown, or the query's own where none is.
+    queries: [q]. top: [q, k]. right: bool [q, k], whether the query belongs to the item. own: [q], the first right
+    item of `top`, else the item of the query.
     """
 
     queries: np.ndarray
@@ -111,9 +111,9 @@ class SampledRetrievals:
 
 
 def sample_retrievals(embedded: SplitEmbeddings, *, count: int, k: int = 5, seed: int = 0) -> SampledRetrievals:
-    """The k best a-items of `count` b-items drawn without replacement, each of another a-item while there are any.
+    """The k best a-items of `count` b-items, drawn without replacement and from distinct a-items where possible.
 
-    Rows of equal content are drawn once and shown once.
+    Rows of equal content count once.
 
     >>> eye = np.eye(3, dtype=np.float32)
     >>> sample_retrievals(SplitEmbeddings(eye, eye, np.arange(3)), count=3, k=1).top.ravel().tolist()

@@ -1,4 +1,4 @@
-"""Recall under noise at test time: one side of a split is disturbed more and more, the other is left alone."""
+"""Metrics under increasing noise on one side of a split at test time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Noise:
     """One kind of noise on one side.
 
     Attributes:
-      kind: its name, as "latent_noise".
+      kind: its name, such as "latent_noise".
       side: "a" or "b".
-      strengths: growing, without 0.
+      strengths: increasing, without 0.
       embed: (strength, seed) -> embeddings of that side under the noise, [k, d].
     """
 
@@ -43,8 +43,8 @@ def stress_test(
 
     Args:
       embedded: both sides without noise.
-      noises: what to disturb and how.
-      seed: of the noise. Equal seeds give equal noise, so that models are compared under the same one.
+      noises: the kinds of noise.
+      seed: of the noise; equal seeds give equal noise for every model.
       repeats: draws of the noise whose metrics are averaged.
       measure: split -> metrics.
 
@@ -76,7 +76,7 @@ def stress_test_models(
     repeats: int = 1,
     measure: Callable[[SplitEmbeddings], Mapping[str, float]] = recall_metrics,
 ) -> list[list[dict[str, Any]]]:
-    """`stress_test` for several models of one split, which see the same noise.
+    """`stress_test` for several models on one split with the same noise.
 
     Args:
       embedded: of every model, without noise.
@@ -105,17 +105,16 @@ def stress_test_models(
 
 
 def retained_share(rows: Sequence[Mapping[str, Any]], *, metric: str = "rsum") -> dict[str, float]:
-    """The share of a metric that each noise leaves, averaged over the strengths from 0 to the greatest.
+    """The share of a metric that remains under each noise, averaged over the strengths.
 
-    area under the curve of the metric over strength / (greatest strength * value without noise)
+    area under the curve of the metric over strength / (largest strength * value without noise)
 
     Args:
-      rows: as `stress_test` returns them.
-      metric: whose curve.
+      rows: result of `stress_test`.
+      metric: its key.
 
     Returns:
-      "kind, side" -> share: 1 when the noise does no harm, less the faster the metric falls. A metric that is 0 without
-      noise has no share and gives NaN.
+      "kind, side" -> share: 1 without any effect of the noise; NaN for a metric that is 0 without noise.
 
     >>> clean = {"kind": "clean", "side": "", "strength": 0.0, "metrics": {"rsum": 100.0}}
     >>> retained_share([clean, {"kind": "blur", "side": "a", "strength": 0.1, "metrics": {"rsum": 50.0}}])
@@ -140,8 +139,8 @@ def latent_noise(z: Array, strength: float, seed: int, *, scale: float) -> np.nd
     Args:
       z: [n, d].
       strength: noise in units of `scale`.
-      seed: equal seeds give the same noise at every strength, only longer or shorter.
-      scale: the latents' standard deviation, over all numbers of the training split.
+      seed: equal seeds give the same noise, scaled by the strength.
+      scale: standard deviation over all latents of the training split.
 
     >>> z = np.zeros((2, 3), np.float32)
     >>> bool(np.allclose(latent_noise(z, 2.0, 0, scale=1.0), 2 * latent_noise(z, 1.0, 0, scale=1.0)))

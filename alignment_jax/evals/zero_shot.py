@@ -1,4 +1,4 @@
-"""Zero-shot classification: every class is a point that its text prompts make, an item belongs to the nearest."""
+"""Zero-shot classification: the class whose prompts are most similar to an item."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from alignment_jax import metrics
 
-# Similarities of one look: items times classes.
+# Entries of one block of similarities.
 _BLOCK = 1 << 24
 
 
@@ -16,7 +16,7 @@ def class_embeddings(prompts: np.ndarray, class_of: np.ndarray) -> np.ndarray:
     """The mean direction of the prompts of every class.
 
     Args:
-      prompts: [K, d] embeddings of the prompts, of any lengths.
+      prompts: [K, d] embeddings of the prompts, of any norm.
       class_of: int [K] class of each, every class from 0 to C - 1 at least once.
 
     Returns:
@@ -26,8 +26,8 @@ def class_embeddings(prompts: np.ndarray, class_of: np.ndarray) -> np.ndarray:
     >>> found.astype(float).round(2).tolist()
     [[0.71, 0.71], [0.0, -1.0]]
 
-    Source: CLIP (Radford et al. 2021, section 3.1.4): prompts of several templates are averaged as embeddings, each of
-    length one, and the mean is brought to length one again.
+    Source: CLIP (Radford et al. 2021, section 3.1.4): normalised embeddings of several prompt templates are averaged
+    and normalised again.
     """
     z = _unit(np.asarray(prompts, np.float32))
     total = np.zeros((int(np.max(class_of)) + 1, z.shape[1]), np.float32)
@@ -44,7 +44,7 @@ def zero_shot(
       embeddings: [n, d] items, rows of length one.
       classes: [C, d], see `class_embeddings`.
       label: int [n] right class of each item.
-      ks: the K; those that are not below C are left out, because they would always be right.
+      ks: the K; those from C up are left out: they are always right.
 
     Returns:
       {"accuracy@1": ..., "accuracy@5": ...}; ties count against the model.
@@ -66,7 +66,7 @@ def zero_shot(
 
 
 def chance_zero_shot(classes: int, *, ks: Sequence[int] = (1, 5)) -> dict[str, float]:
-    """What guessing would give, in %.
+    """Accuracy at K of random guesses, in %.
 
     >>> chance_zero_shot(10)
     {'accuracy@1': 10.0, 'accuracy@5': 50.0}

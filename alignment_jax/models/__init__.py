@@ -1,4 +1,4 @@
-"""Models: flax modules that turn a batch into embeddings or logits; they know nothing of losses, data or training.
+"""Flax modules that map a batch to embeddings or logits.
 
 >>> from alignment_jax import models
 >>> models.build_model("adapters", dim=64, blocks_a=2, blocks_b=2, dropout=0.3).dim

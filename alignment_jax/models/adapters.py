@@ -1,4 +1,4 @@
-"""Two small residual networks on top of frozen latents."""
+"""Small residual networks on frozen latents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INPUT_NORMS = ("none", "l2")
 
 
 def normalized_input(z: Array, input_norm: str) -> jax.Array:
-    """Latents [n, width] as the first layer gets them, float32.
+    """Latents [n, width] as float32 input of the first layer.
 
     >>> normalized_input(jnp.array([[3.0, 4.0]]), "l2").round(1).tolist()
     [[0.6..., 0.8...]]
@@ -64,18 +64,18 @@ class Adapter(nn.Module):
             x = block(x, train=train, rows=rows)
         if self.final_norm:
             x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
-        # The last map stays in float32: its output is divided by a temperature that may be as small as 0.001.
+        # float32: the output is divided by a temperature as small as 0.001.
         return l2_normalize(nn.Dense(self.dim, name="project")(x.astype(jnp.float32)))
 
 
 class Adapters(nn.Module):
-    """One adapter a modality: k blocks x + W2 dropout(gelu(W1 LN(x))), then LN, a linear map, L2 normalisation.
+    """One adapter per modality: k blocks x + W2 dropout(gelu(W1 LN(x))), then LN, a linear map, L2 normalisation.
 
     The recipe of FuseMix (Vouitsis et al. 2024, as in the authors' code), which Modest-Align (2025) builds on:
-    `Adapters(dim=512, blocks_a=4, blocks_b=4, expansion=4, dropout=0.6)`, the defaults here. Deviation: kernels start
-    with flax's LeCun normal and zero biases, not with PyTorch's uniform ones. With no blocks and `final_norm=False`
-    each side is a plain affine map, which can hold a centred closed-form solution: `project/kernel` W and
-    `project/bias` -mean W; with `zero_init` the same holds with blocks, which then start as the identity.
+    `Adapters(dim=512, blocks_a=4, blocks_b=4, expansion=4, dropout=0.6)`, the defaults here. Deviation: kernels are
+    initialised with flax's LeCun normal and zero biases, not PyTorch's uniform ones. Without blocks and with
+    `final_norm=False` each side is an affine map, which can hold a centred closed-form solution: `project/kernel` W and
+    `project/bias` -mean W. The same holds for blocks with `zero_init`, which start as the identity.
 
     Parameters: `a` and `b`, each with `block_0` .. (`norm`, `up`, `down`), `norm`, `project`; and `logit_scale`.
 
@@ -85,7 +85,7 @@ class Adapters(nn.Module):
       expansion: hidden width over input width.
       dropout: share of hidden units dropped in training, in [0, 1).
       final_norm: LN before the last map.
-      input_norm: "none" takes latents as they are; "l2" gives every latent length one first.
+      input_norm: "none", or "l2" to normalise every latent first.
       zero_init: blocks start as the identity (W2 = 0).
       dtype: of the blocks' arithmetic; parameters, the last map and the outputs are float32.
       temperature, temperature_min, temperature_max, learned_temperature, learned_bias, bias_init: see `LogitScale`.
@@ -171,9 +171,9 @@ class Adapters(nn.Module):
         }
 
     def encode_a(self, a: Array) -> jax.Array:
-        """Embeddings [n, dim] of `a` alone, as in evaluation."""
+        """Embeddings [n, dim] of `a`, without dropout."""
         return self.a(a, train=False, rows=None, where=None)
 
     def encode_b(self, b: Array) -> jax.Array:
-        """Embeddings [n, dim] of `b` alone, as in evaluation."""
+        """Embeddings [n, dim] of `b`, without dropout."""
         return self.b(b, train=False, rows=None, where=None)

@@ -1,4 +1,4 @@
-"""Which parameters weight decay may shrink."""
+"""The mask of weight decay."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import jax
 def decay_mask(params: Any) -> Any:
     """True for the kernels of dense, convolutional, recurrent and attention layers, false for everything else.
 
-    Everything else is biases, norms, embedding and position tables, the temperature and the bias of the loss. The rule
-    goes by name, not by rank: layers under one `nn.scan` are stacked, so that their biases are matrices too.
+    Biases, norms, embedding and position tables, the temperature and the bias of the loss are not decayed. The rule
+    uses names, not ranks: layers in an `nn.scan` are stacked, so that their biases are matrices too.
 
     Args:
       params: the tree from `model.init(...)["params"]`.
 
     Returns:
-      A tree of bool like `params`, as `optax.adamw(mask=...)` takes it (the function itself works there, too).
+      A tree of bool like `params`, for `optax.adamw(mask=...)`, which also accepts the function itself.
 
     >>> decay_mask({"dense": {"kernel": 1.0, "bias": 0.0}, "logit_scale": {"log_temperature": -2.7}})
     {'dense': {'bias': False, 'kernel': True}, 'logit_scale': {'log_temperature': False}}

@@ -1,4 +1,4 @@
-"""Dropout that is the same on one device and on eight."""
+"""Dropout whose masks do not depend on the number of devices."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from alignment_jax.core import Array
 
 
 def row_dropout(key: Array, x: Array, *, rate: float, rows: Array | None = None) -> jax.Array:
-    """Zeroes entries of `x` with probability `rate` and divides the others by 1 - rate, each row by its own key.
+    """Zeroes entries of `x` with probability `rate` and divides the others by 1 - rate, with one key per row.
 
-    mask_i = bernoulli(fold_in(key, rows_i), 1 - rate). The mask of a row depends on its number in the global batch and
-    not on the device that holds it, so a run on 2, 4 or 8 devices repeats the run on one.
+    mask_i = bernoulli(fold_in(key, rows_i), 1 - rate). The mask depends on the position of the row in the global batch,
+    not on its device, so a run on 2, 4 or 8 devices equals the run on one.
 
     Args:
       key: one PRNG key, the same on every device.
@@ -40,12 +40,12 @@ def row_dropout(key: Array, x: Array, *, rate: float, rows: Array | None = None)
         return x
     if rows is None:
         rows = jnp.arange(x.shape[0])
-    keep = jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, x.shape[1:]))(rows)
-    return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
+    kept = jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, x.shape[1:]))(rows)
+    return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x))
 
 
 class Dropout(nn.Module):
-    """`row_dropout` as a layer: draws its key from the "dropout" stream and is the identity unless `train`."""
+    """`row_dropout` as a layer: uses the "dropout" stream of keys; the identity unless `train`."""
 
     rate: float
 

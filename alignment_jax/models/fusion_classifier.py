@@ -1,4 +1,4 @@
-"""Classifier with one head a modality and one on what they share."""
+"""Classifier with one head per modality and one on their fusion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignment_jax.models.masking import zero_padded_rows
 FUSIONS = ("concat", "sum", "gated")
 MODALITIES = ("a", "b", "c")
 FUSED = "fused"
-_CLOSED = -1e9  # the score of a gate of what is missing
+_CLOSED = -1e9  # the score of the gate of a missing modality
 
 
 class Fusion(nn.Module):
@@ -23,8 +23,8 @@ class Fusion(nn.Module):
     "concat": the features side by side. "sum": sum_m W_m h_m, all brought to the width of the first. "gated":
     sum_m g_m W_m h_m, the gates g = softmax over modalities of a linear map of all features, for each unit.
 
-    `present` [n] bool for each modality, or None for all: features of a missing one are zero, its term is left out of
-    the sum, and its gate is closed.
+    `present`: bool [n] for each modality, None for all. Features of a missing modality are zero, its term is left out
+    of the sum and its gate is closed.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Fusion(nn.Module):
         if self.kind == "sum":
             return sum(mapped[1:], start=mapped[0])
         scores = [nn.Dense(width, name=f"gate_{m}")(together) for m, _ in zip(MODALITIES, mapped, strict=False)]
-        # Not -inf, which makes NaN of a row of padding that has nothing.
+        # Not -inf: a padding row without any modality would become NaN.
         scores = [
             s if has is None else jnp.where(has[:, None], s, _CLOSED) for s, has in zip(scores, present, strict=True)
         ]
@@ -49,7 +49,7 @@ class Fusion(nn.Module):
 
 
 class FusionClassifier(nn.Module):
-    """Logits of every single modality and of their fusion, for two or three modalities.
+    """Logits of each modality and of their fusion, for two or three modalities.
 
     The model of BSS (Guan et al. 2025): its loss is a weighted sum of the heads' cross-entropies and its
     prediction the sum of some heads' logits (see `sum_head_logits`). Encoders and fusion are options here; the authors
@@ -98,20 +98,19 @@ class FusionClassifier(nn.Module):
         """Logits and features of a batch.
 
         Args:
-          *inputs: one array [n, ...] a modality, in the order of the encoders.
+          *inputs: one array [n, ...] per modality, in the order of the encoders.
           train: applies dropout (needs `rngs={"dropout": key}`) and the batch's own statistics in batch norm.
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
           where: [n] bool, false for padding; None means all true.
-          present: modality ("a", "b", "c") -> [n] bool, which samples have it; one without an entry is there in all.
-            What stands in place of a missing one changes nothing: neither outputs, nor batch statistics, nor gradients.
+          present: modality ("a", "b", "c") -> [n] bool, the samples that have it; without an entry, all do. The
+            placeholder of a missing one changes neither outputs nor batch statistics nor gradients.
 
         Returns:
           {"logits": {"a": [n, classes], .., "fused": ..}, "features": {"a": [n, width], .., "fused": ..}}, float32.
-          Where a modality is missing, its features and its logits are zero, so that a sum of heads is one of those
-          there are.
+          Features and logits of a missing modality are zero, so that a sum of heads is one over present modalities.
 
         Raises:
-          ValueError: as many inputs as encoders are needed.
+          ValueError: the number of inputs differs from that of encoders.
         """
         encoders = [encoder for encoder in (self.encoder_a, self.encoder_b, self.encoder_c) if encoder is not None]
         if len(inputs) != len(encoders):
@@ -131,13 +130,13 @@ class FusionClassifier(nn.Module):
 
 
 def _both(where: Array | None, has: Array | None) -> jax.Array | None:
-    """The rows that are in both masks; None is all."""
+    """The rows in both masks; None is all."""
     masks = [jnp.asarray(mask) for mask in (where, has) if mask is not None]
     return None if not masks else masks[0] if len(masks) == 1 else masks[0] & masks[1]
 
 
 def sum_head_logits(logits: Mapping[str, Array], heads: Iterable[str] | None = None) -> jax.Array:
-    """Scores of the classes from any set of heads: sum_h logits_h.
+    """Class scores of a set of heads: sum_h logits_h.
 
     argmax over the last axis is the predicted class, softmax gives probabilities. BSS takes the heads ("a", "b") on
     CREMA-D and all of them on its other data sets.

@@ -1,4 +1,4 @@
-"""Adapters that start from a linear solution instead of random numbers."""
+"""Initialises adapters with a linear solution."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from alignment_jax.core import Array, ConfigError
 def init_projection(params: Any, side: str, matrix: Array, bias: Array) -> Any:
     """The parameters of `Adapters` with one side's last map replaced by x @ matrix + bias.
 
-    A map to fewer dimensions than the adapter has fills the rest with zeros: the cosines are those of the map alone,
-    and so they stay, because a dimension that is zero on both sides has no gradient.
+    A map to fewer dimensions than the adapter is padded with zeros. Cosines are those of the map, also in training: a
+    dimension that is zero on both sides has no gradient.
 
     Args:
       params: from `Adapters(...).init(...)["params"]`.

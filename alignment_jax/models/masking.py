@@ -1,4 +1,4 @@
-"""Rows that only fill up a batch, and tokens that only fill up a text."""
+"""Padding: rows of a batch and tokens of a text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ PAD_ID = 0
 def zero_padded_rows(x: Array, where: Array | None) -> jax.Array:
     """Zeroes the rows of `x` [n, ...] whose `where` is false.
 
-    Losses ignore padded rows, but a NaN that enters a layer there still meets a zero cotangent in the gradient of that
-    layer's weights, and 0 * NaN is NaN. So padding is cleaned before the first layer.
+    Losses ignore padded rows, but a NaN in one would reach the gradient of the weights, because 0 * NaN is NaN.
 
     >>> zero_padded_rows(jnp.array([[1.0], [jnp.nan]]), jnp.array([True, False])).tolist()
     [[1.0], [0.0]]

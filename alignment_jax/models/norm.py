@@ -1,4 +1,4 @@
-"""Batch norm over the rows that count, on every device; and the choice between it and group norm."""
+"""Batch norm over the real rows of all devices, and group norm."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ CHANNELS_PER_GROUP = 16
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation whose statistics are those of the whole batch without its padding.
+    """Batch normalisation with statistics over the whole batch without padding.
 
-    In training the mean and the variance are sums over the real rows of all devices, divided by their number; a mean
-    of the devices' means would be wrong as soon as one of them holds more padding. `flax.linen.BatchNorm` averages
-    means. Running statistics (collection "batch_stats", biased variance) are used otherwise, and they are updated
-    only when the caller makes that collection mutable.
+    In training, mean and variance are sums over the real rows of all devices, divided by their number.
+    `flax.linen.BatchNorm` averages the means of the devices, which is wrong for unequal padding. Evaluation uses
+    running statistics (collection "batch_stats", biased variance), updated when that collection is mutable.
 
     Attributes:
       momentum: share of the old running statistics kept at each step.
       epsilon: added to the variance.
       axis_name: mesh axis that the batch is split over, or None.
-      zero_scale: start with scale 0, which makes the residual branch that ends here start as zero.
+      zero_scale: initial scale 0, so that a residual branch that ends here starts as zero.
       dtype: of the output; statistics are float32.
     """
 
@@ -57,7 +56,7 @@ class BatchNorm(nn.Module):
             # Second pass about the mean: E[x^2] - E[x]^2 loses the variance of channels that are far from zero.
             variance = masked_mean(jnp.mean(jnp.square(x - mean), inner), where, axis_name=axis_name)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                # A batch in which nobody has this modality says nothing of it.
+                # No update from a batch in which no sample has this modality.
                 kept = jnp.where(masked_count(x, where, axis_name=axis_name) > 0, self.momentum, 1.0)
                 running_mean.value = kept * running_mean.value + (1.0 - kept) * mean
                 running_variance.value = kept * running_variance.value + (1.0 - kept) * variance

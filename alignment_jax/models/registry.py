@@ -1,4 +1,4 @@
-"""Models and encoders by name, as a configuration file gives them."""
+"""Builds models and encoders by name."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ DTYPES = ("float32", "bfloat16")
 
 
 def build_model(name: str, *, dtype: str = "float32", axis_name: str | None = None, **options: Any) -> nn.Module:
-    """Makes a model from plain values.
+    """Builds a model from plain values.
 
     Args:
       name: "adapters", "two_tower" or "fusion_classifier".
       dtype: of the arithmetic, "float32" or "bfloat16"; parameters and outputs are float32 either way.
       axis_name: mesh axis that the batch is split over, for batch norm's statistics; None on one device.
-      **options: attributes of the model. An encoder is a name, or a mapping with `name` and that encoder's attributes.
+      **options: attributes of the model. An encoder is a name, or a mapping with `name` and its attributes.
 
     Returns:
       The flax module.
@@ -57,7 +57,7 @@ def build_model(name: str, *, dtype: str = "float32", axis_name: str | None = No
 
 
 def build_encoder(spec: str | Mapping[str, Any], *, dtype: str = "float32", axis_name: str | None = None) -> nn.Module:
-    """Makes an encoder from its name, or from a mapping with `name` and its attributes.
+    """Builds an encoder from its name, or from a mapping with `name` and its attributes.
 
     Raises:
       ConfigError: as `build_model` does.

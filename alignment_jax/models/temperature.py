@@ -1,4 +1,4 @@
-"""The temperature of the softmax and the bias of the sigmoid loss, as two scalars that may be learned."""
+"""Learnable temperature of the softmax and bias of the sigmoid loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignment_jax.core import Array, ConfigError
 def straight_through_clip(x: Array, low: float, high: float) -> jax.Array:
     """min(max(x, low), high), with the gradient of the identity.
 
-    A plain clip has no gradient outside its bounds, so a parameter that once crossed a bound would stay there for good.
+    A plain clip has no gradient outside its bounds: a parameter that crossed a bound could not return.
 
     >>> float(straight_through_clip(jnp.float32(3.0), 0.0, 1.0))
     1.0
@@ -29,16 +29,15 @@ def straight_through_clip(x: Array, low: float, high: float) -> jax.Array:
 class LogitScale(nn.Module):
     """Temperature exp(clip(p)) with p = log temperature, and an optional bias.
 
-    The parameter is the logarithm (as in CLIP), so that one step of the optimizer changes the temperature by the same
-    factor anywhere between its bounds. For the temperature itself (as in FuseMix) a learning rate that moves 0.07 well
-    is ten times too large at 0.007, and its gradient, about 1 / temperature larger than all others, would rule every
-    clipping by the global norm. The gradient is not masked at the bounds, as in FuseMix; FuseMix also moves the
-    parameter itself back, which here is `clamp_temperature`, called after the optimizer's step.
+    The parameter is the logarithm (as in CLIP): one optimizer step changes the temperature by the same factor at any
+    value. With the temperature itself (as in FuseMix), a learning rate that suits 0.07 is ten times too large at 0.007,
+    and its gradient, about 1 / temperature larger than all others, dominates clipping by the global norm. As in
+    FuseMix, the gradient is not masked at the bounds, and `clamp_temperature` moves the parameter back after each step.
 
     Attributes:
       temperature: initial (or fixed) value, inside the bounds.
       temperature_min, temperature_max: bounds of a learned temperature; defaults of FuseMix.
-      learned_temperature: False leaves no parameter behind.
+      learned_temperature: False for a constant temperature.
       learned_bias: True adds the bias parameter of the sigmoid loss; otherwise the bias is the constant 0.
       bias_init: its initial value (SigLIP: -10, so that training starts near the prior of few positives).
     """
@@ -80,10 +79,9 @@ class LogitScale(nn.Module):
 
 
 def clamp_temperature(params: Any, *, temperature_min: float = 0.001, temperature_max: float = 0.5) -> Any:
-    """Moves every `log_temperature` of a parameter tree back between the bounds; all else is returned as it is.
+    """Moves every `log_temperature` of a parameter tree back between the bounds; other values are unchanged.
 
-    Called after the optimizer's step, it keeps a parameter whose gradient points outwards from running away from the
-    bound and having to find all the way back.
+    Call it after each optimizer step: a parameter whose gradient points outwards would drift far beyond the bound.
 
     Args:
       params: the tree from `model.init(...)["params"]`.

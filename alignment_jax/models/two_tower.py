@@ -1,4 +1,4 @@
-"""Two encoders trained from scratch, one a modality."""
+"""Two encoders trained from scratch, one per modality."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class TwoTower(nn.Module):
     """encoder, linear map to the shared dimension without bias, L2 normalisation, on each side.
 
     By convention `a` is the image: uint8 [n, H, W, 3], scaled to [-1, 1] on the device; and `b` the text: token ids
-    int32 [n, L], 0 for padding. Any pair of encoders works, so audio with images does, too.
+    int32 [n, L], 0 for padding. Any pair of encoders works, such as audio and images.
 
     Parameters: `encoder_a`, `encoder_b`, `project_a`, `project_b`, `logit_scale`; collection "batch_stats" if an
-    encoder uses batch norm, which training has to make mutable.
+    encoder uses batch norm; training must make it mutable.
 
     Attributes:
       encoder_a, encoder_b: modules `(x, *, train, rows, where) -> features [n, width]`;
@@ -62,8 +62,8 @@ class TwoTower(nn.Module):
         """Embeddings of a batch of pairs.
 
         Args:
-          a: [n, ...], what `encoder_a` takes.
-          b: [n, ...], what `encoder_b` takes.
+          a: [n, ...], input of `encoder_a`.
+          b: [n, ...], input of `encoder_b`.
           train: applies dropout (needs `rngs={"dropout": key}`) and the batch's own statistics in batch norm.
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
           where: [n] bool, false for padding; None means all true.
@@ -80,14 +80,14 @@ class TwoTower(nn.Module):
         }
 
     def encode_a(self, a: Array) -> jax.Array:
-        """Embeddings [n, dim] of `a` alone, as in evaluation."""
+        """Embeddings [n, dim] of `a`, as in evaluation."""
         return self._embed(self.encoder_a, self.project_a, a, False, None, None)
 
     def encode_b(self, b: Array) -> jax.Array:
-        """Embeddings [n, dim] of `b` alone, as in evaluation."""
+        """Embeddings [n, dim] of `b`, as in evaluation."""
         return self._embed(self.encoder_b, self.project_b, b, False, None, None)
 
     def _embed(self, encoder, project, x: Array, train: bool, rows: Array | None, where: Array | None) -> jax.Array:
         features = encoder(zero_padded_rows(x, where), train=train, rows=rows, where=where)
-        # The last map stays in float32: its output is divided by a temperature that may be as small as 0.001.
+        # float32: the output is divided by a temperature as small as 0.001.
         return l2_normalize(project(features.astype(jnp.float32)))

@@ -201,13 +201,13 @@ def test_one_vit_takes_any_image_size():
 
 def test_vit_refuses_a_size_that_its_patches_do_not_fill():
     encoder, variables = made("vit")
-    with pytest.raises(ValueError, match="18x16 pixels cannot be cut into patches of 4"):
+    with pytest.raises(ValueError, match=r"18x16.*patch_size"):
         encoder.apply(variables, np.zeros((1, 18, 16, 3), np.uint8))
 
 
 def test_text_longer_than_the_position_table():
     encoder, variables = made("transformer")
-    with pytest.raises(ValueError, match="10 tokens are longer than max_length 9"):
+    with pytest.raises(ValueError, match=r"10.*max_length 9"):
         encoder.apply(variables, np.ones((1, 10), np.int32))
 
 
@@ -222,7 +222,7 @@ def test_bytes_are_scaled_and_floats_are_not():
     assert channels_last(np.array([[[[0, 51, 255]]]], np.uint8)).ravel().tolist() == pytest.approx([-1.0, -0.6, 1.0])
     assert channels_last(np.array([[[7.0]]], np.float32)).shape == (1, 1, 1, 1)
     assert float(channels_last(np.array([[[7.0]]], np.float32)).ravel()[0]) == 7.0
-    with pytest.raises(ValueError, match="images must have shape"):
+    with pytest.raises(ValueError, match="images"):
         channels_last(np.zeros((3, 3), np.float32))
 
 

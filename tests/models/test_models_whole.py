@@ -268,7 +268,7 @@ def test_classifier_ignores_padding():
 
 def test_classifier_refuses_a_wrong_number_of_inputs():
     model, variables, (a, b) = classifier("sum", 2)
-    with pytest.raises(ValueError, match="2 encoders, got 3 arrays"):
+    with pytest.raises(ValueError, match="inputs"):
         model.apply(variables, a, b, a)
 
 
@@ -284,7 +284,7 @@ def test_predict_adds_the_chosen_heads():
     assert sum_head_logits(logits, ["fused"])[0, 0] == 4.0
     assert sum_head_logits(logits)[0, 0] == 7.0
     for heads in ((), ("a", "c")):
-        with pytest.raises(ConfigError, match="heads must be some of a, b, fused"):
+        with pytest.raises(ConfigError, match="heads"):
             sum_head_logits(logits, heads)
 
 

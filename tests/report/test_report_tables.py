@@ -104,7 +104,7 @@ def test_html_keeps_full_values_for_sorting():
 
 
 def test_rows_must_fit():
-    with pytest.raises(ValueError, match="row 0 has 2 cells"):
+    with pytest.raises(ValueError, match="row 0"):
         Table(("one",), ((Cell("a"), Cell("b")),))
 
 

@@ -1,6 +1,6 @@
-"""Encoders, one a file: modules `(x, *, train, rows, where) -> features [n, width]`.
+"""Encoders, one per file: modules `(x, *, train, rows, where) -> features [n, width]`.
 
-A new encoder is one file and one line in `ENCODERS`: name -> (class, options that the name fixes).
+To add an encoder, add a file and a row in `ENCODERS`: name -> (class, options fixed by the name).
 """
 
 from alignment_jax.models.encoders.convnet import ConvNet

@@ -33,12 +33,12 @@ class Layer(nn.Module):
         y = nn.LayerNorm(dtype=self.dtype, name="mlp_norm")(x)
         y = nn.gelu(nn.Dense(round(self.expansion * width), dtype=self.dtype, name="up")(y))
         y = nn.Dense(width, dtype=self.dtype, name="down")(y)
-        # The None is what nn.scan collects per layer: nothing.
+        # None: nn.scan collects nothing per layer.
         return x + Dropout(self.dropout)(y, train=self.train, rows=rows), None
 
 
 class Layers(nn.Module):
-    """`depth` pre-norm layers and a final LN, compiled once however deep (parameters are stacked on axis 0)."""
+    """`depth` pre-norm layers and a final LN, compiled once for any depth (parameters are stacked on axis 0)."""
 
     depth: int
     heads: int
@@ -48,7 +48,7 @@ class Layers(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mask: Array | None, rows: Array | None, train: bool) -> jax.Array:
-        """x: [n, L, width]; mask: [n, 1, 1, L] bool, false for keys that nobody may attend to, or None."""
+        """x: [n, L, width]; mask: [n, 1, 1, L] bool, false for masked keys, or None."""
         stack = nn.scan(
             Layer,
             variable_axes={"params": 0},
@@ -62,7 +62,7 @@ class Layers(nn.Module):
 
 
 def check_transformer(*, width: int, depth: int, heads: int, dropout: float) -> None:
-    """Raises ConfigError unless the sizes fit together."""
+    """Raises ConfigError for inconsistent sizes."""
     if depth < 1:
         raise ConfigError(f"depth must be at least 1, got {depth}")
     if heads < 1 or width % heads:

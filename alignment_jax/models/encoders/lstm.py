@@ -18,12 +18,12 @@ POOLINGS = ("last", "mean")
 class LSTM(nn.Module):
     """Token table, one LSTM or one in each direction, pooling: [n, L] int32 -> [n, width] (2 width if bidirectional).
 
-    Padding (id 0) must be at the end of a text and takes no part.
+    Padding (id 0) must be at the end of a text; it is ignored.
 
     Attributes:
       vocab_size: number of token ids, padding included.
       embedding_width: width of the token table.
-      width: hidden units a direction.
+      width: hidden units per direction.
       bidirectional: adds an LSTM that reads from the end.
       pooling: "last" state of each direction, or the "mean" over real tokens.
       dropout: on the token vectors and on the pooled state, in training.
@@ -57,7 +57,7 @@ class LSTM(nn.Module):
         )
         y = Dropout(self.dropout)(embed(x), train=train, rows=rows)
 
-        # Zeros made from y, not from a shape: under shard_map a scan's carry must vary over the mesh axis as y does.
+        # Zeros from y, not from a shape: under shard_map the carry of a scan must vary over the mesh axis as y does.
         zeros = jnp.zeros((x.shape[0], self.width)) + jnp.zeros_like(y[:, 0, :1], jnp.float32)
         states = []
         for name, reverse in (("forward", False), ("backward", True))[: 2 if self.bidirectional else 1]:

@@ -1,4 +1,4 @@
-"""From what a data set holds to what a convolution takes."""
+"""Images and spectrograms as input of a convolution."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from alignment_jax.core import Array
 def channels_last(x: Array, *, dtype: Any = jnp.float32) -> jax.Array:
     """Images or spectrograms as floating [n, H, W, channels].
 
-    uint8 is scaled to [-1, 1] here, on the device, because bytes are a quarter of the traffic; floating values are
-    taken as they are. Spectrograms [n, frames, bands] get one channel.
+    uint8 is scaled to [-1, 1] on the device, because bytes are a quarter of the traffic; floating values are unchanged.
+    Spectrograms [n, frames, bands] get one channel.
 
     >>> channels_last(jnp.array([[[0, 255]]], jnp.uint8)).tolist()
     [[[[-1.0], [1.0]]]]

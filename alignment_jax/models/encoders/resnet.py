@@ -12,7 +12,7 @@ from alignment_jax.core import Array, ConfigError
 from alignment_jax.models.encoders.pixels import channels_last
 from alignment_jax.models.norm import NORMS, Norm
 
-# Blocks a stage, and whether a block is the three-convolution bottleneck.
+# Blocks per stage, and whether they are bottlenecks of three convolutions.
 DEPTHS = {10: ((1, 1, 1, 1), False), 18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
 STEMS = ("auto", "small", "large")
 SMALL_IMAGE = 64
@@ -31,11 +31,11 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, where: Array | None) -> jax.Array:
         def conv(y: jax.Array, width: int, kernel: int, stride: int, name: str, *, last: bool = False) -> jax.Array:
-            padding = kernel // 2  # the same on both sides, as PyTorch's weights expect; "SAME" is lopsided at stride 2
+            padding = kernel // 2  # symmetric, as in PyTorch; "SAME" is asymmetric at stride 2
             layer = nn.Conv(
                 width, (kernel, kernel), stride, padding=padding, use_bias=False, dtype=self.dtype, name=name
             )
-            # Scale 0 in a block's last norm: the block starts as its shortcut.
+            # Scale 0 in the last norm: the block starts as its shortcut.
             norm = Norm(self.norm, last, self.axis_name, self.dtype, name=f"{name}_norm")
             return norm(layer(y), train=train, where=where)
 
@@ -56,7 +56,7 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """ResNet of depth 10, 18, 34 or 50 without its classifier: [n, H, W, channels] -> [n, features].
 
-    Source: He et al. 2016 (v1.5: a bottleneck's stride sits in its 3x3 convolution). Features: 8 width, for depth 50
+    Source: He et al. 2016 (v1.5: the stride of a bottleneck is in its 3x3 convolution). Features: 8 width, for depth 50
     32 width. The stem for images up to 64 pixels is one 3x3 convolution with stride 1 instead of 7x7 with stride 2 and
     pooling, which would leave one pixel of a 32 pixel image to the last stage.
 

@@ -19,11 +19,11 @@ POOLINGS = ("mean", "first", "last")
 class TextTransformer(nn.Module):
     """Token and position tables, layers that attend to real tokens only, pooling: [n, L] int32 -> [n, width].
 
-    Padding (id 0) takes no part: a text gives the same features however far it is padded.
+    Padding (id 0) is ignored: features do not depend on its length.
 
     Attributes:
       vocab_size: number of token ids, padding included.
-      max_length: longest text in tokens; longer ones are refused.
+      max_length: longest text in tokens; longer ones are an error.
       width, depth, heads, expansion: model width, layers, attention heads, MLP ratio.
       pooling: "mean" over real tokens, the "first" token (where a tokenizer puts a class token) or the "last" real one.
       dropout: after the tables, attention and MLP, in training.
@@ -52,7 +52,7 @@ class TextTransformer(nn.Module):
     ) -> jax.Array:
         length = x.shape[1]
         if length > self.max_length:
-            raise ValueError(f"texts of {length} tokens are longer than max_length {self.max_length}: raise it or cut")
+            raise ValueError(f"texts of {length} tokens exceed max_length {self.max_length}; raise it or cut the texts")
         mask = token_mask(x)
         table_init = nn.initializers.normal(0.02)
         tokens = nn.Embed(self.vocab_size, self.width, embedding_init=table_init, dtype=self.dtype, name="tokens")(x)

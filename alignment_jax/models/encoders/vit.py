@@ -17,7 +17,7 @@ class ViT(nn.Module):
     """Patches, fixed sine-cosine positions, transformer layers, mean over patches: [n, H, W, channels] -> [n, width].
 
     Source: Dosovitskiy et al. 2021; positions and mean pooling as in Beyer et al. 2022 ("Better plain ViT baselines"),
-    so that any image size that the patch size divides works with the same parameters.
+    so that the same parameters work for any multiple of the patch size.
 
     Attributes:
       patch_size: side of a patch in pixels.
@@ -49,7 +49,7 @@ class ViT(nn.Module):
         p = self.patch_size
         if height % p or width % p:
             raise ValueError(f"images of {height}x{width} pixels cannot be cut into patches of {p}: change patch_size")
-        # A reshape and a matrix product are what a convolution with stride p is, and faster on CPU.
+        # Equal to a convolution with stride p, and faster on CPU.
         x = x.reshape(n, height // p, p, width // p, p, channels).transpose(0, 1, 3, 2, 4, 5)
         x = x.reshape(n, (height // p) * (width // p), p * p * channels)
         x = nn.Dense(self.width, dtype=self.dtype, name="patches")(x)
