@@ -35,8 +35,8 @@ def get_config(arg=None):
             "order, joined by +"
         )
     # An audio encoder reads a spectrogram, an image with one channel.
-    seen = {name: config.two_tower(arg[f"{name}_encoder"], arg.text_encoder) for name in ("audio", "image")}
-    towers = {name: towers.encoder_a for name, towers in seen.items()} | {"text": seen["image"].encoder_b}
+    models = {name: config.two_tower(arg[f"{name}_encoder"], arg.text_encoder) for name in ("audio", "image")}
+    towers = {name: towers.encoder_a for name, towers in models.items()} | {"text": models["image"].encoder_b}
     c = config.default()
     c.name = f"Classes from {' and '.join(names)}, {arg.method}"
     c.data = "posts:posts.csv"

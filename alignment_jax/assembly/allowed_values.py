@@ -137,7 +137,7 @@ def _check_model(config: ConfigDict) -> None:
     name = options.pop("name")
     for side in ENCODER_OPTIONS:
         if isinstance(encoder := options.get(side), dict):
-            # Options of another encoder are reported after check_modalities, which may ask for another encoder.
+            # Options of another encoder are reported later, after check_modalities.
             own = {field.name for field in dataclasses.fields(ENCODERS[encoder["name"]][0])}
             options[side] = {key: value for key, value in encoder.items() if key in own | {"name"}}
     try:

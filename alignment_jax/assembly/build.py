@@ -30,7 +30,7 @@ from alignment_jax.assembly.step_counts import StepCounts, count_steps
 from alignment_jax.assembly.tasks import check_metric, task_of
 from alignment_jax.assembly.warm_start import source_run, start_from_run
 from alignment_jax.config.limits import check_limits
-from alignment_jax.core.deprecation import renamed_names
+from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.sampling.sampler import Sampler
 from alignment_jax.train.evaluation import Embedder, embedder_of
@@ -40,13 +40,14 @@ from alignment_jax.train.objective import Objective
 __all__ = ["Built", "build", "configured_model", "load_data", "load_source", "with_seed"]
 
 
+@renamed_attributes({"shown": "loader_split"})
 @dataclasses.dataclass(frozen=True)
 class Built:
     """An experiment, with the data, inputs and notes that commands also need.
 
     experiment: for `train.loop.fit`.
     splits: every split of the data set; train after `input.fraction` and `input.mismatched`.
-    shown: the training split that batches are read from; row numbers in place of items that stay on the device.
+    loader_split: the training split that batches are read from; row numbers in place of items that stay on the device.
     inputs: the input pipeline.
     source: the data set as it was loaded.
     notes: lines to print before training.
@@ -54,7 +55,7 @@ class Built:
 
     experiment: Experiment
     splits: dict[str, data.PairSplit]
-    shown: data.PairSplit
+    loader_split: data.PairSplit
     inputs: Inputs
     source: data.PairSource
     notes: tuple[str, ...]
@@ -112,7 +113,7 @@ def build(
     model, start_notes = _start(prepared, model, first_batch, resuming=resuming)
     model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
     messages = start_notes if task.aligns else (*class_notes(source), *start_notes)
-    tables, shown = device_tables(config.input, train)
+    tables, loader_split = device_tables(config.input, train)
     evaluate = task.evaluation(model, task.heads(config.model, config.classification.predict))
     experiment = Experiment(
         config=config.to_dict(),
@@ -124,7 +125,7 @@ def build(
         plan=_plan(config, steps),
         batch_size=batch_size,
         sampler=sampler,
-        batches=training_batches(shown, inputs, seed=config.seed),
+        batches=training_batches(loader_split, inputs, seed=config.seed),
         first_batch=first_batch,
         scoring_batches=scoring_batches(train, inputs),
         evaluations={n: task.split(config.eval, split, inputs) for n, split in prepared.evaluation_splits.items()},
@@ -138,7 +139,7 @@ def build(
         names=tuple(source.modalities),
     )
     notes = (*prepared.notes, *messages, *_cautions(prepared, steps))
-    return Built(experiment, prepared.splits, shown, inputs, source, notes)
+    return Built(experiment, prepared.splits, loader_split, inputs, source, notes)
 
 
 def with_seed(built: Built, seed: int) -> Built:
@@ -152,7 +153,7 @@ def with_seed(built: Built, seed: int) -> Built:
         config={**experiment.config, "seed": seed},
         seed=seed,
         sampler=dataclasses.replace(experiment.sampler, seed=seed),
-        batches=training_batches(built.shown, built.inputs, seed=seed),
+        batches=training_batches(built.loader_split, built.inputs, seed=seed),
     )
     return dataclasses.replace(built, experiment=changed)
 
@@ -199,7 +200,7 @@ def _objective(
 def _start(
     prepared: PreparedData, model: Model, first_batch: Sequence[np.ndarray], *, resuming: bool
 ) -> tuple[Model, tuple[str, ...]]:
-    """The model that starts as `init.name` says, and lines for the log."""
+    """The model with the initial parameters of `init.name`, and lines for the log."""
     config, source = prepared.config, prepared.source
     name = str(config.init.name)
     if name == "random":
@@ -253,7 +254,7 @@ def configured_model(
     several: bool = False,
     learned: Mapping[str, bool] | None = None,
 ) -> Model:
-    """`build_model_functions` with the settings of a configuration; `learned` replaces what its loss says."""
+    """`build_model_functions` with the settings of a configuration; `learned` overrides the options of its loss."""
     if learned is None:
         learned = logit_scale_options(config.loss.name, config.temperature)
     return build_model_functions(

@@ -97,15 +97,19 @@ def truncation_note(truncated: Mapping[str, tuple[int, int]], length: int, *, se
       setting: `input.max_length`, 0 where the length was inferred.
 
     >>> truncation_note({"train": (3, 400), "val": (0, 40)}, 32, setting=32)
-    '3 of 400 texts of train are longer than 32 tokens, and lose their end; --config.input.max_length=0 ...'
+    '3 of 400 texts of train are longer than 32 tokens and are truncated; --config.input.max_length=0 infers ...'
     """
     of = [f"{few} of {all_} texts of {name}" for name, (few, all_) in truncated.items() if few]
     if not of:
         return None
-    chosen = ", chosen to hold 99 % of those of train" if setting == 0 else ""
-    way = "a larger --config.input.max_length reads" if setting == 0 else "--config.input.max_length=0 chooses"
-    rest = "them whole" if setting == 0 else "the length from the data"
-    return f"{', '.join(of)} are longer than {length} tokens{chosen}, and lose their end; {way} {rest}"
+    if setting == 0:
+        inferred, hint = (
+            ", which fit 99 % of those of train,",
+            "set a larger --config.input.max_length to read them whole",
+        )
+    else:
+        inferred, hint = "", "--config.input.max_length=0 infers the length from the data"
+    return f"{', '.join(of)} are longer than {length} tokens{inferred} and are truncated; {hint}"
 
 
 def text_length_notes(source: data.PairSource) -> list[str]:
@@ -122,8 +126,8 @@ def text_length_notes(source: data.PairSource) -> list[str]:
     truncated = {name: count_truncated(split, tokenizer, length) for name, split in source.splits.items()}
     few, all_ = (sum(each[place] for each in truncated.values()) for place in (0, 1))
     return [
-        f"texts: training reads {length} tokens of each (input.max_length, chosen from the captions); {few} of {all_} "
-        "are longer and lose their end"
+        f"texts: training reads {length} tokens of each (input.max_length, inferred from the captions); {few} of "
+        f"{all_} are longer and are truncated"
     ]
 
 

@@ -25,7 +25,7 @@ def embed_one_side(trained: TrainedModel, items: data.OneSide) -> dict[str, np.n
 
     Raises:
       UserError: the run has no embeddings of its sides.
-      DataError: neither side of the run reads such items, or both do and the SPEC does not say which.
+      DataError: neither side of the run reads such items, or both do and the SPEC names no side.
     """
     if not task_of(trained.config.model).aligns:
         raise UserError(f"a run of model {trained.config.model.name} classifies: it has no embeddings of a side")

@@ -222,8 +222,8 @@ def open_source(
         source = load_source(config)
         changed = changed_splits(workdir, data.fingerprints(source.splits))
         # An unchanged split was held out. A changed split beside an unchanged train holds no training items.
-        asked = [split] if split is not None else changed
-        if TRAIN in changed and any(name != TRAIN and name in changed for name in asked):
+        wanted = [split] if split is not None else changed
+        if TRAIN in changed and any(name != TRAIN and name in changed for name in wanted):
             raise DataError(
                 f"{config.data}: {', '.join(changed)} changed since the run in {workdir} was trained, and may hold "
                 "training items; restore the data, or name a copy of it with --data to evaluate the changed data"

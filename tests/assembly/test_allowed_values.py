@@ -183,9 +183,9 @@ COMMANDS = {
 
 @pytest.mark.parametrize("task", COMMANDS)
 def test_a_mistaken_metric_costs_nothing(task, tmp_path, embeddings, repository, capsys, monkeypatch):
-    """Refused with status 2, the workdir untouched; then the corrected command begins there."""
-    begun = []
-    monkeypatch.setattr("alignment_jax.cli.train._train", lambda *arguments, **options: begun.append(1) or 0)
+    """Status 2, and the workdir is unchanged; the corrected command then trains there."""
+    trained = []
+    monkeypatch.setattr("alignment_jax.cli.train._train", lambda *arguments, **options: trained.append(1) or 0)
     rng = np.random.default_rng(0)
     features = {"a": rng.normal(size=(60, 6)), "b": rng.normal(size=(60, 5))}
     np.savez(tmp_path / "f.npz", label=np.arange(60) % 2, **features)
@@ -201,10 +201,10 @@ def test_a_mistaken_metric_costs_nothing(task, tmp_path, embeddings, repository,
     assert f"eval.metric is 'val/{command.wrong}'" in line
     assert f"val/{command.right}" in line
     assert not workdir.exists()
-    assert begun == []
+    assert trained == []
     assert main([*start, f"--config.eval.metric=val/{command.right}"]) == 0
-    assert begun == [1]
-    # And again beside a run that is there already.
+    assert trained == [1]
+    # The same in the workdir of a run.
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     assert main([*start, f"--config.eval.metric=val/{command.wrong}"]) == 2
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before

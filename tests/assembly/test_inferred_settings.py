@@ -40,7 +40,7 @@ def settings(path, **changes):
     return made
 
 
-def test_texts_are_as_long_as_the_captions_of_train(reports):
+def test_the_inferred_length_fits_the_captions_of_train(reports):
     built = build(settings(reports))
     length = built.experiment.config["input"]["max_length"]
     # [BOS] 48 words, at least one piece for the finding, [EOS]; no more than its ten letters.
@@ -51,7 +51,7 @@ def test_texts_are_as_long_as_the_captions_of_train(reports):
     assert not any("input.max_length" in note for note in built.notes)
 
 
-def test_what_is_cut_is_counted_and_said(reports):
+def test_truncated_texts_are_counted_in_a_note(reports):
     built = build(settings(reports, max_length=16))
     assert built.experiment.config["input"]["max_length"] == 16
     (line,) = (note for note in built.notes if "input.max_length" in note)
@@ -59,19 +59,19 @@ def test_what_is_cut_is_counted_and_said(reports):
         assert part in line
 
 
-def test_the_chosen_length_has_a_cap():
+def test_the_inferred_length_has_a_maximum():
     assert choose_length(np.full(10, 10_000)) == MAX_INFERRED_TOKENS == 256
     assert choose_length(np.full(10, 2)) == 8
 
 
-def test_data_says_how_long_texts_will_be(reports, capsys):
+def test_data_prints_the_inferred_length(reports, capsys):
     assert main(["data", "--data", f"pairs:{reports}"]) == 0
     out = capsys.readouterr().out
     length = build(settings(reports)).experiment.config["input"]["max_length"]
     assert re.search(rf"{length} tokens.*input\.max_length.*0 of {N} ", out)
 
 
-def test_a_run_keeps_the_range_and_shows_it(reports):
+def test_a_run_records_the_pixel_range(reports):
     built = build(settings(reports))
     assert built.experiment.config["input"]["pixel_range"] == "auto:0,4096"
     assert {name: split.a.pixel_range for name, split in built.splits.items()} == dict.fromkeys(
@@ -86,19 +86,18 @@ def test_an_unknown_range_is_refused_before_data_is_read(tmp_path):
         build(settings(tmp_path / "nowhere.csv", pixel_range="best"))
 
 
-def begun(folder, kept):
+def workdir(folder, saved):
     """A workdir with a checkpoint of a run of this configuration."""
     (folder / "checkpoints" / "last" / "1").mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(kept))
+    (folder / "config.json").write_text(json.dumps(saved))
     return folder
 
 
-def test_a_run_goes_on_with_what_was_decided_when_it_began(reports, tmp_path):
+def test_a_resumed_run_restores_its_inferred_settings(reports, tmp_path):
     asked = settings(reports)
-    folder = begun(tmp_path, build(asked).experiment.config)
+    folder = workdir(tmp_path, build(asked).experiment.config)
     again = restore_inferred_settings(asked, read_config(folder))
     assert check_same_config(folder, again.to_dict())
-    # Nothing is measured or chosen again.
     assert build(again).experiment.config["input"] == read_config(folder)["input"]
     for changes in ({"max_length": 16}, {"pixel_range": "percentiles"}, {"pixel_range": "0,4096"}):
         other = restore_inferred_settings(settings(reports, **changes), read_config(folder))
@@ -106,13 +105,13 @@ def test_a_run_goes_on_with_what_was_decided_when_it_began(reports, tmp_path):
             check_same_config(folder, other.to_dict())
 
 
-def test_a_run_of_an_earlier_version_goes_on_as_it_began(reports, tmp_path):
+def test_a_run_of_an_earlier_version_resumes_with_its_settings(reports, tmp_path):
     """It read 32 tokens, and the upper eight of 16 bits."""
     asked = settings(reports)
     kept = asked.to_dict()
     kept["input"]["max_length"] = 32
     del kept["input"]["pixel_range"]
-    folder = begun(tmp_path, kept)
+    folder = workdir(tmp_path, kept)
     again = restore_inferred_settings(asked, read_config(folder))
     assert check_same_config(folder, again.to_dict())
     built = build(again)

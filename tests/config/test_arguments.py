@@ -30,7 +30,7 @@ def test_a_spec_may_hold_commas(text, data):
     assert parse_arg(text).data == data
 
 
-def test_a_word_of_both_is_the_encoder_where_it_names_one():
+def test_an_encoder_name_sets_the_argument_and_other_words_the_column():
     found = parse_arg("data=posts:a.csv,image=photo,text=words,image=vit", image="convnet", text="lstm")
     assert (found.data, found.image, found.text) == ("posts:a.csv,image=photo,text=words", "vit", "lstm")
 
@@ -51,7 +51,7 @@ def test_a_word_of_both_is_the_encoder_where_it_names_one():
         ("runlocal=maybe", "expected true or false"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(text, message):
+def test_wrong_arguments_are_named(text, message):
     with pytest.raises(ConfigError, match=message):
         parse_arg(text, dim=8)
 

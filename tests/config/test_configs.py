@@ -1,4 +1,4 @@
-"""Every file in configs/ loads, refuses what it does not know, and its `runlocal` variant trains."""
+"""Every file in configs/: it loads, unknown arguments are errors, and its `runlocal` variant trains."""
 
 import importlib.util
 import pathlib
@@ -87,7 +87,7 @@ def test_a_run_is_called_by_the_data_it_reads(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_configs_import_nothing_but_the_config_room(name):
+def test_configs_import_the_subpackage_config_only(name):
     source = (FOLDER / f"{name}.py").read_text()
     imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
     assert imports == ["from alignment_jax import config"]

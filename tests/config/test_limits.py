@@ -44,14 +44,14 @@ def test_the_temperature_starts_within_its_bounds(change):
         check_limits(config)
 
 
-def test_a_form_is_one_of_those_there_are():
+def test_an_unknown_implementation_of_similarities_is_an_error():
     config = configs.default()
     config.loss.similarity = "tild"
     with pytest.raises(ConfigError, match="tild"):
         check_settings(config)
 
 
-def test_an_end_that_a_constant_never_reaches_is_refused():
+def test_an_end_of_a_constant_smoothing_is_an_error():
     config = configs.default()
     config.smoothing.end = 0.5
     with pytest.raises(ConfigError, match=r"smoothing\.end"):
@@ -101,7 +101,7 @@ def test_a_duration_of_very_many_epochs_is_counted_at_once(config):
     assert build(config).experiment.plan.total_steps == 2 * 10**9  # 40 samples in batches of 16
 
 
-def test_what_a_run_can_hardly_show_is_said_before_it(config):
+def test_settings_without_effect_give_a_note(config):
     config.input.batch_size, config.sampling.name = 5000, "probabilistic"
     notes = "\n".join(build(config).notes)
     assert "input.batch_size is 5000" in notes
