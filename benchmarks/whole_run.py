@@ -40,7 +40,11 @@ TIMED = {
         "alignment_jax.cli.train:build",
         "alignment_jax.inference.analysis:evaluation_sizes",
     ),
-    "steps": ("alignment_jax.train.vmapped_seeds:_SeedRun.run", "alignment_jax.train.loop:_Run.advance"),
+    "steps": (
+        "alignment_jax.train.vmapped_seeds:_SeedRun.run",
+        "alignment_jax.train.device_data_set:DeviceDataSet.__call__",
+        "alignment_jax.train.step:SingleSteps.__call__",
+    ),
     "evaluation": (
         "alignment_jax.train.evaluation:RetrievalEvaluation.evaluate_for_log",
         "alignment_jax.train.evaluation:RetrievalEvaluation.evaluate_seeds_for_log",

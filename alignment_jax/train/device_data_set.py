@@ -85,16 +85,16 @@ def _compiled(placement: Placement) -> Any:
 
 
 class DeviceDataSet:
-    """Runs up to `most` steps at once on tables that it puts on every device.
+    """Runs up to `max_steps` steps per call on tables that live on every device.
 
     Args:
       placement: the devices.
       tables: name -> array [rows, ...].
-      most: steps of one call. What is gained grows little beyond a few dozen, what SIGTERM has to wait for does.
+      max_steps: steps per call. More than a few dozen gain little, and SIGTERM waits for the end of the call.
     """
 
-    def __init__(self, placement: Placement, tables: Mapping[str, np.ndarray], *, most: int = 32):
-        self.most = most
+    def __init__(self, placement: Placement, tables: Mapping[str, np.ndarray], *, max_steps: int = 32):
+        self.max_steps = max_steps
         self._tables: PyTree = processes.put_local(dict(tables), placement.replicated)
         self._batches = NamedSharding(placement.mesh, P(None, AXIS))
         self._run = _compiled(placement)
@@ -108,7 +108,7 @@ class DeviceDataSet:
         return self._run.lower(*self._arguments(state, batches))
 
     def _arguments(self, state: TrainState, batches: Sequence[Batch]):
-        unused = [batches[0]] * (self.most - len(batches))  # one shape for any number of batches
+        unused = [batches[0]] * (self.max_steps - len(batches))  # one shape for any number of batches
         stacked = {name: np.stack([batch[name] for batch in (*batches, *unused)]) for name in batches[0]}
         return state, self._tables, processes.put_local(stacked, self._batches), np.int32(len(batches))
 

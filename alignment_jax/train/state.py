@@ -65,6 +65,11 @@ def create_state(
     )
 
 
+def evaluation_variables(state: TrainState) -> PyTree:
+    """{"params", "model_state"} of the trained model: the parameters to evaluate and the model's other collections."""
+    return {"params": evaluation_params(state), "model_state": state.model_state}
+
+
 def evaluation_params(state: TrainState) -> PyTree:
     """The parameters to evaluate: the moving average where one is kept."""
     return state.average if jax.tree.leaves(state.average) else state.params

@@ -7,7 +7,7 @@ place these two reductions this one alone is exact under `jax.shard_map` with an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -170,3 +170,18 @@ class Placement:
     def put_batch(self, batch: Batch) -> Batch:
         """A batch on its devices; in a run of several processes `batch` holds this process's rows."""
         return processes.put_local(dict(batch), self._sharded)
+
+
+class SingleSteps:
+    """Takes one step per call, on a batch that the host has read; see `DeviceDataSet` for several."""
+
+    max_steps = 1
+
+    def __init__(self, placement: Placement):
+        self._placement = placement
+
+    def __call__(self, state: TrainState, batches: Sequence[Batch]) -> tuple[TrainState, Metrics]:
+        """The state after the one batch, and its metrics."""
+        (batch,) = batches
+        state, metrics, _ = self._placement.run(state, self._placement.put_batch(batch))
+        return state, metrics

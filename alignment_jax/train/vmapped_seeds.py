@@ -24,9 +24,9 @@ from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.train.batching import batch_rows
 from alignment_jax.train.device_data_set import step_loop
 from alignment_jax.train.experiment import Experiment
-from alignment_jax.train.loop import evaluation_variables, initial_state
 from alignment_jax.train.score_tracking import ScoreTracking
-from alignment_jax.train.state import TrainState
+from alignment_jax.train.start import initial_state
+from alignment_jax.train.state import TrainState, evaluation_variables
 from alignment_jax.train.step import make_step
 
 _MOST_STEPS = 32  # of one call of the compiled loop

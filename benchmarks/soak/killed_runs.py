@@ -35,15 +35,15 @@ import matplotlib.pyplot  # noqa: E402, F401 - imported once for all forks
 import numpy as np  # noqa: E402
 
 from alignment_jax.cli import embed, evaluate, main, train  # noqa: E402, F401 - likewise
-from alignment_jax.train import checkpoint, loop  # noqa: E402
+from alignment_jax.train import checkpoint, epoch_order, periodic_evaluation, position  # noqa: E402
 
 # phase -> (the object, the name of its function whose call begins the phase, the phase's length in seconds)
 PHASES: dict[str, tuple[Any, str, float]] = {
     "start": (train, "fit", 3.0),
-    "step": (loop._Run, "_after_step", 0.02),
+    "step": (position.Position, "advance", 0.02),
     "save": (checkpoint.Checkpoints, "save", 0.08),
-    "evaluation": (loop._Run, "_evaluate", 0.03),
-    "re-scoring": (loop._Run, "_every_sample", 0.03),
+    "evaluation": (periodic_evaluation.PeriodicEvaluation, "evaluate", 0.03),
+    "re-scoring": (epoch_order.EpochOrder, "_scoring_batches", 0.03),
     "report": (train, "_finish", 1.5),
 }
 

@@ -98,7 +98,7 @@ def test_how_steps_are_put_together_does_not_change_a_bit(data_file):
     rows = np.random.default_rng(0).permutation(50)[:48].reshape(6, 8)
     found = []
     for cut in ([6], [1, 1, 1, 1, 1, 1], [2, 4], [5, 1]):
-        advance = DeviceDataSet(placement, experiment.tables, most=6)
+        advance = DeviceDataSet(placement, experiment.tables, max_steps=6)
         state, done = placement.put_state(initial_state(experiment)), 0
         batches = list(experiment.batches(rows, 0, 0))
         for count in cut:
