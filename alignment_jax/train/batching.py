@@ -1,4 +1,4 @@
-"""From an order of samples to the rows of every batch: a matrix of sample numbers, -1 where a row is padding."""
+"""Cuts an order of samples into batches: a matrix of sample numbers, -1 for padding."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from alignment_jax.core.errors import ConfigError
 def batch_rows(order: np.ndarray, *, batch_size: int, devices: int = 1, halves: bool = False) -> np.ndarray:
     """Cuts an order of samples into batches.
 
-    Incomplete last batches are dropped (a contrastive loss over three pairs teaches little, and another order comes
-    next epoch), unless they are all there is: fewer samples than a batch make one batch with padding. The width never
-    depends on the order, so that a curriculum's growing epochs share one compiled step.
+    An incomplete last batch is dropped, except where it is the only one: fewer samples than a batch make one padded
+    batch. The width does not depend on the order, so that epochs of different lengths share one compiled step.
 
     Args:
-      order: int [k], sample numbers in the order in which they are shown.
+      order: int [k], sample numbers of the epoch.
       batch_size: real rows of a full batch.
       devices: the width of the result is the batch size rounded up to a multiple of this, padded with -1.
-      halves: lay each batch out so that every device's rows are a part of the batch's first half followed by the same
-        part of its second half, as FuseMix needs; each half is padded on its own.
+      halves: for FuseMix: each device gets a part of the batch's first half followed by the same part of its second
+        half. Each half is padded separately.
 
     Returns:
       int64 [steps, width].
@@ -50,15 +49,15 @@ def batch_rows(order: np.ndarray, *, batch_size: int, devices: int = 1, halves: 
 
 
 def scoring_rows(n: int, *, batch_size: int, devices: int = 1) -> np.ndarray:
-    """Every sample once, in batches that measure them all alike.
+    """Every sample once, in batches whose contrastive losses are comparable.
 
-    A contrastive loss grows with the number of candidates and depends on which they are. So no batch is a small rest
-    (their sizes differ by one at most), and each takes every so manieth sample, because neighbours in a file are often
-    of one kind. Which samples meet does not depend on the devices.
+    A contrastive loss depends on the number and the kind of candidates. So batch sizes differ by at most one, and batch
+    k of s takes the samples k, k + s, k + 2s, ...: neighbours in a file are often of one kind. The composition of the
+    batches does not depend on the number of devices.
 
     Args:
       n: samples, at least 1.
-      batch_size: most real rows of a batch.
+      batch_size: maximum of real rows of a batch.
       devices: the width of the result is the batch size rounded up to a multiple of this, padded with -1.
 
     Returns:

@@ -74,8 +74,8 @@ class BestCheckpoint:
         problem, _ = self._read(state)
         if problem:
             self._message(
-                f"checkpoint best/{position.best_step} is damaged ({problem}); the model of step {position.step} takes "
-                "its place"
+                f"checkpoint best/{position.best_step} is damaged ({problem}); the model of step "
+                f"{position.step} replaces it"
             )
             self._checkpoints.set_aside(position.best_step, kind=checkpoint.BEST)
             position.best_step, position.best_value = -1, -math.inf

@@ -1,6 +1,6 @@
-"""What process 0 says to the others: JSON with arrays in it, errors and bytes, in broadcasts of few lengths.
+"""Broadcasts from process 0: JSON with arrays, errors and bytes.
 
-JAX compiles a program for every length that it broadcasts, so messages are padded to powers of two.
+JAX compiles a program for every length of a broadcast, so messages are padded to powers of two.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from jax.experimental import multihost_utils
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import AlignmentError
 
-# Bytes of one broadcast: powers of two between these.
-LEAST, MOST = 1 << 10, 1 << 26
-_LENGTH = 8  # bytes of a number that says how long something is
-_ARRAY = "__array__"  # stands for an array in the JSON of a message
+LEAST, MOST = 1 << 10, 1 << 26  # bytes of one broadcast
+_LENGTH = 8  # bytes of a length field
+_ARRAY = "__array__"  # key of an array in the JSON text
 
 
 def pack(message: dict[str, Any]) -> bytes:
-    """The length of the JSON text, the text, and the bytes of the arrays that it mentions.
+    """Bytes: the length of the JSON text, the text, and the arrays that it mentions.
 
     >>> unpack(pack({"a": [0.1, np.float32([-0.0])]}))
     {'a': [0.1, array([-0.], dtype=float32)]}
@@ -43,7 +42,7 @@ def pack(message: dict[str, Any]) -> bytes:
 
 
 def unpack(message: bytes) -> dict[str, Any]:
-    """What `pack` made a message of."""
+    """The inverse of `pack`."""
     size = _LENGTH + int.from_bytes(message[:_LENGTH], "little")
     arrays = memoryview(message)[size:]
 
@@ -57,32 +56,32 @@ def unpack(message: bytes) -> dict[str, Any]:
 
 
 def broadcast_bytes(message: bytes) -> bytes:
-    """Process 0's message, of any length, on every process; the first broadcast says how long it is."""
-    room = LEAST - _LENGTH
-    begun = len(message).to_bytes(_LENGTH, "little") + message[:room]
-    first = broadcast_array(np.frombuffer(begun.ljust(LEAST, b"\0"), np.uint8)).tobytes()
+    """Process 0's message, of any length, on every process; the first broadcast holds its length."""
+    space = LEAST - _LENGTH
+    start = len(message).to_bytes(_LENGTH, "little") + message[:space]
+    first = broadcast_array(np.frombuffer(start.ljust(LEAST, b"\0"), np.uint8)).tobytes()
     size = int.from_bytes(first[:_LENGTH], "little")
-    begun = first[_LENGTH : _LENGTH + size]
-    if size <= room:
-        return begun
-    own = np.frombuffer(message[room:], np.uint8) if jax.process_index() == 0 else np.zeros(size - room, np.uint8)
-    return begun + broadcast_array(own).tobytes()
+    start = first[_LENGTH : _LENGTH + size]
+    if size <= space:
+        return start
+    own = np.frombuffer(message[space:], np.uint8) if jax.process_index() == 0 else np.zeros(size - space, np.uint8)
+    return start + broadcast_array(own).tobytes()
 
 
 def broadcast_array(own: np.ndarray) -> np.ndarray:
-    """Process 0's bytes on every process: uint8 [n], of the same n everywhere."""
+    """Process 0's bytes on every process: uint8 [n], with the same n on all."""
     found = np.empty_like(own)
     for start in range(0, len(own), MOST):
         part = own[start : start + MOST]
         padded = np.zeros(max(LEAST, 1 << (len(part) - 1).bit_length()), np.uint8)
         padded[: len(part)] = part
-        # Bytes, because a broadcast adds zeros: to numbers that would turn -0.0 into 0.0.
+        # As bytes: a broadcast adds zeros, and -0.0 + 0.0 is 0.0.
         found[start : start + len(part)] = multihost_utils.broadcast_one_to_all(padded)[: len(part)]
     return found
 
 
 def bytes_of(array: Any) -> np.ndarray:
-    """uint8 [bytes], a view where the array is in one piece.
+    """uint8 [bytes]; a view of a contiguous array.
 
     >>> bytes_of(np.float32(1.0)).tolist()
     [0, 0, 128, 63]
@@ -91,7 +90,7 @@ def bytes_of(array: Any) -> np.ndarray:
 
 
 def error_class(names: Sequence[str]) -> type[AlignmentError]:
-    """The first of these classes of errors that this process has.
+    """The first of these error classes that exists in this process.
 
     >>> error_class(["SomethingNew", "DataError", "UserError"]).__name__
     'DataError'

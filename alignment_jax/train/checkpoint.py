@@ -1,11 +1,10 @@
 """Checkpoints through orbax: the last few and the best one, each with a checksum of every array.
 
-Orbax commits a step as a whole or not at all, so a kill in the middle of a save costs nothing. What it does not notice
-is a byte that changed on disk afterwards: the checksums do. A damaged newest checkpoint is named, set aside and the one
-before it is used.
+Orbax commits a step atomically, so a kill during a save is harmless. The checksums find bytes that change on disk
+later: a damaged newest checkpoint is set aside with a message, and the one before it is used.
 
-In a run of several processes, which all hold the same state, process 0 alone touches the disk and tells the others what
-it found. So a workdir need not be shared, and no process waits for the file system of another.
+In a run of several processes all hold the same state. Process 0 alone reads and writes files and broadcasts the
+content, so the workdir need not be shared.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from alignment_jax.train import processes
 from alignment_jax.train.background import BackgroundQueue
 
 LAST, BEST = "last", "best"
-REMOVED = ".removed"  # where checkpoints are put that are about to be deleted
+REMOVED = ".removed"  # folder of checkpoints that are being deleted
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A checkpoint as it was saved: the state, the loop's own position, and the step it belongs to."""
+    """A restored checkpoint. loop: JSON of the loop's position."""
 
     step: int
     state: PyTree
@@ -46,25 +45,25 @@ class Restored:
 
 @renamed_attributes({"forget_after": "delete_after"})
 class Checkpoints:
-    """The checkpoints of one workdir, in `last/` and `best/`. All processes of a run make the same calls.
+    """The checkpoints of one workdir, in `last/` and `best/`. Every process must make the same calls.
 
     Args:
-      folder: absolute path of the folder, made when it is missing.
-      keep: how many of the last ones are kept, at least 1.
+      folder: absolute path; created if missing.
+      keep: how many of the last ones to keep, at least 1.
       message: called with one line when a damaged checkpoint is set aside.
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2, message: Callable[[str], None] = lambda line: None):
         self._folder = folder
         self._message = message
-        # Two of the best: the newest may be from after the state that a killed run is resumed from.
+        # Two of the best: the newest may be later than the state that a killed run resumes from.
         self._keep = {LAST: max(1, keep), BEST: 2}
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        self._writing = BackgroundQueue(max_pending=2)  # a best and a last of one evaluation wait for no disk
+        self._writing = BackgroundQueue(max_pending=2)  # the best and the last of one evaluation
         self._on_primary(lambda: self._managers.update({kind: self._open(kind) for kind in (LAST, BEST)}))
 
     def _on_primary(self, do: Callable[[], object]) -> None:
-        """Process 0 does it; what it cannot do, all raise."""
+        """Process 0 calls `do`; every process raises its error."""
 
         def done() -> dict[str, Any]:
             do()
@@ -73,11 +72,11 @@ class Checkpoints:
         processes.compute_on_primary(done)
 
     def _open(self, kind: str) -> ocp.CheckpointManager:
-        alone = {0} if processes.several() else None  # orbax would let all processes wait for each other
+        alone = {0} if processes.several() else None  # otherwise orbax synchronizes all processes
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self._keep[kind],
             create=False,
-            # Renamed before it is deleted: whoever copies a checkpoint meanwhile finds it whole or not at all.
+            # Renamed before deletion, so that a concurrent copy finds it whole or not at all.
             todelete_subdir=REMOVED,
             multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes=alone),
         )
@@ -86,25 +85,24 @@ class Checkpoints:
             return ocp.CheckpointManager(self._folder / kind, options=options)
 
     def _clear_removed(self, kind: str) -> None:
-        """Not when a folder is opened: whoever only reads may do that beside a training."""
+        """Not on opening: a reader may open the folder while a training writes."""
         shutil.rmtree(self._folder / kind / REMOVED, ignore_errors=True)
 
     def save(self, step: int, state: PyTree, loop: dict[str, Any], *, kind: str = LAST) -> None:
-        """Starts to save; returns as soon as the arrays are copied. A step that is already there stays as it is.
+        """Starts to save; returns once the arrays are copied. An existing step is not overwritten.
 
-        Checkpoints are written in the background, one after the other: each begins when the one before is on disk, and
-        none follows one that failed. The loop saves the best model before the state that calls it the best, so a kill
-        between the two cannot leave a state whose best model is missing. With two under way, a third one waits.
+        A background thread writes checkpoints in order, none after one that failed. The loop saves the best model
+        before the state that refers to it, so a kill between the two leaves no state without its best model. A third
+        save waits until one of two is written.
 
         Args:
-          step: names the checkpoint.
+          step: name of the checkpoint.
           state: a tree of arrays.
-          loop: plain JSON: the position in the data, the best metric so far.
+          loop: plain JSON, the loop's position.
           kind: "last" or "best".
 
         Raises:
-          RunError: the disk refused (full, read-only) this one or one that was started before; earlier checkpoints are
-            intact.
+          RunError: this or an earlier save failed (disk full, read-only); older checkpoints are intact.
         """
 
         def start() -> None:
@@ -115,7 +113,7 @@ class Checkpoints:
         self._on_primary(start)
 
     def _write(self, kind: str, step: int, arrays: PyTree, described: dict[str, str], position: dict[str, Any]) -> None:
-        """Returns when the checkpoint is on disk."""
+        """Blocks until the checkpoint is on disk."""
         record = _record(position, checksums(arrays), described)
         items = {"state": ocp.args.StandardSave(arrays), "loop": ocp.args.JsonSave(record)}
         manager = self._managers[kind]
@@ -125,10 +123,10 @@ class Checkpoints:
         self._clear_removed(kind)
 
     def wait(self) -> None:
-        """Returns when everything that was started is on disk.
+        """Blocks until every started save is on disk.
 
         Raises:
-          RunError: the disk refused it; earlier checkpoints are intact.
+          RunError: a save failed; older checkpoints are intact.
         """
         self._on_primary(self._writing.wait)
 
@@ -139,11 +137,11 @@ class Checkpoints:
         except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
             raise RunError(
                 f"a checkpoint could not be {what} in {self._folder} ({_first_line(error)}); the earlier ones are "
-                "intact. Make room or give access, and run the same command again"
+                "intact. Free disk space or fix the permissions, and repeat the command"
             ) from error
 
     def close(self) -> None:
-        """Ends this process's part, also where the others are gone."""
+        """Closes this process's files; does not need the other processes."""
         try:
             self._writing.wait()
         finally:
@@ -153,7 +151,7 @@ class Checkpoints:
                     manager.close()
 
     def steps(self, kind: str = LAST) -> list[int]:
-        """The steps that are there, oldest first."""
+        """The saved steps, oldest first."""
         return processes.compute_on_primary(lambda: {"steps": self._steps(kind)})["steps"]
 
     def _steps(self, kind: str) -> list[int]:
@@ -161,7 +159,7 @@ class Checkpoints:
         return sorted(self._managers[kind].all_steps())
 
     def delete_after(self, step: int, *, kind: str) -> None:
-        """Removes what was saved after `step`, by a run that is resumed from there and will save it again."""
+        """Deletes the checkpoints after `step`; the run resumed from there saves them again."""
 
         def forget() -> None:
             for later in [found for found in self._steps(kind) if found > step]:
@@ -171,15 +169,15 @@ class Checkpoints:
         self._on_primary(forget)
 
     def restore(self, target: PyTree, *, kind: str = LAST) -> Restored | None:
-        """The newest undamaged checkpoint, or None when there is none at all.
+        """The newest undamaged checkpoint; None without any checkpoint.
 
         Args:
-          target: a tree of `jax.ShapeDtypeStruct` with shardings, as the state should be.
+          target: the expected state as a tree of `jax.ShapeDtypeStruct` with shardings.
           kind: "last" or "best".
 
         Raises:
-          RunError: every checkpoint is damaged; or the newest undamaged one holds arrays of another name, shape or
-            type than `target`: it is not converted, and nothing is touched.
+          RunError: every checkpoint is damaged, or the newest undamaged one holds arrays of another name, shape or
+            type than `target`.
         """
         steps = self.steps(kind)
         for step in reversed(steps):
@@ -196,10 +194,10 @@ class Checkpoints:
         return None
 
     def read(self, step: int, target: PyTree, *, kind: str) -> tuple[str, Restored | None]:
-        """The checkpoint of this very step: ("", it), or what is wrong with it and None. Nothing is set aside.
+        """The checkpoint of this step: ("", checkpoint), or (its damage, None). Nothing is set aside.
 
         Raises:
-          RunError: it holds arrays of another name, shape or type than `target`.
+          RunError: the checkpoint holds arrays of another name, shape or type than `target`.
         """
         found: list[PyTree] = []
 
@@ -217,7 +215,7 @@ class Checkpoints:
         return "", Restored(step=step, state=_placed(arrays, target), loop=answer["loop"])
 
     def _read(self, kind: str, step: int, target: PyTree) -> tuple[str, dict[str, Any], PyTree]:
-        """What is wrong with it, its loop and its arrays on the host."""
+        """(damage or "", position, arrays on the host)."""
         try:
             record = self._restore(kind, step, loop=ocp.args.JsonRestore())["loop"]
             if problem := _record_problem(record):
@@ -226,7 +224,7 @@ class Checkpoints:
             arrays = self._restore(kind, step, state=ocp.args.StandardRestore(_blank(target)))["state"]
         except RunError:
             raise
-        except Exception as error:  # orbax and tensorstore raise many types for a file that is not what it should be
+        except Exception as error:  # orbax and tensorstore raise many types for a damaged file
             return f"unreadable: {_first_line(error)}", {}, None
         expected, actual = record["checksums"], checksums(arrays)
         if expected != actual:
@@ -239,7 +237,7 @@ class Checkpoints:
         return self._managers[kind].restore(step, args=ocp.args.Composite(**items))
 
     def set_aside(self, step: int, *, kind: str) -> None:
-        """Renames the folder of a damaged step, so that nothing reads it and a person still can; if it is there."""
+        """Renames the folder of a damaged step to `damaged-STEP`, if it exists."""
 
         def move() -> None:
             self._writing.wait()
@@ -262,19 +260,19 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _key_impl(leaf: jax.ShapeDtypeStruct) -> Any:
-    """Which generator's keys these are; JAX tells it of arrays only."""
+    """The implementation of random keys; JAX gives it for arrays only."""
     found: list[Any] = []
     jax.eval_shape(lambda keys: found.append(jax.random.key_impl(keys)), leaf)
     return found[0]
 
 
 def _own_copy(leaf: jax.Array) -> jax.Array:
-    """This process's copy; state is replicated, so any one device's is the whole array. Random keys as numbers."""
+    """This process's copy of a replicated array; random keys as integers."""
     return (jax.random.key_data(leaf) if _is_key(leaf) else leaf).addressable_data(0)
 
 
 def _on_host(tree: PyTree) -> PyTree:
-    """Copies of all arrays; random keys as their numbers."""
+    """Copies of all arrays; random keys as integers."""
 
     def copied(leaf: Any) -> np.ndarray:
         leaf = _own_copy(leaf) if isinstance(leaf, jax.Array) else leaf
@@ -284,7 +282,7 @@ def _on_host(tree: PyTree) -> PyTree:
 
 
 def _blank(target: PyTree) -> PyTree:
-    """Arrays of the host in the shapes of the target, to be filled."""
+    """Zeros on the host in the shapes of the target."""
 
     def blank(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         if _is_key(leaf):
@@ -295,7 +293,7 @@ def _blank(target: PyTree) -> PyTree:
 
 
 def _placed(arrays: PyTree, target: PyTree) -> PyTree:
-    """Process 0's arrays where the target wants them, on every process."""
+    """Process 0's arrays with the shardings of the target, on every process."""
 
     def typed(array: np.ndarray, leaf: jax.ShapeDtypeStruct) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(array), impl=_key_impl(leaf)) if _is_key(leaf) else array
@@ -305,14 +303,14 @@ def _placed(arrays: PyTree, target: PyTree) -> PyTree:
 
 
 def _record(loop: dict[str, Any], crcs: dict[str, str], described: dict[str, str]) -> dict[str, Any]:
-    """What is saved beside the arrays, with a checksum of itself."""
+    """The JSON that is saved beside the arrays, with its own checksum."""
     record = {"loop": loop, "checksums": crcs, "arrays": described}
     return {**record, "crc": _crc_of_json(record)}
 
 
 def _record_problem(record: Any) -> str:
     if not isinstance(record, dict) or record.keys() != {"loop", "checksums", "arrays", "crc"}:
-        return "its record is not what was written"
+        return "its record has missing or unknown fields"
     if record["crc"] != _crc_of_json({name: value for name, value in record.items() if name != "crc"}):
         return "checksum of its record differs"
     return ""
@@ -329,15 +327,17 @@ def _described(tree: PyTree) -> dict[str, str]:
 
 
 def _check_fits(found: dict[str, str], target: PyTree, where: pathlib.Path) -> None:
-    """Raises RunError when a checkpoint that is as it was written holds other arrays than `target`."""
+    """Raises RunError if an undamaged checkpoint holds other arrays than `target`."""
     wanted = _described(target)
     different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     if different:
         name, count = different[0], len(different)
         raise RunError(
-            f"checkpoint {where} does not fit this configuration: {name} is {found.get(name, 'absent')} there and "
-            f"{wanted.get(name, 'absent')} here" + (f" (and {count - 1} more)" if count > 1 else "") + "; it is not "
-            "converted. Use the versions and settings that made it, or another --workdir"
+            f"checkpoint {where} does not fit this configuration: {name} is {found.get(name, 'absent')} in the "
+            f"checkpoint and {wanted.get(name, 'absent')} in this run"
+            + (f" (and {count - 1} more)" if count > 1 else "")
+            + ". "
+            "Use the versions and settings that made it, or another --workdir"
         )
 
 
@@ -359,7 +359,7 @@ def _checksum(leaf: Any) -> str:
 
 
 def abstract(state: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """What `restore` needs to know: shapes, types and where the arrays go."""
+    """The target of `restore`: shapes, types and shardings."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 

@@ -39,7 +39,7 @@ def batch_masks(batch: Batch) -> dict[str, dict[str, Array]]:
 
 
 def zero_rows(x: Array, where: Array) -> jax.Array:
-    """Zeroes padded rows: a NaN there must reach neither a value nor, times a zero cotangent, a gradient."""
+    """Zeroes padded rows: a NaN there would reach the gradient, because 0 * NaN is NaN."""
     return jnp.where(jnp.reshape(where, (-1,) + (1,) * (x.ndim - 1)), x, 0.0)
 
 
@@ -103,7 +103,7 @@ def sample_loss(
     weights: Mapping[str, float],
     present: Mapping[str, Array] | None = None,
 ) -> jax.Array:
-    """sum_h w_h CE_h of every sample [n], over the heads of the modalities that it has.
+    """sum_h w_h CE_h of every sample [n], over the heads of its modalities.
 
     >>> logits = {"a": jnp.zeros((2, 2)), "fused": jnp.zeros((2, 2))}
     >>> has = {"a": jnp.array([True, False])}
@@ -121,7 +121,7 @@ def sample_loss(
 class Classification:
     """Classification from two or three modalities with one head each and a fused one.
 
-    L = mean over the global batch of v_y sum_h w_h CE_h, over the heads of the modalities that a sample has
+    L = mean over the global batch of v_y sum_h w_h CE_h, over the heads of a sample's modalities
 
     Args:
       weights: head ("a", "b", "c", "fused") -> factor of its cross-entropy; BSS on CREMA-D: 0.9, 0.9 and 0.1 (fused),

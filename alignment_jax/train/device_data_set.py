@@ -1,7 +1,6 @@
-"""A training set that lives on the device: several steps in one compiled loop that reads their rows by itself.
+"""Training on a data set in device memory: one compiled loop gathers the rows of several steps.
 
-Which rows make a batch is still decided on the host, by the loader that would otherwise read them, so that the numbers
-that the model sees are the same either way; only the copying and the calls between the steps are gone.
+The host's loader still chooses the rows of each batch, so the results equal those of batches copied from the host.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from alignment_jax.train.step import AXIS, Placement, Step
 
 
 def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
-    """The batch with items in place of row numbers, for every name in `tables`.
+    """Gathers items: row numbers become rows of the table, for every name in `tables`.
 
     Args:
-      tables: name -> [rows, ...], as stored; floats come out as float32.
-      batch: name -> int [n] row numbers for those names; everything else stays. `where` bool [n]: other rows are zero.
+      tables: name -> [rows, ...]; floats become float32.
+      batch: name -> int [n] row numbers for those names, other entries unchanged. Rows where `where` [n] is false are zero.
 
     >>> tables = {"a": jnp.array([[1.0], [2.0]], jnp.float16)}
     >>> batch = {"a": jnp.array([1, 0, 0]), "where": jnp.array([True, True, False])}
@@ -46,17 +45,17 @@ def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
 
 
 def step_loop(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, Array], tuple[TrainState, Metrics]]:
-    """Several steps as one function of the device.
+    """Several steps as one device function.
 
     Args:
       step: the per-device step, see `step.make_step`.
 
     Returns:
-      (state, tables, batches, count) -> (state, metrics): takes the first `count` of the batches [steps, n], a traced
-      number, so that the distance to the next log line or evaluation does not compile anew. The metrics are those of
-      the last step, or of the first that was not finite.
+      (state, tables, batches, count) -> (state, metrics): takes the first `count` of the batches [steps, n]. `count` is
+      traced, so that every count shares one compiled program. The metrics are those of the last step, or of the first
+      that is not finite.
     """
-    step = jax.jit(step)  # traced once for the shapes of its metrics and for the loop
+    step = jax.jit(step)  # traced once, for the shapes of its metrics and for the loop
 
     def run(state: TrainState, tables: Mapping[str, Array], batches: Batch, count: Array):
         def batch(k: Array) -> Batch:
@@ -75,7 +74,7 @@ def step_loop(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, A
     return run
 
 
-@functools.lru_cache(maxsize=4)  # runs that share a placement share the loop that is compiled for it
+@functools.lru_cache(maxsize=4)  # runs that share a placement share its compiled loop
 def _compiled(placement: Placement) -> Any:
     run = step_loop(placement.step)
     if placement.several:
@@ -100,7 +99,7 @@ class DeviceDataSet:
         self._run = _compiled(placement)
 
     def __call__(self, state: TrainState, batches: Sequence[Batch]) -> tuple[TrainState, Metrics]:
-        """The state after these batches of row numbers, and the metrics of the last (or of the first that was bad)."""
+        """The state after these batches of row numbers, and the metrics of the last step, or the first non-finite one."""
         return self._run(*self._arguments(state, batches))
 
     def lower(self, state: TrainState, batches: Sequence[Batch]) -> jax.stages.Lowered:

@@ -1,7 +1,6 @@
-"""Evaluating a model on a split: embeddings of both sides, or logits of every head, each compiled once.
+"""Evaluates a model on a split: embeddings of both sides, or logits of every head, each compiled once.
 
-Runs that differ in nothing but their seed are evaluated together: their variables are stacked, leaves [seeds, ...], and
-one compiled program embeds or ranks for all of them.
+Runs that differ only in their seed share one compiled program; their variables are stacked, leaves [seeds, ...].
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from alignment_jax.train.experiment import EvaluationSplit, Model
 
 
 def embedded_split(split: EvaluationSplit, a: np.ndarray, b: np.ndarray) -> evals.SplitEmbeddings:
-    """A split with the embeddings of its items."""
+    """A split with its embeddings."""
     return evals.SplitEmbeddings(a, b, split.b_to_a, *split.same)
 
 
 @renamed_attributes({"side": "embed_side", "of_seeds": "embed_seeds", "side_of_seeds": "embed_side_of_seeds"})
 class Embedder:
-    """Embeds splits with the parameters to evaluate, compiled once."""
+    """Embeds splits; compiled once."""
 
     def __init__(self, model: Model):
         if model.encode_a is None or model.encode_b is None:
-            raise ValueError("model: it has no encode_a and encode_b; a classifier makes no embeddings")
+            raise ValueError("model: encode_a and encode_b are required; a classifier makes no embeddings")
         encode = {"a": model.encode_a, "b": model.encode_b}
         self._encode = {side: jax.jit(one) for side, one in encode.items()}
         self._measure = jax.jit(_measure_seeds(model))
@@ -64,7 +63,7 @@ class Embedder:
 
         Args:
           variables: leaves [seeds, ...].
-          split: with `latents`, which stay on the device from the first call on.
+          split: with `latents`; they stay on the device after the first call.
         """
         assert split.latents is not None
         if id(split) not in self._on_device:
@@ -89,10 +88,9 @@ class Embedder:
 
 
 def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
-    """(params, model_state, views_a [views, n, d], b [m, d], b_to_a [m], same) -> `evals.evaluate_on_device` of every
-    seed, `same` being that of the split.
+    """(params, model_state, views_a [views, n, d], b [m, d], b_to_a [m], same) -> `evals.evaluate_on_device` per seed.
 
-    Leaves of params, model_state and of the result are [seeds, ...].
+    Leaves of params, model_state and the result are [seeds, ...]; `same` is that of the split.
     """
     encode_a, encode_b = model.encode_a, model.encode_b
     assert encode_a is not None
@@ -118,7 +116,7 @@ def _finite(found: np.ndarray, side: str) -> np.ndarray:
 def _overflow(side: str) -> RunError:
     # A step can overflow parameters while its own loss and gradient are still finite.
     return RunError(
-        f"an embedding of side {side} is not finite: the parameters have overflowed; training stopped and "
+        f"an embedding of side {side} is not finite because the parameters have overflowed; training stopped and "
         "the last good checkpoint is kept. Lower optimizer.learning_rate, in another --workdir"
     )
 
@@ -131,11 +129,11 @@ class LabelledSplit:
 
 
 class Classifier:
-    """Logits of every head for splits, with the parameters to evaluate."""
+    """Logits of every head for splits; compiled once."""
 
     def __init__(self, model: Model):
         if model.predict is None:
-            raise ValueError("model: it has no predict; only a classifier has logits")
+            raise ValueError("model: predict is required; only a classifier has logits")
         self._predict = jax.jit(model.predict)
 
     def __call__(self, variables: PyTree, split: LabelledSplit) -> evals.SplitLogits:
@@ -147,7 +145,7 @@ class Classifier:
 
 
 class RetrievalEvaluation:
-    """(variables, split) -> recalls both ways, and multi-instance retrieval where the split has graded relevancy.
+    """(variables, split) -> recalls in both directions, and multi-instance metrics where the split has relevancy.
 
     Attributes:
       embed: the model's `Embedder`.
@@ -160,16 +158,17 @@ class RetrievalEvaluation:
         return self.measure(self.embed(variables, split), split)
 
     def measure(self, embedded: evals.SplitEmbeddings, split: EvaluationSplit) -> dict[str, float]:
-        """The same for a split that is already embedded."""
+        """The metrics of an embedded split."""
         graded = {} if split.relevancy is None else evals.multi_instance_metrics(embedded, *split.relevancy())
         return {**evals.recall_metrics(embedded), **graded}
 
     def evaluate_for_log(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> dict[str, float]:
-        """The metrics and the variability of the embeddings: what a run logs of itself.
+        """The metrics and the variability of the embeddings.
 
         Args:
-          variables, split: as above.
-          last: the last evaluation of the run, which also has the effective rank.
+          variables: {"params", "model_state"}.
+          split: to evaluate.
+          last: add the effective rank, at the last evaluation of a run.
         """
         if _measured_on_device(split, last):
             return self.embed.measure_seeds(jax.tree.map(lambda x: _local(x)[None], variables), split)[0]
@@ -197,13 +196,13 @@ def _measured_on_device(split: EvaluationSplit, last: bool) -> bool:
 
 
 def embedder_of(evaluate: Callable[..., dict[str, float]]) -> Embedder:
-    """The `Embedder` within an evaluation of retrieval.
+    """The `Embedder` of a retrieval evaluation.
 
     Raises:
-      ValueError: it evaluates something else.
+      ValueError: `evaluate` is no retrieval evaluation.
     """
     if not isinstance(evaluate, RetrievalEvaluation):
-        raise ValueError("evaluate: it is no evaluation of retrieval; a classifier makes no embeddings")
+        raise ValueError("evaluate: a RetrievalEvaluation is required; a classifier makes no embeddings")
     return evaluate.embed
 
 
@@ -223,7 +222,7 @@ class ClassificationEvaluation:
 
 
 def _local(x: jax.Array) -> jax.Array:
-    """This process's own copy of a replicated array."""
+    """This process's copy of a replicated array."""
     return x.addressable_data(0)
 
 

@@ -1,4 +1,4 @@
-"""What the loop needs to know of one run: built from a configuration, or by hand."""
+"""One run as plain functions and numbers: the input of the training loop."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from alignment_jax.train.objective import Objective
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model as pure functions; whichever library made them stays outside.
+    """A model as pure functions, from any library.
 
     init: (key, a, b[, c]) -> (params, model_state), from one batch of each side.
     apply: (params, model_state, a, b[, c], *, train, rows, where, key) -> (outputs, model_state), see `step.make_step`;
-      the key is None where nothing is random.
+      the key is None in evaluation.
     encode_a, encode_b: (params, model_state, items) -> embeddings [k, d], deterministic; None for a classifier.
     predict: (params, model_state, a, b[, c]) -> logits [k, c] of every head by name; None for an alignment.
-    project: params -> params within their bounds, after every update.
+    project: params -> params within their bounds; called after every update.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -38,14 +38,14 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSplit:
-    """A split to evaluate: every item of both sides in padded batches, and whose caption is whose.
+    """A split to evaluate: every item of both sides in padded batches, and the a-item of every b-item.
 
-    relevancy: () -> (candidates int64 [K], relevancy [N, K] in [0, 1]) where a query has several answers to some
-      degree: the b-items to ask with and for; None where only its own are right.
-    views_a: further views of all a-items; an item's embedding is then the mean over its views, of length one.
-    same: int [N] and [M], equal where items of a side have the same content; None for a side whose items all differ.
-    latents: () -> (views of a [views, n, d_a], b [m, d_b]) where all items are arrays that the device can hold at once,
-      None elsewhere. Of them only the views that count.
+    relevancy: () -> (candidates int64 [K], relevancy [N, K] in [0, 1]) for graded relevancy: the b-items to rank, and
+      their relevancy for every a-item. None: only an item's partners are relevant.
+    views_a: further views of all a-items; the embedding of an item is the normalized mean over its views.
+    same: int [N] and [M], equal for items of a side with the same content; None for a side without duplicates.
+    latents: () -> (views of a [views, n, d_a], b [m, d_b]) where all items are arrays and fit into device memory; None
+      elsewhere.
     """
 
     items_a: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
@@ -59,9 +59,9 @@ class EvaluationSplit:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """When things happen, in steps (one batch each). An interval of 0 means only at the end.
+    """Intervals in steps (one batch each); 0 means only at the end.
 
-    evaluate_start: the parameters before the first step are a candidate for the best, too.
+    evaluate_start: evaluate before the first step, too; the initial parameters may be the best.
     """
 
     total_steps: int
@@ -76,12 +76,12 @@ class Plan:
     evaluate_start: bool = False
 
     def steps_ahead(self, step: int) -> int:
-        """Steps from `step` until the host has something to do."""
+        """Steps from `step` to the next log line, evaluation or checkpoint."""
         intervals = [i for i in (self.log_every, self.evaluate_every, self.save_every) if i > 0]
         return min([self.total_steps - step, *(i - step % i for i in intervals)])
 
     def due(self, step: int, interval: int) -> bool:
-        """Whether something with this interval happens after `step` steps."""
+        """Whether an action with this interval is due after `step` steps."""
         return step == self.total_steps or (interval > 0 and step % interval == 0)
 
 
@@ -98,23 +98,23 @@ class Plan:
 class Experiment:
     """One run.
 
-    sampler: the samples of every epoch in the order in which they are shown, from their scores.
-    batches: (rows [steps, width], epoch, first) -> the batches of rows[first:], a pure function of its arguments.
+    sampler: orders the samples of every epoch, by their scores.
+    batches: (rows [steps, width], epoch, first) -> the batches of rows[first:]; a pure function.
     first_batch: (a, b[, c]) of a few samples, for the model's init and the report.
-    halves: lay out batches for FuseMix (see `batching.batch_rows`).
+    halves: order the rows of batches for FuseMix, see `batching.batch_rows`.
     learning_rate: step -> learning rate, for the log.
-    tables: name -> array, when the training set is to live on the devices; batches then hold row numbers in place of
-      these items (see `resident`).
-    scoring_batches: (rows [steps, width]) -> batches of these samples, not augmented, for fresh scores.
+    tables: name -> array of a training set that lives on the devices; batches then hold row numbers for these items,
+      see `device_data_set`. None reads batches on the host.
+    scoring_batches: (rows [steps, width]) -> batches of these samples without augmentation, for fresh scores.
     evaluate: (variables, split of `evaluations`) -> metrics of the task.
     evaluate_for_log: (variables, split, last) -> metrics and statistics of the embeddings for metrics.jsonl; `last`:
       the last evaluation of the run. None to log `evaluate`.
     evaluate_seeds_for_log: `evaluate_for_log` for the stacked variables of several seeds, one result per seed; None
       where the task has no such function.
-    config: what is written to config.json and must be the same to resume.
-    messages: lines for the log of a run that begins, such as what was chosen while it was built.
-    extension_message: a line for the log of a finished run that goes on because it was made longer; "" for any other.
-    names: what the modalities are called where a person reads.
+    config: written to config.json; must be equal to resume.
+    messages: lines for the log at the start of a run, settings inferred from the data for example.
+    extension_message: a line for the log where a finished run is resumed with a longer duration; "" otherwise.
+    names: names of the modalities in messages and reports.
     """
 
     config: Mapping[str, Any]

@@ -1,12 +1,13 @@
-"""Gradient caching: a contrastive batch larger than what the encoders' activations leave room for.
+"""Gradient caching: contrastive batches whose encoder activations do not fit into memory.
 
-The loss of a contrastive batch needs all its embeddings at once, but an embedding needs no other row's activations.
-So the batch is encoded in micro-batches that keep nothing but their embeddings; the loss and its gradient with
-respect to them are taken over the whole batch; then each micro-batch is encoded once more, now with its activations,
-and its share of the parameters' gradient is added up. The gradients are exact, for one more forward pass.
+1. Encode the batch in micro-batches, keeping only the embeddings.
+2. Take the loss and its gradient with respect to all embeddings.
+3. Encode each micro-batch again, with activations, and add up its share of the parameters' gradient.
 
-Source: Gao et al. 2021 (arXiv 2101.06983), GradCache. There the second pass is a loop of the caller's; here it is the
-derivative of `jax.checkpoint` inside `jax.lax.map`, so that a loss sees an ordinary model.
+The gradients are exact. The cost is one more forward pass.
+
+Source: Gao et al. 2021 (arXiv 2101.06983), GradCache. There the caller writes the second pass as a loop; here it is the
+derivative of `jax.checkpoint` inside `jax.lax.map`, so that any loss can use the result like an ordinary model.
 """
 
 from __future__ import annotations
@@ -23,33 +24,33 @@ from alignment_jax.core.varying import vary_over, varying_axes
 
 
 def refuse_batch_statistics(model_state: PyTree) -> None:
-    """Raises ConfigError when a model carries statistics of whole batches: those of a micro-batch are others.
+    """Raises ConfigError for a model with batch statistics: those of a micro-batch differ.
 
     >>> refuse_batch_statistics({})
     """
     if jax.tree.leaves(model_state):
         raise ConfigError(
-            f"optimizer.micro_batch cannot train a model that carries {', '.join(sorted(model_state))} (batch norm): "
-            "its statistics are those of the whole batch; use norm=group in the encoders, or micro_batch=0"
+            f"optimizer.micro_batch cannot train a model with {', '.join(sorted(model_state))} (batch norm): its "
+            "statistics need the whole batch; use norm=group in the encoders, or micro_batch=0"
         )
 
 
 def in_micro_batches(apply: Callable[..., Any], *, micro_batch: int) -> Callable[..., Any]:
-    """The same `apply`, whose memory for activations is that of one micro-batch.
+    """The same `apply` with the activation memory of one micro-batch.
 
-    Dropout stays what it is without micro-batches, in both passes, as long as it belongs to (key, row).
+    Dropout is the same as without micro-batches if it is a function of (key, row).
 
     Args:
       apply: (params, model_state, a, b, *, train, rows, where, key) -> (outputs, model_state). Outputs are arrays
         [n, ...] of rows, or scalars that do not depend on the rows.
-      micro_batch: rows of a micro-batch, on each device, at least 1. A last one that is not full is padded with rows
-        whose `where` is false.
+      micro_batch: rows of a micro-batch per device, at least 1. An incomplete last one is padded with rows whose `where`
+        is false.
 
     Returns:
       A function like `apply`.
 
     Raises:
-      ConfigError: on the call, when the model carries batch statistics; here, when micro_batch is less than 1.
+      ConfigError: micro_batch is less than 1; on the call, for a model with batch statistics.
 
     >>> def apply(params, model_state, a, b, *, train, rows, where, key):
     ...     return {"a": a * params, "b": b * params, "temperature": params}, model_state
@@ -67,8 +68,8 @@ def in_micro_batches(apply: Callable[..., Any], *, micro_batch: int) -> Callable
         n = where.shape[0]
         if n <= micro_batch:
             return apply(params, model_state, a, b, train=train, rows=rows, where=where, key=key)
-        # Where JAX tracks what differs between devices it would add up the parameters' gradient over all devices in
-        # every micro-batch; as a varying copy, it is added up once.
+        # With check_vma, JAX would sum the parameters' gradient over the devices in every micro-batch; of a varying
+        # copy it is summed once.
         axes = varying_axes(a, b)
         own_params = vary_over(axes, params)
 
@@ -83,7 +84,7 @@ def in_micro_batches(apply: Callable[..., Any], *, micro_batch: int) -> Callable
             return jax.lax.pmean(x[0], tuple(sorted(axes))) if axes else x[0]
 
         pieces = jax.tree.map(lambda x: _cut(jnp.asarray(x), micro_batch), (a, b, rows, where))
-        # Nothing but the inputs is kept; a loop's body is never merged with its recomputation.
+        # prevent_cse=False: XLA never merges a loop's body with its recomputation.
         outputs = jax.lax.map(jax.checkpoint(encode, prevent_cse=False), pieces)
         return jax.tree.map(joined, outputs), model_state
 

@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps, and what is due between them."""
+"""The training loop: epochs, steps, and the actions due between them."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def fit(
         run.train()
         checkpoints.wait()
         if run.preempted:
-            progress.message(f"stopped by {stop.by} at step {position.step}, saved; run the same command to go on")
+            progress.message(f"stopped by {stop.by} at step {position.step}, saved; run the same command to resume")
         elif stop.by == "Ctrl-C":  # too late to stop the training, but the work after it takes time, too
             raise KeyboardInterrupt
         variables = evaluation_variables(run.state) if run.preempted else best.variables(run.state)

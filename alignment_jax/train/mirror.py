@@ -1,14 +1,13 @@
-"""A workdir at a URL (a bucket): the run lives in a local folder, and everything complete in it is copied there.
+"""A workdir at a URL (a bucket): the run writes to a local folder, whose complete states are copied to the URL.
 
-A checkpoint has many files and an object store has no transactions. So the files go first and `MIRROR.json`, which
-lists every file of a complete state with its size, goes last, in one write. A reader believes the list and nothing
-else: a half-uploaded checkpoint does not exist for it.
+A checkpoint has many files, and an object store has no transactions. So the files are uploaded first, and last, in one
+write, `MIRROR.json`: all files of a complete state with their sizes. Readers use only listed files, so they ignore a
+partly uploaded checkpoint.
 
-What is uploaded is a snapshot of the local folder (see `snapshot`): however slow the upload is and however fast
-checkpoints come and go, it ends with a complete state.
+Each upload is a snapshot of the local folder (see `snapshot`). It is a complete state even if checkpoints change faster
+than they upload.
 
-Every run has a random name of its own, in its folder and in the list: a folder left by one run is never taken for, or
-copied over, another run at the same URL.
+Every run has a random id, in its folder and in the list, so that two runs at one URL are never mixed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple
 
 from alignment_jax.core.errors import AlignmentError, RunError, UserError
 from alignment_jax.core.optional import require
-from alignment_jax.train.snapshot import finished_files, is_checkpoint, take
+from alignment_jax.train.snapshot import finished_files, is_checkpoint, take_snapshot
 from alignment_jax.train.workdir import locked
 
 LIST = "MIRROR.json"
@@ -45,13 +44,13 @@ def is_url(path: str) -> bool:
 
 
 def local_folder(url: str) -> pathlib.Path:
-    """The local folder of a workdir at a URL: the same one in every process of this machine and user."""
+    """The local folder of a workdir at a URL, the same in every process of this user."""
     name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
     return pathlib.Path.home() / ".cache" / "alignment_jax" / "workdirs" / name
 
 
-class Listed(NamedTuple):
-    """What a URL holds: the name of the run (None in lists older than these names) and its files with their sizes."""
+class Listing(NamedTuple):
+    """The content of MIRROR.json: the id of the run (None in early versions) and its files with their sizes."""
 
     run: str | None
     files: dict[str, int]
@@ -61,12 +60,12 @@ class Mirror:
     """Copies of one local folder at a URL.
 
     Args:
-      url: of the workdir, as fsspec knows it (gs://, s3://, memory://).
+      url: of the workdir, for fsspec (gs://, s3://, memory://).
       folder: the local folder.
 
     Raises:
-      UserError: no file system of that name is installed.
-      RunError: it cannot be reached.
+      UserError: no file system for this URL is installed.
+      RunError: the URL cannot be reached.
     """
 
     def __init__(self, url: str, folder: pathlib.Path):
@@ -75,17 +74,17 @@ class Mirror:
             self._files, self._root = fsspec.core.url_to_fs(url.rstrip("/"))
         except (ImportError, ValueError) as error:
             raise UserError(f"workdir {url}: {error}; for Google's buckets: pip install gcsfs") from error
-        except Exception as error:  # a file system may look for its server and credentials here
+        except Exception as error:  # a file system may already connect here
             raise RunError(f"workdir {url} cannot be reached: {_line(error)}") from error
         self.url, self.folder = url, folder
         self._sent: dict[str, tuple[int, int]] = {}
         self._was_listed = False
 
     def fetch(self, *, message: Callable[[str], None] = print) -> bool:
-        """Brings the state that the list describes into the local folder; False when there is none.
+        """Downloads the listed state into the local folder; False without one.
 
-        A local folder of the same run that is newer than the list (this machine was interrupted before it could
-        upload) stays. One of another run, or of a run that is no longer at the URL, is set aside.
+        A local folder of the same run is kept if it is newer than the list (interrupted before the upload). A folder of
+        another run, or of a run that was deleted at the URL, is set aside.
 
         Raises:
           RunError: the URL cannot be read, or a listed file is missing or has another size.
@@ -112,27 +111,25 @@ class Mirror:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with self._as_run_error("read"):
                     self._files.get_file(self._remote(name), str(target))
-                # Logs grow after they were listed; a file of a checkpoint never changes.
+                # Logs may have grown since; a file of a checkpoint never changes.
                 if target.stat().st_size < size or (is_checkpoint(name) and target.stat().st_size != size):
-                    raise RunError(
-                        f"{self.url}/{name} is not as {LIST} says: {target.stat().st_size} bytes, not {size}"
-                    )
+                    raise RunError(f"{self.url}/{name} has {target.stat().st_size} bytes, but {LIST} lists {size}")
             if listed.run is not None:
                 self._write_run(draft, listed.run)
             if self.folder.exists():
                 shutil.rmtree(self.folder)
             draft.rename(self.folder)
         except FileNotFoundError as error:
-            raise RunError(f"{self.url}: {LIST} names a file that is not there: {error}") from error
+            raise RunError(f"{self.url}: {LIST} names a missing file: {error}") from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return True
 
     def push(self) -> bool:
-        """Copies what has changed; False when no moment was found to copy, and the next push will do.
+        """Uploads changed files; False if no snapshot could be taken, try again later.
 
         Raises:
-          RunError: the URL cannot be written, or holds another run; nothing that was complete there is lost.
+          RunError: the URL cannot be written, or holds another run. Complete states at the URL are kept.
         """
         if not finished_files(self.folder):
             return True
@@ -140,7 +137,7 @@ class Mirror:
             self._write_run(self.folder, uuid.uuid4().hex)
         before = self._listed()
         if before is None:
-            if self._was_listed:  # somebody deleted the copy: what was sent is no longer there
+            if self._was_listed:  # the copy was deleted: send all files again
                 self._sent.clear()
                 self._was_listed = False
         elif not self._is_run(before):
@@ -148,12 +145,12 @@ class Mirror:
         with self._snapshot() as snapshot:
             if snapshot is None:
                 return False
-            # What a state depends on goes first.
+            # Checkpoints first: other files refer to them.
             order = sorted(finished_files(snapshot), key=lambda name: (not is_checkpoint(name), name))
             for name in order:
                 self._send(snapshot / name, name)
         sizes = {name: self._sent[name][0] for name in order}
-        after = Listed(self._run(), sizes)
+        after = Listing(self._run(), sizes)
         if after != before:
             with self._as_run_error("written"):
                 text = json.dumps({"run": after.run, "files": after.files}, indent=1)
@@ -167,9 +164,9 @@ class Mirror:
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[pathlib.Path | None]:
-        """A private folder beside the local one with what is to be uploaded; None when it changed all too fast."""
+        """A temporary folder beside the local one with the files to upload; None if no snapshot could be taken."""
         prefix = f"{self.folder.name}.push-"
-        for left in self.folder.parent.glob(f"{prefix}*/.lock"):  # by a process that was killed
+        for left in self.folder.parent.glob(f"{prefix}*/.lock"):  # of a killed process
             with contextlib.suppress(UserError), locked(left.parent):
                 shutil.rmtree(left.parent, ignore_errors=True)
         place = pathlib.Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=prefix))
@@ -177,7 +174,7 @@ class Mirror:
             with locked(place):
                 files = place / "files"
                 files.mkdir()
-                yield files if take(self.folder, files, sent=self._is_sent) else None
+                yield files if take_snapshot(self.folder, files, sent=self._is_sent) else None
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -197,15 +194,15 @@ class Mirror:
     def _set_aside(self, message: Callable[[str], None]) -> None:
         if not finished_files(self.folder):
             return
-        with locked(self.folder):  # a training may be at work there that has not uploaded anything yet
+        with locked(self.folder):  # an error if a training still runs there
             number = 1
             while (aside := self.folder.with_name(f"{self.folder.name}.aside-{number}")).exists():
                 number += 1
             self.folder.rename(aside)
-        message(f"workdir {self.url} does not hold the run of the local copy; that copy is set aside in {aside}")
+        message(f"workdir {self.url} holds another run than the local copy; the copy is set aside in {aside}")
 
     def _run(self) -> str | None:
-        """The name of the run in the local folder."""
+        """The id of the run in the local folder."""
         try:
             return (self.folder / RUN_ID).read_text(encoding="utf-8").strip() or None
         except FileNotFoundError:
@@ -217,12 +214,12 @@ class Mirror:
         draft.write_text(f"{run}\n", encoding="utf-8")
         draft.replace(folder / RUN_ID)
 
-    def _is_run(self, listed: Listed) -> bool:
-        """Whether the local folder is of the run at the URL."""
+    def _is_run(self, listed: Listing) -> bool:
+        """Whether the local folder holds the run at the URL."""
         run = self._run()
         if run is not None and listed.run is not None:
             return run == listed.run
-        # One of them is older than the names of runs.
+        # One of them has no id yet: early versions wrote none.
         here, there = self.folder / "config.json", None
         with contextlib.suppress(FileNotFoundError), self._as_run_error("read"):
             there = self._files.cat_file(self._remote("config.json"))
@@ -230,10 +227,10 @@ class Mirror:
 
     @contextlib.contextmanager
     def _as_run_error(self, what: str) -> Iterator[None]:
-        """One line for whatever a file system raises; a file missing where it is read is left to the caller."""
+        """Turns any error of a file system into one line; the caller handles a file that is missing on reading."""
         try:
             yield
-        except Exception as error:  # gcsfs, aiohttp and google-auth have errors of their own, not of OSError
+        except Exception as error:  # the errors of gcsfs, aiohttp and google-auth are no OSErrors
             if isinstance(error, FileNotFoundError) and what == "read":
                 raise
             raise RunError(f"workdir {self.url} cannot be {what}: {_line(error)}") from error
@@ -241,7 +238,7 @@ class Mirror:
     def _remote(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _listed(self) -> Listed | None:
+    def _listed(self) -> Listing | None:
         try:
             with self._as_run_error("read"):
                 text = self._files.cat_file(self._remote(LIST))
@@ -250,7 +247,7 @@ class Mirror:
         try:
             found: Any = json.loads(text)
             run = found.get("run")
-            return Listed(
+            return Listing(
                 None if run is None else str(run), {str(name): int(size) for name, size in found["files"].items()}
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -259,29 +256,29 @@ class Mirror:
 
 @contextlib.contextmanager
 def mirrored(mirror: Mirror, *, message: Callable[[str], None] = print) -> Iterator[None]:
-    """Keeps the copy at the URL up to date while the block runs, and once more when it ends, however it ends.
+    """Updates the copy at the URL while the block runs, and once more at its end, even after an error.
 
-    A copy that fails in between is tried again; only the last one's failure is the run's.
+    A failed copy is tried again; only a failure of the last one is an error.
 
     Raises:
-      RunError: the last copy failed. When the block itself fails, that error is raised, and this one is a message.
+      RunError: the last copy failed. If the block itself raises, this is only a message.
     """
     done = threading.Event()
 
-    def keep_up() -> None:
+    def push_repeatedly() -> None:
         silent = False
         while not done.wait(INTERVAL_SECONDS):
             try:
                 mirror.push()
                 silent = False
-            except Exception as error:  # a thread that ends here would leave the rest of the run without copies
+            except Exception as error:  # the thread must go on for the rest of the run
                 if not silent:
-                    told = str(error) if isinstance(error, AlignmentError) else f"workdir {mirror.url}: {_line(error)}"
+                    line = str(error) if isinstance(error, AlignmentError) else f"workdir {mirror.url}: {_line(error)}"
                     with contextlib.suppress(Exception):
-                        message(f"{told}; trying again")
+                        message(f"{line}; trying again")
                 silent = True
 
-    thread = threading.Thread(target=keep_up, name="mirror", daemon=True)
+    thread = threading.Thread(target=push_repeatedly, name="mirror", daemon=True)
     thread.start()
     try:
         yield
@@ -299,10 +296,12 @@ def mirrored(mirror: Mirror, *, message: Callable[[str], None] = print) -> Itera
 
 
 def _push_last(mirror: Mirror) -> None:
-    stays = f"what is not there stays in {mirror.folder}"
+    stays = f"files that were not copied stay in {mirror.folder}"
     try:
         if not mirror.push():
-            raise RunError(f"workdir {mirror.url} is not complete: checkpoints vanish while they are copied")
+            raise RunError(
+                f"workdir {mirror.url} is not complete: checkpoints were deleted faster than they were copied"
+            )
     except RunError as error:
         raise RunError(f"{error}; {stays}") from error
     except Exception as error:
@@ -310,7 +309,7 @@ def _push_last(mirror: Mirror) -> None:
 
 
 def _line(error: Exception) -> str:
-    """An error of somebody else's in one short line; some of them have no text."""
+    """The text of an error in one short line, its type if it has no text."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

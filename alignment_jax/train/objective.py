@@ -1,7 +1,6 @@
 """The contrastive objective: perturb → encode → temperature → loss → direction weights → one global scalar.
 
-Each method acts at its own place in this chain and is off unless it is passed in, so any combination of them is one
-and the same function. Nothing here knows a model, a file or a flag: the model is its `apply`.
+Each method is an optional function at its place in this chain, so methods combine freely. The model is its `apply`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ PairLoss = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class Aux:
-    """What a step may want to know beyond the loss. `per_sample` is the local shard; the rest is global."""
+    """Auxiliary output beside the loss. `per_sample` is the local shard; the rest is global."""
 
     model_state: PyTree
     method_state: PyTree
@@ -50,7 +49,7 @@ class Objective(Protocol):
     """A differentiable training objective: global under `axis_name`, state in, state out."""
 
     def init(self) -> PyTree:
-        """The state that the objective carries from step to step (arrays only: it is checkpointed)."""
+        """The state carried from step to step, arrays only: checkpoints hold it."""
 
     def __call__(
         self,
@@ -64,11 +63,11 @@ class Objective(Protocol):
         key: jax.Array,
         axis_name: str | None,
     ) -> tuple[jax.Array, Aux]:
-        """The loss of the whole batch, and the outcome."""
+        """(loss of the global batch, auxiliary output)."""
 
 
 def global_rows(n: int, axis_name: str | None) -> jax.Array:
-    """Positions [n] int32 of the local rows in the global batch: what makes random numbers independent of sharding.
+    """Positions [n] int32 of the local rows in the global batch. Keys folded with them do not depend on sharding.
 
     >>> global_rows(3, None)
     Array([0, 1, 2], dtype=int32)
@@ -78,7 +77,7 @@ def global_rows(n: int, axis_name: str | None) -> jax.Array:
 
 
 def model_temperature(step: jax.Array, stat: Array | None, outputs: Mapping[str, Array]) -> Array:
-    """The model's own temperature, learned or fixed."""
+    """The model's temperature, learned or fixed."""
     del step, stat
     return outputs["temperature"]
 
@@ -111,7 +110,7 @@ def max_margin_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> 
 
 
 def sigmoid_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
-    """`losses.sigmoid` with scale 1 / temperature and the model's bias; one loss, no directions to weigh."""
+    """`losses.sigmoid` with logit scale 1 / temperature and the model's bias; one loss for both directions."""
 
     def pair_loss(outputs, anchor_scale, smoothing, where, axis_name, temperature):
         del smoothing, temperature
@@ -140,14 +139,13 @@ class Contrastive:
     """Contrastive alignment with any combination of the methods.
 
     Args:
-      pair_loss: per-anchor losses of both directions, and their statistics where the weighting asks for them.
+      pair_loss: per-anchor losses of both directions, and their statistics where `weighting` needs them.
       anchor_scale: the anchor's temperature (InfoNCE, sigmoid) or margin (max-margin), scalar or [n].
-      temperature: the temperature of the statistics' entropy where the loss itself has none (max-margin); the model's
-        own by default.
-      smoothing: step -> how much of the target is spread over all candidates, in [0, 1).
-      perturb: changes the batch before the model sees it; None for none.
-      weighting: (init, update) of `weighting.directional`; None for the fixed weights (1, 1), which cost nothing.
-      extra_metrics: step -> extra scalars to log (noise level, share of the data).
+      temperature: temperature of the statistics' entropy where the loss has none (max-margin); by default the model's.
+      smoothing: step -> label smoothing over all candidates, in [0, 1).
+      perturb: changes the batch before the model; None for no perturbation.
+      weighting: (init, update) of `weighting.directional`; None for the fixed weights (1, 1).
+      extra_metrics: step -> more scalars to log, the noise level for example.
     """
 
     pair_loss: PairLoss
@@ -202,7 +200,7 @@ class Contrastive:
         return loss, Aux(model_state, method_state, *stopped)
 
     def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
-        """Loss and similarity of every pair for the model as it is: nothing perturbed, smoothed or dropped."""
+        """Loss and similarity of every pair with the model in evaluation mode, without perturbation and smoothing."""
         where = batch["where"]
         outputs, _ = _encode(apply, params, model_state, batch, train=False, key=None, axis_name=axis_name)
         anchor_scale = self.anchor_scale(step, batch.get("stat"), outputs)
@@ -213,7 +211,7 @@ class Contrastive:
 
 
 def _encode(apply, params, model_state, batch: Batch, *, train: bool, key: jax.Array | None, axis_name: str | None):
-    """(outputs, model_state) of a batch, its rows numbered over all devices; ids go with the outputs."""
+    """(outputs, model_state) of a batch; the outputs include its ids."""
     outputs, model_state = apply(
         params,
         model_state,
@@ -228,7 +226,7 @@ def _encode(apply, params, model_state, batch: Batch, *, train: bool, key: jax.A
 
 
 def _mean_min_max(name: str, value: Array, where: Array, axis_name: str | None) -> Metrics:
-    """Mean, minimum and maximum of a per-anchor quantity over the rows that count; a scalar is its own three."""
+    """Mean, minimum and maximum of a scalar or per-anchor value over the valid rows."""
     value = jnp.asarray(value, jnp.float32)
     if value.ndim == 0:
         return {f"{name}_mean": value, f"{name}_min": value, f"{name}_max": value}

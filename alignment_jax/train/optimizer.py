@@ -1,4 +1,4 @@
-"""Optimizers by name: clip, then update, with weight decay on the leaves that a mask names."""
+"""Optimizers by name: clip, then update, with masked weight decay."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def learning_rate_schedule(
     drops: Sequence[int] = (),
     drop_factor: float = 0.1,
 ) -> optax.Schedule:
-    """Linear warm-up from 0 to `peak`, then cosine or linear decay to `final`, `peak` throughout, or in steps down.
+    """Linear warm-up from 0 to `peak`, then a cosine, linear, constant or staircase schedule.
 
     Args:
       name: "cosine", "linear", "constant" or "staircase".
       peak: learning rate after the warm-up.
-      final: learning rate at the last update; "constant" and "staircase" have none.
+      final: learning rate at the last update, of "cosine" and "linear".
       warmup_steps: updates of warm-up; the update with index `warmup_steps` is the first with `peak`.
       total_steps: updates of the whole training.
-      drops, drop_factor: of "staircase": the updates from which on the rate is multiplied by the factor once more.
+      drops, drop_factor: of "staircase": from each of these updates on, the rate is multiplied by the factor.
 
     Raises:
       ConfigError: unknown name, or a warm-up longer than the training.
@@ -77,7 +77,7 @@ def learning_rate_schedule(
         decay = optax.linear_schedule(peak, final, left)
     elif name == "staircase":
         factors: dict[int, float] = {}
-        for at in drops:  # several may fall on one update: the warm-up's end, or one of few updates
+        for at in drops:  # several may fall on one update, the end of the warm-up for example
             update = max(0, at - warmup_steps)
             factors[update] = factors.get(update, 1.0) * drop_factor
         decay = optax.piecewise_constant_schedule(peak, factors)
@@ -108,7 +108,7 @@ def make_optimizer(
       weight_decay: for the leaves where `mask(params)` is true.
       mask: parameters -> a tree of bool.
       b1, b2: of AdamW. momentum: of SGD and LARS.
-      clip: the gradient's global norm is at most this; 0 for no clipping.
+      clip: maximum global norm of the gradient; 0 for no clipping.
       accumulate: batches whose gradients are averaged into one update.
 
     Raises:

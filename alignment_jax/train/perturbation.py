@@ -1,4 +1,4 @@
-"""FuseMix and noise on a batch of frozen latents, the same numbers whatever the number of devices."""
+"""FuseMix and noise on a batch of frozen latents, independent of the number of devices."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from alignment_jax.train.objective import Perturb, global_rows
 def latent_perturbation(
     *, sigma: float = 0.0, scales: tuple[jax.Array | None, jax.Array | None] = (None, None), fusemix: float = 0.0
 ) -> Perturb | None:
-    """Mixing first, then noise, as in Modest-Align; None when both are off.
+    """FuseMix, then noise, as in Modest-Align; None if both are off.
 
     Args:
-      sigma: standard deviation of the noise, in units of the latents, or of `scales` where those are given.
+      sigma: standard deviation of the noise, in units of the latents, or of `scales` if given.
       scales: standard deviations of the latents of a and b; None for absolute noise.
-      fusemix: the a of Beta(a, a) that draws one mixing weight a step; 0 for no mixing. Row k of the local first half
-        is mixed with row k of the local second half: `batching.batch_rows(halves=True)` lays batches out so that this
-        is the global first half with the global second half.
+      fusemix: a of Beta(a, a), the distribution of the mixing weight, drawn once per step; 0 for no mixing. Row k of the
+        local first half is mixed with row k of the local second half. With `batching.batch_rows(halves=True)` these are
+        the halves of the global batch.
     """
     steps: list[Callable] = []
     if fusemix > 0.0:
@@ -46,10 +46,10 @@ def _mix(key: jax.Array, batch: Batch, alpha: float) -> Batch:
     n = a.shape[0]
     mixed = {key: value[:n] for key, value in batch.items()}
     mixed |= {"a": a, "b": b, "where": batch["where"][:n] & batch["where"][n:]}
-    if "stat" in batch:  # a mixed sample's cluster is as dense as its parts, in their proportion
+    if "stat" in batch:  # the cluster size of a mixed sample is mixed likewise
         mixed["stat"] = lam * batch["stat"][:n] + (1.0 - lam) * batch["stat"][n:]
     for side in ("id_a", "id_b"):
-        if side in batch:  # two mixed items are equal where both of their parts are
+        if side in batch:  # two mixed items are equal if both parts are
             mixed[side] = jnp.stack([batch[side][:n], batch[side][n:]], axis=1)
     return mixed
 

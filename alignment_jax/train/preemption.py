@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request to save and leave, agreed on by all processes of a run."""
+"""SIGTERM and Ctrl-C: save and stop, at the same step in all processes of a run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jax.experimental import multihost_utils
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.train import processes
 
-INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+INTERRUPTED = 130  # exit status after Ctrl-C, as in a shell
 
 
 class StopRequest:
-    """Whether to save and leave.
+    """A request to save and stop.
 
     Attributes:
-      by: "SIGTERM", "Ctrl-C", or "" while nobody has asked.
+      by: "SIGTERM", "Ctrl-C", or "" without a request.
     """
 
     def __init__(self, reached: Callable[[int], bool] | None = None):
@@ -29,10 +29,10 @@ class StopRequest:
         self._reached = reached
 
     def __call__(self, first: int, last: int) -> bool:
-        """Whether to save and leave after the steps first + 1 ... last.
+        """Whether to save and stop after the steps first + 1 ... last.
 
-        In a run of several processes JAX's preemption service, which catches the signal itself, settles on one step for
-        all of them; it has to hear of every single one.
+        In a run of several processes JAX's preemption service catches the signal and chooses one step for all of them;
+        it must be called for every step.
         """
         if self._reached is not None and any(self._reached(step) for step in range(first + 1, last + 1)):
             self.by = "SIGTERM"
@@ -43,13 +43,13 @@ class StopRequest:
 def preemption(saved: Callable[[], bool] = lambda: True) -> Iterator[StopRequest]:
     """Catches SIGTERM and Ctrl-C within the block; a second Ctrl-C ends the process at once with status 130.
 
-    In a run of several processes, and outside of the main thread, Ctrl-C is what it always is.
+    In a run of several processes, and outside of the main thread, Ctrl-C raises KeyboardInterrupt as usual.
 
     Args:
-      saved: whether a checkpoint exists, which the answer to Ctrl-C says; called from another thread.
+      saved: whether a checkpoint exists, for the message after Ctrl-C; called from another thread.
 
     Yields:
-      What the loop asks after every step.
+      The request, to be called after every step.
     """
     if processes.several():
         yield StopRequest(multihost_utils.reached_preemption_sync_point)
@@ -64,7 +64,7 @@ def preemption(saved: Callable[[], bool] = lambda: True) -> Iterator[StopRequest
 
     before = {number: signal.signal(number, note) for number in _NAMES}
     try:
-        with _heard_at_once(request, saved):
+        with _answered_at_once(request, saved):
             yield request
     finally:
         for number, handler in before.items():
@@ -75,24 +75,24 @@ _NAMES: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 @contextlib.contextmanager
-def _heard_at_once(request: StopRequest, saved: Callable[[], bool]) -> Iterator[None]:
-    """Answers Ctrl-C from a thread: while XLA compiles, Python runs no handler of a signal."""
+def _answered_at_once(request: StopRequest, saved: Callable[[], bool]) -> Iterator[None]:
+    """Answers Ctrl-C from a thread: during a compilation by XLA Python runs no signal handlers."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
 
-    def listen() -> None:
+    def read_signals() -> None:
         interrupts = 0
-        while heard := os.read(read, 64):
-            for number in heard:
+        while numbers := os.read(read, 64):
+            for number in numbers:
                 request.by = request.by or _NAMES.get(number, "")
                 if number == signal.SIGINT:
                     interrupts += 1
-                    _say(interrupts, saved())
+                    _print_answer(interrupts, saved())
                     if interrupts > 1:
-                        os._exit(INTERRUPTED)  # files are written whole or not at all, as when it is killed
+                        os._exit(INTERRUPTED)  # safe: files are written atomically
 
-    thread = threading.Thread(target=listen, name="signals", daemon=True)
+    thread = threading.Thread(target=read_signals, name="signals", daemon=True)
     thread.start()
     try:
         yield
@@ -103,14 +103,14 @@ def _heard_at_once(request: StopRequest, saved: Callable[[], bool]) -> Iterator[
         os.close(read)
 
 
-def _say(interrupts: int, saved: bool) -> None:
-    kept = "the last checkpoint stays" if saved else "no checkpoint exists yet, so the same command begins anew"
+def _print_answer(interrupts: int, saved: bool) -> None:
+    kept = "the last checkpoint is kept" if saved else "no checkpoint exists yet: the same command starts from step 0"
     line = (
-        f"\ninterrupted: it ends once the step under way is done and saved; Ctrl-C again ends it at once ({kept})"
+        f"\ninterrupted: stopping after this step, once it is saved; press Ctrl-C again to stop at once ({kept})"
         if interrupts == 1
-        else f"\ninterrupted again: ended without saving; {kept}"
+        else f"\ninterrupted again: stopped without saving; {kept}"
     )
-    with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+    with contextlib.suppress(OSError, ValueError):  # a closed terminal
         print(line, file=sys.stderr, flush=True)
 
 

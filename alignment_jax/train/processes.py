@@ -1,9 +1,8 @@
-"""Several processes that train as one: whose rows are whose, what all must agree on, and when to give up on the others.
+"""Several processes that train one model: local rows, values from process 0, and errors of lost processes.
 
-Every process runs the same loop over the same steps and holds the same state. It reads only the rows of its own
-devices. What could come out differently on another machine (the initial state, what is fitted to the data, the metrics
-that choose the best step) is computed by process 0 and sent to the others; files are written by process 0 alone. Alone,
-a process passes through all of this unchanged.
+Every process runs the same loop and holds the same state, and reads only the rows of its own devices. Process 0 computes
+and broadcasts whatever may differ between machines: the initial state, statistics of the data, the metrics that choose
+the best step. It alone writes files. In a run of one process all functions here are trivial.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from alignment_jax.core.types import PyTree
 from alignment_jax.train import broadcast
 
 _LOST = (
-    "this process has lost the others: one of them has ended or cannot be reached. See what that one said; "
-    "the same commands go on from the last checkpoint"
+    "this process has lost the others: one of them has ended or cannot be reached. Read its error; "
+    "the same commands resume from the last checkpoint"
 )
-_KEPT: list[Any] = []  # a signal handler must outlive the call that installs it
+_KEPT: list[Any] = []  # a signal handler must stay referenced
 
 
 def several() -> bool:
@@ -39,15 +38,15 @@ def several() -> bool:
 
 
 def is_primary() -> bool:
-    """Whether this is the process that writes files: number 0."""
+    """Whether this is process 0, which writes the files."""
     return jax.process_index() == 0
 
 
 def local_columns(devices: Sequence[jax.Device], width: int) -> np.ndarray:
-    """Which rows of a batch this process reads: those of its own devices.
+    """The rows of a batch that this process reads: those of its devices.
 
     Args:
-      devices: all devices of the run in the order of the mesh.
+      devices: all devices of the run, in the order of the mesh.
       width: rows of the whole batch, a multiple of the number of devices.
 
     Returns:
@@ -61,22 +60,21 @@ def local_columns(devices: Sequence[jax.Device], width: int) -> np.ndarray:
 
 
 def put_local(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """Arrays of the host as global arrays, of which each process gives its own part (all of it where replicated)."""
+    """Host arrays as global arrays; each process gives its part, or the whole where replicated."""
     if not several():
         return jax.device_put(tree, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
 
 
 def put_from_primary(tree: PyTree, sharding: PyTree) -> PyTree:
-    """What every process is to hold alike, as global arrays: process 0's values, to the bit.
+    """Process 0's arrays as global arrays, with the same bits on every process.
 
-    Two machines may compute the same thing to other bits (another processor, another LAPACK), and a state that differs
-    between processes is noticed by nobody. So process 0's is sent and nothing has to be compared.
+    Two machines may compute other bits (another processor, another LAPACK), and JAX does not detect a replicated state
+    that differs between processes. So process 0's values are broadcast.
 
     Args:
-      tree: arrays and random keys, of the same shapes and types on every process; what they hold counts on process 0
-        alone.
-      sharding: one for all of them or a tree of them.
+      tree: arrays and random keys, of the same shapes and types on every process; only process 0's values are used.
+      sharding: one sharding, or a tree of them.
     """
     if not several():
         return jax.device_put(tree, sharding)
@@ -90,7 +88,7 @@ def put_from_primary(tree: PyTree, sharding: PyTree) -> PyTree:
         ]
         return jax.tree.unflatten(structure, found)
 
-    # A computation of all, because nothing copies random keys to another host's devices.
+    # Computed by all processes: random keys cannot be copied to another host's devices.
     return jax.jit(typed, out_shardings=sharding)(leaves)
 
 
@@ -99,14 +97,13 @@ def _is_key(leaf: Any) -> bool:
 
 
 def compute_on_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `compute` gives on process 0, on every process; the others wait without computing.
+    """Calls `compute` on process 0 and returns its result on every process.
 
     Args:
-      compute: () -> plain JSON values, and NumPy arrays anywhere among them. Floats and arrays arrive with all their
-        bits.
+      compute: () -> JSON values and NumPy arrays, nested freely. Floats and arrays keep their bits.
 
     Raises:
-      AlignmentError: on every process, of its class, the error of this package that `compute` raised on process 0.
+      AlignmentError: on every process, with its class, if `compute` raises an error of this package.
     """
     if not several():
         return compute()
@@ -127,10 +124,10 @@ def compute_on_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def broadcast_arrays(tree: PyTree) -> PyTree:
-    """Process 0's arrays on every process, to the bit.
+    """Process 0's arrays on every process, with the same bits.
 
     Args:
-      tree: NumPy arrays, of the same shapes and types on every process; what they hold counts on process 0 alone.
+      tree: NumPy arrays, of the same shapes and types on every process; only process 0's values are used.
     """
     if not several():
         return tree
@@ -145,7 +142,7 @@ def broadcast_arrays(tree: PyTree) -> PyTree:
 
 
 def check_equal(what: str, value: str) -> None:
-    """Refuses to train when processes disagree on something that must be the same everywhere.
+    """Checks that all processes have the same value.
 
     Raises:
       RunError: another process has another value.
@@ -162,14 +159,14 @@ def check_equal(what: str, value: str) -> None:
 
 
 def barrier(name: str) -> None:
-    """Returns when every process has come here; for what others must not run ahead of."""
+    """Blocks until every process has reached this call."""
     if several():
         multihost_utils.sync_global_devices(name)
 
 
 @contextlib.contextmanager
 def convert_jax_errors() -> Iterator[None]:
-    """Turns the failure of a computation that spans processes into one line: most likely another process is gone.
+    """Turns an error of JAX into one line; in a run of several processes, most likely another process has ended.
 
     Raises:
       RunError: in place of JAX's own error.
@@ -180,23 +177,22 @@ def convert_jax_errors() -> Iterator[None]:
         raise
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        # What a broken connection raises depends on where JAX notices it; its status comes first in any case.
+        # JAX raises many types for a broken connection; all texts start with a status.
         of_jax = isinstance(error, jax.errors.JaxRuntimeError) or (several() and re.match(r"[A-Z_]+: ", reason))
         if not of_jax:
             raise
         if several():
             raise RunError(f"{_LOST} ({reason})") from error
         raise RunError(
-            f"the device failed: {reason}. If it is short of memory, lower input.batch_size or set "
-            "optimizer.micro_batch"
+            f"the device failed: {reason}. If its memory is full, lower input.batch_size or set optimizer.micro_batch"
         ) from error
 
 
 def initialize_devices() -> None:
-    """Lets the processes tell each other their devices, which they do when JAX first looks at them.
+    """Initializes JAX's devices, which needs all processes of the run.
 
     Raises:
-      RunError: another process was gone before all had met.
+      RunError: another process ended before.
     """
     try:
         jax.devices()
@@ -205,11 +201,11 @@ def initialize_devices() -> None:
 
 
 def exit_when_aborted() -> None:
-    """Makes the end that JAX gives to a process of a broken run an orderly one: a line and exit status 1.
+    """Prints one line and exits with status 1 when JAX aborts this process.
 
-    When the first process is gone, or any process has been silent for too long, a thread of JAX calls `abort` in the
-    others, past any `except`. Catching that signal is the only place left to say what happened. Python's own signal
-    handlers run in the main thread, which never gets there; one made by ctypes runs where the signal is raised.
+    If process 0 ends, or any process stops responding, a thread of JAX calls `abort` in the others, past any `except`.
+    Python's signal handlers run only in the main thread, which is blocked; a handler made by ctypes runs in the thread
+    that raises the signal.
     """
 
     def leave(number: int) -> None:

@@ -1,4 +1,4 @@
-"""The extra pass of fresh scores: every training sample measured once, sharded as in training."""
+"""The pass for fresh scores: scores every training sample once, sharded as in training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from alignment_jax.train.step import AXIS, Placement
 
 
 class ScorePass:
-    """Measures batches with the parameters of a state; compiled once.
+    """Scores batches with the parameters of a state; compiled once.
 
     Args:
-      objective: what measures.
+      objective: gives the scores.
       apply: as for `make_step`.
-      placement: where state and batches live.
+      placement: of state and batches.
     """
 
     def __init__(self, objective: ScoreTracking, apply: Callable[..., Any], placement: Placement):
@@ -42,13 +42,13 @@ class ScorePass:
             self._score = jax.jit(score(None))
 
     def __call__(self, state: TrainState, batches: Iterable[Batch]) -> Iterator[dict[str, np.ndarray]]:
-        """What is measured of each batch, as arrays of the host; rows of padding included."""
+        """The scores of each batch as host arrays, padded rows included."""
         for batch in batches:
             yield _fetch(self._score(state, self._placement.put_batch(batch)))
 
 
 def _fetch(per_sample: Metrics) -> dict[str, np.ndarray]:
-    """Per-sample results of all devices, those of other processes too, on this host."""
+    """Per-sample results of all devices and processes, on this host."""
     if jax.process_count() > 1:
         return multihost_utils.process_allgather(per_sample, tiled=True)
     return {name: np.asarray(value) for name, value in per_sample.items()}

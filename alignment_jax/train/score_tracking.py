@@ -1,4 +1,4 @@
-"""An objective that also keeps the samples' scores in the train state, and collects them from its own steps."""
+"""Keeps the scores of all training samples in the train state, and running averages from the training steps."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from alignment_jax.train.objective import Metrics, Objective
 
 @dataclasses.dataclass(frozen=True)
 class ScoreTracking:
-    """Any objective, with a score of every training sample beside its own state.
+    """Wraps an objective and adds scores of every training sample to its state.
 
-    The state is {"objective": the wrapped objective's, "scores": {criterion: [size]} in use by the sampler, "running":
-    {criterion: [size]} and "seen" bool [size] where scores are recycled}. The scores in use are only carried along; the
-    loop replaces them between epochs. The running averages take in every step's rows,
-    m <- decay m + (1 - decay) x, the first value as it is; a sample that a batch holds several times counts once, with
-    its mean. All of it is replicated: every device and process holds the same numbers.
+    State: {"objective": of the wrapped objective, "scores": {criterion: [size]} in use by the sampler, and with
+    `recycle` "running": {criterion: [size]} and "seen": bool [size]}. The loop replaces "scores" between epochs. Every
+    step updates the running averages of its rows: m <- decay m + (1 - decay) x, and m <- x the first time. A sample
+    that occurs several times in a batch counts once, with its mean. The state is replicated over devices and processes.
 
     Args:
-      objective: what is trained.
+      objective: the objective to train.
       size: samples in the training set.
       criteria: criterion -> its name among the objective's per-sample results.
       recycle: keep running averages.
       decay: of the averages, in [0, 1).
 
     Raises:
-      ConfigError: decay is out of range; on the first call, when the objective does not measure a criterion.
+      ConfigError: decay is out of range; on the first call, a criterion that the objective does not give.
     """
 
     objective: Objective
@@ -64,7 +63,7 @@ class ScoreTracking:
         return loss, dataclasses.replace(outcome, method_state=state)
 
     def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
-        """What the objective measures of every row, without training."""
+        """The scores of every row in evaluation mode."""
         return self._checked(
             self.objective.score(apply, params, model_state, batch, step=step, axis_name=axis_name)  # type: ignore[attr-defined]
         )
@@ -77,7 +76,7 @@ class ScoreTracking:
         return per_sample
 
     def _recycled(self, state: PyTree, per_sample: Metrics, axis_name: str | None) -> dict[str, Any]:
-        index = jnp.where(per_sample["where"], per_sample["index"], self.size)  # padding lands outside and is dropped
+        index = jnp.where(per_sample["where"], per_sample["index"], self.size)  # padding is out of bounds and dropped
         index = _everywhere(index, axis_name)
 
         def total(value: Array) -> jax.Array:
@@ -95,9 +94,9 @@ class ScoreTracking:
 
 
 def _everywhere(x: jax.Array, axis_name: str | None) -> jax.Array:
-    """The rows of all devices [devices * n], as a sum in which every device fills its own place.
+    """The rows of all devices [devices * n], as a sum of arrays that are zero outside a device's rows.
 
-    An all-gather moves as little, but JAX's check of what is replicated does not see that its result is.
+    An all-gather would do the same, but `check_vma` does not accept its result as replicated.
     """
     if axis_name is None:
         return x

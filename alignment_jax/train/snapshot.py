@@ -1,8 +1,8 @@
-"""A picture of a workdir at one moment, which stays as it is while the training deletes and writes on.
+"""A consistent snapshot of a workdir during training.
 
-Checkpoints are linked and not copied: their files never change, and a linked file stays when its name is removed. What
-grows in place (logs, tables) is copied. A checkpoint is whole as long as it has its name (see `checkpoint`), so the
-picture is one of a single moment when no checkpoint in it lost its name while it was taken.
+Checkpoints are hard-linked: their files never change, and a link survives the deletion of the original. Files that grow
+(logs, tables) are copied. A checkpoint is complete as long as its folder keeps its name, so the snapshot is consistent
+if no checkpoint in it was renamed or deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Sent = Callable[[str, os.stat_result], bool]
 
 
 def finished_files(folder: pathlib.Path) -> dict[str, int]:
-    """Every finished file of a workdir, with its size; the training deletes and renames meanwhile."""
+    """Every finished file of a workdir, with its size; files may vanish meanwhile."""
     found = {}
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if _finished(name)]
@@ -33,7 +33,7 @@ def finished_files(folder: pathlib.Path) -> dict[str, int]:
 
 
 def is_checkpoint(name: str) -> bool:
-    """Whether a file of a workdir is one of a checkpoint, hence never changes.
+    """Whether a file belongs to a checkpoint, hence never changes.
 
     >>> is_checkpoint("checkpoints/last/3/state/a"), is_checkpoint("metrics.jsonl")
     (True, False)
@@ -41,16 +41,16 @@ def is_checkpoint(name: str) -> bool:
     return name.startswith("checkpoints/")
 
 
-def take(folder: pathlib.Path, into: pathlib.Path, *, sent: Sent) -> bool:
-    """Fills `into` with the newest complete state of a workdir; False when it changed all too fast.
+def take_snapshot(folder: pathlib.Path, into: pathlib.Path, *, sent: Sent) -> bool:
+    """Fills `into` with the newest complete state of a workdir; False if the workdir changed in every attempt.
 
-    The state is the newest checkpoint of `last/`, the newest one of `best/` that is not after it, and every other file.
-    Older checkpoints are left out, unless all of their files have been sent before.
+    The state: the newest checkpoint of `last/`, the newest one of `best/` not after it, and every other file. Older
+    checkpoints are included only if all of their files have been sent before.
 
     Args:
       folder: the workdir.
-      into: an empty folder, best on the same disk.
-      sent: (name, stat of the file) -> whether this very file has been sent before.
+      into: an empty folder, on the same disk if possible.
+      sent: (name, stat of the file) -> whether this file has been sent before.
     """
     for _ in range(_TRIES):
         present = _checkpoints(folder)
@@ -73,7 +73,7 @@ def take(folder: pathlib.Path, into: pathlib.Path, *, sent: Sent) -> bool:
 
 
 def _checkpoints(folder: pathlib.Path) -> set[str]:
-    """Names in the workdir of all checkpoints that are there: checkpoints/last/3."""
+    """Names of all checkpoints: checkpoints/last/3 for example."""
     found = set()
     for kind in _KINDS:
         with contextlib.suppress(FileNotFoundError):
@@ -110,7 +110,7 @@ def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 def _linked(
     folder: pathlib.Path, name: str, into: pathlib.Path, stack: contextlib.ExitStack
 ) -> Iterator[tuple[IO[bytes], pathlib.Path]]:
-    """Links every file of a checkpoint; yields those that must be copied, opened: an open file outlives its name."""
+    """Links every file of a checkpoint; yields, opened, those that cannot be linked: an open file survives deletion."""
     for path in _files(folder / name):
         target = into / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _take_others(folder: pathlib.Path, into: pathlib.Path, sent: Sent) -> None:
             continue
         (into / name).parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError), open(folder / name, "rb") as file:
-            if sent(name, os.fstat(file.fileno())):  # nothing will be read of it
+            if sent(name, os.fstat(file.fileno())):  # a link is enough: its content is not read
                 with contextlib.suppress(OSError):
                     os.link(folder / name, into / name)
                     continue

@@ -1,4 +1,4 @@
-"""Everything that a training step reads and writes, as one tree of arrays."""
+"""The train state: all arrays that a training step reads and writes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from alignment_jax.core.types import PyTree
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """The state of training; a checkpoint holds exactly this, so a resumed run goes on to the same bits.
+    """The state of training. Checkpoints hold exactly this, so a resumed run has the same bits.
 
     step: int32, steps taken. key: the run's random key; step t uses fold_in(key, t).
-    average: exponential moving average of `params`, or () when it is off.
-    method_state: what the objective carries along (the EMA behind the direction weights).
-    bad_step: int32, the first step with a non-finite loss or gradient, -1 for none. From that step on nothing above
-      changes any more, so the last good parameters survive until the host looks.
+    average: exponential moving average of `params`, or () without one.
+    method_state: of the objective (the EMA of the direction weights, for example).
+    bad_step: int32, the first step with a non-finite loss or gradient, -1 for none. From that step on no other field
+      changes, so that the host finds the last good parameters.
     """
 
     step: jax.Array
@@ -45,7 +45,7 @@ def create_state(
     """The state before the first step.
 
     Args:
-      params: parameters, as the model's init gives them.
+      params: parameters, from the model's init.
       model_state: the model's other collections (BatchNorm statistics), {} for none.
       optimizer: its state is initialised here.
       method_state: `objective.init()`.

@@ -1,8 +1,8 @@
-"""One training step, written for one device of many; and the ways to run it over several.
+"""The training step of one device, and its compiled forms for one or several devices.
 
-The differentiated function returns the *global* loss and the gradients are averaged over the axis: of the four ways to
-place these two reductions this one alone is exact under `jax.shard_map` with and without replication checks and under
-`jax.pmap`, and without any axis.
+The differentiated function returns the *global* loss, and the gradients are averaged over the axis. Of the four ways to
+place these two reductions, only this one is exact under `jax.shard_map` (with and without replication checks), under
+`jax.pmap` and without an axis.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def make_step(
       objective: see `objective.Contrastive`.
       apply: (params, model_state, a, b, *, train, rows, where, key) -> (outputs, model_state).
       optimizer: an optax transformation; for accumulation wrap it in `optax.MultiSteps` with the same `accumulate`.
-      axis_name: the mesh or pmap axis over which the batch is sharded and the state is replicated; None for one device.
+      axis_name: mesh or pmap axis; the batch is sharded and the state replicated over it. None for one device.
       average_decay: decay of the moving average of the parameters, 0 for none. It starts low and rises, so that the
-        average forgets the initial parameters in short runs too.
-      accumulate: steps whose gradients make one update.
-      project: brings updated parameters back to where they may be (a temperature between its bounds).
+        average forgets the initial parameters in short runs, too.
+      accumulate: steps per update.
+      project: projects updated parameters onto their bounds (of a temperature, for example).
 
     Returns:
       (state, batch) -> (state, metrics, per_sample). `metrics` are global scalars; `per_sample` belongs to the local
-      rows. When the loss or the gradient is not finite the state stays as it was and `bad_step` says which step it was.
+      rows. After a non-finite loss or gradient only `bad_step` changes, to the number of that step.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Metrics]:
@@ -71,7 +71,7 @@ def make_step(
             )
 
         (loss, outcome), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        # Where JAX tracks what differs between devices (`check_vma`) it has added up their shares already.
+        # With `check_vma` JAX has already summed the gradients over the devices.
         if axis_name is not None and not varying_axes(batch):
             gradients = jax.lax.pmean(gradients, axis_name)
         gradient_norm = optax.tree.norm(gradients)
@@ -94,8 +94,7 @@ def make_step(
                 bad_step=state.bad_step,
             )
 
-        # A branch and no selection: old and new parameters side by side would be written and read once more, which
-        # took three times as long as the update itself.
+        # `cond`, not `where`: writing and reading both versions took three times as long as the update.
         kept = jax.lax.cond(finite & (state.bad_step < 0), updated, lambda: state)
         first_bad = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)
         metrics = {**outcome.metrics, "gradient_norm": gradient_norm}
@@ -111,7 +110,7 @@ def _with_bad_step(state: TrainState, bad_step: jax.Array) -> TrainState:
 def _average(average: PyTree, params: PyTree, step: jax.Array, decay: float, accumulate: int) -> PyTree:
     updates = ((step + 1) // accumulate).astype(jnp.float32)
     rate = 1.0 - jnp.minimum(decay, (1.0 + updates) / (10.0 + updates))
-    # Between the updates of an accumulated gradient the parameters stand still, and so does their average.
+    # Parameters change only with every update, and so does their average.
     rate = jnp.where((step + 1) % accumulate == 0, rate, 0.0)
     return jax.tree.map(lambda old, new: old + rate * (new - old), average, params)
 
@@ -128,16 +127,16 @@ def shard_step(step: Step, mesh: Mesh, *, check_vma: bool = True) -> Step:
 
 
 def pmap_step(step: Step, devices: list[jax.Device] | None = None) -> Step:
-    """The same step under `jax.pmap`, for code bases that still use it: batch [devices, n, ...], state replicated."""
+    """The step under `jax.pmap`: batch [devices, n, ...], state replicated."""
     return jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
 
 
 @renamed_attributes({"keep_up": "sync_cpu_devices", "columns": "local_columns"})
 class Placement:
-    """Where the state and the batches live, and the compiled step that fits: one device, or a mesh of several.
+    """The shardings of state and batches, and the compiled step, for one device or a mesh of several.
 
     Args:
-      devices: every device that takes part, over all processes.
+      devices: all devices of the run, over all processes.
       step_of: axis_name -> per-device step.
     """
 
@@ -151,14 +150,14 @@ class Placement:
         self.run = shard_step(self.step, self.mesh) if self.several else jax.jit(self.step, donate_argnums=0)
 
     def local_columns(self, width: int) -> np.ndarray:
-        """Which rows of a batch of `width` rows this process reads and gives to `put_batch`."""
+        """The rows of a batch of `width` rows that this process reads and gives to `put_batch`."""
         return processes.local_columns(self.devices, width)
 
     def sync_cpu_devices(self, result: PyTree) -> None:
-        """Waits for a step's result where steps must not run ahead of each other: on devices made of one CPU.
+        """Blocks until `result` is computed, on several devices of one CPU; returns at once elsewhere.
 
-        They share its threads, and with several steps under way the exchange of one can keep the threads that another
-        needs. Real devices have a queue each.
+        These devices share threads: with several steps in flight, the collectives of one can hold threads that another
+        needs.
         """
         if self.several and self.devices[0].platform == "cpu":
             jax.block_until_ready(result)
@@ -168,7 +167,7 @@ class Placement:
         return processes.put_from_primary(state, self.replicated)
 
     def put_batch(self, batch: Batch) -> Batch:
-        """A batch on its devices; in a run of several processes `batch` holds this process's rows."""
+        """A batch on its devices; with several processes, `batch` holds the local rows."""
         return processes.put_local(dict(batch), self._sharded)
 
 

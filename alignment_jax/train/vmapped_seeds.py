@@ -1,8 +1,8 @@
-"""Several runs that differ in nothing but their seed, trained as one: the step is mapped over the seeds.
+"""Trains several seeds of one run at once: the step is vmapped over the seeds.
 
-Small models leave most of a device idle, and a comparison trains each of them several times. On frozen latents that
-live on the device one compiled loop can advance all seeds at once. Every seed keeps its own initial parameters, order,
-noise and best step on val; what it gets is what a run of its own would give, up to the rounding of other kernels.
+Small models leave most of a device idle. With the training set on the device, one compiled loop advances all seeds.
+Every seed has its own initial parameters, order, noise and best step on val. Its result is that of a separate run, up
+to the rounding of other kernels.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from alignment_jax.train.start import initial_state
 from alignment_jax.train.state import TrainState, evaluation_variables
 from alignment_jax.train.step import make_step
 
-_MOST_STEPS = 32  # of one call of the compiled loop
+_MAX_STEPS = 32  # per call of the compiled loop
 
 
 @dataclasses.dataclass(frozen=True)
 class SeedResult:
-    """One seed's run: the variables of its best step on val, what it logged, and where it ended.
+    """The run of one seed.
 
-    variables: {"params", "model_state"}, as `loop.Finished` has them; of the last step where there is no val.
-    history: rows as in metrics.jsonl. best_step is -1 where there is no val.
+    variables: {"params", "model_state"} of the best step on val; of the last step without val.
+    history: rows as in metrics.jsonl. best_step: -1 without val.
     """
 
     variables: PyTree
@@ -49,7 +49,7 @@ class SeedResult:
 
 
 def vmap_obstacle(experiment: Experiment) -> str:
-    """Why this run cannot train together with other seeds of itself; "" when it can.
+    """Why the seeds of this run cannot be vmapped; "" if they can.
 
     >>> import types
     >>> vmap_obstacle(types.SimpleNamespace(tables=None))
@@ -69,24 +69,24 @@ def vmap_obstacle(experiment: Experiment) -> str:
 def fit_seeds(
     experiments: Sequence[Experiment], *, progress: Callable[[int], None] = lambda step: None
 ) -> list[SeedResult]:
-    """Trains runs that differ in nothing but their seed.
+    """Trains runs that differ only in their seed.
 
-    Nothing is written: an interruption loses these runs as a whole.
+    Writes no files: an interruption loses all of these runs.
 
     Args:
-      experiments: with one and the same model, objective, optimizer, tables and plan (see `config.build.with_seed`).
+      experiments: with the same model, objective, optimizer, tables and plan, see `assembly.build.with_seed`.
       progress: called with the number of steps taken.
 
     Returns:
-      An outcome for each, in their order.
+      One result per experiment, in the same order.
 
     Raises:
-      ValueError: a run cannot train this way; see `vmap_obstacle`.
+      ValueError: see `vmap_obstacle`.
       RunError: a loss or gradient is not finite; the message names the seed and the step.
     """
     for experiment in experiments:
         if reason := vmap_obstacle(experiment):
-            raise ValueError(f"experiments: seed {experiment.seed} cannot train together with others: {reason}")
+            raise ValueError(f"experiments: seed {experiment.seed} cannot be vmapped: {reason}")
     return _SeedRun(experiments, progress).train()
 
 
@@ -107,7 +107,7 @@ class _SeedRun:
         )
         self.run = jax.jit(jax.vmap(step_loop(step), in_axes=(0, None, 0, None)), donate_argnums=0)
         self.tables = jax.device_put(dict(first.tables or {}), first.devices[0])
-        # On the device from the start: arrays that are not bound to one would compile the step a second time.
+        # Placed before the first step: uncommitted arrays would compile the step a second time.
         stacked = _stack(map(initial_state, self.experiments))
         self.state: TrainState = jax.device_put(stacked, first.devices[0])
         self.step = self.epochs = self.pairs = 0
@@ -120,7 +120,7 @@ class _SeedRun:
         started = time.monotonic()
         epoch = 0
         if self.first.plan.evaluate_start:
-            self._after(0, {})  # no metrics before the first step, but an evaluation
+            self._after(0, {})  # no metrics yet, but an evaluation
         while self.step < self.first.plan.total_steps:
             self._epoch(epoch)
             epoch += 1
@@ -142,7 +142,7 @@ class _SeedRun:
         sources = [iter(e.batches(r, epoch, 0)) for e, r in zip(self.experiments, rows, strict=True)]
         done = 0
         while done < len(rows[0]) and self.step < plan.total_steps:
-            count = min(_MOST_STEPS, plan.steps_ahead(self.step), len(rows[0]) - done)
+            count = min(_MAX_STEPS, plan.steps_ahead(self.step), len(rows[0]) - done)
             chunk = [list(itertools.islice(batches, count)) for batches in sources]
             self.state, metrics = self.run(self.state, self.tables, _stacked(chunk), np.int32(count))
             self.pairs += int(np.sum(rows[0][done : done + count] >= 0))
@@ -154,7 +154,7 @@ class _SeedRun:
     def _after(self, epochs: int, metrics: Any) -> None:
         plan, step = self.first.plan, self.step
         log_due = plan.due(step, plan.log_every)
-        evaluate_due = plan.due(step, plan.evaluate_every) or not metrics  # the start, a candidate like any other
+        evaluate_due = plan.due(step, plan.evaluate_every) or not metrics  # before the first step
         if not (log_due or evaluate_due):
             return
         log_due = log_due and bool(metrics)
@@ -172,7 +172,7 @@ class _SeedRun:
                 self.history[k].append({"step": step, "epoch": epochs, **row})
 
     def _judged(self) -> list[dict[str, float]]:
-        """Metrics on val of every seed; variables that are the best so far of their seed are kept."""
+        """Metrics on val of every seed; keeps the variables of each seed's best step."""
         variables, metric = evaluation_variables(self.state), self.first.plan.metric
         values = [
             {f"val/{name}": value for name, value in found.items()}
@@ -184,7 +184,7 @@ class _SeedRun:
         scores = np.array([found[metric] for found in values])
         better = scores > self.best_value
         if better.any():
-            # The training step reuses the buffers of the state.
+            # A copy: the training step donates the buffers of the state.
             kept = jax.tree.map(jnp.copy, variables)
             self.best_variables = kept if better.all() else _chosen(better, kept, self.best_variables)
             self.best_step = np.where(better, self.step, self.best_step)
@@ -226,7 +226,7 @@ def _stacked(chunk: Sequence[Sequence[Batch]]) -> dict[str, np.ndarray]:
     """Batches of every seed as arrays [seeds, steps, n, ...], padded to one number of steps."""
 
     def of_seed(batches: Sequence[Batch]) -> dict[str, np.ndarray]:
-        unused = [batches[0]] * (_MOST_STEPS - len(batches))
+        unused = [batches[0]] * (_MAX_STEPS - len(batches))
         return {name: np.stack([batch[name] for batch in (*batches, *unused)]) for name in batches[0]}
 
     seeds = [of_seed(batches) for batches in chunk]

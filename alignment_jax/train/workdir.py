@@ -1,4 +1,4 @@
-"""The folder of one run: who may use it, and which configuration it belongs to."""
+"""The folder of one run: its lock, its configuration and its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError, UserError
 from alignment_jax.core.nested import flatten_config as flatten_config
 
-# Settings that may change while a run goes on. What the data is called is one: the data itself is asked what it is.
-_DECIDES_NOTHING = ("name", "data", "input.on_bad_sample")
+# Settings that may change on resuming. `data` is a name; the content of the data is compared elsewhere.
+_FREE = ("name", "data", "input.on_bad_sample")
 
 DURATION = "train.duration"
-_FIRST = "; once it has finished, a longer train.duration goes on from there"
-# Settings that came later -> what was done before.
+_FIRST = "; train.duration can be raised once the run has finished"
+# Settings that early versions lack -> the behaviour of those versions.
 _BEFORE = {"input.pixel_range": "auto:0,65536", "loss.duplicates": "negative", "classification.class_weights": "none"}
 
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the workdir for this process; a second training in it is refused.
-
-    The lock is the operating system's: it goes with the process, however that ends.
+    """Locks the workdir for this process. The operating system releases the lock when the process ends.
 
     Raises:
-      UserError: another process trains in this workdir.
+      UserError: another process holds the lock, or the folder cannot be written.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -41,13 +39,13 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(
-                f"workdir {workdir} is in use by another process; wait for it or choose another --workdir"
+                f"workdir {workdir} is in use by another process; wait until it ends, or choose another --workdir"
             ) from error
         yield
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The settings in which two configurations differ, as "path: old -> new".
+    """The differing settings of two configurations, as "path: old -> new".
 
     >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
     ['a.b: 1 -> 2']
@@ -64,7 +62,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def changed_names(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """The names, sorted, whose value is not the same in both.
+    """The names, sorted, whose values differ.
 
     >>> changed_names({"train": "x", "val": "y"}, {"train": "x", "val": "z", "test": "w"})
     ['test', 'val']
@@ -73,26 +71,25 @@ def changed_names(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
 
 
 def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any], *, finished: bool = False) -> bool:
-    """Whether the workdir already holds a run of this very configuration; False when it holds none.
+    """Whether the workdir already holds a run of this configuration; False if it holds none.
 
-    What it is called decides nothing, nor what its data is called, nor what is done with bad samples: whether the data
-    is the same is asked of the data. A run that ended before its first checkpoint, as one with a mistake in a setting
-    does, has nothing to lose: the corrected command may take its place. A finished run may go on for longer.
+    The names of the run and its data and `input.on_bad_sample` may differ. A run without a checkpoint is replaced, so
+    that a wrong setting can be corrected. A finished run may be resumed with another duration.
 
     Args:
       workdir: of the run.
       config: the whole configuration.
-      finished: the run there has come to its end, and `train.duration` may be another one.
+      finished: the run in the workdir has finished; `train.duration` may differ.
 
     Raises:
-      ConfigError: it holds a run of another configuration. Nothing is touched.
+      ConfigError: the workdir holds a run of another configuration.
     """
     found = read_config(workdir)
     if found is None:
         return False
     # Through JSON, so that tuples and lists compare alike.
     wanted = json.loads(json.dumps(dict(config)))
-    free = (*_DECIDES_NOTHING, DURATION) if finished else _DECIDES_NOTHING
+    free = (*_FREE, DURATION) if finished else _FREE
     changed = [line for line in differences(found, wanted) if line.partition(": ")[0] not in free]
     if changed and not has_checkpoints(workdir):
         return False
@@ -100,31 +97,31 @@ def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any], *, finis
         shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise ConfigError(
             f"workdir {workdir} holds a run with another configuration ({shown}); choose another --workdir, "
-            "or repeat the command that made it to resume" + (_FIRST if changed[0].startswith(DURATION) else "")
+            "or repeat its own command to resume" + (_FIRST if changed[0].startswith(DURATION) else "")
         )
     return True
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
-    """Whether a run in this folder has anything to lose."""
+    """Whether this folder holds any checkpoint."""
     return any((workdir / "checkpoints").glob("*/*"))
 
 
 def can_resume(workdir: pathlib.Path) -> bool:
-    """Whether a state is there, whole, that a run in this folder would go on from."""
+    """Whether this folder holds a complete state to resume from."""
     return last_saved_step(workdir) >= 0
 
 
 def last_saved_step(workdir: pathlib.Path) -> int:
-    """The newest step of which a state is there, -1 for none."""
+    """The step of the newest complete state, -1 without one."""
     names = (path.name for path in (workdir / "checkpoints" / "last").glob("*"))
     return max((int(name) for name in names if name.isdigit()), default=-1)
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The configuration of the run in a workdir, or None when there is none.
+    """The configuration of the run in a workdir; None without one.
 
-    Settings that it is older than have the value of what was done before they were there.
+    Settings that are newer than the run get the value that keeps its behaviour.
 
     Raises:
       UserError: config.json is not JSON.

@@ -199,7 +199,8 @@ def test_the_copying_survives_errors_of_any_kind_and_says_so_once(bucket, tmp_pa
 
     with mirrors.mirrored(mirror, message=message):
         wait_until(lambda: bucket.exists("/bucket/run/MIRROR.json"))
-    assert said == ["workdir memory://bucket/run: 503; trying again"]
+    assert len(said) == 1
+    assert "memory://bucket/run: 503" in said[0]
 
 
 @pytest.mark.parametrize("call", ["put_file", "pipe_file"])
@@ -212,8 +213,10 @@ def test_a_bucket_that_does_not_exist_is_noticed(call, bucket, tmp_path, monkeyp
     monkeypatch.setattr(mirror._files, call, failing(FileNotFoundError("no such bucket")))
     with pytest.raises(RunError) as raised, mirrors.mirrored(mirror, message=said.append):
         wait_until(lambda: said)
-    assert said == ["workdir memory://typo/run cannot be written: no such bucket; trying again"]
-    assert str(raised.value).endswith(f"no such bucket; what is not there stays in {here}")
+    assert len(said) == 1
+    assert "memory://typo/run" in said[0]
+    assert "memory://typo/run" in str(raised.value)
+    assert str(here) in str(raised.value)
     assert raised.value.exit_status == 1
     with pytest.raises(UserError, match="first"), mirrors.mirrored(mirror, message=said.append):
         raise UserError("first")
