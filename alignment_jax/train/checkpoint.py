@@ -331,12 +331,10 @@ def _check_fits(found: dict[str, str], target: PyTree, where: pathlib.Path) -> N
     wanted = _described(target)
     different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     if different:
-        name, count = different[0], len(different)
+        name, more = different[0], f" (and {len(different) - 1} more)" if len(different) > 1 else ""
         raise RunError(
             f"checkpoint {where} does not fit this configuration: {name} is {found.get(name, 'absent')} in the "
-            f"checkpoint and {wanted.get(name, 'absent')} in this run"
-            + (f" (and {count - 1} more)" if count > 1 else "")
-            + ". "
+            f"checkpoint and {wanted.get(name, 'absent')} in this run{more}. "
             "Use the versions and settings that made it, or another --workdir"
         )
 

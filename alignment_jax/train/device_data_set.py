@@ -28,7 +28,7 @@ def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
 
     Args:
       tables: name -> [rows, ...]; floats become float32.
-      batch: name -> int [n] row numbers for those names, other entries unchanged. Rows where `where` [n] is false are zero.
+      batch: name -> int [n] row numbers for those names; others are unchanged. `where` bool [n]: other rows are zero.
 
     >>> tables = {"a": jnp.array([[1.0], [2.0]], jnp.float16)}
     >>> batch = {"a": jnp.array([1, 0, 0]), "where": jnp.array([True, True, False])}
@@ -99,7 +99,7 @@ class DeviceDataSet:
         self._run = _compiled(placement)
 
     def __call__(self, state: TrainState, batches: Sequence[Batch]) -> tuple[TrainState, Metrics]:
-        """The state after these batches of row numbers, and the metrics of the last step, or the first non-finite one."""
+        """The state after these batches of row numbers, and the metrics of the last or first non-finite step."""
         return self._run(*self._arguments(state, batches))
 
     def lower(self, state: TrainState, batches: Sequence[Batch]) -> jax.stages.Lowered:

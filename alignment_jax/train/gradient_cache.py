@@ -43,8 +43,8 @@ def in_micro_batches(apply: Callable[..., Any], *, micro_batch: int) -> Callable
     Args:
       apply: (params, model_state, a, b, *, train, rows, where, key) -> (outputs, model_state). Outputs are arrays
         [n, ...] of rows, or scalars that do not depend on the rows.
-      micro_batch: rows of a micro-batch per device, at least 1. An incomplete last one is padded with rows whose `where`
-        is false.
+      micro_batch: rows of a micro-batch per device, at least 1. An incomplete last one is padded with rows where
+        `where` is false.
 
     Returns:
       A function like `apply`.

@@ -299,9 +299,7 @@ def _push_last(mirror: Mirror) -> None:
     stays = f"files that were not copied stay in {mirror.folder}"
     try:
         if not mirror.push():
-            raise RunError(
-                f"workdir {mirror.url} is not complete: checkpoints were deleted faster than they were copied"
-            )
+            raise RunError(f"workdir {mirror.url} is not complete: checkpoints changed faster than they were copied")
     except RunError as error:
         raise RunError(f"{error}; {stays}") from error
     except Exception as error:

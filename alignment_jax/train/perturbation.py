@@ -20,9 +20,9 @@ def latent_perturbation(
     Args:
       sigma: standard deviation of the noise, in units of the latents, or of `scales` if given.
       scales: standard deviations of the latents of a and b; None for absolute noise.
-      fusemix: a of Beta(a, a), the distribution of the mixing weight, drawn once per step; 0 for no mixing. Row k of the
-        local first half is mixed with row k of the local second half. With `batching.batch_rows(halves=True)` these are
-        the halves of the global batch.
+      fusemix: a of Beta(a, a), the distribution of the mixing weight, drawn once per step; 0 for no mixing. Row k of
+        the local first half is mixed with row k of the local second half. With `batching.batch_rows(halves=True)` these
+        are the halves of the global batch.
     """
     steps: list[Callable] = []
     if fusemix > 0.0:

@@ -1,6 +1,6 @@
 """Several processes that train one model: local rows, values from process 0, and errors of lost processes.
 
-Every process runs the same loop and holds the same state, and reads only the rows of its own devices. Process 0 computes
+Every process runs the same loop, holds the same state and reads only the rows of its own devices. Process 0 computes
 and broadcasts whatever may differ between machines: the initial state, statistics of the data, the metrics that choose
 the best step. It alone writes files. In a run of one process all functions here are trivial.
 """

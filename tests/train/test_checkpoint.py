@@ -226,9 +226,9 @@ def test_when_all_are_damaged_the_error_says_so(tmp_path, target):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"w": jax.ShapeDtypeStruct((64, 8), jnp.bfloat16)}, r"\['w'\] is float32\[64, 8\] there and bfloat16"),
-        ({"w": jax.ShapeDtypeStruct((64, 9), jnp.float32)}, r"\['w'\] is float32\[64, 8\] there and float32\[64, 9\]"),
-        ({"extra": jax.ShapeDtypeStruct((1,), jnp.float32)}, r"\['extra'\] is absent there"),
+        ({"w": jax.ShapeDtypeStruct((64, 8), jnp.bfloat16)}, r"\['w'\] .*float32\[64, 8\].*bfloat16"),
+        ({"w": jax.ShapeDtypeStruct((64, 9), jnp.float32)}, r"\['w'\] .*float32\[64, 8\].*float32\[64, 9\]"),
+        ({"extra": jax.ShapeDtypeStruct((1,), jnp.float32)}, r"\['extra'\] .*absent"),
     ],
 )
 def test_another_type_or_shape_is_refused_and_not_converted(tmp_path, target, change, message):
