@@ -87,7 +87,7 @@ def fit(
         position.total_steps = plan.total_steps
         checkpoints.delete_after(position.step, kind=checkpoint.BEST)
 
-        # Before the first line of progress: whoever reads that line may send a signal.
+        # Before the first line of progress: a reader of that line may send a signal.
         # `can_resume`, not `checkpoints`: it is called from another thread.
         stop = stack.enter_context(preemption(lambda: can_resume(workdir)))
         progress = stack.enter_context(

@@ -1,4 +1,4 @@
-"""Feeds the readers damaged data sets for as long as you like and watches for anything but a good answer.
+"""Feeds damaged data sets to the readers and reports every wrong answer.
 
     python benchmarks/soak/fuzz_readers.py --minutes 60 --page benchmarks/results/reliability.md
 
@@ -65,7 +65,7 @@ LAYOUTS: dict[str, Callable[[pathlib.Path], str]] = {
     "av": recordings,
     **{name: found.write for name, found in paper_sets.MOCKS.items()},
 }
-# What stands in for a field of a table or a value of a JSON file.
+# Replacements for a field of a table or a value of a JSON file.
 WORDS = [
     "", " ", "\0", "../x", "/etc/passwd", "..", ".", "a" * 300, "\u202e\u05e9\u05dc\u05d5\u05dd", "\U0001f642" * 40,
     "\ufeff", '"', "'", ",", "\r", "\n", "\u2028", "NaN", "-1", "1e999", "word " * 20_000, "<script>", "%s%n", "\\",

@@ -37,7 +37,7 @@ import numpy as np  # noqa: E402
 from alignment_jax.cli import embed, evaluate, main, train  # noqa: E402, F401 - likewise
 from alignment_jax.train import checkpoint, epoch_order, periodic_evaluation, position  # noqa: E402
 
-# phase -> (the object, the name of its function whose call begins the phase, the phase's length in seconds)
+# phase -> (owner, name of the function at the start of the phase, length of the phase in seconds)
 PHASES: dict[str, tuple[Any, str, float]] = {
     "start": (train, "fit", 3.0),
     "step": (position.Position, "advance", 0.02),
@@ -59,7 +59,7 @@ class Death:
 
 
 def run(arguments: Sequence[str], log: pathlib.Path, death: Death | None = None) -> int:
-    """One command in a process of its own; its exit status, or minus the signal that ended it."""
+    """Runs one command in a new process; returns its exit status, or minus the signal that ended it."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -98,7 +98,7 @@ def _arm(death: Death) -> None:
 
 
 def outcome(arguments: Sequence[str], workdir: pathlib.Path, log: pathlib.Path) -> dict[str, Any]:
-    """Everything of a finished run that must not depend on how often it was interrupted."""
+    """All results of a finished run that must not depend on interruptions."""
     found: dict[str, Any] = {
         "metrics": (workdir / "metrics.jsonl").read_bytes(),
         "results": (workdir / "results.json").read_bytes(),

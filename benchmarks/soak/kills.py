@@ -1,4 +1,4 @@
-"""Kills runs at random moments and compares what they end with to runs that nobody disturbed, bit by bit.
+"""Kills runs at random moments and compares their results with those of undisturbed runs, bit by bit.
 
     python benchmarks/soak/kills.py --kills 60 --results benchmarks/results/kills.jsonl \\
         --page benchmarks/results/reliability.md

@@ -2,7 +2,7 @@
 
     python benchmarks/soak/long_run.py --steps 100000 --page benchmarks/results/reliability.md
 
-An hour of training at 14 steps a second is 50,000 steps; what a step leaves behind does not depend on how long it took.
+An hour of training at 14 steps a second is 50,000 steps; the memory that a step leaves does not depend on its duration.
 At every evaluation the resident memory of the process, its open files and threads, and the programs compiled so far are
 counted.
 """
@@ -44,7 +44,7 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What the process holds at one moment."""
+    """The memory and objects of the process at one moment."""
 
     step: int
     memory: float  # resident, MiB
@@ -80,7 +80,7 @@ class Watch:
         count = len(links) - 3 * loops, len(os.listdir("/proc/self/task"))
         memory = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
         if tracemalloc.is_tracing():
-            gc.collect()  # what only waits for its collection is not held
+            gc.collect()  # garbage does not count
         held = tracemalloc.get_traced_memory()[0] / 2**20
         arrays = len(jax.live_arrays())
         self.samples.append(Sample(step, memory, *count, self.compiled, loops, held, arrays))

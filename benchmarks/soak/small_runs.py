@@ -1,6 +1,6 @@
 """Two configurations small enough to be killed again and again: an alignment with every method, and BSS classification.
 
-Written as files, because that is what the command line takes.
+Written as files for the command line.
 """
 
 import importlib.util

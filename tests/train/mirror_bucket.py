@@ -19,7 +19,7 @@ def empty_bucket():
 
 
 def save(folder, step, *, text):
-    """What a training leaves when it has saved a step: the one before is deleted, the log has grown."""
+    """The files of a training after it saved a step: the previous step is deleted, the log has grown."""
     for name in ("state/a", "state/b", "loop/metadata"):
         path = folder / "checkpoints" / "last" / str(step) / name
         path.parent.mkdir(parents=True, exist_ok=True)

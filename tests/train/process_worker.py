@@ -189,7 +189,7 @@ def main(arguments):
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if mode == "talk":
         talk(devices, pathlib.Path(folder))
-    while mode == "meet":  # until somebody is gone
+    while mode == "meet":  # until a process ends
         with processes.convert_jax_errors():
             processes.barrier("step")
         print("met", flush=True)

@@ -202,7 +202,7 @@ def test_a_curriculum_shows_its_share_and_an_epoch_lasts_as_long_as_it_has_batch
 
 
 class _Fixed:
-    """An objective that measures what its batch says."""
+    """An objective whose scores are fields of its batch."""
 
     def init(self):
         return ()
@@ -234,7 +234,7 @@ def averages(devices, steps):
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_running_averages(devices):
     state = averages(devices, [([4, 2, -1, -1], [1, 2, 0, 0]), ([2, -1, 5, 5], [4, 0, 1, 3])])
-    # the first value as it is, later ones averaged in; sample 5 stands twice in a batch and counts with its mean
+    # the first value unchanged, later ones averaged; sample 5 is twice in a batch and counts once, with its mean
     np.testing.assert_allclose(state["running"]["difficulty"], [0, 0, 0.75 * 2 + 0.25 * 4, 0, 1, 2], rtol=1e-6)
     assert np.flatnonzero(state["seen"]).tolist() == [2, 4, 5]
     np.testing.assert_array_equal(state["scores"]["difficulty"], 0.0)

@@ -1,4 +1,4 @@
-"""The classification objective: what it measures is what the sampling room computes, on one device and on several."""
+"""The classification objective: its scores equal those of `sampling`, on one device and on several."""
 
 import jax
 import jax.numpy as jnp

@@ -16,7 +16,7 @@ from alignment_jax.config.recipes import METHODS
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.loop import fit
 
-# What is not trained on its own here is a part of a combination.
+# Methods without an own entry are part of a combination.
 TRAINED = [name for name in METHODS if name not in ("cca", "noise", "smoothing", "curriculum", "anti_curriculum")]
 COMBINATIONS = (
     "all",
@@ -88,7 +88,7 @@ def run(experiment, workdir):
 
 
 class _Killed(BaseException):
-    """Stands for the end of the process: nothing may catch it."""
+    """Simulates the end of the process: no code may catch it."""
 
 
 def killed_in_the_second_epoch(experiment):

@@ -1,4 +1,4 @@
-"""The host's side: resuming to the same bits, stopping early, being preempted, selecting on val."""
+"""The training loop: resuming to the same bits, early stopping, preemption, selection on val."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.loop import Position, fit, initial_state
 
 pytestmark = pytest.mark.slow
-PATIENCE = 900  # seconds; nothing takes as long but a process that hangs
+PATIENCE = 900  # seconds, for a process that hangs
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def undisturbed(tmp_path_factory, data_file, resident):
 
 
 class _Killed(BaseException):
-    """Stands for the end of the process: nothing may catch it."""
+    """Simulates the end of the process: no code may catch it."""
 
 
 @pytest.mark.parametrize("kill_at", [5, 13, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 4, 6, 19))])
@@ -99,7 +99,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(kill_at, tmp_path, data_file
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("limit", "victim"), [(64, "metrics|checkpoint"), (2500, "checkpoint")])
-def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_when_there_is_room(
+def test_a_full_disk_ends_a_run_in_one_line_and_the_run_resumes_after_that(
     limit, victim, tmp_path, data_file, resident, undisturbed, small_files
 ):
     config = make_config(data_file, **{"input.resident": resident})
@@ -146,7 +146,7 @@ def test_a_damaged_newest_state_costs_the_steps_since_the_one_before(tmp_path, d
 
 
 @pytest.mark.slow
-def test_a_damaged_best_model_is_replaced_by_the_one_at_hand(tmp_path, data_file):
+def test_a_damaged_best_model_is_replaced_by_the_last_one(tmp_path, data_file):
     config = make_config(data_file)
     experiment = build(config).experiment
     first = fit(experiment, tmp_path, quiet=True)
@@ -189,14 +189,14 @@ def test_training_stops_early_and_keeps_the_best(tmp_path, data_file):
         "train.duration": "9 epochs",
     }
     finished = run(make_config(data_file, **changes), tmp_path)
-    # nothing is learned: the first evaluation stays the best, two more do not improve on it
+    # learning rate 0: two evaluations after the first do not improve
     assert finished.position.stopped_early
     assert (finished.position.step, finished.position.best_step) == (3, 1)
     assert "stopped early" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.mark.slow
-def test_multi_instance_metrics_are_told_in_percent(tmp_path, data_file):
+def test_multi_instance_metrics_are_printed_in_percent(tmp_path, data_file):
     experiment = build(make_config(data_file, **{"train.duration": "3 steps"})).experiment
     found = {"rsum": 100.0, "mAP_a2b": 0.25, "mAP": 0.5}
     changed = dataclasses.replace(experiment, evaluate=lambda *_: found, evaluate_for_log=None)
@@ -213,7 +213,7 @@ def test_the_log_calls_the_modalities_by_their_names_and_the_files_do_not(tmp_pa
     assert {"val/a2b_R@1", "val/b2a_R@10"} <= rows_of(tmp_path)[-1].keys()
 
 
-def test_a_collapse_is_said_once_and_again_after_it_got_better(tmp_path, data_file):
+def test_a_collapse_is_reported_once_and_again_after_a_recovery(tmp_path, data_file):
     experiment = build(make_config(data_file, **{"train.duration": "8 steps", "eval.interval": "1 steps"})).experiment
     well = {"rsum": 1.0, "variance_a": 0.5, "participation_a": 5.0, "variance_b": 0.5, "participation_b": 5.0}
     a_lost = {**well, "variance_a": 1e-9}
@@ -261,7 +261,7 @@ def test_a_position_survives_json():
 
 
 def test_the_selected_metric_must_exist(tmp_path, data_file):
-    """Of an experiment made by hand; a configuration is refused before."""
+    """Of an experiment made by hand; `build` checks configurations."""
     experiment = build(make_config(data_file)).experiment
     experiment = dataclasses.replace(experiment, plan=dataclasses.replace(experiment.plan, metric="val/loss"))
     with pytest.raises(RunError, match=r"eval\.metric is 'val/loss'.*val/rsum"):
@@ -269,7 +269,7 @@ def test_the_selected_metric_must_exist(tmp_path, data_file):
 
 
 @pytest.mark.slow
-def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(tmp_path, data_file, repository):
+def test_sigterm_and_ctrl_c_save_and_the_same_command_resumes(tmp_path, data_file, repository):
     config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{data_file}"
     fixed = ["--config.input.batch_size=8", "--config.train.devices=1", "--config.report.gallery=0"]
     fixed += ["--config.model.dim=8", "--config.checkpoint.interval=1000 epochs", "--config.eval.interval=1000 epochs"]
@@ -303,8 +303,8 @@ def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(tmp_path, data_fil
     assert saved[-1] > 0
     # It saved the step that it was at: nothing was logged after it.
     assert max(row["step"] for row in rows_of(tmp_path / "w")) <= saved[-1]
-    goes_on = start("w", 100_000)
-    assert stop_once(goes_on, lambda: rows_of(tmp_path / "w")[-1]["step"] > saved[-1], signal.SIGINT) == 130
+    resumed = start("w", 100_000)
+    assert stop_once(resumed, lambda: rows_of(tmp_path / "w")[-1]["step"] > saved[-1], signal.SIGINT) == 130
     assert "stopped by Ctrl-C" in said.read_text()
     assert f"resumed at step {saved[-1]}" in said.read_text()
 
@@ -325,7 +325,7 @@ def test_training_leaves_no_recompilation_behind(tmp_path, data_file, resident):
     assert len(traced) <= 2
 
 
-def test_a_run_says_that_it_compiles_and_a_finished_one_has_nothing_to_compile(tmp_path, data_file):
+def test_a_run_reports_its_compilation_and_a_finished_one_compiles_nothing(tmp_path, data_file):
     config = make_config(data_file, **{"train.duration": "3 steps"})
     run(config, tmp_path)
     log = (tmp_path / "log.txt").read_text()

@@ -112,7 +112,7 @@ def test_a_machine_that_saved_but_could_not_upload_keeps_what_it_has(bucket, tmp
     assert (here / "checkpoints/last/20").is_dir()
 
 
-def test_a_copy_that_is_deleted_while_the_run_goes_on_is_made_again(bucket, tmp_path):
+def test_a_copy_that_is_deleted_during_the_run_is_uploaded_again(bucket, tmp_path):
     here = tmp_path / "here"
     save(here, 10, text="x")
     mirror = Mirror("memory://bucket/run", here)
@@ -146,7 +146,7 @@ def without_links(*arguments, **options):
 
 
 class SlowUploads:
-    """The first files take until the training has saved once more; later uploads end as when a machine is lost."""
+    """The first files take until the training has saved again; later uploads end as if the machine were lost."""
 
     def __init__(self, mirror, monkeypatch):
         self.saved, self.lost, self.cut_in, self.slow = threading.Condition(), False, math.inf, 0
@@ -159,8 +159,8 @@ class SlowUploads:
             raise KeyboardInterrupt
         self.slow -= 1
         with self.saved:
-            begun = self.number if self.slow >= 0 else -1
-            assert self.saved.wait_for(lambda: self.number > begun or self.lost, timeout=60)
+            started = self.number if self.slow >= 0 else -1
+            assert self.saved.wait_for(lambda: self.number > started or self.lost, timeout=60)
         self.put(local, remote)
 
     def has_saved(self):
@@ -199,7 +199,7 @@ def test_uploads_slower_than_checkpoints_end_with_a_state_that_restores(links, b
     training.start()
     try:
         wait_until(lambda: slow.number >= 1)
-        slow.slow = 3  # two would do to delete what was newest
+        slow.slow = 3  # two saves delete the newest checkpoint
         assert mirror.push()
         first = json.loads(bucket.cat_file("/bucket/run/MIRROR.json"))["files"]
         slow.slow = 3
@@ -241,8 +241,8 @@ def test_what_a_killed_upload_left_is_cleared_and_what_another_uses_is_not(bucke
 
 
 @pytest.mark.slow
-def test_training_goes_on_on_a_new_machine(bucket, tmp_path, monkeypatch, embeddings, repository):
-    """Train, lose the machine, train on: the same results as without the loss; evaluate reads the URL too."""
+def test_training_resumes_on_a_new_machine(bucket, tmp_path, monkeypatch, embeddings, repository):
+    """Train, lose the machine, resume: the same results as without the loss; evaluate reads the URL, too."""
     from alignment_jax.cli.main import main
 
     monkeypatch.setattr(mirrors, "INTERVAL_SECONDS", 0.05)

@@ -115,8 +115,8 @@ def test_a_refused_training_leaves_the_run_at_the_url(bucket, tmp_path, monkeypa
     assert read(tmp_path / "new") == read(there)
 
 
-def test_process_0_begins_when_the_others_have_fetched(bucket, tmp_path, monkeypatch):
-    """Another process on this machine would otherwise set aside what process 0 has begun and not uploaded."""
+def test_process_0_writes_after_the_others_have_fetched(bucket, tmp_path, monkeypatch):
+    """Otherwise another process on this machine would set aside the new files of process 0."""
     from absl import flags
 
     from alignment_jax.cli import common
@@ -133,7 +133,7 @@ def test_process_0_begins_when_the_others_have_fetched(bucket, tmp_path, monkeyp
         def compute_on_primary(compute, calls=calls, primary=primary):
             if primary:
                 compute()
-            calls.append("heard process 0")
+            calls.append("result of process 0")
 
         monkeypatch.setattr(common.processes, "compute_on_primary", compute_on_primary)
         monkeypatch.setattr(Mirror, "fetch", lambda self, calls=calls: calls.append("fetch"))
@@ -164,7 +164,7 @@ def test_a_damaged_copy_is_named(damage, bucket, tmp_path):
 
 
 @pytest.mark.parametrize("error", [HttpError("503\nafter retries"), ValueError("no such"), TimeoutError()])
-def test_whatever_a_file_system_raises_is_one_line(error, bucket, tmp_path, monkeypatch):
+def test_every_error_of_a_file_system_is_one_line(error, bucket, tmp_path, monkeypatch):
     save(tmp_path / "here", 10, text="x")
     mirror = Mirror("memory://bucket/run", tmp_path / "here")
     mirror.push()
@@ -186,7 +186,7 @@ def test_whatever_a_file_system_raises_is_one_line(error, bucket, tmp_path, monk
     assert not (tmp_path / "there").exists()
 
 
-def test_the_copying_survives_errors_of_any_kind_and_says_so_once(bucket, tmp_path, monkeypatch):
+def test_copying_continues_after_any_error_with_one_message(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(mirrors, "INTERVAL_SECONDS", 0.01)
     save(tmp_path / "here", 10, text="x")
     mirror = Mirror("memory://bucket/run", tmp_path / "here")
@@ -229,6 +229,6 @@ def test_a_file_system_without_credentials_is_one_line(tmp_path, monkeypatch):
         Mirror("memory://bucket/run", tmp_path)
 
 
-def test_an_unknown_file_system_is_the_users_mistake(tmp_path):
+def test_an_unknown_file_system_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="nosuch"):
         Mirror("nosuch://bucket/run", tmp_path)

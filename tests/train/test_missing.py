@@ -1,4 +1,4 @@
-"""A modality that a sample lacks: what stands in its place changes nothing, and nothing of it counts."""
+"""Missing modalities: the placeholder values change nothing and do not count."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Numbers that go to extremes: the run says what happened, and no NaN gets into what it logs."""
+"""Extreme numbers: the run reports the cause, and logs no NaN."""
 
 import json
 
@@ -85,7 +85,7 @@ def test_latents_of_any_size_train_or_are_refused(scale, tmp_path, pairs, capsys
     if 1e-12 < scale < 1e12:
         assert status == 0
         assert all("non_finite" not in row for row in rows_of(tmp_path / "w"))
-    else:  # numbers whose squares leave float32 have no direction: one line says so, nothing trains on them
+    else:  # numbers whose squares overflow float32 cannot be normalized: an error of one line, before training
         assert status == 2
         assert "whose squares leave float32" in err
         assert len(err.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""What several processes of one run say to each other, and what they do when one of them is gone."""
+"""Several processes of one run: broadcasts, and the end of one process."""
 
 import pathlib
 import signal
@@ -21,7 +21,7 @@ def test_processes_agree_and_share(tmp_path):
 @pytest.mark.parametrize("victim", [0, 2])
 @pytest.mark.parametrize("mode", ["meet", "idle"])
 def test_when_a_process_dies_the_others_say_so_and_end(victim, mode, tmp_path):
-    """In the middle of talking, and while nobody talks: then the missing heartbeat tells, after half a minute."""
+    """During a broadcast, and between broadcasts: then the heartbeat is missing after half a minute."""
     with Processes([WORKER, mode], tmp_path, count=3) as run:
         seen = "met" if mode == "meet" else "joined"
         run.wait_until(lambda: all(seen in log.read_text() for log in run.logs))

@@ -99,7 +99,7 @@ def _train(method, latents, *, way, devices, micro_batch):
     else:
         mesh = batch_mesh(chosen)
         run = shard_step(step, mesh, check_vma=way == "shard_map")
-        # Where the step leaves it, as in a run; a state that lies elsewhere has its first step compiled apart.
+        # Placed as the step leaves it, as in a run; otherwise the first step would compile separately.
         state = jax.device_put(state, jax.NamedSharding(mesh, jax.P()))
     for index in rows[:STEPS]:
         where = index >= 0

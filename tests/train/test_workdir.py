@@ -1,4 +1,4 @@
-"""Which configuration may go on in a workdir."""
+"""Which configuration may resume in a workdir."""
 
 import json
 
