@@ -31,9 +31,12 @@ def registries():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identify)
-def test_links_and_pictures_exist(page):
-    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+def test_links_pictures_and_named_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)", text)
     missing = [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]
+    named = re.findall(r"`((?:alignment_jax|tests|benchmarks|scripts|configs)/[\w/]+\.\w+)`", text)
+    missing += [path for path in named if not (DOCS.parent / path).exists()]
     assert missing == []
 
 
