@@ -69,7 +69,7 @@ def test_a_config_loads_and_has_the_sections_of_the_default(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_argument_is_refused(name):
-    with pytest.raises(ConfigError, match="unknown config argument 'nonsense'"):
+    with pytest.raises(ConfigError, match="'nonsense'"):
         get_config(name, "nonsense")
 
 
@@ -153,14 +153,14 @@ def test_vectors_of_two_and_of_three_modalities_can_be_read(name, argument, side
 def test_an_encoder_that_cannot_read_a_column_is_named(paper_sets):
     config = get_config("tweets_bss", f"runlocal,data={paper_sets['twitter2015']}")
     config.model.encoder_b.name = "convnet"
-    with pytest.raises(ConfigError, match=r"cannot read twitter2015:.* \(image and text\): .*use lstm or transformer"):
+    with pytest.raises(ConfigError, match=r"twitter2015:.*image and text.*transformer"):
         build(config)
     config = get_config("nvgesture_bss", f"runlocal,inputs=frames,data={paper_sets['nvgesture']}")
-    with pytest.raises(ConfigError, match=r"\(embedding, embedding and embedding\): .*mlp for feature vectors"):
+    with pytest.raises(ConfigError, match=r"embedding, embedding and embedding.*mlp"):
         build(config)
-    with pytest.raises(ConfigError, match="inputs='video': expected one of features, frames"):
+    with pytest.raises(ConfigError, match=r"inputs='video'.*features, frames"):
         get_config("nvgesture_bss", "inputs=video")
-    with pytest.raises(ConfigError, match="inputs='video': expected one of recordings, features"):
+    with pytest.raises(ConfigError, match=r"inputs='video'.*recordings, features"):
         get_config("av_digits_bss", "inputs=video")
 
 
@@ -209,7 +209,7 @@ def test_methods_train_from_pixels(method, tmp_path):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("clip", "unknown method 'clip'"),
+        ("clip", "'clip'"),
         ("sigmoid+mm_ts_margin", "contradict"),
         ("vals+cca", "cca trains nothing"),
         ("vals+", None),
@@ -263,5 +263,5 @@ def test_classify_takes_the_encoders_of_its_modalities():
     assert config.data == "samples:x.csv,text=tweet"
     assert (config.sampling.name, config.classification.class_weights) == ("class_balanced", "balanced")
     for modalities in ("text", "text+image", "image+smell"):
-        with pytest.raises(ConfigError, match="two or three of audio, image, text in this order"):
+        with pytest.raises(ConfigError, match=r"modalities=.*audio, image, text"):
             get_config("classify", f"modalities={modalities}")
