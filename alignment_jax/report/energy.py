@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import time
 
-# A counter wraps after a quarter of an hour or more; several wraps cannot be told from one.
+# A counter wraps after a quarter of an hour or more; several wraps look like one.
 _WRAPS = 600.0
 _COUNTERS = pathlib.Path("/sys/class/powercap")
 

@@ -64,12 +64,12 @@ def test_blocks_change_nothing(monkeypatch):
 
 
 def test_the_command_on_frozen_latents(frozen_run, tmp_path, capsys):
-    """Classes are hidden codes; their prompts are texts of that code, as the frozen text encoder would see them."""
+    """Classes are hidden codes; their prompts are texts of that code, the input of the frozen text encoder."""
     workdir, _ = frozen_run
     write_embeddings(tmp_path / "all.npz", n=60, seed=3)
     with np.load(tmp_path / "all.npz") as found:
         arrays = {name: found[name] for name in found.files}
-    # Items 0 .. 11 are the classes: their own texts are the prompts, and they are what is to be classified.
+    # Items 0 .. 11 are the classes: their texts are the prompts, and they are the items to classify.
     kept = arrays["text_to_image"] < 12
     names = np.array([f"class {k}" for k in range(12)])
     np.savez(

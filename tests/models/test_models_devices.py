@@ -131,7 +131,7 @@ def test_a_step_on_devices_is_a_step_on_one(case, devices, mode):
     (value_, gradients_, statistics_), za_ = sharded(case, variables, devices=devices, mode=mode)
     np.testing.assert_allclose(za_[WHERE], za[WHERE], atol=1e-6)
     np.testing.assert_allclose(value_, value, rtol=2e-6)
-    # Sums in another order round by the largest of their terms, so an array's own size decides what is near zero in it.
+    # Sums in another order round by the largest of their terms, so tolerances are relative to the largest entry.
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=max(1e-5, 2e-6 * float(jnp.abs(y).max()))),
         gradients_,

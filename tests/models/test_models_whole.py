@@ -92,7 +92,7 @@ def test_padding_reaches_no_other_row(case, train):
         return y if not train else y[0]
 
     alone = embed(a[where], b[where], np.ones(4, bool), rows)
-    for filler in (0, 1):  # what stands in a padded row is nobody's business
+    for filler in (0, 1):  # the content of padded rows must not matter
         padded_a, padded_b = (
             np.where(where.reshape(-1, *[1] * (x.ndim - 1)), x, filler).astype(x.dtype) for x in (a, b)
         )

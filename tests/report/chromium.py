@@ -36,7 +36,7 @@ def browser_path(name):
 
 
 class Browser:
-    """One session. `page` loads a file, `run` runs a script's body in it and returns what it returns."""
+    """One session. `page` loads a file, `run` runs the body of a script in it and returns its result."""
 
     def __init__(self, address):
         self._address = address
@@ -69,7 +69,7 @@ class Browser:
         return self.call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def complaints(self):
-        """What the browser wrote into its console since the last question: errors and warnings."""
+        """Errors and warnings in the console since the last call."""
         return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
 
 

@@ -1,4 +1,4 @@
-"""Reads a page as the tests need it, and fails on markup that does not pair up."""
+"""Parses a page for the tests; fails on unbalanced markup."""
 
 import html.parser
 
@@ -7,7 +7,7 @@ VOID = {"meta", "img", "source", "br", "hr", "link", "input"}
 
 
 class Page(html.parser.HTMLParser):
-    """Collects what the tests ask for, and fails on tags that do not pair up."""
+    """Collects tags, ids, addresses and text; fails on unbalanced tags."""
 
     def __init__(self, text):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The page of a comparison in a real browser: no complaint, all pictures, sorting, a phone, the dark, and print."""
+"""The page of a comparison in a real browser: console, pictures, sorting, phone, dark mode, print."""
 
 import base64
 
@@ -26,13 +26,13 @@ const [table, column] = arguments;
 document.querySelectorAll("table.sortable")[table].tHead.rows[0].cells[column].querySelector("button").click();
 return document.querySelectorAll("table.sortable")[table].tHead.rows[0].cells[column].getAttribute("aria-sort");
 """
-# What is wider than the place it has: kinds of elements.
+# Kinds of elements with horizontal overflow.
 CUT = """
 const cut = Array.from(document.querySelectorAll("main *")).filter(one => one.scrollWidth > one.clientWidth + 1
   && ["auto", "scroll"].includes(getComputedStyle(one).overflowX));
 return Array.from(new Set(cut.map(one => one.className || one.tagName.toLowerCase()))).sort();
 """
-# Where the first cells of title and row stand within a table that was scrolled to its end.
+# Positions of the first cells of title and row within a table scrolled to its end.
 SCROLLED = """
 const box = document.querySelector(".words .table"), table = box.querySelector("table");
 box.scrollLeft = 1000;
@@ -94,7 +94,7 @@ def test_a_click_on_a_title_sorts_by_number(browser, report):
 def test_on_a_phone_only_tables_scroll_sideways(browser, report):
     browser.size(390, 800)
     browser.page(report)
-    assert browser.run(CUT) == ["picture", "table"]  # there are wide ones, or the rest of this test says nothing
+    assert browser.run(CUT) == ["picture", "table"]  # wide ones exist, else the rest of this test is empty
     assert browser.run("return document.documentElement.scrollWidth") <= 390
     small = browser.run("return Math.min(...Array.from(document.querySelectorAll('.charts img'), i => i.clientWidth))")
     assert small > 300  # charts stand below each other, in the full width

@@ -1,4 +1,4 @@
-"""The page of a comparison: what it says, in what order, what it makes of missing parts, and of hostile text."""
+"""The page of a comparison: content, order, missing parts and hostile text."""
 
 import json
 
@@ -32,7 +32,7 @@ def whole(comparison):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """For what is written on a page its pictures need not be drawn: most of the time goes there."""
+    """Skips drawing, which takes most of the time, for tests of the text."""
     from alignment_jax.report import comparison_page as module
 
     for name in ("draw_chart", "draw_bars", "draw_map"):

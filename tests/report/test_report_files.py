@@ -21,7 +21,7 @@ from alignment_jax.report import (
 
 
 class Stop(BaseException):
-    """Stands for a kill in the middle of a write."""
+    """A kill in the middle of a write."""
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path):

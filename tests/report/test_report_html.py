@@ -1,4 +1,4 @@
-"""The page: whole, well formed, offline, and proof against what data may hold."""
+"""The page of a run: complete, well formed, offline, and safe against markup in data."""
 
 import html
 import json
@@ -271,7 +271,7 @@ def test_rows_of_other_pages_can_be_composed():
     assert "n = 5" in found.text
 
 
-def test_importing_the_room_stays_light():
+def test_importing_the_subpackage_stays_light():
     import sys
 
     code = (
@@ -283,7 +283,7 @@ def test_importing_the_room_stays_light():
     assert shown.strip() == "[]"
 
 
-def test_no_address_or_machine_path_in_the_room(repository):
-    room = pathlib.Path(repository) / "alignment_jax" / "report"
-    for file in [*room.glob("*.py"), *room.glob("templates/*")]:
+def test_no_address_or_machine_path_in_the_subpackage(repository):
+    folder = pathlib.Path(repository) / "alignment_jax" / "report"
+    for file in [*folder.glob("*.py"), *folder.glob("templates/*")]:
         assert not re.search(r"https?://|/(home|tmp|usr)/", file.read_text(encoding="utf-8")), file.name

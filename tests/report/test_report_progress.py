@@ -34,7 +34,7 @@ def test_speed_leaves_out_compilation_and_pauses():
         _run(progress, clock, range(1, 21))
         with progress.pause("evaluating val"):
             clock.now += 40.0  # compiled
-        # The first evaluation does not say how long others will take.
+        # The first evaluation includes compilation.
         assert progress.seconds_left() == pytest.approx(80 * 0.1)
         _run(progress, clock, range(21, 41))
         with progress.pause("evaluating val"):

@@ -1,4 +1,4 @@
-"""Tables say the same in three notations, and nothing from data can break out of a cell."""
+"""Tables have equal content in three notations, and no text breaks out of a cell."""
 
 import itertools
 import math

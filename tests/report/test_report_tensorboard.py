@@ -1,4 +1,4 @@
-"""TensorBoard reads back what was written, and forgets what a resumed run takes back."""
+"""TensorBoard reads the scalars, without the steps that a resumed run repeats."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_a_resumed_run_takes_back_later_steps_and_no_earlier_ones(tmp_path):
     with TensorBoardLog(tmp_path) as log:
         for step in range(1, 6):
             log.write(step, {"x": float(step)})
-    with TensorBoardLog(tmp_path, resume_step=3) as log:  # within the same second: needs a file of its own
+    with TensorBoardLog(tmp_path, resume_step=3) as log:  # within the same second: needs another file
         log.write(4, {"x": 40.0})
     assert len(list(tmp_path.iterdir())) == 2
     assert _scalars(tmp_path, "x") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0)]
