@@ -8,26 +8,28 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax import metrics
+from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
 from alignment_jax.evals.collapse import named_by_side, variance_and_participation
 
 
+@renamed_keywords(same_a="ids_a", same_b="ids_b")
 def evaluate_on_device(
-    za: Array, zb: Array, b_to_a: Array, same_a: Array | None = None, same_b: Array | None = None
+    za: Array, zb: Array, b_to_a: Array, ids_a: Array | None = None, ids_b: Array | None = None
 ) -> dict[str, Any]:
     """Ranks, variance and participation ratio of the embeddings of a split, and whether they are finite.
 
     Args:
       za: [n, d]. zb: [m, d].
       b_to_a: int [m], the a-item of every b-item.
-      same_a, same_b: int [n] and [m], equal for rows of the same content; None: all rows differ.
+      ids_a, ids_b: int [n] and [m], equal for rows of the same content; None: all rows differ.
 
     Returns:
       Arrays for `metrics_of_seeds`; those of several seeds are stacked, leaves [seeds, ...].
     """
     sides = {"a": za, "b": zb}
     return {
-        "ranks": metrics.retrieval_ranks(za, zb, b_to_a, ids_a=same_a, ids_b=same_b),
+        "ranks": metrics.retrieval_ranks(za, zb, b_to_a, ids_a=ids_a, ids_b=ids_b),
         "participation": {side: variance_and_participation(z) for side, z in sides.items()},
         "finite": {side: jnp.isfinite(z).all() for side, z in sides.items()},
     }

@@ -10,32 +10,34 @@ import jax
 import numpy as np
 
 from alignment_jax import metrics
+from alignment_jax.core.deprecation import renamed_attributes
 
 
+@renamed_attributes({"same_a": "ids_a", "same_b": "ids_b"})
 @dataclasses.dataclass(frozen=True)
 class SplitEmbeddings:
     """Both sides of one split: `a` [n, d], `b` [m, d], and `b_to_a` [m], the a-item of every b-item.
 
-    `same_a` [n] and `same_b` [m] are equal where rows have the same content and so are one item; None where all differ.
+    `ids_a` [n] and `ids_b` [m] are equal for rows of the same content, which are one item; None: all rows differ.
     """
 
     a: np.ndarray
     b: np.ndarray
     b_to_a: np.ndarray
-    same_a: np.ndarray | None = None
-    same_b: np.ndarray | None = None
+    ids_a: np.ndarray | None = None
+    ids_b: np.ndarray | None = None
 
     @functools.cached_property
     def ranks(self) -> tuple[np.ndarray, np.ndarray]:
         """`metrics.retrieval_ranks` of the split, computed once."""
-        found = metrics.retrieval_ranks(self.a, self.b, self.b_to_a, ids_a=self.same_a, ids_b=self.same_b)
+        found = metrics.retrieval_ranks(self.a, self.b, self.b_to_a, ids_a=self.ids_a, ids_b=self.ids_b)
         rank_ab, rank_ba = jax.device_get(found)
         return rank_ab, rank_ba
 
     @functools.cached_property
     def items(self) -> metrics.DistinctItems:
         """The distinct items and their pairs."""
-        return metrics.distinct_items(self.b_to_a, n_a=len(self.a), ids_a=self.same_a, ids_b=self.same_b)
+        return metrics.distinct_items(self.b_to_a, n_a=len(self.a), ids_a=self.ids_a, ids_b=self.ids_b)
 
     @functools.cached_property
     def owner(self) -> np.ndarray:
@@ -77,11 +79,11 @@ def multi_instance_metrics(
     1.0
     """
     embedded_a, embedded_b, answers = embedded.a, embedded.b[candidates], np.asarray(relevancy)
-    if embedded.same_b is not None:
-        embedded_b, answers = _merged(embedded_b, answers.T, embedded.same_b[candidates])
+    if embedded.ids_b is not None:
+        embedded_b, answers = _merged(embedded_b, answers.T, embedded.ids_b[candidates])
         answers = answers.T
-    if embedded.same_a is not None:
-        embedded_a, answers = _merged(embedded_a, answers, embedded.same_a)
+    if embedded.ids_a is not None:
+        embedded_a, answers = _merged(embedded_a, answers, embedded.ids_a)
     found = metrics.multi_instance(embedded_a @ embedded_b.T, answers)
     return {name: float(value) for name, value in found.items()}
 

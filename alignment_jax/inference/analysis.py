@@ -132,8 +132,8 @@ def _calibration(
     own = softmax_temperature(config, variables["params"], train_sizes)
     temperatures = [] if own is None else [own]
     if val is not None:
-        temperatures.append(evals.fit_temperature(val.a, val.b, val.b_to_a, ids_a=val.same_a, ids_b=val.same_b))
-    a, b, ids_a, ids_b = embedded.a, embedded.b, embedded.same_a, embedded.same_b
+        temperatures.append(evals.fit_temperature(val.a, val.b, val.b_to_a, ids_a=val.ids_a, ids_b=val.ids_b))
+    a, b, ids_a, ids_b = embedded.a, embedded.b, embedded.ids_a, embedded.ids_b
     found = evals.calibration_at_temperatures(
         a, b, embedded.b_to_a, temperatures=temperatures, ids_a=ids_a, ids_b=ids_b
     )

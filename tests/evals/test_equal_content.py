@@ -19,7 +19,7 @@ def stored(copied):
     text = unit(image[owner] + 0.5 * rng.normal(size=(len(owner), 6)))
     if not copied:
         return evals.SplitEmbeddings(image, text, owner)
-    return evals.SplitEmbeddings(image[owner], text, np.arange(len(owner)), same_a=owner)
+    return evals.SplitEmbeddings(image[owner], text, np.arange(len(owner)), ids_a=owner)
 
 
 def shared(n=24, kinds=4):
@@ -27,19 +27,19 @@ def shared(n=24, kinds=4):
     kind = np.arange(n) % kinds
     rng = np.random.default_rng(0)
     text = np.eye(kinds, 8, dtype=np.float32)[kind]
-    return evals.SplitEmbeddings(unit(text + 0.1 * rng.normal(size=(n, 8))), text, np.arange(n), same_b=kind)
+    return evals.SplitEmbeddings(unit(text + 0.1 * rng.normal(size=(n, 8))), text, np.arange(n), ids_b=kind)
 
 
 def measured(embedded):
-    ids = {"ids_a": embedded.same_a, "ids_b": embedded.same_b}
+    ids = {"ids_a": embedded.ids_a, "ids_b": embedded.ids_b}
     calibration = evals.calibration(embedded.a, embedded.b, embedded.b_to_a, temperature=0.1, **ids)
     sizes = np.arange(len(embedded.b))
     tail = evals.long_tail_recall(embedded, sizes, sizes)
     kept = of_retrieval(*embedded.ranks, embedded.owner)
     n_a = len(embedded.a)
     relevancy = (embedded.owner[None, :] == np.arange(n_a)[:, None]) + 0.25 * (np.arange(len(embedded.b)) % 2)
-    if embedded.same_a is not None:
-        relevancy = relevancy[np.unique(embedded.same_a, return_index=True)[1]][embedded.same_a]
+    if embedded.ids_a is not None:
+        relevancy = relevancy[np.unique(embedded.ids_a, return_index=True)[1]][embedded.ids_a]
     return {
         "recall": evals.recall_metrics(embedded),
         "calibration": {k: v for k, v in calibration.items() if k != "bins"},
@@ -85,7 +85,7 @@ def test_a_caption_of_several_images_is_right_for_all_of_them():
 
 def test_ties_between_different_items_still_count_against_the_query():
     constant = np.ones((24, 8), np.float32)
-    collapsed = evals.SplitEmbeddings(constant, constant, np.arange(24), same_b=np.arange(24) % 4)
+    collapsed = evals.SplitEmbeddings(constant, constant, np.arange(24), ids_b=np.arange(24) % 4)
     assert evals.recall_metrics(collapsed, ks=(1,))["rsum"] == 0.0
 
 
@@ -93,11 +93,11 @@ def test_what_a_perfect_model_could_reach_if_equal_rows_were_different():
     embedded = shared()
     split = data.PairSplit(
         a=data.ArrayColumn(embedded.a),
-        b=data.TextColumn([f"kind {kind}" for kind in embedded.same_b]),
+        b=data.TextColumn([f"kind {kind}" for kind in embedded.ids_b]),
         b_to_a=embedded.b_to_a,
         ids=np.arange(24).astype(str),
     )
-    np.testing.assert_array_equal(split.content_ids_b, embedded.same_b)
+    np.testing.assert_array_equal(split.content_ids_b, embedded.ids_b)
     assert split.duplicate_ids[0] is None
     found = data.count_duplicates(split)
     assert (found.a, found.b) == (0, 20)
