@@ -76,9 +76,9 @@ def global_rows(n: int, axis_name: str | None) -> jax.Array:
     return rows if axis_name is None else rows + jax.lax.axis_index(axis_name).astype(jnp.int32) * n
 
 
-def model_temperature(step: jax.Array, stat: Array | None, outputs: Mapping[str, Array]) -> Array:
+def model_temperature(step: jax.Array, cluster_size: Array | None, outputs: Mapping[str, Array]) -> Array:
     """The model's temperature, learned or fixed."""
-    del step, stat
+    del step, cluster_size
     return outputs["temperature"]
 
 
@@ -163,12 +163,12 @@ class Contrastive:
         dropout_key, perturb_key = jax.random.split(key)
         if self.perturb is not None:
             batch = self.perturb(perturb_key, batch, axis_name)
-        where, stat = batch["where"], batch.get("stat")
+        where, cluster_size = batch["where"], batch.get("stat")
         outputs, model_state = _encode(
             apply, params, model_state, batch, train=True, key=dropout_key, axis_name=axis_name
         )
-        anchor_scale = self.anchor_scale(step, stat, outputs)
-        temperature = self.temperature(step, stat, outputs)
+        anchor_scale = self.anchor_scale(step, cluster_size, outputs)
+        temperature = self.temperature(step, cluster_size, outputs)
         smoothing = self.smoothing(step)
         weighed = None if self.weighting is None else temperature
         loss_ab, loss_ba, statistics = self.pair_loss(outputs, anchor_scale, smoothing, where, axis_name, weighed)
