@@ -57,7 +57,7 @@ MOVED = {
     "evals.retrieval": "evals.retrieval_results",
     "compare.cells": "compare.run_matrix",
     "compare.same": "compare.equivalent_methods",
-    "compare.remaining": "compare.time_left",
+    "compare.remaining": "compare.comparison_progress",
     "compare.items": "compare.item_scores",
     "compare.paired": "compare.paired_differences",
     "compare.records": "compare.run_records",

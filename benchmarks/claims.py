@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignment_jax.compare.paired_differences import Difference, compare_paired
-from alignment_jax.compare.run_matrix import Condition, condition_of
+from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.compare.summary import summarize
 from alignment_jax.report import to_markdown
 from alignment_jax.report.tables import table
@@ -22,7 +22,7 @@ from alignment_jax.report.tables import table
 Run = Mapping[str, Any]
 
 
-_ALL, _SMALL, _WRONG = Condition(), Condition(0.1), Condition(1.0, 0.2)
+_ALL, _SMALL, _WRONG = DataCondition(), DataCondition(0.1), DataCondition(1.0, 0.2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Claim:
     against: str
     path: tuple[str, ...]
     more: bool = True
-    condition: Condition = _ALL
+    condition: DataCondition = _ALL
 
 
 _RSUM, _ECE, _FITTED = (

@@ -21,7 +21,7 @@ import numpy as np
 
 from alignment_jax import config as configs
 from alignment_jax.assembly.build import build
-from alignment_jax.benchmarking.losses import machine
+from alignment_jax.benchmarking.loss_benchmark import machine
 from alignment_jax.train.loop import initial_state
 from alignment_jax.train.step import make_step
 

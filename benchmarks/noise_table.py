@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignment_jax.compare.run_matrix import Condition, condition_of
+from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.report.comparison_charts import NOISES
 from alignment_jax.report.comparison_runs import spread
 from alignment_jax.report.comparison_tables import spread_cell
@@ -33,7 +33,7 @@ def noise_table(
     """
     values: dict[tuple[str, str, float], dict[str, list[float]]] = {}
     for run in runs:
-        if condition_of(run) != Condition():
+        if condition_of(run) != DataCondition():
             continue
         for row in (run.get("analysis") or {}).get("stress") or ():
             key = row["kind"], row["side"], float(row["strength"])

@@ -25,9 +25,9 @@ from sections import write_section
 
 from alignment_jax.cli.main import main as alignment_jax
 from alignment_jax.compare import run_records as records
-from alignment_jax.compare.equivalent_methods import same_under
+from alignment_jax.compare.equivalent_methods import equivalent_under
 from alignment_jax.compare.result_files import conditions_table, main_table
-from alignment_jax.compare.run_matrix import Condition
+from alignment_jax.compare.run_matrix import DataCondition
 from alignment_jax.compare.summary import summarize
 from alignment_jax.report import format_seconds, to_markdown
 
@@ -130,17 +130,17 @@ def shown(part: Part) -> str:
 def text(part: Part, folder: pathlib.Path) -> str | None:
     """The comparison as Markdown, from what is on disk; None where nothing is."""
     about: dict[str, Any] | None = records.read_comparison(folder)
-    runs, trials = records.finished(folder)
+    runs, trials = records.read_runs_and_trials(folder)
     if about is None or not runs:
         return None
     metric, baseline, names = about["metric"], about["baseline"], (*about["modalities"], "a", "b")[:2]
     rows = summarize(folder, runs, methods=about["methods"], baseline=baseline, metric=metric)
-    rows = [row for row in rows if row.method not in part.chosen_on_all or row.condition == Condition()]
+    rows = [row for row in rows if row.method not in part.chosen_on_all or row.condition == DataCondition()]
     first = [row for row in rows if row.condition == rows[0].condition]
     lines = [f"### {part.title}", "", part.about, "", shown(part), ""]
     if not about["complete"]:
         lines += ["**Not complete: runs are still missing, and these numbers will change.**", ""]
-    same = same_under(about, rows[0].condition)
+    same = equivalent_under(about, rows[0].condition)
     main = main_table(first, metric=metric, baseline=baseline, names=(names[0], names[1]), same=same)
     lines += [to_markdown(main), ""]
     if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:

@@ -37,6 +37,7 @@ TIMED = {
         "alignment_jax.compare.engine:load_source",
         "alignment_jax.assembly.build:build",
         "alignment_jax.compare.engine:build",
+        "alignment_jax.compare.plan:build",
         "alignment_jax.cli.train:build",
         "alignment_jax.inference.analysis:evaluation_sizes",
     ),
@@ -60,14 +61,14 @@ TIMED = {
         "alignment_jax.train.checkpoint:Checkpoints.__init__",
         "alignment_jax.train.checkpoint:Checkpoints.read",
     ),
-    "analysis": ("alignment_jax.compare.training:measure", "alignment_jax.compare.engine:measure"),
+    "analysis": ("alignment_jax.compare.training:evaluate_runs", "alignment_jax.compare.engine:evaluate_runs"),
     "pictures": (
         "alignment_jax.evals.embedding_map:embedding_map",
         "alignment_jax.evals:embedding_map",
         "alignment_jax.inference.analysis:_embedding_map",
         "alignment_jax.compare.engine:write_outputs",
-        "alignment_jax.cli.run_report:write",
-        "alignment_jax.cli.train:make_gallery",
+        "alignment_jax.cli.run_report:write_run_report",
+        "alignment_jax.cli.run_results:make_gallery",
     ),
 }
 

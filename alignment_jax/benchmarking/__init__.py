@@ -1,1 +1,1 @@
-"""Time and memory of the losses against the usual ways to write them, in JAX and in PyTorch."""
+"""Benchmark of the losses: time and memory, against plain JAX and PyTorch."""

@@ -1,4 +1,4 @@
-"""What the tiled losses are meant to reach, beside what a benchmark has found."""
+"""Goals for time and memory of the tiled losses, compared with a benchmark's measurements."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ DIM = 512
 
 GOAL_COLUMNS = ("goal", "wanted", "measured", "at most here", "met")
 
-# Products of n x n x d multiplications that a form with constant memory needs, of the four that InfoNCE does.
+# Matrix products that an implementation with linear memory needs, as a share of InfoNCE's four.
 SHARE_OF_FOUR = {"InfoNCE, tiled": 1.0, "max-margin, tiled": 0.75}
 
 
 def goals(found: dict[str, Any]) -> list[list[str]]:
-    """Rows of GOAL_COLUMNS; a goal whose forms were not measured here is left out.
+    """Rows of GOAL_COLUMNS; a goal without measurements is left out.
 
     Args:
-      found: "times": {"8192 x 512": {form: seconds}}, "memory": [[devices, form, MiB of every size]].
+      found: "times": {"8192 x 512": {implementation: seconds}}, "memory": [[devices, name, MiB of every size]].
     """
     return [
         [goal, f"{sign} {limit:g}", text, bound, "yes" if met else "no"]
@@ -27,11 +27,11 @@ def goals(found: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-Row = tuple[str, str, float, str, str, bool]
+_Goal = tuple[str, str, float, str, str, bool]
 
 
-def _rows(found: dict[str, Any]) -> Iterator[Row]:
-    memory = {(devices, form): rest for devices, form, *rest in found["memory"]}
+def _rows(found: dict[str, Any]) -> Iterator[_Goal]:
+    memory = {(devices, implementation): rest for devices, implementation, *rest in found["memory"]}
     sizes = [2048 * 2**k for k in range(len(next(iter(memory.values()))))]
     for loss in ("infonce", "max_margin", "sigmoid"):
         held = dict(zip(sizes, memory[1, f"{loss} tiled"], strict=True))
@@ -41,9 +41,11 @@ def _rows(found: dict[str, Any]) -> Iterator[Row]:
         )
         growth = max(held[2 * n] / held[n] for n in held if n >= 4096 and 2 * n in held)
         yield _at_most(f"{loss}, tiled: memory, times a doubling of n", 2.05, growth)
-        for form, limit in (("ring", 64.0), ("gathered", 256.0)):
+        for implementation, limit in (("ring", 64.0), ("gathered", 256.0)):
             yield _at_most(
-                f"{loss}, {form}: MiB a device, 8 devices, n = 32,768", limit, memory[8, f"{loss} {form}"][-1]
+                f"{loss}, {implementation}: MiB a device, 8 devices, n = 32,768",
+                limit,
+                memory[8, f"{loss} {implementation}"][-1],
             )
     ratios = [
         ("InfoNCE, log_softmax", "InfoNCE, tiled", "8192 x 512", 1.5),
@@ -67,5 +69,5 @@ def _rows(found: dict[str, Any]) -> Iterator[Row]:
             yield _at_most(f"time of InfoNCE, tiled / four products, {size}", 1.25, ratio)
 
 
-def _at_most(goal: str, limit: float, value: float) -> Row:
+def _at_most(goal: str, limit: float, value: float) -> _Goal:
     return goal, "≤", limit, f"{value:.3g}", "", value <= limit

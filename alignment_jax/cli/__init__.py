@@ -1,1 +1,1 @@
-"""The command line. Only this room knows flags; see `alignment_jax.cli.main`."""
+"""The command line; see `alignment_jax.cli.main`."""

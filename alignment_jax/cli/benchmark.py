@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from alignment_jax.benchmarking.losses import run_benchmark
+from alignment_jax.benchmarking.loss_benchmark import run_benchmark
 from alignment_jax.report import write_text_atomic
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
-    flags.DEFINE_bool("quick", False, "Small sizes only, under a minute.", flag_values=values)
+    flags.DEFINE_bool("quick", False, "Run small sizes only: less than a minute.", flag_values=values)
     flags.DEFINE_string(
         "output",
         None,
-        "Write the table to this Markdown file too, and what was measured to a .json beside it, as it comes: the same "
-        "command again goes on with a run that was interrupted.",
+        "Markdown file for the table. Measurements are saved in a .json file beside it: the same command continues an "
+        "interrupted benchmark.",
         flag_values=values,
     )
 

@@ -1,4 +1,4 @@
-"""The subcommands by name: what each is for, and the module whose `define` adds its flags and whose `run` does it."""
+"""The subcommands: summary and module of each."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from types import ModuleType
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A subcommand; its module is imported when it is called, so that help and usage errors answer at once."""
+    """A subcommand. Its module is imported on the call, so that help and usage errors are fast."""
 
     summary: str
     module: str
 
     def load(self) -> ModuleType:
-        """The module, with `define(FlagValues, arguments) -> None` and `run(FlagValues) -> exit status`."""
+        """Imports the module, with `define(FlagValues, arguments) -> None` and `run(FlagValues) -> exit status`."""
         return importlib.import_module(f"alignment_jax.cli.{self.module}")
 
 
 COMMANDS = {
-    "train": Command("train a model, or go on with an interrupted training", "train"),
-    "evaluate": Command("metrics of a run's best checkpoint", "evaluate"),
-    "embed": Command("embeddings of both sides of a data set, as one .npz file", "embed"),
-    "extract": Command("latents of frozen encoders, to train on", "extract"),
-    "compare": Command("train several methods over seeds and say which differ", "compare"),
-    "report": Command("the report of a run or a comparison, from what is on disk", "report"),
-    "data": Command("what a data set holds, and every problem in it", "data"),
-    "benchmark": Command("time and memory of the losses on this machine", "benchmark"),
+    "train": Command("train a model, or resume an interrupted run", "train"),
+    "evaluate": Command("evaluate the best checkpoint of a run", "evaluate"),
+    "embed": Command("embed a data set with a trained model, into one .npz file", "embed"),
+    "extract": Command("compute latents of frozen encoders, to train on", "extract"),
+    "compare": Command("train several methods over seeds and test which differ", "compare"),
+    "report": Command("write the report of a run or a comparison again", "report"),
+    "data": Command("describe a data set and list its problems", "data"),
+    "benchmark": Command("measure time and memory of the losses on this machine", "benchmark"),
 }

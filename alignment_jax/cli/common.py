@@ -1,4 +1,4 @@
-"""Flags and steps that several subcommands share."""
+"""Flags and steps shared by subcommands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignment_jax.data.bad_samples import ON_BAD_SAMPLE
 from alignment_jax.train import processes
 from alignment_jax.train.mirror import Mirror, is_url, local_folder, mirrored
 
-# How long a process may be silent before the others give up on it.
+# Timeout after which a process without heartbeats counts as dead.
 HEARTBEAT_SECONDS = 30
 
 
@@ -25,7 +25,7 @@ def define_workdir(values: flags.FlagValues, help_text: str) -> None:
 
 
 def workdir(values: flags.FlagValues) -> pathlib.Path:
-    """The absolute workdir of a run that is only read; one at a URL is fetched.
+    """The absolute workdir of a run, to read; a workdir at a URL is fetched.
 
     Raises:
       UserError: the flag is missing, or there is no run at the URL.
@@ -36,16 +36,16 @@ def workdir(values: flags.FlagValues) -> pathlib.Path:
         return pathlib.Path(given).expanduser().absolute()
     folder = local_folder(given)
     if not Mirror(given, folder).fetch():
-        raise UserError(f"there is no run at {given}; give the --workdir of a training")
+        raise UserError(f"there is no run at {given}; give the --workdir of a run")
     return folder
 
 
 @contextlib.contextmanager
-def kept_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
-    """The absolute workdir of a run that is about to be written, the same in all its processes.
+def writable_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
+    """The absolute workdir of a run, to write; the same in all its processes.
 
-    At a URL, the run goes on in a local folder: what is there is fetched first, and process 0 keeps the copy up to
-    date. Nothing of another run is uploaded: the local folder of one is set aside by the fetch.
+    For a URL, the run is fetched into a local folder, and process 0 uploads every change. The fetch moves a local
+    folder of another run aside, so that nothing of it is uploaded.
     """
     given = _given_workdir(values)
     if not is_url(given):
@@ -54,15 +54,16 @@ def kept_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
     folder = local_folder(given)
     mirror = Mirror(given, folder)
 
-    def begin() -> dict[str, Any]:
+    def fetch_and_push() -> dict[str, Any]:
         if mirror.fetch():
-            mirror.push()  # this machine may have saved what it could not upload before it was stopped
+            mirror.push()  # this machine may have saved checkpoints that it could not upload before it was stopped
         return {}
 
-    processes.compute_on_primary(begin)
+    processes.compute_on_primary(fetch_and_push)
     if not processes.is_primary():
         mirror.fetch()
-    processes.barrier("workdir fetched")  # others on this machine must not set aside what process 0 begins
+    # Without the barrier, other processes on this machine could move aside the files of process 0.
+    processes.barrier("workdir fetched")
     if not processes.is_primary():
         yield folder
         return
@@ -72,35 +73,37 @@ def kept_workdir(values: flags.FlagValues) -> Iterator[pathlib.Path]:
 
 def _given_workdir(values: flags.FlagValues) -> str:
     if not values["workdir"].value:
-        raise UserError("--workdir is missing: give the folder of the run, as in --workdir=runs/first")
+        raise UserError("--workdir is missing: give the folder of the run, for example --workdir=runs/first")
     return values["workdir"].value
 
 
 def define_on_bad_sample(values: flags.FlagValues, default: str | None = "error") -> None:
-    """--on_bad_sample, None for what the run was trained with."""
+    """--on_bad_sample; default None for the setting of the run."""
     flags.DEFINE_enum(
         "on_bad_sample",
         default,
         list(ON_BAD_SAMPLE),
-        "error ends at what cannot be read; skip leaves it out and names it.",
+        "error: stop at a sample that cannot be read; skip: leave it out and list it.",
         flag_values=values,
     )
 
 
 def define_processes(values: flags.FlagValues) -> None:
     """Flags for runs of several processes."""
-    flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0.", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "Number of processes of this run.", flag_values=values)
-    flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", flag_values=values)
-    flags.DEFINE_bool("distributed", False, "On a TPU pod: find the other processes.", flag_values=values)
+    flags.DEFINE_string(
+        "coordinator_address", None, "HOST:PORT of process 0, for a run of several processes.", flag_values=values
+    )
+    flags.DEFINE_integer("num_processes", None, "Number of processes of the run.", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "Index of this process, from 0.", flag_values=values)
+    flags.DEFINE_bool("distributed", False, "On a TPU pod: find the other processes automatically.", flag_values=values)
 
 
 def start_processes(values: flags.FlagValues) -> None:
-    """Joins the other processes, before JAX looks at its devices.
+    """Joins the other processes, before JAX initializes its devices.
 
     Raises:
-      UserError: only some of the three flags are given, or the processes cannot be joined.
-      RunError: another process ended before all had met.
+      UserError: only some of the three flags are given, or the connection fails.
+      RunError: another process ended before all were connected.
     """
     names = ("coordinator_address", "num_processes", "process_id")
     given: dict[str, Any] = {name: values[name].value for name in names}
@@ -115,17 +118,19 @@ def start_processes(values: flags.FlagValues) -> None:
 
 
 def _initialize(**given: Any) -> None:
-    """Joins, and from then on gives up within the time of a few missed heartbeats when another process is gone."""
+    """Joins; afterwards this process ends a few missed heartbeats after another one has died."""
     try:
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"the processes of this run cannot be joined: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(
+            f"the processes of this run cannot be connected: {' '.join(str(error).split())[:300]}"
+        ) from error
     processes.exit_when_aborted()
     processes.initialize_devices()
 
 
 def describe_devices() -> dict[str, object]:
-    """What JAX runs on, as plain values for environment.json."""
+    """The devices of JAX, as plain values for environment.json."""
     devices = jax.devices()
     return {
         "platform": devices[0].platform,

@@ -1,4 +1,4 @@
-"""`alignment-jax compare`: several methods over seeds and amounts of data, and which of them differ."""
+"""`alignment-jax compare`: trains several methods over seeds and data conditions, and tests which differ."""
 
 from __future__ import annotations
 
@@ -10,69 +10,84 @@ from ml_collections import ConfigDict, config_flags
 from alignment_jax import config, report
 from alignment_jax.cli import common
 from alignment_jax.cli.main import parse, status_of
-from alignment_jax.compare import run_records as records
-from alignment_jax.compare.engine import Wanted, compare
-from alignment_jax.compare.training import Preempted
+from alignment_jax.compare.engine import compare
+from alignment_jax.compare.plan import ComparisonSettings
+from alignment_jax.compare.run_records import RUNS
+from alignment_jax.compare.training import ComparisonPreempted
 from alignment_jax.core.errors import ConfigError, UserError
+from alignment_jax.core.jsonl import read_rows
 from alignment_jax.train.mirror import is_url
 
 _PLAIN = ("recipe", "default")  # the configuration without any method
 _BASELINES = ("baseline", "vanilla")
 _FLAG = "config"
-# How a file answers that has no `method=`: it reads its arguments strictly, or its get_config takes none.
+# Errors of a config file without a `method=` argument: unknown argument, or a get_config without arguments.
 _NO_METHOD_ARGUMENT = ("unknown config argument 'method'", "get_config() takes 0 positional arguments")
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    common.define_workdir(values, "Folder of the comparison: records, results, report.")
+    common.define_workdir(values, "Folder of the comparison: records, results, report. Must be local.")
     config_flags.DEFINE_config_file(
         _FLAG,
         None,
-        "FILE.py[:argument,...] that all methods start from; --config.SECTION.NAME=VALUE changes it for all of them.",
+        "FILE.py[:argument,...], shared by all methods; --config.SECTION.NAME=VALUE changes a setting for all of them.",
         lock_config=True,
         sys_argv=["", *arguments],
         flag_values=values,
     )
     flags.DEFINE_string(
-        "methods", None, "Names separated by commas: what the config takes as method=, or 'recipe' for the config "
-        "without a method.", flag_values=values,
+        "methods", None, "Names separated by commas: values of the config's method= argument, or 'recipe' for the "
+        "config without a method.", flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
-        "baseline", None, "The method that the others are compared with; the one called baseline or vanilla, else the "
-        "first.", flag_values=values,
+        "baseline", None, "The method to compare the others with; by default the one named baseline or vanilla, else "
+        "the first.", flag_values=values,
     )  # fmt: skip
-    flags.DEFINE_integer("seeds", 5, "Runs of every method under every condition.", flag_values=values)
+    flags.DEFINE_integer("seeds", 5, "Number of seeds for every method and data condition.", flag_values=values)
     flags.DEFINE_string(
         "fractions",
         "",
-        "Shares of the training samples, as in 0.1,0.3,1; by default the config's own.",
+        "Fractions of the training samples, for example 0.1,0.3,1; by default the config's input.fraction.",
         flag_values=values,
     )
     flags.DEFINE_string(
-        "mismatched", "", "Shares of training pairs that are mismatched on purpose, as in 0,0.2.", flag_values=values
+        "mismatched",
+        "",
+        "Fractions of training pairs to mismatch, for example 0,0.2; by default the config's input.mismatched.",
+        flag_values=values,
     )
     flags.DEFINE_integer(
-        "search", 0, "Trials of settings from config.search for each method, chosen on val; 0 for none.",
+        "search", 0, "Trials of a random search over config.search for each method, judged on val; 0 for no search.",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(
-        "stress", "quick", ["none", "quick", "full"], "How many strengths of noise to test with.", flag_values=values
+        "stress",
+        "quick",
+        ["none", "quick", "full"],
+        "Noise levels of the stress test: none, a few, or all.",
+        flag_values=values,
     )
     flags.DEFINE_bool("quiet", False, "Show no progress (log.txt has it).", flag_values=values)
 
 
 def run(values: flags.FlagValues) -> int:
     if is_url(given := values["workdir"].value or ""):
-        raise UserError(f"--workdir is {given}: compare needs a local folder; copy it there once it is done")
+        raise UserError(
+            f"--workdir is {given}: compare needs a local folder; upload it when the comparison is finished"
+        )
     folder = common.workdir(values)
     base = values[_FLAG].value
     if base is None:
-        raise UserError("--config is missing: give a configuration file, as in --config=configs/flickr8k_frozen.py")
+        raise UserError(
+            "--config is missing: give a configuration file, for example --config=configs/flickr8k_frozen.py"
+        )
     methods = [name.strip() for name in (values["methods"].value or "").split(",") if name.strip()]
     if not methods:
-        raise UserError("--methods is missing: give names separated by commas, as in --methods=baseline,vals,mm_ts")
+        raise UserError(
+            "--methods is missing: give names separated by commas, for example --methods=baseline,vals,mm_ts"
+        )
     baseline = values["baseline"].value or next((name for name in _BASELINES if name in methods), methods[0])
-    wanted = Wanted(
+    settings = ComparisonSettings(
         base=base,
         config_of=lambda name: _config_of(values, base, name),
         methods=methods,
@@ -85,18 +100,18 @@ def run(values: flags.FlagValues) -> int:
     )
     environment = report.environment(common.describe_devices())
     try:
-        print(compare(folder, wanted, environment=environment, quiet=bool(values["quiet"].value)))
-    except Preempted as stopped:
+        print(compare(folder, settings, environment=environment, quiet=bool(values["quiet"].value)))
+    except ComparisonPreempted as stopped:
         return status_of(stopped.stopped_by)
     except KeyboardInterrupt:
-        runs = records.read(folder / records.RUNS)
+        runs = read_rows(folder / RUNS)
         kept = f"{len(runs)} finished runs are kept" if runs else "no run is finished yet"
-        raise KeyboardInterrupt(f"{kept}, and the same command goes on with those that are missing") from None
+        raise KeyboardInterrupt(f"{kept}; the same command trains the missing ones") from None
     return 0
 
 
 def _config_of(values: flags.FlagValues, base: ConfigDict, method: str) -> ConfigDict:
-    """The configuration of a method: the file's own `method=` argument, or the recipes where it takes none.
+    """The configuration of a method: by the file's `method=` argument, or by the recipes if it has none.
 
     Overrides come after the method, as they do for `train`.
     """
@@ -108,17 +123,17 @@ def _config_of(values: flags.FlagValues, base: ConfigDict, method: str) -> Confi
     changed = base.copy_and_resolve_references()
     config.apply_methods(changed, "" if method in _BASELINES else method)
     for name in config_flags.get_override_values(values[_FLAG]):
-        section, _, key = name.partition("[")[0].rpartition(".")  # an index overrides an entry of a tuple
+        section, _, key = name.partition("[")[0].rpartition(".")  # an index is an entry of a tuple
         _section(changed, section)[key] = _section(base, section)[key]
     return changed
 
 
 def _by_argument(values: flags.FlagValues, method: str) -> ConfigDict | None:
-    """What the file gives for `method=`; None where it takes no such argument.
+    """The file's configuration for `method=`; None if it has no such argument.
 
     Raises:
-      UserError: the command names a method already.
-      ConfigError: the file does not know this method.
+      UserError: --config names a method already.
+      ConfigError: the file has no such method.
     """
     path = str(config_flags.get_config_filename(values[_FLAG]))
     file, _, argument = path.partition(":")
@@ -138,16 +153,16 @@ def _by_argument(values: flags.FlagValues, method: str) -> ConfigDict | None:
 
 
 def _is_ignored(values: flags.FlagValues, base: ConfigDict) -> bool:
-    """Whether the file takes any text as `method=` and makes nothing of it."""
+    """Whether the file accepts any text as `method=` and ignores it."""
     try:
         found = _by_argument(values, "no_method_at_all")
     except ConfigError:
-        return False  # it knows its methods, and this one is what it does anyway
+        return False  # it checks the name, and this method is its default
     return found is not None and _same(found, base)
 
 
 def _same(one: ConfigDict, other: ConfigDict) -> bool:
-    """Whether two configurations train the same; what they are called does not matter."""
+    """Whether two configurations are equal except for their name."""
     first, second = (one_of.copy_and_resolve_references().to_dict() for one_of in (one, other))
     return {**first, "name": ""} == {**second, "name": ""}
 
@@ -170,4 +185,4 @@ def _numbers(values: flags.FlagValues, name: str) -> list[float]:
     try:
         return [float(piece) for piece in text.split(",") if piece.strip()]
     except ValueError as error:
-        raise UserError(f"--{name} is {text!r}; give numbers separated by commas, as in 0.1,0.3,1") from error
+        raise UserError(f"--{name} is {text!r}; give numbers separated by commas, for example 0.1,0.3,1") from error

@@ -1,4 +1,4 @@
-"""`alignment-jax data`: what a data set holds, and every problem in it by file and row."""
+"""`alignment-jax data`: describes a data set and lists its problems by file and row."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ _TEXT_LENGTH, _TEXTS = 240, 5
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
-    flags.DEFINE_string("data", None, "SPEC of the data.", flag_values=values)
+    flags.DEFINE_string("data", None, "SPEC of the data, for example flickr:DIR or pairs:FILE.csv.", flag_values=values)
     common.define_on_bad_sample(values)
-    flags.DEFINE_string("json", None, "Write the description to this file too.", flag_values=values)
-    flags.DEFINE_string("page", None, "Write a page with samples to this HTML file.", flag_values=values)
-    flags.DEFINE_integer("samples", 12, "Samples of each split on the page.", flag_values=values)
+    flags.DEFINE_string("json", None, "Also write the description to this JSON file.", flag_values=values)
+    flags.DEFINE_string("page", None, "Also write a page with samples to this HTML file.", flag_values=values)
+    flags.DEFINE_integer("samples", 12, "Samples per split on the page.", flag_values=values)
     flags.DEFINE_bool(
-        "clusters", False, "Cluster the training texts as MM-TS does, and show the sizes.", flag_values=values
+        "clusters",
+        False,
+        "Cluster the training texts by K-Means, as for MM-TS, and show the cluster sizes.",
+        flag_values=values,
     )
 
 
 def run(values: flags.FlagValues) -> int:
     spec = values["data"].value
     if not spec:
-        raise UserError("--data is missing: give a SPEC, as in --data=flickr:DIR")
+        raise UserError("--data is missing: give a SPEC, for example --data=flickr:DIR")
     if data.is_one_side(spec):
         return _one_side(spec, values)
     source = data.load(spec, on_bad_sample="skip")
@@ -48,7 +51,7 @@ def run(values: flags.FlagValues) -> int:
     if values["page"].value:
         page = pathlib.Path(values["page"].value).expanduser()
         count = max(0, int(str(values["samples"].value)))
-        samples = {name: show(source, split, count) for name, split in source.splits.items()}
+        samples = {name: page_samples(source, split, count) for name, split in source.splits.items()}
         report.write_data_page(
             page, description=description, problems=problems, samples=samples, names=source.modalities
         )
@@ -58,7 +61,7 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _one_side(spec: str, values: flags.FlagValues) -> int:
-    """What images without captions, texts without images, or latents of one modality are."""
+    """Describes images without captions, texts without images, or latents of one modality."""
     if given := [name for name in ("json", "page", "clusters") if values[name].value]:
         raise UserError(f"--{given[0]} is for data with both sides, and {spec} has one; leave it out")
     items = data.load_one_side(spec, on_bad_sample="skip")
@@ -66,24 +69,24 @@ def _one_side(spec: str, values: flags.FlagValues) -> int:
     print(f"  {data.format_column(items.column)}")
     for line in items.notes:
         print(one_line(line))
-    _list_problems(spec, items.problems, "--on_bad_sample=skip, of embed, too", values)
+    _list_problems(spec, items.problems, "--on_bad_sample=skip, also of embed", values)
     return 0
 
 
 def _list_problems(spec: str, problems: Sequence[str], skip: str, values: flags.FlagValues) -> None:
-    """Prints all problems; raises DataError for them where they are not to be skipped, `skip` says how to."""
+    """Prints all problems; raises DataError with the flag `skip` in its message unless they are left out."""
     skips = values["on_bad_sample"].value == "skip"
     for problem in problems:
         print(f"{'left out' if skips else 'problem'}: {one_line(problem)}")
     if problems and not skips:
         raise DataError(
-            f"{spec}: {len(problems)} problem{'s' * (len(problems) > 1)}, listed above; mend the data, or leave out "
-            f"what is named with {skip}"
+            f"{spec}: {len(problems)} problem{'s' * (len(problems) > 1)}, listed above; mend the data, or leave them "
+            f"out with {skip}"
         )
 
 
 def _add_clusters(source: data.PairSource, description: dict) -> None:
-    """K-Means on the training texts, the settings those of training."""
+    """Adds the cluster sizes of the training texts, by K-Means with the settings of training."""
     name = "train" if "train" in source.splits else next(iter(source.splits))
     config = default()
     config.clusters.source = "kmeans"
@@ -92,8 +95,8 @@ def _add_clusters(source: data.PairSource, description: dict) -> None:
     description["splits"][name]["clusters"] = data.cluster_histogram(np.asarray(clustered.cluster_size))
 
 
-def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[report.DataSample]:
-    """Samples of a split at equal distances, with a picture of each side that can be drawn."""
+def page_samples(source: data.PairSource, split: data.PairSplit, count: int) -> list[report.DataSample]:
+    """Evenly spaced samples of a split, with a picture of each side that can be drawn."""
     items = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist()
     drawn = {}
     columns: tuple[data.Column | None, ...] = (split.a, split.b, split.c)
@@ -111,7 +114,7 @@ def show(source: data.PairSource, split: data.PairSplit, count: int) -> list[rep
 
 
 def _pictures(column: data.Column, items: Sequence[int]) -> list[np.ndarray] | None:
-    """Images, or the spectrograms of recordings: time to the right, low tones below."""
+    """Images, or the spectrograms of recordings: time to the right, low frequencies at the bottom."""
     if isinstance(column, data.AudioColumn):
         mel = data.log_mel(sample_rate=16000, seconds=3.0, bands=48)
         spectrograms = [mel(recording) for recording in column.read(np.asarray(items))]
@@ -121,7 +124,7 @@ def _pictures(column: data.Column, items: Sequence[int]) -> list[np.ndarray] | N
 
 
 def _texts(split: data.PairSplit, column: data.Column, item: int) -> list[str]:
-    """Up to a few texts of an a-item, cut where they are long."""
+    """The first texts of an a-item, shortened."""
     items = split.b_of_a(item) if column is split.b else np.array([item])
     if column is split.b and "caption" in split.extra_b:
         found = np.asarray(split.extra_b["caption"])[items].astype(str).tolist()

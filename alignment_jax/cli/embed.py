@@ -1,9 +1,8 @@
-"""`alignment-jax embed`: a data set in the shared space, in the format of `embeddings:FILE.npz`, or one side alone."""
+"""`alignment-jax embed`: embeds a data set, or one side, in the format of `embeddings:FILE.npz`."""
 
 from __future__ import annotations
 
 import pathlib
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,14 +12,15 @@ from absl import flags
 from alignment_jax import data
 from alignment_jax.cli import common
 from alignment_jax.core.errors import UserError, one_line
+from alignment_jax.core.storage import write_npz_atomic
 from alignment_jax.inference.one_side import embed_one_side
 from alignment_jax.inference.trained_model import load_trained, open_run, open_source
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
-    common.define_workdir(values, "Folder of a finished training.")
-    about = "SPEC of the data, or images:, texts:, latents: for one side alone; by default the run's own data."
+    common.define_workdir(values, "Folder or URL of a run.")
+    about = "SPEC of the data, or images:, texts:, latents: for one side; by default the data of the run."
     flags.DEFINE_string("data", None, about, flag_values=values)
     common.define_on_bad_sample(values, default=None)
     flags.DEFINE_string("out", None, "The .npz file to write.", flag_values=values)
@@ -29,10 +29,10 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 def run(values: flags.FlagValues) -> int:
     folder = common.workdir(values)
     if not values["out"].value:
-        raise UserError("--out is missing: give the file to write, as in --out=embeddings.npz")
+        raise UserError("--out is missing: give the file to write, for example --out=embeddings.npz")
     out = pathlib.Path(values["out"].value).expanduser()
     if out.suffix != ".npz" or not out.parent.is_dir():
-        raise UserError(f"--out={out}: it must end in .npz and lie in a folder that exists")
+        raise UserError(f"--out={out}: it must end in .npz, in a folder that exists")
     spec = values["data"].value
     if spec and data.is_one_side(spec):
         return _one_side(folder, spec, out, values["on_bad_sample"].value)
@@ -69,14 +69,7 @@ def _one_side(folder: pathlib.Path, spec: str, out: pathlib.Path, on_bad_sample:
     for line in (*items.notes, *items.problems):
         print(one_line(line))
     arrays = embed_one_side(trained, items)
-    with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.stem}-", suffix=".npz", delete=False) as file:
-        partial = pathlib.Path(file.name)
-    try:
-        np.savez(partial, **arrays)  # type: ignore[arg-type]
-        partial.chmod(0o644)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_npz_atomic(out, arrays)
     side, (count, dim) = next((name, array.shape) for name, array in arrays.items() if array.ndim == 2)
     print(f"{out}: {side} {count} x {dim}, of step {trained.step}")
     return 0

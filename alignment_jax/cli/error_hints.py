@@ -1,4 +1,4 @@
-"""What can be typed about a sample that cannot be read, in the flags of the command at hand."""
+"""Hints for samples that cannot be read, with the flag of the command."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _FLAGS = {
 }
 
 
-def in_flags(error: AlignmentError, command: str) -> str:
-    """The message of an error, with a flag of the command where it is about a sample that may be left out.
+def with_flag_hint(error: AlignmentError, command: str) -> str:
+    """The message of an error; for a sample that may be left out, with the command's flag for that.
 
-    >>> in_flags(UnreadableFileError("x.png: damaged"), "embed")
+    >>> with_flag_hint(UnreadableFileError("x.png: damaged"), "embed")
     'x.png: damaged; mend the file, or leave it out with --on_bad_sample=skip'
     """
     message = str(error)

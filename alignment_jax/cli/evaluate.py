@@ -1,4 +1,4 @@
-"""`alignment-jax evaluate`: the metrics of the best checkpoint on any data set it can read."""
+"""`alignment-jax evaluate`: metrics of the best checkpoint on any data set that it can read."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from alignment_jax.inference.trained_model import load_trained, open_source
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
-    common.define_workdir(values, "Folder of a finished training.")
-    flags.DEFINE_string("data", None, "SPEC of the data; by default the run's own.", flag_values=values)
+    common.define_workdir(values, "Folder or URL of a run.")
+    flags.DEFINE_string("data", None, "SPEC of the data; by default the data of the run.", flag_values=values)
     flags.DEFINE_string(
-        "split", None, "Which split to evaluate; test, or all where the data has none.", flag_values=values
+        "split", None, "Split to evaluate; by default test, or all for data without splits.", flag_values=values
     )
-    zero_shot = "Classify by class prompts instead: a text file, or the .npz that extract --prompts makes of it."
+    zero_shot = "Zero-shot classification by class prompts: a text file, or the .npz of extract --prompts."
     flags.DEFINE_string("zero_shot", None, zero_shot, flag_values=values)
     flags.DEFINE_bool(
-        "include_trained", False, "Count rows that the run was trained on; they are left out.", flag_values=values
+        "include_trained",
+        False,
+        "Include rows that the run was trained on; by default they are left out.",
+        flag_values=values,
     )
     common.define_on_bad_sample(values, default=None)
-    flags.DEFINE_string("json", None, "Write the metrics to this file too.", flag_values=values)
+    flags.DEFINE_string("json", None, "Also write the metrics to this JSON file.", flag_values=values)
 
 
 def run(values: flags.FlagValues) -> int:
@@ -39,7 +42,7 @@ def run(values: flags.FlagValues) -> int:
     config, source = open_source(
         folder, values["data"].value, asked or "test", on_bad_sample=values["on_bad_sample"].value
     )
-    trained = load_trained(folder, config, source)  # before anything is said: data that it cannot read is one line
+    trained = load_trained(folder, config, source)  # before any output: data that it cannot read gives one line
     name, split = choose_split(source, asked)
     split, lines = exclude_training_rows(
         split,
@@ -70,7 +73,7 @@ def run(values: flags.FlagValues) -> int:
 
 
 def choose_split(source: data.PairSource, asked: str | None) -> tuple[str, data.PairSplit]:
-    """The split of this name; None for test, or for all of a data set without split information.
+    """The split of this name; for None, test, or all samples of a data set without split information.
 
     Raises:
       DataError: there is no such split.
@@ -80,8 +83,8 @@ def choose_split(source: data.PairSource, asked: str | None) -> tuple[str, data.
         return name, source.split(name)
     if asked is not None:
         raise DataError(
-            f"{source.spec} does not say which item is in which split, so there is no {asked!r}: give it a column or "
-            "array split, or evaluate all of it with --split all"
+            f"{source.spec} has no split information, so there is no {asked!r}: add a column or array "
+            "split, or evaluate all of it with --split all"
         )
-    print(f"{one_line(source.spec)} does not say which item is in which split: all of it is used")
+    print(f"{one_line(source.spec)} has no split information: all of it is used")
     return ALL, source.split(ALL)

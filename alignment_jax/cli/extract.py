@@ -1,4 +1,4 @@
-"""`alignment-jax extract`: images and texts through frozen encoders, into the format of `embeddings:`."""
+"""`alignment-jax extract`: latents of frozen encoders, in the format of `embeddings:`."""
 
 from __future__ import annotations
 
@@ -20,21 +20,19 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     text, number, switch = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_bool
     kinds = "hf:NAME_OR_PATH, st:NAME_OR_PATH or onnx:FILE"
     text("data", None, "SPEC of images and texts.", flag_values=values)
-    text("prompts", None, "Class names and templates to encode instead of --data.", flag_values=values)
+    text("prompts", None, "Text file of class names and templates, to encode instead of --data.", flag_values=values)
     text("image_encoder", None, "hf:NAME_OR_PATH or onnx:FILE.", flag_values=values)
     text("text_encoder", None, f"{kinds}.", flag_values=values)
-    text(
-        "out", None, "The .npz file to write, or a folder for shards that are never all in memory.", flag_values=values
-    )
-    text("views", "", "Further views of every image: flip, crops or flip,crops.", flag_values=values)
-    text("image_pooling", "auto", "auto, cls, mean or pooler.", flag_values=values)
-    text("text_pooling", "auto", "auto, cls or mean.", flag_values=values)
-    text("text_prefix", "", 'Put before every text, as in "query: " for E5.', flag_values=values)
-    text("dtype", "float16", "float16 or float32, of what is stored.", flag_values=values)
-    number("batch_size", 64, "Images, or texts, that an encoder sees at once.", flag_values=values)
-    number("shard_size", 8192, "Images of a shard, the most that a kill can cost.", flag_values=values)
+    text("out", None, "The .npz file to write, or a folder for shards that need not fit in memory.", flag_values=values)
+    text("views", "", "Additional views of every image: flip, crops or flip,crops.", flag_values=values)
+    text("image_pooling", "auto", "Pooling of image tokens: auto, cls, mean or pooler.", flag_values=values)
+    text("text_pooling", "auto", "Pooling of text tokens: auto, cls or mean.", flag_values=values)
+    text("text_prefix", "", 'Text before every text, for example "query: " for E5.', flag_values=values)
+    text("dtype", "float16", "Type of the stored latents: float16 or float32.", flag_values=values)
+    number("batch_size", 64, "Images or texts in one batch of an encoder.", flag_values=values)
+    number("shard_size", 8192, "Images per shard; a killed extraction repeats at most one shard.", flag_values=values)
     text("device", "auto", "auto, or a PyTorch device such as cpu or cuda:0.", flag_values=values)
-    switch("download", False, "Fetch a model that is not on this machine.", flag_values=values)
+    switch("download", False, "Download a model that is not on this machine.", flag_values=values)
     common.define_on_bad_sample(values)
     switch("quiet", False, "Show no progress.", flag_values=values)
 
@@ -49,7 +47,7 @@ def run(values: flags.FlagValues) -> int:
     text_options = frozen.Options(pooling=given["text_pooling"], prefix=given["text_prefix"], **shared)
     if given["prompts"]:
         if given["data"] or given["image_encoder"]:
-            raise UserError("--prompts stands alone: it takes no --data and no --image_encoder")
+            raise UserError("--prompts: leave out --data and --image_encoder")
         prompts = data.load_prompts(pathlib.Path(given["prompts"]).expanduser())
         encoder = frozen.open_encoder(given["text_encoder"], side="text", options=text_options)
         show = ExtractProgress(quiet=given["quiet"])

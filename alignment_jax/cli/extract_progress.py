@@ -1,4 +1,4 @@
-"""How far an extraction is, for a person: a line now and then with the speed of both encoders and the time left."""
+"""Progress of an extraction: lines with the speed of both encoders and the time left."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from alignment_jax.report import format_seconds
 
 
 class ExtractProgress:
-    """Takes the calls of `extract.OnProgress`; shows a line after the first batch, then at intervals, and at the end.
+    """Callback of type `extract.OnProgress`; shows a line after the first batch, then at intervals, and at the end.
 
-    Each side has a speed of its own, over the time that its own encoder took in this call: an image costs many times
-    what a text does, and what an earlier call had stored costs nothing.
+    The speed is separate for each side, because an image takes much longer than a text. Items that an earlier call
+    stored do not count.
 
     Args:
       quiet: show nothing.
       interval: seconds between two lines.
-      stream: where to show; None for the standard error stream.
-      clock: monotonic seconds; tests pass their own.
+      stream: for the lines; None for stderr.
+      clock: monotonic seconds.
 
     >>> import itertools
     >>> show = ExtractProgress(stream=sys.stdout, clock=itertools.count().__next__)

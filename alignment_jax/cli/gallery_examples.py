@@ -1,14 +1,14 @@
-"""Retrievals of one split to look at: captions, the images found for them, and which one was meant."""
+"""Retrieval examples of one split: captions, the top images, and the matching one."""
 
 from __future__ import annotations
 
 from alignment_jax import data, evals, report
 
-_HOW = "The captions were drawn at random, each of another item."
+_HOW = "The captions are a random sample, one per item."
 
 
 def make_gallery(split: data.PairSplit, embedded: evals.SplitEmbeddings, *, count: int, seed: int) -> report.Gallery:
-    """Queries of a split with what was found for them, with pictures where the split has any."""
+    """Queries of a split with their top results, with pictures if the split has any."""
     sampled = evals.sample_retrievals(embedded, count=count, seed=seed)
     items = sorted({int(i) for i in sampled.top.ravel()} | {int(i) for i in sampled.own})
     read = data.thumbnails(split)
@@ -27,6 +27,6 @@ def make_gallery(split: data.PairSplit, embedded: evals.SplitEmbeddings, *, coun
 
 
 def _no_pictures(split: data.PairSplit) -> str:
-    """Why there is nothing to see but text."""
+    """The reason for a gallery without pictures."""
     held = "latents" if split.a.kind == "embedding" else f"items of kind {split.a.kind}"
-    return f"This data holds {held} and no pictures, so an item is shown by one of its own captions."
+    return f"This data holds {held} and no pictures, so each item is shown by one of its captions."

@@ -1,4 +1,4 @@
-"""`alignment-jax COMMAND --flags`: finds the command, reads its flags, turns errors into one line and a status.
+"""`alignment-jax COMMAND --flags`: parses the command line, runs the command, prints an error as one line.
 
 Exit status: 0 success, 1 a run or a checkpoint failed, 2 a usage, configuration or data error, 143 stopped by SIGTERM
 after saving, 130 stopped by Ctrl-C.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -16,14 +17,15 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from alignment_jax.cli.commands import COMMANDS
-from alignment_jax.cli.error_hints import in_flags
-from alignment_jax.cli.terminal_noise import plain_warnings, without_orbax
+from alignment_jax.cli.error_hints import with_flag_hint
+from alignment_jax.cli.terminal_noise import one_line_warnings, without_orbax_logs
 from alignment_jax.config.shipped import find_config, shipped
 from alignment_jax.core.errors import AlignmentError, ConfigError, UserError
 
 PROGRAM = "alignment-jax"
-EXIT_PREEMPTED = 143  # what a shell reports for a process that SIGTERM ended
-EXIT_INTERRUPTED = 130  # and for one that Ctrl-C ended
+_FLAGS_OF_ABSL = ("flagfile", "undefok")
+EXIT_PREEMPTED = 143  # a shell's status of a process that SIGTERM ended
+EXIT_INTERRUPTED = 130  # and of one that Ctrl-C ended
 
 
 def console() -> None:
@@ -41,7 +43,7 @@ def console() -> None:
 
 
 def status_of(stopped_by: str) -> int:
-    """The exit status of a run that was stopped and has saved itself.
+    """The exit status of a run that has saved a checkpoint and stopped.
 
     >>> status_of("Ctrl-C")
     130
@@ -55,12 +57,12 @@ def _of_several_processes() -> bool:
 
 
 def _threads_are_left() -> bool:
-    """Whether Python would wait for a thread: where a checkpoint's folder cannot be made, orbax's wait five minutes."""
+    """Whether Python would wait for a thread: orbax's wait five minutes for a checkpoint folder that cannot be made."""
     return any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
 
 
 def _leave(status: int) -> None:
-    """Ends a process that failed without the farewell in which it would wait for threads, or for other processes."""
+    """Ends a failed process at once; `sys.exit` would wait for threads or other processes."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -74,14 +76,14 @@ def main(arguments: Sequence[str]) -> int:
     except AlignmentError as error:
         if debug:
             raise
-        print(f"{PROGRAM}: error: {' '.join(in_flags(error, arguments[0]).split())}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {' '.join(with_flag_hint(error, arguments[0]).split())}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`); the flush at exit must not complain about it either.
+        # The reader has closed the pipe (`| head`); the flush at exit must not fail, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as interrupt:
-        kept = str(interrupt) or "what was saved stays, and the same command goes on from there"
+        kept = str(interrupt) or "saved checkpoints are kept; run the same command to continue"
         print(f"{PROGRAM}: interrupted; {kept}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
@@ -109,22 +111,22 @@ def _dispatch(arguments: Sequence[str]) -> int:
     values = flags.FlagValues()
     command.define(values, rest)
     if any(argument in ("--help", "-h", "--helpfull") for argument in rest):
-        print(f"{PROGRAM} {name}: {COMMANDS[name].summary}\n\n{values.get_help()}")
+        print(f"{PROGRAM} {name}: {COMMANDS[name].summary}\n\n{_flag_help(values)}")
         return 0
     parse(name, values, rest)
-    with without_orbax(), plain_warnings():
+    with without_orbax_logs(), one_line_warnings():
         return command.run(values)
 
 
 def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    """Reads the flags of a command.
+    """Parses the flags of a command.
 
     Raises:
       ConfigError: an unknown flag or setting, a value of the wrong type, a config file that cannot be loaded.
     """
     try:
         left = values([f"{PROGRAM} {name}", *arguments])
-    except Exception as error:  # config files are the user's own Python and may raise anything
+    except Exception as error:  # config files are Python and may raise anything
         known = [cause for cause in _causes(error) if isinstance(cause, AlignmentError)]
         if known:  # the innermost one: the flag library wraps errors in others of the same class
             raise type(known[-1])(*known[-1].args) from error
@@ -139,10 +141,10 @@ def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None
 
 
 def _with_config_file(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the path of --config made that of a file which exists.
+    """The arguments with the full path of the file after --config.
 
     Raises:
-      ConfigError: there is none, which is better said here than by the flag library.
+      ConfigError: there is no such file.
     """
     found = list(arguments)
     for position, argument in enumerate(arguments):
@@ -154,7 +156,7 @@ def _with_config_file(arguments: Sequence[str]) -> list[str]:
             path, colon, options = value.partition(":")
             file = find_config(path)
             if file is None:
-                raise ConfigError(f"--config: there is no file {path!r}; this package brings {', '.join(shipped())}")
+                raise ConfigError(f"--config: there is no file {path!r}; this package includes {', '.join(shipped())}")
             found[place] = f"{name}={file}{colon}{options}" if equals else f"{file}{colon}{options}"
     return found
 
@@ -166,12 +168,23 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _foreign_line(error: BaseException) -> str:
-    """The gist of a library's error: they put the text of other errors into theirs, quoted, traceback and all."""
+    """A library's error as one line: libraries quote other errors in theirs, with the traceback."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    if "Traceback (most recent call last):" in str(error):  # a bug in a config file: the last line says what it was
+    if "Traceback (most recent call last):" in str(error):  # a bug in a config file: its error is the last line
         lines = [lines[0].partition("Traceback")[0], lines[-1]]
     line = " ".join(" ".join(lines).replace("\\n", " ").replace("\\'", "'").split())
     return re.sub(r"^[\"']+(\w+)[\"']+", r"\1", line)
+
+
+def _flag_help(values: flags.FlagValues) -> str:
+    lines = []
+    for name in values:
+        if name not in _FLAGS_OF_ABSL:
+            flag = values[name]
+            default = "" if flag.default in (None, "", False) else f" Default: {flag.default}."
+            text = f"--{'[no]' if flag.boolean else ''}{name}: {flag.help}{default}"
+            lines.append(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="      "))
+    return "\n".join(lines)
 
 
 def _overview() -> str:

@@ -1,4 +1,4 @@
-"""A run's report, kept so that it can be made again: report.json and gallery.npz beside the logs it is drawn from."""
+"""Report of a run, from its logs, report.json and gallery.npz."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from alignment_jax.train.workdir import read_config
 FACTS, GALLERY = "report.json", "gallery.npz"
 
 
-def keep(folder: pathlib.Path, facts: Mapping[str, Any], gallery: report.Gallery | None) -> None:
-    """Writes what a report says beyond the run's logs.
+def save_report_inputs(folder: pathlib.Path, facts: Mapping[str, Any], gallery: report.Gallery | None) -> None:
+    """Writes report.json and gallery.npz: the parts of a report that the logs do not hold.
 
     Args:
       folder: of the run.
       facts: arguments of `report.write_report`, as plain values.
-      gallery: examples to show; None for none.
+      gallery: retrieval examples; None for none.
     """
     if gallery is None:
         (folder / GALLERY).unlink(missing_ok=True)
@@ -29,11 +29,11 @@ def keep(folder: pathlib.Path, facts: Mapping[str, Any], gallery: report.Gallery
     report.write_json_atomic(folder / FACTS, facts)
 
 
-def write(folder: pathlib.Path) -> str:
-    """Writes report.html from what a run has left so far.
+def write_run_report(folder: pathlib.Path) -> str:
+    """Writes report.html of a finished or unfinished run.
 
     Returns:
-      The table of its metrics, when it is finished, and the path of the page.
+      The table of metrics of a finished run, and the path of the page.
 
     Raises:
       RunError: a file of the run is missing or damaged.

@@ -1,4 +1,4 @@
-"""A terminal for our own lines: what orbax logs while it works stays out of it."""
+"""Keeps log records of orbax and paths of libraries out of the terminal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from absl import logging
 
 
 @contextlib.contextmanager
-def without_orbax() -> Iterator[None]:
-    """Drops orbax's log records while the block runs.
+def without_orbax_logs() -> Iterator[None]:
+    """Drops orbax's log records in the block.
 
-    Orbax logs every step of its work, and what it then raises with its traceback; an error is one line of ours. It logs
-    through absl's logger, which other libraries use too: their records pass.
+    Orbax logs every step, and the traceback of every error that it raises. It logs through absl's logger; records of
+    other libraries pass.
     """
     logger = logging.get_absl_logger()
     logger.addFilter(_is_not_of_orbax)
@@ -28,10 +28,10 @@ def without_orbax() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Shows a warning as one line without the path of the library that it is from; Pillow's are dropped.
+def one_line_warnings() -> Iterator[None]:
+    """Shows a warning as one line without the path of its library; drops the warnings of Pillow.
 
-    Pillow warns of what it reads all the same (odd EXIF tags, large images), and does not say in which file.
+    Pillow warns of files that it can read (unusual EXIF tags, large images), without their names.
     """
 
     def show(message: Warning | str, *_: object) -> None:
@@ -39,7 +39,7 @@ def plain_warnings() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\b")
-        warnings.showwarning = show  # type: ignore[assignment]  # catch_warnings puts it back
+        warnings.showwarning = show  # type: ignore[assignment]  # catch_warnings restores it
         yield
 
 

@@ -1,5 +1,16 @@
-"""Comparing methods: training them over seeds and conditions, and saying honestly what differed."""
+"""Comparison of methods over seeds and data conditions, with paired intervals."""
 
-from alignment_jax.compare.paired_differences import Difference, Items, compare_paired, mean_and_deviation, sign_flip
+from __future__ import annotations
 
-__all__ = ["Difference", "Items", "compare_paired", "mean_and_deviation", "sign_flip"]
+from alignment_jax.compare.paired_differences import (
+    Difference,
+    ItemScores,
+    compare_paired,
+    mean_and_deviation,
+    sign_flip,
+)
+from alignment_jax.core.deprecation import renamed_names
+
+__all__ = ["Difference", "ItemScores", "compare_paired", "mean_and_deviation", "sign_flip"]
+
+__getattr__ = renamed_names(__name__, {"Items": "ItemScores"})

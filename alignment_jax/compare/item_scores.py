@@ -1,4 +1,4 @@
-"""What every single test item gave to a metric, kept with a run so that a comparison can resample the items."""
+"""Contribution of each test item to a metric; a run keeps them, so that a comparison can resample the items."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from alignment_jax.compare.paired_differences import Items
+from alignment_jax.compare.paired_differences import ItemScores
 
 _RECALL = re.compile(r"(a2b|b2a)_R@(\d+)")
 _RSUM = tuple(f"{way}_R@{k}" for way in ("a2b", "b2a") for k in (1, 5, 10))
@@ -15,12 +15,11 @@ _RSUM = tuple(f"{way}_R@{k}" for way in ("a2b", "b2a") for k in (1, 5, 10))
 Arrays = Mapping[str, np.ndarray]
 
 
-def of_retrieval(rank_ab: np.ndarray, rank_ba: np.ndarray, b_to_a: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays that a retrieval run keeps: every query's rank of its right answer, and whose caption is whose.
+def retrieval_items(rank_ab: np.ndarray, rank_ba: np.ndarray, b_to_a: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays that a retrieval run keeps: the rank of each query's match, and the a-item of each b-item.
 
     Args:
-      rank_ab, rank_ba: [n] and [m], zero-based, as `metrics.retrieval_ranks` gives them; negative where a row is no
-        query.
+      rank_ab, rank_ba: [n] and [m], zero-based, from `metrics.retrieval_ranks`; negative where a row is not a query.
       b_to_a: [m], the a-item that each b-item belongs to, the first of those with equal content.
     """
     return {name: np.asarray(x, np.int32) for name, x in zip(_ARRAYS, (rank_ab, rank_ba, b_to_a), strict=True)}
@@ -29,46 +28,46 @@ def of_retrieval(rank_ab: np.ndarray, rank_ba: np.ndarray, b_to_a: np.ndarray) -
 _ARRAYS = ("rank_ab", "rank_ba", "b_to_a")
 
 
-def of_classification(logits: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays that a classifier's run keeps: which test samples it got right.
+def classification_items(logits: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+    """The array that a classifier's run keeps: whether each test sample is classified correctly.
 
-    >>> of_classification(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([0, 1]))["correct"].tolist()
+    >>> classification_items(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([0, 1]))["correct"].tolist()
     [True, False]
     """
     return {"correct": np.argmax(logits, axis=1) == label}
 
 
-def items_for(metric: str, arrays: Arrays) -> Items | None:
-    """The items' shares of a metric, in %; None where it is no mean over queries (mAP, nDCG, macro F1).
+def item_scores(metric: str, arrays: Arrays) -> ItemScores | None:
+    """Each item's contribution to a metric, in %; None where it is not a mean over queries (mAP, nDCG, macro F1).
 
     Args:
       metric: "rsum", "a2b_R@1" and the like, or "accuracy".
-      arrays: what the run has kept.
+      arrays: of `retrieval_items` or `classification_items`.
 
-    >>> kept = of_retrieval(np.array([0, 7]), np.array([0, 3, 12]), np.array([0, 0, 1]))
-    >>> found = items_for("b2a_R@5", kept)
+    >>> kept = retrieval_items(np.array([0, 7]), np.array([0, 3, 12]), np.array([0, 0, 1]))
+    >>> found = item_scores("b2a_R@5", kept)
     >>> found.value.tolist(), found.count.tolist()
     ([[200.0, 0.0]], [[2.0, 1.0]])
     """
     if metric == "accuracy" and "correct" in arrays:
         correct = np.asarray(arrays["correct"], np.float64)
-        return Items(100.0 * correct[None], np.ones((1, correct.size)))
+        return ItemScores(100.0 * correct[None], np.ones((1, correct.size)))
     names = _RSUM if metric == "rsum" else (metric,)
     matches = [_RECALL.fullmatch(name) for name in names]
     if "rank_ab" not in arrays or not all(matches):
         return None
     parts = [_part(arrays, match[1], int(match[2])) for match in matches if match]
-    return Items(np.stack([value for value, _ in parts]), np.stack([count for _, count in parts]))
+    return ItemScores(np.stack([value for value, _ in parts]), np.stack([count for _, count in parts]))
 
 
 def _part(arrays: Arrays, way: str, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hits in % and queries of every a-item: its own query, or those of its b-items."""
+    """Hits in % and number of queries of every a-item: its own query (a2b), or those of its b-items (b2a)."""
     if way == "a2b":
         rank = np.asarray(arrays["rank_ab"])
-        counts = rank >= 0  # an a-item without any b is no query
+        counts = rank >= 0  # an a-item without any b is not a query
         return 100.0 * (counts & (rank < k)), counts.astype(np.float64)
     owner, n = arrays["b_to_a"], len(arrays["rank_ab"])
     rank = np.asarray(arrays["rank_ba"])
-    counts = rank >= 0  # a row that repeats an earlier one is no query
+    counts = rank >= 0  # a row that repeats an earlier one is not a query
     hits = np.bincount(owner, weights=counts & (rank < k), minlength=n)
     return 100.0 * hits, np.bincount(owner, weights=counts, minlength=n)

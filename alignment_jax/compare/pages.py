@@ -1,4 +1,4 @@
-"""From a comparison's folder to its results and its report, whatever part of it is done."""
+"""Writes results and report of a comparison from its folder, finished or not."""
 
 from __future__ import annotations
 
@@ -11,25 +11,20 @@ from ml_collections import ConfigDict
 from alignment_jax import data, report
 from alignment_jax.assembly.build import load_source
 from alignment_jax.compare import run_records as records
-from alignment_jax.compare.result_files import plain_text, write_results
-from alignment_jax.compare.summary import Row, summarize
+from alignment_jax.compare.result_files import comparison_text, write_results
+from alignment_jax.compare.summary import MethodSummary, summarize
 from alignment_jax.core.errors import AlignmentError
 
-_OVER_BOTH = (
-    "The interval of a difference covers two things that could have come out otherwise: the seeds, and the test items "
-    "(a bootstrap over both, paired)."
-)
+_OVER_BOTH = "The interval of a difference covers the seeds and the test items (a paired bootstrap over both)."
 _OVER_SEEDS = (
-    "The interval of a difference covers the seeds alone (a paired bootstrap): this metric is no mean over test items, "
-    "or a run has not kept them. Other test items would widen it."
+    "The interval of a difference covers the seeds alone (a paired bootstrap): this metric is not a mean over test "
+    "items, or a run has not kept them. Other test items would widen it."
 )
-_EACH = (
-    "It is one at 95 % for each method: among twenty methods that do nothing, one is expected to look better or worse."
-)
+_EACH = "Each method has its own 95 % interval: of twenty methods without effect, expect one to look better or worse."
 
 
-def interval_note(rows: Sequence[Row]) -> str | None:
-    """What the intervals of these rows cover; None where no row has any."""
+def interval_note(rows: Sequence[MethodSummary]) -> str | None:
+    """A sentence about the sources of variation that the intervals cover; None where no row has one."""
     known = [row.difference for row in rows if row.difference is not None and row.difference.interval is not None]
     if not known:
         return None
@@ -41,20 +36,21 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
 
     Args:
       folder: of the comparison.
-      about: what comparison.json holds.
-      source: the data, for pictures in the galleries; None where it is not at hand.
+      about: the content of comparison.json.
+      source: the data, for pictures in the galleries; None to load it.
 
     Raises:
       RunError: a record or a file of a run cannot be read.
       DataError: runs were tested on different items.
     """
-    runs, trials = records.finished(folder)
+    runs, trials = records.read_runs_and_trials(folder)
     runs = [run for run in runs if run["method"] in about["methods"]]
     names = (*about["modalities"], "a", "b")[:2]
     rows = summarize(folder, runs, methods=about["methods"], baseline=about["baseline"], metric=about["metric"])
     write_results(folder, about, rows, runs, trials)
-    called = (names[0], names[1])
-    text = plain_text(rows, metric=about["metric"], baseline=about["baseline"], names=called, about=about)
+    text = comparison_text(
+        rows, metric=about["metric"], baseline=about["baseline"], names=(names[0], names[1]), about=about
+    )
     page = report.write_comparison(
         folder,
         about,
@@ -68,7 +64,7 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
 
 
 def _images(about: Mapping[str, Any], source: data.PairSource | None) -> Any:
-    """Test item numbers -> pictures; None where the data has none, or is not there any more."""
+    """Function from test item numbers to pictures; None where the data has none or cannot be loaded."""
     if about["task"] != "alignment":
         return None
     try:

@@ -1,7 +1,6 @@
-"""How sure a difference between two methods is: paired over seeds, and over the test items as well.
+"""Confidence intervals of the difference between two methods, paired over seeds and test items.
 
-Two things vary that a comparison must not take for an effect. Another seed gives another initial state and another
-order of the samples; and another test set of the same kind would hold other items. Both are resampled here.
+Two sources of variation are resampled: the seed (initial state, order of the samples), and the choice of test items.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 RESAMPLES = 10_000
 _LEVEL = 0.95
 _CHUNK = 1 << 21  # numbers of one block of resampled counts
-_MOST_KEPT = 128 << 20  # bytes of resampled counts that are kept
+_LARGEST_CACHED = 128 << 20  # bytes of resampled counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Difference:
 
     mean: of the paired differences. deviation: their sample standard deviation, None for a single seed.
     seeds: (low, high), the interval over seeds; None for a single seed, and where neither method varies between seeds
-      and there are no items: the seeds say nothing then.
+      and there are no items.
     both: (low, high), the interval over seeds and test items; None without items, or for a single seed.
     p_value: of the sign-flip test over seeds, two-sided and exact; None where `seeds` is.
     """
@@ -39,12 +38,12 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The interval that decides: over seeds and test items where there is one, else over seeds."""
+        """The interval that decides: over seeds and test items if there is one, else over seeds."""
         return self.both if self.both is not None else self.seeds
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", "no difference shown", or why there is no statement.
+        """ "better", "worse", "no difference shown", or the reason for no statement.
 
         >>> Difference(1.0, 1.0, (-0.2, 2.2), None, 0.1).verdict
         'no difference shown'
@@ -56,8 +55,8 @@ class Difference:
 
 
 @dataclasses.dataclass(frozen=True)
-class Items:
-    """What each test item gives to a metric: metric = sum over parts of sum_i value[part, i] / sum_i count[part, i].
+class ItemScores:
+    """Contribution of each test item: metric = sum over parts of sum_i value[part, i] / sum_i count[part, i].
 
     value: [parts, n]; count: [parts, n], how many queries of this part belong to item i. R@1 from a to b and from b to
     a are two parts: an image is one query of the first, its five captions are five of the second.
@@ -71,35 +70,34 @@ def compare_paired(
     baseline: Sequence[float],
     method: Sequence[float],
     *,
-    items: tuple[Sequence[Items], Sequence[Items]] | None = None,
+    items: tuple[Sequence[ItemScores], Sequence[ItemScores]] | None = None,
     resamples: int = RESAMPLES,
 ) -> Difference:
     """The paired difference method - baseline with its 95 % intervals.
 
-    The bootstrap over a handful of seeds is too narrow: it knows the spread only from n numbers, divides by n where
-    n - 1 is right, and five seeds offer 126 different resamples. So the seeds' deviations from their mean are stretched
-    by sqrt(n / (n - 1)) t / z, with t and z the 97.5 % points of Student's t with n - 1 degrees of freedom and of the
-    normal distribution. Where differences are normal, its limits are close to Student's, whose coverage is exact.
+    The plain bootstrap over a few seeds is too narrow: it divides by n instead of n - 1, and five seeds have only 126
+    different resamples. So the seeds' deviations from their mean are multiplied by sqrt(n / (n - 1)) t / z, with t and
+    z the 97.5 % points of Student's t with n - 1 degrees of freedom and of the normal distribution. For normal
+    differences, the limits are close to Student's, whose coverage is exact.
 
-    The interval over both draws seeds and test items at once and independently, each item with all that belongs to it
-    (an image with its captions). The candidates among which a query is ranked stay as they are. As the same draw serves
-    the baseline and the method, what makes an item hard for both does not widen the interval.
+    The interval over both draws seeds and test items independently, each item with its queries (an image with its
+    captions). The candidates of a query are not resampled. Baseline and method share each draw, so an item that is hard
+    for both does not widen the interval.
 
     Args:
       baseline, method: the metric for each seed, in the same order of seeds.
-      items: for both, an `Items` for each seed, over the same test items; None for the interval over seeds alone.
+      items: for both, an `ItemScores` for each seed, over the same test items; None for the interval over seeds alone.
       resamples: draws of the bootstrap, from a fixed random state.
 
     Raises:
-      ValueError: the two have not the same, positive number of seeds.
+      ValueError: the numbers of seeds differ, or are 0.
 
     >>> found = compare_paired([400.0, 402.0, 398.0, 401.0], [405.0, 406.0, 404.0, 405.0])
     >>> found.mean, found.verdict, found.p_value
     (4.75, 'better', 0.125)
 
     Source: expanded intervals for small samples: Hesterberg, "What teachers should know about the bootstrap" (2015);
-    resampling rows and columns of a table independently: Owen, "The pigeonhole bootstrap" (2007), which errs on the
-    wide side.
+    independent resampling of rows and columns: Owen, "The pigeonhole bootstrap" (2007), which is conservative.
     """
     base, other = np.asarray(baseline, np.float64), np.asarray(method, np.float64)
     if base.shape != other.shape or base.ndim != 1 or not base.size:
@@ -132,8 +130,8 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 def sign_flip(differences: Sequence[float] | np.ndarray, *, most: int = 12) -> float:
     """Two-sided p-value of the sign-flip test: how often random signs give a mean as far from 0 as this one.
 
-    Exact for up to `most` differences, from 2^most random signs beyond. With n seeds it cannot fall below 2 / 2^n: five
-    seeds give at least 0.0625, which is why intervals and not this test decide a verdict.
+    Exact for up to `most` differences; beyond, from 2^most random signs. With n seeds it is at least 2 / 2^n, which is
+    0.0625 for five seeds. Therefore intervals decide a verdict, not this test.
 
     >>> sign_flip([1.0, 2.0, 3.0])
     0.25
@@ -150,7 +148,7 @@ def sign_flip(differences: Sequence[float] | np.ndarray, *, most: int = 12) -> f
 
 
 def _stretched_weights(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
-    """Weights [resamples, n], each summing to 1: a draw of n seeds, its deviation from equal weights stretched."""
+    """Bootstrap weights [resamples, n] of the seeds, rows summing to 1, their deviation from 1 / n stretched."""
     from scipy import stats  # takes a second to import
 
     counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
@@ -160,13 +158,13 @@ def _stretched_weights(rng: np.random.Generator, n: int, resamples: int) -> np.n
 
 
 def _resampled_differences(
-    rng: np.random.Generator, baseline: Sequence[Items], method: Sequence[Items], resamples: int
+    rng: np.random.Generator, baseline: Sequence[ItemScores], method: Sequence[ItemScores], resamples: int
 ) -> np.ndarray:
     """The difference of every seed for each draw of test items: [resamples, seeds]."""
     count = baseline[0].count.astype(np.float64)
     difference = np.stack([m.value - b.value for b, m in zip(baseline, method, strict=True)]).astype(np.float64)
     seeds, parts, n = difference.shape
-    # One product for everything that is summed over the drawn items.
+    # One matrix product for all sums over the drawn items.
     columns = np.concatenate([count, difference.reshape(seeds * parts, n)]).T
     found = []
     for drawn in _item_draws(rng, n, resamples):
@@ -177,17 +175,17 @@ def _resampled_differences(
 
 
 def _item_draws(rng: np.random.Generator, n: int, resamples: int) -> Iterable[np.ndarray]:
-    """How often each of n items is drawn: blocks [k, n] of whole numbers, `resamples` rows in all.
+    """Counts of each of n items in every draw: integer blocks [k, n], `resamples` rows in all.
 
-    Every method of a comparison resamples the same items from the same random state: small draws are kept.
+    All methods of a comparison use the same draws, so small ones are cached.
     """
-    if 2 * n * resamples > _MOST_KEPT:
+    if 2 * n * resamples > _LARGEST_CACHED:
         return _draw_items(rng, n, resamples)
-    return _kept_draws(json.dumps(rng.bit_generator.state, sort_keys=True), n, resamples)
+    return _cached_draws(json.dumps(rng.bit_generator.state, sort_keys=True), n, resamples)
 
 
 @functools.lru_cache(maxsize=2)
-def _kept_draws(state: str, n: int, resamples: int) -> list[np.ndarray]:
+def _cached_draws(state: str, n: int, resamples: int) -> list[np.ndarray]:
     rng = np.random.default_rng()
     rng.bit_generator.state = json.loads(state)
     return list(_draw_items(rng, n, resamples))

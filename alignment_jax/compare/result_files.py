@@ -1,4 +1,4 @@
-"""The results of a comparison as files: results.csv, results.json, results.tex, and the table on the terminal."""
+"""Results of a comparison: results.csv, results.json, results.tex, and the table for the terminal."""
 
 from __future__ import annotations
 
@@ -9,44 +9,49 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from alignment_jax import report
-from alignment_jax.compare.equivalent_methods import same_under
-from alignment_jax.compare.run_matrix import Condition
-from alignment_jax.compare.summary import Row
+from alignment_jax.compare.equivalent_methods import equivalent_under
+from alignment_jax.compare.run_matrix import DataCondition
+from alignment_jax.compare.summary import MethodSummary
 from alignment_jax.report import Cell, Table, is_percent, metric_label, table
 
 CSV, JSON, LATEX = "results.csv", "results.json", "results.tex"
 _BESIDE = ("a2b_R@1", "b2a_R@1", "accuracy_a", "accuracy_b", "macro_f1", "mAP")
 
 
-def spread(mean: float, deviation: float | None, digits: int = 1) -> str:
+def format_mean_sd(mean: float, deviation: float | None, digits: int = 1) -> str:
     """As in "404.1 ± 3.2".
 
-    >>> spread(404.125, 3.21), spread(404.125, None)
+    >>> format_mean_sd(404.125, 3.21), format_mean_sd(404.125, None)
     ('404.1 ± 3.2', '404.1')
     """
     return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
-def interval(low: float | None, high: float | None) -> str:
+def format_interval(low: float | None, high: float | None) -> str:
     """As in "+0.4 to +5.9".
 
-    >>> interval(0.4, 5.9), interval(None, None)
+    >>> format_interval(0.4, 5.9), format_interval(None, None)
     ('+0.4 to +5.9', '–')
     """
     return "–" if low is None or high is None else f"{low:+.1f} to {high:+.1f}"
 
 
 def main_table(
-    rows: Sequence[Row], *, metric: str, baseline: str, names: tuple[str, str], same: Mapping[str, str] | None = None
+    rows: Sequence[MethodSummary],
+    *,
+    metric: str,
+    baseline: str,
+    names: tuple[str, str],
+    same: Mapping[str, str] | None = None,
 ) -> Table:
-    """A row a method, of the rows of one condition.
+    """The methods under one data condition, a row each.
 
     Args:
       rows: of one condition.
-      metric: what decides.
-      baseline: whose row is called so.
-      names: what the modalities are called.
-      same: methods without runs of their own, see `same.same_under`.
+      metric: the deciding one.
+      baseline: name of the baseline.
+      names: of the two modalities.
+      same: methods without own runs, see `equivalent_methods.equivalent_under`.
     """
     beside = [key for key in _BESIDE if key != metric and any(key in row.metrics for row in rows)]
     columns = ["method", _titled(metric, names), f"difference to {baseline}", "95 % interval", "verdict"]
@@ -57,14 +62,15 @@ def main_table(
         difference = Cell("–") if row.difference is None else Cell(f"{row.difference.mean:+.1f}", row.difference.mean)
         verdict = "the baseline" if row.method == baseline else found["verdict"] or "–"
         beside_cells = [
-            Cell(spread(*row.metrics[key]), row.metrics[key][0]) if key in row.metrics else None for key in beside
+            Cell(format_mean_sd(*row.metrics[key]), row.metrics[key][0]) if key in row.metrics else None
+            for key in beside
         ]
         lines.append(
             [
                 row.method,
-                Cell(spread(row.mean, row.deviation), row.mean, strong=True),
+                Cell(format_mean_sd(row.mean, row.deviation), row.mean, strong=True),
                 difference,
-                Cell(interval(found["low"], found["high"]), found["low"]),
+                Cell(format_interval(found["low"], found["high"]), found["low"]),
                 verdict,
                 *beside_cells,
                 Cell(str(len(row.seeds)), float(len(row.seeds))),
@@ -75,57 +81,59 @@ def main_table(
     return table(columns, lines)
 
 
-def conditions_table(rows: Sequence[Row], *, baseline: str, about: Mapping[str, Any] | None = None) -> Table | None:
-    """Methods by conditions, "*" where the interval of the difference leaves out 0; None for a single condition.
+def conditions_table(
+    rows: Sequence[MethodSummary], *, baseline: str, about: Mapping[str, Any] | None = None
+) -> Table | None:
+    """Methods by conditions, "*" where the interval of the difference excludes 0; None for a single condition.
 
     Args:
       rows: of all conditions.
       baseline: whose row has no differences.
-      about: what comparison.json holds, for methods without runs of their own.
+      about: the content of comparison.json, for methods without own runs.
     """
     conditions = list(dict.fromkeys(row.condition for row in rows))
     if len(conditions) < 2:
         return None
-    same = {condition: same_under(about or {}, condition) for condition in conditions}
+    same = {condition: equivalent_under(about or {}, condition) for condition in conditions}
     methods = list(dict.fromkeys([*(row.method for row in rows), *(name for found in same.values() for name in found)]))
     known = {(row.method, row.condition): row for row in rows}
 
-    def cell(method: str, condition: Condition) -> Cell | None:
+    def cell(method: str, condition: DataCondition) -> Cell | None:
         row = known.get((method, condition))
         if row is None:
             other = same[condition].get(method)
             return None if other is None else Cell(f"as {other}")
         mark = " *" if row.difference is not None and row.difference.verdict in ("better", "worse") else ""
-        return Cell(spread(row.mean, row.deviation) + mark, row.mean)
+        return Cell(format_mean_sd(row.mean, row.deviation) + mark, row.mean)
 
     lines = [[method, *(cell(method, condition) for condition in conditions)] for method in methods]
-    return table(["method", *(condition.words for condition in conditions)], lines)
+    return table(["method", *(condition.label for condition in conditions)], lines)
 
 
-def plain_text(
-    rows: Sequence[Row],
+def comparison_text(
+    rows: Sequence[MethodSummary],
     *,
     metric: str,
     baseline: str,
     names: tuple[str, str],
     about: Mapping[str, Any] | None = None,
 ) -> str:
-    """Everything that the terminal shows at the end; `about` as for `conditions_table`."""
+    """The tables for the terminal; `about` as for `conditions_table`."""
     if not rows:
         return "no run has finished yet"
     first = rows[0].condition
     main = [row for row in rows if row.condition == first]
     parts = [
-        f"test, {first.words}, of the checkpoints that were best on val; mean ± standard deviation over seeds:",
+        f"test, {first.label}, of the checkpoints that were best on val; mean ± standard deviation over seeds:",
         report.to_plain(
-            main_table(main, metric=metric, baseline=baseline, names=names, same=same_under(about or {}, first))
+            main_table(main, metric=metric, baseline=baseline, names=names, same=equivalent_under(about or {}, first))
         ),
     ]
     if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
         label = metric_label(metric, names)
         parts += [
             "",
-            f"{label} by training data (* the interval of the difference to {baseline} leaves out 0):",
+            f"{label} by training data (* the interval of the difference to {baseline} excludes 0):",
             report.to_plain(others),
         ]
     return "\n".join(parts)
@@ -134,11 +142,11 @@ def plain_text(
 def write_results(
     folder: pathlib.Path,
     comparison: Mapping[str, Any],
-    rows: Sequence[Row],
+    rows: Sequence[MethodSummary],
     runs: Sequence[Mapping[str, Any]],
     trials: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Writes results.csv (a line a run and a trial), results.json (summary, runs, trials) and results.tex."""
+    """Writes results.csv (a row per run and per trial), results.json (summary, runs, trials) and results.tex."""
     report.write_text_atomic(folder / CSV, csv_text(runs, trials))
     shown = [
         {key: run[key] for key in run if key not in ("analysis", "history", "embeddings", "items")} for run in runs
@@ -157,7 +165,7 @@ def write_results(
 
 
 def csv_text(runs: Iterable[Mapping[str, Any]], trials: Iterable[Mapping[str, Any]]) -> str:
-    """A line for every run and for every trial of a search, which has only val.
+    """A row for every run and for every trial of a search; trials have val alone.
 
     >>> run = {"method": "vals", "seed": 0, "test": {"rsum": 401.5}, "val": {"rsum": 399.0}}
     >>> print(csv_text([run], []))
@@ -196,19 +204,19 @@ def _numbers(run: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def latex_text(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
-    """A LaTeX table (booktabs) of every condition, a row a method; bold where the verdict is "better"."""
+def latex_text(rows: Sequence[MethodSummary], comparison: Mapping[str, Any]) -> str:
+    """A LaTeX table (booktabs) of every condition, a row per method; bold where the verdict is "better"."""
     metric, baseline = comparison["metric"], comparison["baseline"]
     lines = [
         f"% {comparison.get('title', 'comparison')}: {metric} on test, mean and standard deviation over seeds;".replace(
             "\n", " "
         ),
-        "% difference to the baseline with its 95 % interval; bold where that lies above 0. Needs booktabs.",
+        "% difference to the baseline with its 95 % interval; bold where it is above 0. Needs booktabs.",
         r"\begin{tabular}{llrrl}",
         r"\toprule",
         f"data & method & {_tex(metric)} & difference to {_tex(baseline)} & 95\\,\\% interval \\\\",
     ]
-    shown: Condition | None = None
+    shown: DataCondition | None = None
     for row in rows:
         if row.condition != shown:
             lines += [*_same_lines(comparison, shown), r"\midrule"]
@@ -217,15 +225,15 @@ def latex_text(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
         value = f"$\\mathbf{{{value}}}$" if found["verdict"] == "better" else f"${value}$"
         difference = "--" if row.difference is None else f"${row.difference.mean:+.1f}$"
         limits = "--" if found["low"] is None else f"$[{found['low']:+.1f}, {found['high']:+.1f}]$"
-        words = _tex(row.condition.words) if row.condition != shown else ""
-        lines.append(f"{words} & {_tex(row.method)} & {value} & {difference} & {limits} \\\\")
+        label = _tex(row.condition.label) if row.condition != shown else ""
+        lines.append(f"{label} & {_tex(row.method)} & {value} & {difference} & {limits} \\\\")
         shown = row.condition
     lines += _same_lines(comparison, shown)
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _same_lines(comparison: Mapping[str, Any], condition: Condition | None) -> list[str]:
-    same = {} if condition is None else same_under(comparison, condition)
+def _same_lines(comparison: Mapping[str, Any], condition: DataCondition | None) -> list[str]:
+    same = {} if condition is None else equivalent_under(comparison, condition)
     return [
         f" & {_tex(method)} & \\multicolumn{{3}}{{l}}{{{_tex(report.equivalence_note(other))}}} \\\\"
         for method, other in same.items()

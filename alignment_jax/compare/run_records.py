@@ -1,4 +1,4 @@
-"""The folder of a comparison: what it compares (comparison.json), and a line for every finished run (runs.jsonl)."""
+"""The folder of a comparison: its settings (comparison.json), and a line for every finished run (runs.jsonl)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 from alignment_jax import report
 from alignment_jax.core.errors import ConfigError, DataError, UserError
+from alignment_jax.core.jsonl import read_rows
 from alignment_jax.train.workdir import changed_names, differences
 
 COMPARISON, RUNS, TRIALS = "comparison.json", "runs.jsonl", "trials.jsonl"
-# What must be the same for two commands to belong to one comparison. Methods, seeds and conditions may be added.
+# Equal in all commands of one comparison. Methods, seeds and conditions may be added.
 _IDENTITY = ("config", "metric", "stress", "search")
 
 
 def read_comparison(folder: pathlib.Path) -> dict[str, Any] | None:
-    """What comparison.json of a folder holds, or None where there is none.
+    """The content of comparison.json in a folder; None without the file.
 
     Raises:
       UserError: it is not JSON.
@@ -31,11 +32,11 @@ def read_comparison(folder: pathlib.Path) -> dict[str, Any] | None:
         raise UserError(f"{path} is not valid JSON ({error}); restore it or choose another --workdir") from error
 
 
-def check_same_comparison(folder: pathlib.Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The comparison that a folder holds, when the wanted one goes on with it; None for an empty folder.
+def check_same_comparison(folder: pathlib.Path, about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The comparison in a folder, if `about` continues it; None for an empty folder.
 
     Raises:
-      ConfigError: it holds a comparison of something else. Nothing is touched.
+      ConfigError: it is another comparison.
       UserError: it holds a single run.
     """
     found = read_comparison(folder)
@@ -43,46 +44,45 @@ def check_same_comparison(folder: pathlib.Path, wanted: Mapping[str, Any]) -> di
         if (folder / "config.json").is_file():
             raise UserError(f"workdir {folder} holds a single run; choose another --workdir for the comparison")
         return None
-    wanted = json.loads(json.dumps(report.json_ready(wanted)))
-    changed = differences(_identity(found), _identity(wanted))
-    before, after = found.get("settings", {}), wanted.get("settings", {})
+    about = json.loads(json.dumps(report.json_ready(about)))
+    changed = differences(_identity(found), _identity(about))
+    before, after = found.get("settings", {}), about.get("settings", {})
     for method in [name for name in after if name in before]:
         changed += differences({method: before[method]}, {method: after[method]})
     if changed:
         shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise ConfigError(
             f"workdir {folder} holds another comparison ({shown}); choose another --workdir, or repeat the "
-            "command that made it to go on (methods, seeds and fractions may be added)"
+            "command that made it (methods, seeds and fractions may be added)"
         )
     return found
 
 
 def check_same_data(folder: pathlib.Path, found: Mapping[str, str]) -> dict[str, str]:
-    """`found`, the digest of every split (`data.fingerprints`), when the folder's runs saw the same data.
+    """Returns `found`, the digest of every split (`data.fingerprints`), if the folder's runs used the same data.
 
     Raises:
-      DataError: they did not, so they cannot be compared with runs made now.
+      DataError: they used other data, so new runs cannot be compared with them.
     """
     kept = (read_comparison(folder) or {}).get("data") or found
     if changed := changed_names(kept, found):
         raise DataError(
-            f"{', '.join(changed)} changed since the comparison in {folder} began; restore the data to go on, or "
-            "choose another --workdir to compare on what it is now"
+            f"{', '.join(changed)} changed since the comparison in {folder} started; restore the data to continue, "
+            "or choose another --workdir for the new data"
         )
     return dict(found)
 
 
-def finished(folder: pathlib.Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The runs and the trials of a folder, their metrics on val and test as pages show them.
+def read_runs_and_trials(folder: pathlib.Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs and the trials of a folder, their metrics on val and test in percent.
 
-    Multi-instance retrieval is measured as a fraction and shown in percent; the files keep what was measured, so only
-    this function brings it to percent.
+    The files hold multi-instance retrieval as a fraction; only this function converts it.
 
     Raises:
       RunError: a record cannot be read.
     """
-    runs, trials = read(folder / RUNS), read(folder / TRIALS)
-    beside = {key: 0.0 for run in runs for key in run.get("test") or {}}  # tells the two kinds of mAP apart
+    runs, trials = read_rows(folder / RUNS), read_rows(folder / TRIALS)
+    beside = {key: 0.0 for run in runs for key in run.get("test") or {}}  # distinguishes the two kinds of mAP
     for run in runs:
         run |= {part: report.as_percent(run[part]) for part in ("val", "test") if run.get(part)}
     for trial in trials:
@@ -98,27 +98,9 @@ def _scaled(found: Any, scale: float) -> Any:
 
 
 def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides whether two commands make one comparison: neither its name nor ranges that nothing is drawn from."""
+    """The settings that must be equal: not the name, and not the search space without a search."""
     found = {key: about.get(key) for key in _IDENTITY}
-    idle = ("name",) if found["search"] else ("name", "search")
+    ignored = ("name",) if found["search"] else ("name", "search")
     if isinstance(found["config"], Mapping):
-        found["config"] = {key: value for key, value in found["config"].items() if key not in idle}
+        found["config"] = {key: value for key, value in found["config"].items() if key not in ignored}
     return found
-
-
-def append(path: pathlib.Path, record: Mapping[str, Any]) -> None:
-    """Adds one record, flushed to disk; what an interruption left of an earlier line is removed first.
-
-    Raises:
-      RunError: the file cannot be written.
-    """
-    report.append_row(path, record)
-
-
-def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The records of a file, without a last line that an interruption cut off; [] where there is no file.
-
-    Raises:
-      RunError: a whole line is not JSON; the message names it.
-    """
-    return report.read_rows(path)

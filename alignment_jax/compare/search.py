@@ -1,4 +1,4 @@
-"""Settings drawn from ranges that a configuration names: random search, the same number of trials for every method."""
+"""Random search over the ranges in `config.search`, with the same number of trials for every method."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from alignment_jax.core.errors import ConfigError
 _RANGE = re.compile(
     r"\s*(?:(?P<method>[\w+]+)\s*:)?\s*(?P<setting>[\w.]+)\s*=\s*(?P<kind>\w+)\((?P<values>[^()]*)\)\s*"
 )
-# Sections that do nothing where nothing is trained.
+# Sections without effect where nothing is trained.
 _OF_TRAINING = ("optimizer", "loss", "temperature", "margin", "smoothing", "weighting", "perturb", "sampling")
-KINDS = ("uniform", "log", "times", "choice")
+RANGE_KINDS = ("uniform", "log", "times", "choice")
 
 
 @dataclasses.dataclass(frozen=True)
-class Range:
-    """Where a setting is drawn from.
+class SearchRange:
+    """The values of one setting in a search.
 
-    method: the method that it belongs to, None for all.
+    method: the only method it applies to; None for all.
     setting: dotted name in the configuration.
-    kind: "uniform" (low, high), "log" (uniform in the logarithm), "times" (the configuration's own value times a factor
-      that is log-uniform), "choice" (one of the values).
+    kind: "uniform" (low, high), "log" (log-uniform), "times" (the configuration's own value times a log-uniform
+      factor), "choice" (one of the values).
     """
 
     method: str | None
@@ -37,11 +37,11 @@ class Range:
     values: tuple[Any, ...]
 
     def draw(self, unit: float, own: Any) -> Any:
-        """The value for a number in [0, 1).
+        """Maps a number in [0, 1) to a value.
 
         Args:
           unit: uniform in [0, 1).
-          own: the configuration's value, which "times" multiplies and whose type is kept.
+          own: the configuration's value; "times" multiplies it, and its type is kept.
         """
         if self.kind == "choice":
             return self.values[int(unit * len(self.values))]
@@ -54,20 +54,20 @@ class Range:
         return round(value) if isinstance(own, int) and not isinstance(own, bool) else float(f"{value:.4g}")
 
 
-def parse_range(text: str) -> Range:
-    """Reads a range as `config.search` holds it.
+def parse_range(text: str) -> SearchRange:
+    """Parses a range of `config.search`.
 
     Raises:
-      ConfigError: it is not of that form; the message shows one that is.
+      ConfigError: it has another form.
 
     >>> parse_range("vals: weighting.decay = uniform(0.5, 0.99)")
-    Range(method='vals', setting='weighting.decay', kind='uniform', values=(0.5, 0.99))
+    SearchRange(method='vals', setting='weighting.decay', kind='uniform', values=(0.5, 0.99))
     """
     match = _RANGE.fullmatch(text)
-    if match is None or match["kind"] not in KINDS:
+    if match is None or match["kind"] not in RANGE_KINDS:
         raise ConfigError(
-            f"search: {text!r} is no range; write it as in 'optimizer.learning_rate = log(1e-4, 1e-2)' or "
-            f"'vals: weighting.decay = uniform(0.5, 0.99)'; kinds are {', '.join(KINDS)}"
+            f"search: {text!r} is not a range; write it as in 'optimizer.learning_rate = log(1e-4, 1e-2)' or "
+            f"'vals: weighting.decay = uniform(0.5, 0.99)'; kinds are {', '.join(RANGE_KINDS)}"
         )
     pieces = [piece.strip() for piece in match["values"].split(",")]
     values: tuple[Any, ...]
@@ -79,30 +79,30 @@ def parse_range(text: str) -> Range:
         except ValueError:
             values = ()
         if len(values) != 2 or not values[0] < values[1] or (match["kind"] != "uniform" and values[0] <= 0):
-            raise ConfigError(f"search: {text!r}: {match['kind']} takes two growing numbers, for log and times above 0")
-    return Range(match["method"], match["setting"], match["kind"], values)
+            raise ConfigError(f"search: {text!r}: {match['kind']} takes two increasing numbers (log, times: above 0)")
+    return SearchRange(match["method"], match["setting"], match["kind"], values)
 
 
 def draw_trials(
     ranges: Sequence[str], methods: Sequence[str], trials: int, own: Mapping[str, Any], *, seed: int
 ) -> list[dict[str, Any]]:
-    """The settings of every trial of a method; the first changes nothing, so that a search never starts below it.
+    """The settings of every trial of a method; the first trial changes nothing.
 
-    A range of all methods is drawn from random numbers of its own name and trial: every method tries the same values of
-    it, and differences between methods are not differences in luck.
+    The random numbers of a range depend on its name and the trial, not on the method: all methods try the same values
+    of a shared range.
 
     Args:
-      ranges: as `config.search` holds them.
+      ranges: of `config.search`.
       methods: the names whose ranges apply, several for a combination.
-      trials: how many, the first included.
-      own: the method's configuration, flat; a range of "times" multiplies its values.
-      seed: another seed, other values.
+      trials: number of trials, with the first one.
+      own: the method's configuration, flat.
+      seed: of the random numbers.
 
     Returns:
       A dict of changed settings for each trial.
 
     Raises:
-      ConfigError: a range cannot be read, or names a setting that does not exist.
+      ConfigError: a range cannot be parsed, or names a setting that does not exist.
 
     >>> own = {"optimizer.learning_rate": 0.001}
     >>> found = draw_trials(["optimizer.learning_rate = times(0.1, 10)"], ["vals"], 2, own, seed=0)
@@ -124,11 +124,11 @@ def draw_trials(
 
 
 def nothing_to_search(duration: str, trials: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all trials of a method are the same: it trains nothing, and they change only how training goes.
+    """Whether all trials of a method are equal: it trains nothing, and they change only settings of training.
 
     Args:
       duration: the method's `train.duration`.
-      trials: as `draw_trials` gives them.
+      trials: from `draw_trials`.
 
     >>> nothing_to_search("0 steps", [{}, {"optimizer.learning_rate": 0.1}])
     True
@@ -142,7 +142,7 @@ def nothing_to_search(duration: str, trials: Sequence[Mapping[str, Any]]) -> boo
 
 
 def best_trial(values: Mapping[int, float]) -> int:
-    """The trial with the highest value on val, the earliest of equal ones.
+    """The trial with the highest value on val, the first of equal ones.
 
     >>> best_trial({0: 401.0, 1: 405.0, 2: 405.0})
     1
@@ -150,14 +150,14 @@ def best_trial(values: Mapping[int, float]) -> int:
     return max(sorted(values), key=lambda trial: values[trial])
 
 
-def _unit(one: Range, trial: int, seed: int) -> float:
+def _unit(one: SearchRange, trial: int, seed: int) -> float:
     name = f"{seed}/{one.method or ''}/{one.setting}/{trial}"
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return float(np.random.default_rng(number).random())
 
 
 def _plain(text: str) -> Any:
-    """A number, a truth value or the text itself."""
+    """A number, a bool or the text itself."""
     if text in ("True", "False"):
         return text == "True"
     for kind in (int, float):

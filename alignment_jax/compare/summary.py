@@ -1,4 +1,4 @@
-"""From the records of runs to what they say: mean and spread of every cell, differences to the baseline, verdicts."""
+"""Summary of run records: mean and standard deviation per method and condition, differences to the baseline."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.compare.item_scores import items_for
+from alignment_jax.compare.item_scores import item_scores
 from alignment_jax.compare.paired_differences import Difference, compare_paired, mean_and_deviation
-from alignment_jax.compare.run_matrix import Condition, condition_of
+from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.core.errors import DataError, RunError
 
-Run = Mapping[str, Any]
+RunRecord = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class MethodSummary:
     """One method under one condition.
 
     mean, deviation: of the deciding metric on test, over seeds. val: its mean on val.
     metrics: every test metric, name -> (mean, deviation).
-    difference: to the baseline over the seeds that both have; None for the baseline itself or where it has none.
+    difference: to the baseline over the seeds that both have; None for the baseline or without common seeds.
     """
 
     method: str
-    condition: Condition
+    condition: DataCondition
     seeds: tuple[int, ...]
     mean: float
     deviation: float | None
@@ -36,7 +36,7 @@ class Row:
     difference: Difference | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `low` and `high` are the ends of the interval that decides."""
+        """Plain values; `low` and `high` are the limits of the deciding interval."""
         found: dict[str, Any] = {
             "method": self.method,
             "fraction": self.condition.fraction,
@@ -64,19 +64,19 @@ class Row:
 
 
 def summarize(
-    folder: pathlib.Path, runs: Sequence[Run], *, methods: Sequence[str], baseline: str, metric: str
-) -> list[Row]:
-    """A row for every method and condition that has runs, the largest amount of data first.
+    folder: pathlib.Path, runs: Sequence[RunRecord], *, methods: Sequence[str], baseline: str, metric: str
+) -> list[MethodSummary]:
+    """A summary for every method and condition with runs, the largest fraction first.
 
     Args:
-      folder: of the comparison, where the runs' files lie.
+      folder: of the comparison; file names in the records are relative to it.
       runs: the records.
       methods: in the order of the rows.
-      baseline: what the others are compared with.
-      metric: what decides, as in the runs' `test`.
+      baseline: name of the baseline.
+      metric: the deciding one, a key of the runs' `test`.
 
     Raises:
-      RunError: a record lacks the metric, or its file of test items cannot be read.
+      RunError: a record lacks the metric, or its file of item scores cannot be read.
       DataError: a method and the baseline were tested on different items.
     """
     rows = []
@@ -93,8 +93,13 @@ def summarize(
 
 
 def _row(
-    folder: pathlib.Path, method: str, condition: Condition, own: dict[int, Run], base: dict[int, Run], metric: str
-) -> Row:
+    folder: pathlib.Path,
+    method: str,
+    condition: DataCondition,
+    own: dict[int, RunRecord],
+    base: dict[int, RunRecord],
+    metric: str,
+) -> MethodSummary:
     seeds = tuple(sorted(own))
     values = [_value(own[seed], metric) for seed in seeds]
     names = [name for name in own[seeds[0]]["test"] if all(name in own[seed]["test"] for seed in seeds)]
@@ -107,14 +112,14 @@ def _row(
         if known and not _same_items([one for side in items for one in side]):
             raise DataError(
                 f"{folder}: runs of {method} and of the baseline were tested on different items; the data has changed "
-                "between them, so compare again in another workdir"
+                "between them; compare again in another --workdir"
             )
         difference = compare_paired(
             [_value(base[seed], metric) for seed in common],
             [_value(own[seed], metric) for seed in common],
             items=(items[0], items[1]) if known else None,  # type: ignore[arg-type]
         )
-    return Row(
+    return MethodSummary(
         method=method,
         condition=condition,
         seeds=seeds,
@@ -127,28 +132,28 @@ def _row(
 
 
 def _same_items(found: Sequence[Any]) -> bool:
-    """Whether the runs were asked the same queries: as many of every kind and item."""
+    """Whether the runs have the same queries: equal counts of every kind and item."""
     return all(np.array_equal(one.count, found[0].count) for one in found)
 
 
-def _value(run: Run, metric: str) -> float:
+def _value(run: RunRecord, metric: str) -> float:
     try:
         return float(run["test"][metric])
     except (KeyError, TypeError) as error:
         known = ", ".join(run.get("test") or {})
-        raise RunError(f"a run of {run['method']} has no {metric} on test; it has {known or 'nothing'}") from error
+        raise RunError(f"a run of {run['method']} has no {metric} on test; it has {known or 'none'}") from error
 
 
-def _items(folder: pathlib.Path, run: Run, metric: str):
+def _items(folder: pathlib.Path, run: RunRecord, metric: str):
     name = run.get("items")
     if not name:
         return None
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise RunError(f"{folder}: the file {name!r} of a run lies outside of the comparison's folder")
+        raise RunError(f"{folder}: the file {name!r} of a run is outside of the comparison's folder")
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return items_for(metric, {key: stored[key] for key in stored.files})
+            return item_scores(metric, {key: stored[key] for key in stored.files})
     except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); remove its run's line from runs.jsonl to train it again"

@@ -1,4 +1,4 @@
-"""Trains the runs of a group, together where they can be, and measures each on test."""
+"""Trains the runs of a seed group, in one program where possible, and evaluates each on test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alignment_jax import report
 from alignment_jax.assembly.build import Built, with_seed
 from alignment_jax.assembly.classifier import prediction_heads
 from alignment_jax.assembly.tasks import task_of
-from alignment_jax.compare.item_scores import of_classification, of_retrieval
+from alignment_jax.compare.item_scores import classification_items, retrieval_items
 from alignment_jax.core.types import PyTree
 from alignment_jax.inference.analysis import analyse, analyse_models, embedding_arrays
 from alignment_jax.inference.seed_models import SeedModels
@@ -28,11 +28,11 @@ from alignment_jax.train.vmapped_seeds import fit_seeds, vmap_obstacle
 HISTORY, ITEMS, EMBEDDINGS = "metrics.jsonl", "items.npz", "embeddings.npz"
 
 
-class Preempted(Exception):
-    """SIGTERM or Ctrl-C came, and the run at hand has saved itself.
+class ComparisonPreempted(Exception):
+    """SIGTERM or Ctrl-C stopped the comparison; the current run has saved a checkpoint.
 
     Args:
-      stopped_by: which of the two, see `train.loop.Finished`.
+      stopped_by: "SIGTERM" or "Ctrl-C", see `train.loop.Finished`.
     """
 
     def __init__(self, stopped_by: str):
@@ -41,8 +41,8 @@ class Preempted(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
-    """One finished training: its variables of the best step on val, and what it took."""
+class TrainedRun:
+    """A finished run: its variables at the step that is best on val, its metrics there, and its cost."""
 
     built: Built
     variables: PyTree
@@ -50,20 +50,24 @@ class Trained:
     val: dict[str, float]
     cost: dict[str, float | None]
 
+    @property
+    def seed(self) -> int:
+        return self.built.experiment.seed
+
 
 def train_seeds(
     built: Built, seeds: tuple[int, ...], folder_of: Callable[[int], pathlib.Path], *, quiet: bool
-) -> Iterator[list[Trained]]:
-    """Trains the same configuration with several seeds and yields them as they are done: all together, or one by one.
+) -> Iterator[list[TrainedRun]]:
+    """Trains one configuration with several seeds; yields all runs at once, or each run when it is finished.
 
     Args:
-      built: of any seed.
-      seeds: all of them start from `built`'s data, model and compiled step.
-      folder_of: where a run of its own keeps its checkpoints until it is done.
+      built: of any seed; all seeds use its data, model and compiled step.
+      seeds: to train.
+      folder_of: seed -> folder for checkpoints while a run trains alone.
       quiet: show no progress of single runs.
 
     Raises:
-      Preempted: stopped by SIGTERM or Ctrl-C; the same call goes on.
+      ComparisonPreempted: stopped by SIGTERM or Ctrl-C; the same call continues.
       RunError: a loss or gradient is not finite.
     """
     each = [with_seed(built, seed) for seed in seeds]
@@ -72,7 +76,7 @@ def train_seeds(
         outcomes = fit_seeds([one.experiment for one in each])
         joules = _share(meter, len(each))
         yield [
-            _trained(one, outcome.variables, outcome.history, outcome.steps, outcome.pairs, outcome.seconds, joules)
+            _trained_run(one, outcome.variables, outcome.history, outcome.steps, outcome.pairs, outcome.seconds, joules)
             for one, outcome in zip(each, outcomes, strict=True)
         ]
         return
@@ -82,11 +86,11 @@ def train_seeds(
         meter = report.EnergyMeter()
         finished = fit(one.experiment, folder, quiet=quiet, tensorboard=False, placement=placement)
         if finished.preempted:
-            raise Preempted(finished.stopped_by)
+            raise ComparisonPreempted(finished.stopped_by)
         position = finished.position
         history = report.read_metrics(folder / HISTORY)
-        joules = _share(meter, 1) if finished.cost["steps"] == position.step else None  # of a whole run or not at all
-        yield [_trained(one, finished.variables, history, position.step, position.pairs, position.seconds, joules)]
+        joules = _share(meter, 1) if finished.cost["steps"] == position.step else None  # not known for a part of a run
+        yield [_trained_run(one, finished.variables, history, position.step, position.pairs, position.seconds, joules)]
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -95,7 +99,7 @@ def _share(meter: report.EnergyMeter, runs: int) -> float | None:
     return None if joules is None else joules / runs
 
 
-def _trained(
+def _trained_run(
     built: Built,
     variables: PyTree,
     history: list[dict[str, Any]],
@@ -103,12 +107,12 @@ def _trained(
     pairs: int,
     seconds: float,
     joules: float | None,
-) -> Trained:
+) -> TrainedRun:
     experiment = built.experiment
     best = report.best_row(history, experiment.plan.metric)
     row = next((row for row in history if best is not None and row["step"] == best[0]), {})
     val = {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
-    if not val and "val" in experiment.evaluations:  # nothing was trained, so nothing was logged
+    if not val and "val" in experiment.evaluations:  # 0 steps: nothing was logged
         val = experiment.evaluate(variables, experiment.evaluations["val"])
     cost: dict[str, float | None] = {
         "steps": steps,
@@ -117,87 +121,87 @@ def _trained(
         "device_seconds": seconds * len(experiment.devices),
         "energy_joules": joules,
     }
-    return Trained(built, variables, history, val, cost)
+    return TrainedRun(built, variables, history, val, cost)
 
 
-def measure(
-    several: Sequence[Trained], folders: Sequence[pathlib.Path], *, stress: str, keep_embeddings: Sequence[bool]
+def evaluate_runs(
+    runs: Sequence[TrainedRun], folders: Sequence[pathlib.Path], *, stress: str, keep_embeddings: Sequence[bool]
 ) -> list[dict[str, Any]]:
-    """The test metrics and the further analysis of trainings that differ in their seed.
+    """Test metrics and further analysis of runs that differ in their seed.
 
-    Models that are equal to the bit, as those of a closed form, are measured once.
+    Bitwise equal models, as from a closed form, are evaluated once.
 
     Args:
-      several: from one call of `train_seeds`.
-      folders: of each, where its larger arrays go.
-      stress: see `config.analysis.analyse`.
-      keep_embeddings: of each, whether what maps and galleries are drawn from is kept.
+      runs: from one call of `train_seeds`.
+      folders: of each run, for its arrays.
+      stress: see `inference.analysis.analyse`.
+      keep_embeddings: of each run, whether to store the embeddings for maps and galleries.
 
     Returns:
       For each `test`, `analysis`, and the files: `history`, `items`, `embeddings`.
     """
-    for trained, folder in zip(several, folders, strict=True):
-        report.write_bytes_atomic(folder / HISTORY, b"".join(map(encode_line, trained.history)))
-    first_of = [_first_equal(several, k) for k in range(len(several))]
+    for run, folder in zip(runs, folders, strict=True):
+        report.write_bytes_atomic(folder / HISTORY, b"".join(map(encode_line, run.history)))
+    first_of = [_first_equal(runs, k) for k in range(len(runs))]
     different = [k for k, first in enumerate(first_of) if first == k]
-    aligns = task_of(ConfigDict(several[0].built.experiment.config).model).aligns
-    measured = (_measured_alignments if aligns else _measured_classifiers)(
-        [several[k] for k in different], [folders[k] for k in different], stress=stress
+    aligns = task_of(ConfigDict(runs[0].built.experiment.config).model).aligns
+    evaluated = (_evaluate_alignment if aligns else _evaluate_classifiers)(
+        [runs[k] for k in different], [folders[k] for k in different], stress=stress
     )
-    known = dict(zip(different, measured, strict=True))
+    known = dict(zip(different, evaluated, strict=True))
     results = []
-    for k, (trained, folder) in enumerate(zip(several, folders, strict=True)):
+    for k, (run, folder) in enumerate(zip(runs, folders, strict=True)):
         found = {**known[first_of[k]], "history": folder / HISTORY, "embeddings": None}
         if keep_embeddings[k] and aligns:
-            kept = embedding_arrays(SeedModels(trained.built, [trained.variables]))
+            kept = embedding_arrays(SeedModels(run.built, [run.variables]))
             report.write_npz_atomic(folder / EMBEDDINGS, kept)
             found["embeddings"] = folder / EMBEDDINGS
         results.append(found)
     return results
 
 
-def _first_equal(several: Sequence[Trained], k: int) -> int:
-    """The number of the first training whose model is that of number k."""
-    own = jax.tree.leaves(several[k].variables)
+def _first_equal(runs: Sequence[TrainedRun], k: int) -> int:
+    """Position of the first run with the same model as run k."""
+    own = jax.tree.leaves(runs[k].variables)
 
-    def same(other: Trained) -> bool:
+    def same(other: TrainedRun) -> bool:
         leaves = jax.tree.leaves(other.variables)
         return all(np.array_equal(x, y) for x, y in zip(own, leaves, strict=True))
 
-    return next(number for number, other in enumerate(several) if number == k or same(other))
+    return next(number for number, other in enumerate(runs) if number == k or same(other))
 
 
-def _measured_alignments(
-    several: Sequence[Trained], folders: Sequence[pathlib.Path], *, stress: str
+def _evaluate_alignment(
+    runs: Sequence[TrainedRun], folders: Sequence[pathlib.Path], *, stress: str
 ) -> list[dict[str, Any]]:
-    models = SeedModels(several[0].built, [one.variables for one in several])
+    models = SeedModels(runs[0].built, [run.variables for run in runs])
     analyses = analyse_models(models, stress=stress)
     results = []
     for test, embedded, analysis, folder in zip(
         models.metrics("test"), models.embedded("test"), analyses, folders, strict=True
     ):
-        report.write_npz_atomic(folder / ITEMS, of_retrieval(*embedded.ranks, embedded.owner))
+        report.write_npz_atomic(folder / ITEMS, retrieval_items(*embedded.ranks, embedded.owner))
         results.append({"test": test, "analysis": analysis, "items": folder / ITEMS})
     return results
 
 
-def _measured_classifiers(
-    several: Sequence[Trained], folders: Sequence[pathlib.Path], *, stress: str
+def _evaluate_classifiers(
+    runs: Sequence[TrainedRun], folders: Sequence[pathlib.Path], *, stress: str
 ) -> list[dict[str, Any]]:
     results = []
-    for trained, folder in zip(several, folders, strict=True):
-        experiment, variables = trained.built.experiment, trained.variables
+    for run, folder in zip(runs, folders, strict=True):
+        experiment, variables = run.built.experiment, run.variables
         test = experiment.evaluations["test"]
         classified = Classifier(experiment.model)(variables, test)
         heads = prediction_heads(
             ConfigDict(experiment.config).model, experiment.config["classification"]["predict"]
         ) or tuple(classified.logits)
-        items = of_classification(np.sum([classified.logits[name] for name in heads], axis=0), classified.label)
+        items = classification_items(np.sum([classified.logits[name] for name in heads], axis=0), classified.label)
         report.write_npz_atomic(folder / ITEMS, items)
         results.append(
             {
                 "test": experiment.evaluate(variables, test),
-                "analysis": analyse(trained.built, variables, stress=stress),
+                "analysis": analyse(run.built, variables, stress=stress),
                 "items": folder / ITEMS,
             }
         )

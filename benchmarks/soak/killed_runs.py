@@ -44,7 +44,7 @@ PHASES: dict[str, tuple[Any, str, float]] = {
     "save": (checkpoint.Checkpoints, "save", 0.08),
     "evaluation": (periodic_evaluation.PeriodicEvaluation, "evaluate", 0.03),
     "re-scoring": (epoch_order.EpochOrder, "_scoring_batches", 0.03),
-    "report": (train, "_finish", 1.5),
+    "report": (train, "write_run_results", 1.5),
 }
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from alignment_jax.compare import run_records as records
+from alignment_jax.core.jsonl import append_row
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -26,11 +26,11 @@ def test_a_page_with_a_search_counts_its_trial_runs(results, tmp_path):
     (tmp_path / "comparison.json").write_text(json.dumps({**about, "methods": ["baseline", "vals"]}))
     for method in ("baseline", "vals"):
         run = {"method": method, "seed": 0, "test": {"rsum": 400.0}, "cost": {"seconds": 2.0}}
-        records.append(tmp_path / "runs.jsonl", {**run, "fraction": 1.0, "mismatched": 0.0})
+        append_row(tmp_path / "runs.jsonl", {**run, "fraction": 1.0, "mismatched": 0.0})
     assert "2 runs, 4.0 s of training.\n" in results.text(results.PARTS[1], tmp_path)
     for trial in range(3):
         row = {"method": "vals", "trial": trial, "metric": "rsum", "seeds": [0, 1], "values": [1.0, 2.0]}
-        records.append(tmp_path / "trials.jsonl", row)
+        append_row(tmp_path / "trials.jsonl", row)
     expected = "2 runs, 4.0 s of training, not counting the 6 trial runs of the search.\n"
     assert expected in results.text(results.PARTS[1], tmp_path)
 
@@ -43,7 +43,7 @@ def test_settings_chosen_on_all_pairs_are_not_compared_on_fewer(results, tmp_pat
     for number, (fraction, mismatched) in enumerate([(1.0, 0.0), (1.0, 0.2), (0.1, 0.0)]):
         for method, rsum in (("baseline", 300.0 + number), ("recipe", 400.0 + number)):
             run = {"method": method, "seed": 0, "test": {"rsum": rsum}, "cost": {"seconds": 2.0}}
-            records.append(tmp_path / "runs.jsonl", {**run, "fraction": fraction, "mismatched": mismatched})
+            append_row(tmp_path / "runs.jsonl", {**run, "fraction": fraction, "mismatched": mismatched})
     text = results.text(part, tmp_path)
     assert "| baseline | 300.0 | 301.0 | 302.0 |" in text
     assert "| recipe | 400.0 | – | – |" in text

@@ -75,4 +75,4 @@ def test_what_the_run_does_not_read_is_refused_by_a_line(raw, frozen_run, tmp_pa
         assert all(part in line for part in parts), line
         assert not (tmp_path / "o.npz").exists()
     assert embed(raw[0], f"texts:{tmp_path}/t.txt", tmp_path / "none" / "o.npz") == 2
-    assert "lie in a folder that exists" in capsys.readouterr().err
+    assert "--out=" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import orbax.checkpoint
 import pytest
 
 from alignment_jax.cli import main as cli
-from alignment_jax.cli.terminal_noise import plain_warnings, without_orbax
+from alignment_jax.cli.terminal_noise import one_line_warnings, without_orbax_logs
 from alignment_jax.train.checkpoint import Checkpoints
 
 ORBAX = str(pathlib.Path(orbax.checkpoint.__file__).parent / "checkpoint_manager.py")
@@ -27,11 +27,11 @@ def absl(caplog):
 
 
 def test_only_orbax_is_silenced_and_only_for_a_while(absl, caplog):
-    with without_orbax():
+    with without_orbax_logs():
         logs(absl, ORBAX)
         logs(absl, "/site-packages/grain/python.py")
     assert [record.pathname for record in caplog.records] == ["/site-packages/grain/python.py"]
-    with pytest.raises(KeyError), without_orbax():
+    with pytest.raises(KeyError), without_orbax_logs():
         raise KeyError
     logs(absl, ORBAX)
     assert caplog.records[-1].pathname == ORBAX
@@ -63,7 +63,7 @@ def test_a_command_runs_without_orbax_in_its_terminal(absl, caplog, monkeypatch)
 
 
 def test_a_warning_is_one_line_without_a_path(capsys):
-    with plain_warnings():
+    with one_line_warnings():
         warnings.warn_explicit("look\nhere", UserWarning, "/usr/lib/site-packages/other/thing.py", 3)
         warnings.warn_explicit("odd tag", UserWarning, "/usr/lib/site-packages/PIL/Image.py", 3, module="PIL.Image")
     assert capsys.readouterr().err == "alignment-jax: warning: look here\n"

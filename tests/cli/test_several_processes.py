@@ -130,7 +130,7 @@ def test_a_workdir_in_use_ends_all_processes(tmp_path):
     ("flags", "message"),
     [
         (["--num_processes=2", "--process_id=0"], "--coordinator_address is missing"),
-        (["--coordinator_address=localhost:1", "--num_processes=2", "--process_id=2"], "cannot be joined"),
+        (["--coordinator_address=localhost:1", "--num_processes=2", "--process_id=2"], "cannot be connected"),
     ],
 )
 def test_flags_of_processes_are_checked(flags, message, tmp_path, capsys):

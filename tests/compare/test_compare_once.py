@@ -15,6 +15,8 @@ from alignment_jax.assembly.build import build, with_seed
 from alignment_jax.compare import engine, training
 from alignment_jax.compare import paired_differences as paired
 from alignment_jax.compare import run_records as records
+from alignment_jax.compare.plan import ComparisonSettings
+from alignment_jax.core.jsonl import read_rows
 from alignment_jax.core.memoize import remember
 from alignment_jax.train.evaluation import Embedder
 from alignment_jax.train.vmapped_seeds import fit_seeds
@@ -40,7 +42,7 @@ def wanted(embeddings, *methods, seeds=2):
         configs.apply_methods(config, "" if method == "baseline" else method)
         return config
 
-    return engine.Wanted(base, config_of, methods, "baseline", seeds, stress="quick")
+    return ComparisonSettings(base, config_of, methods, "baseline", seeds, stress="quick")
 
 
 @contextlib.contextmanager
@@ -65,7 +67,7 @@ def test_a_closed_form_is_chosen_and_measured_once_and_recorded_for_each_seed(tm
         engine.compare(tmp_path, wanted(embeddings, "baseline", "cca", seeds=3), environment={}, quiet=True)
     assert len(fitted) == 1
     assert [len(models) for models in analysed] == [3, 1]  # the baseline's seeds differ, the closed form's do not
-    runs = records.read(tmp_path / records.RUNS)
+    runs = read_rows(tmp_path / records.RUNS)
     closed = [run for run in runs if run["method"] == "cca"]
     assert [run["seed"] for run in closed] == [0, 1, 2]
     assert all((run["test"], run["analysis"]) == (closed[0]["test"], closed[0]["analysis"]) for run in closed)
@@ -97,7 +99,7 @@ def test_another_command_that_finishes_first_is_not_repeated_nor_forgotten(tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(engine, "locked", first_come)
         engine.compare(tmp_path, wanted(embeddings, "baseline", "cca"), environment={}, quiet=True)
-    runs = [(run["method"], run["seed"]) for run in records.read(tmp_path / records.RUNS)]
+    runs = [(run["method"], run["seed"]) for run in read_rows(tmp_path / records.RUNS)]
     assert sorted(runs) == [(method, seed) for method in ("baseline", "cca", "smoothing") for seed in (0, 1)]
     about = json.loads((tmp_path / records.COMPARISON).read_text())
     assert (about["complete"], about["methods"]) == (True, ["baseline", "smoothing", "cca"])

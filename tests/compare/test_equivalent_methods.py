@@ -6,14 +6,14 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax.cli.main import main
-from alignment_jax.compare import run_records as records
-from alignment_jax.compare.equivalent_methods import same_trainings, same_under
+from alignment_jax.compare.equivalent_methods import equivalent_under, find_equivalent_methods
 from alignment_jax.compare.result_files import conditions_table, latex_text, main_table
-from alignment_jax.compare.run_matrix import Condition
+from alignment_jax.compare.run_matrix import DataCondition
 from alignment_jax.compare.summary import summarize
+from alignment_jax.core.jsonl import append_row, read_rows
 from alignment_jax.report import to_plain
 
-ALL, TENTH = Condition(), Condition(0.1)
+ALL, TENTH = DataCondition(), DataCondition(0.1)
 
 
 def found(methods, sizes=None, trials=None, batch_size=600, **changes):
@@ -26,7 +26,7 @@ def found(methods, sizes=None, trials=None, batch_size=600, **changes):
         configs.apply_methods(made[method], method)
         made[method].update_from_flattened_dict(changes)
     trials = trials or {method: [{}] for method in methods}
-    rows = same_trainings(made, sizes or {ALL: 600}, trials)
+    rows = find_equivalent_methods(made, sizes or {ALL: 600}, trials)
     return [(row["method"], row["as"], row["fraction"]) for row in rows]
 
 
@@ -75,7 +75,7 @@ def test_tables_have_a_row_without_numbers(tmp_path):
     about = {"same": same, "metric": "rsum", "baseline": "baseline"}
     rows = summarize(tmp_path, runs, methods=["baseline", "bss"], baseline="baseline", metric="rsum")
     main_rows = main_table(
-        rows[:1], metric="rsum", baseline="baseline", names=("image", "text"), same=same_under(about, ALL)
+        rows[:1], metric="rsum", baseline="baseline", names=("image", "text"), same=equivalent_under(about, ALL)
     )
     assert "same as baseline: one batch holds all" in to_plain(main_rows).splitlines()[-1]
     assert to_plain(conditions_table(rows, baseline="baseline", about=about)).count("as baseline") == 2
@@ -94,12 +94,12 @@ def test_the_command_says_it_once_and_trains_the_others(tmp_path, repository, em
     assert shown.err.count("bss is not trained (all data): one batch holds all of train") == 1
     assert "2 runs to train" in shown.err
     assert "same as baseline: one batch holds all" in shown.out
-    assert {run["method"] for run in records.read(tmp_path / "runs.jsonl")} == {"baseline"}
+    assert {run["method"] for run in read_rows(tmp_path / "runs.jsonl")} == {"baseline"}
     assert json.loads((tmp_path / "results.json").read_text())["same"][0]["as"] == "baseline"
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "same training as baseline: bss" in page
     # A method that has runs, of a time when its order mattered here, keeps them.
-    row = {**records.read(tmp_path / "runs.jsonl")[0], "method": "bss"}
-    records.append(tmp_path / "runs.jsonl", row)
+    row = {**read_rows(tmp_path / "runs.jsonl")[0], "method": "bss"}
+    append_row(tmp_path / "runs.jsonl", row)
     assert main([*command, "--methods=baseline,bss"]) == 0
-    assert [run["method"] for run in records.read(tmp_path / "runs.jsonl")].count("bss") == 2
+    assert [run["method"] for run in read_rows(tmp_path / "runs.jsonl")].count("bss") == 2

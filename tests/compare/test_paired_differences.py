@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from alignment_jax.compare.item_scores import items_for, of_classification, of_retrieval
+from alignment_jax.compare.item_scores import classification_items, item_scores, retrieval_items
 from alignment_jax.compare.paired_differences import (
-    Items,
+    ItemScores,
     compare_paired,
     mean_and_deviation,
     sign_flip,
@@ -56,7 +56,7 @@ def test_coverage_over_seeds_and_items():
     hits = 0
     for _ in range(120):
         hit = simulated(rng, seeds, n, effect, items_sd=1.0, seeds_sd=0.1)
-        items = tuple([Items(one[None], np.ones((1, n))) for one in side] for side in hit)
+        items = tuple([ItemScores(one[None], np.ones((1, n))) for one in side] for side in hit)
         low, high = compare_paired(*hit.mean(2), items=items, resamples=600).both
         hits += low <= truth <= high
     assert hits / 120 >= 0.90
@@ -66,7 +66,7 @@ def test_items_widen_the_interval_only_by_what_they_differ_in():
     """Five identical seeds: over seeds there is no doubt at all, over items there is."""
     rng = np.random.default_rng(0)
     base, better = rng.random(50) < 0.5, np.ones(50, bool)
-    pair = [[Items(100.0 * x[None], np.ones((1, 50)))] * 5 for x in (base, better)]
+    pair = [[ItemScores(100.0 * x[None], np.ones((1, 50)))] * 5 for x in (base, better)]
     values = [[100.0 * x.mean()] * 5 for x in (base, better)]
     found = compare_paired(*values, items=tuple(pair))
     assert found.seeds == pytest.approx((found.mean, found.mean))
@@ -125,9 +125,9 @@ def test_item_shares_add_up_to_the_metric():
     zb += 1.5 * za[owner]
     za, zb = za.astype(np.float32), zb.astype(np.float32)
     recall = retrieval_recall(za, zb, owner)
-    kept = of_retrieval(*retrieval_ranks(za, zb, owner), owner)
+    kept = retrieval_items(*retrieval_ranks(za, zb, owner), owner)
     for metric in ("rsum", "a2b_R@1", "b2a_R@5"):
-        found = items_for(metric, kept)
+        found = item_scores(metric, kept)
         assert (found.value.sum(1) / found.count.sum(1)).sum() == pytest.approx(float(recall[metric]), abs=1e-3)
-    assert items_for("mAP", kept) is None
-    assert items_for("rsum", of_classification(np.eye(3), np.arange(3))) is None
+    assert item_scores("mAP", kept) is None
+    assert item_scores("rsum", classification_items(np.eye(3), np.arange(3))) is None

@@ -3,36 +3,36 @@
 import pytest
 
 from alignment_jax import data
-from alignment_jax.compare.run_matrix import Condition, Group, conditions, key_of, missing
-from alignment_jax.compare.time_left import Remaining
+from alignment_jax.compare.comparison_progress import ComparisonProgress
+from alignment_jax.compare.run_matrix import DataCondition, SeedGroup, data_conditions, missing_runs, run_key
 from alignment_jax.core.errors import ConfigError
 
 
 def test_the_largest_amount_of_data_comes_first_and_alone_gets_mismatched_pairs():
-    found = conditions([0.1, 0.5], [0.2, 0.0])
-    assert found == [Condition(0.5), Condition(0.5, 0.2), Condition(0.1)]
-    assert conditions([1.0], []) == [Condition()]
+    found = data_conditions([0.1, 0.5], [0.2, 0.0])
+    assert found == [DataCondition(0.5), DataCondition(0.5, 0.2), DataCondition(0.1)]
+    assert data_conditions([1.0], []) == [DataCondition()]
 
 
 @pytest.mark.parametrize(("fractions", "mismatched"), [([0.0], [0]), ([1.5], [0]), ([], [0]), ([1.0], [0.6])])
 def test_shares_out_of_range_are_refused(fractions, mismatched):
     with pytest.raises(ConfigError, match=r"--(fractions|mismatched)"):
-        conditions(fractions, mismatched)
+        data_conditions(fractions, mismatched)
 
 
 def test_only_what_is_not_done_is_trained():
-    wanted = conditions([1.0, 0.3], [0.0])
-    everything = missing(["a", "b"], wanted, [0, 1], [])
-    assert everything == [Group(m, c, (0, 1)) for c in wanted for m in ("a", "b")]
+    wanted = data_conditions([1.0, 0.3], [0.0])
+    everything = missing_runs(["a", "b"], wanted, [0, 1], [])
+    assert everything == [SeedGroup(m, c, (0, 1)) for c in wanted for m in ("a", "b")]
     runs = [
         {"method": group.method, "fraction": group.condition.fraction, "mismatched": 0.0, "seed": seed}
         for group in everything
         for seed in group.seeds
     ]
-    assert missing(["a", "b"], wanted, [0, 1], runs) == []
-    assert missing(["a", "b", "c"], wanted, [0, 1], runs) == [Group("c", c, (0, 1)) for c in wanted]
-    assert missing(["a", "b"], wanted, [0, 1, 2], runs[1:])[0] == Group("a", Condition(), (0, 2))
-    assert len({key_of(run) for run in runs}) == len(runs)
+    assert missing_runs(["a", "b"], wanted, [0, 1], runs) == []
+    assert missing_runs(["a", "b", "c"], wanted, [0, 1], runs) == [SeedGroup("c", c, (0, 1)) for c in wanted]
+    assert missing_runs(["a", "b"], wanted, [0, 1, 2], runs[1:])[0] == SeedGroup("a", DataCondition(), (0, 2))
+    assert len({run_key(run) for run in runs}) == len(runs)
 
 
 def test_fractions_are_nested_with_and_without_classes():
@@ -50,12 +50,12 @@ def test_fractions_are_nested_with_and_without_classes():
 
 
 def test_time_left_is_estimated_from_runs_of_the_same_condition():
-    full, half = Condition(), Condition(0.5)
-    left = Remaining([Group("a", full, (0, 1)), Group("a", half, (0, 1))], quiet=True)
+    full, half = DataCondition(), DataCondition(0.5)
+    left = ComparisonProgress([SeedGroup("a", full, (0, 1)), SeedGroup("a", half, (0, 1))], quiet=True)
     assert left.seconds_left() is None
-    left.done("a", full, 0, 100.0, "")
+    left.finish_run("a", full, 0, 100.0, "")
     assert left.seconds_left() == pytest.approx(100 + 2 * 62.5)  # a guess: a quarter of a run does not shrink
-    left.done("a", full, 1, 100.0, "")
-    left.done("a", half, 0, 30.0, "")
+    left.finish_run("a", full, 1, 100.0, "")
+    left.finish_run("a", half, 0, 30.0, "")
     assert left.seconds_left() == pytest.approx(30.0)
-    assert left.done("a", half, 1, 30.0, "rsum 1.0").endswith("all done")
+    assert left.finish_run("a", half, 1, 30.0, "rsum 1.0").endswith("all done")

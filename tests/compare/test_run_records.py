@@ -6,28 +6,29 @@ import numpy as np
 import pytest
 
 from alignment_jax.compare import run_records as records
-from alignment_jax.compare.item_scores import of_retrieval
+from alignment_jax.compare.item_scores import retrieval_items
 from alignment_jax.compare.pages import interval_note
-from alignment_jax.compare.result_files import csv_text, latex_text, plain_text
-from alignment_jax.compare.run_matrix import Condition
+from alignment_jax.compare.result_files import comparison_text, csv_text, latex_text
+from alignment_jax.compare.run_matrix import DataCondition
 from alignment_jax.compare.search import best_trial, draw_trials, nothing_to_search, parse_range
 from alignment_jax.compare.summary import summarize
 from alignment_jax.core.errors import ConfigError, DataError, RunError
+from alignment_jax.core.jsonl import append_row, read_rows
 from alignment_jax.report import EnergyMeter
 
 
 def test_appended_lines_are_read_back_and_torn_ones_are_not(tmp_path):
     path = tmp_path / "runs.jsonl"
-    assert records.read(path) == []
-    records.append(path, {"seed": 0, "value": np.float32(1.5), "gap": float("nan")})
+    assert read_rows(path) == []
+    append_row(path, {"seed": 0, "value": np.float32(1.5), "gap": float("nan")})
     with open(path, "ab") as file:
         file.write(b'{"seed": 1, "val')
-    assert records.read(path) == [{"seed": 0, "value": 1.5, "gap": None}]
-    records.append(path, {"seed": 1})
-    assert [row["seed"] for row in records.read(path)] == [0, 1]
+    assert read_rows(path) == [{"seed": 0, "value": 1.5, "gap": None}]
+    append_row(path, {"seed": 1})
+    assert [row["seed"] for row in read_rows(path)] == [0, 1]
     path.write_bytes(b'{"seed": 0}\nnonsense\n{"seed": 2}\n')
     with pytest.raises(RunError, match="line 2"):
-        records.read(path)
+        read_rows(path)
 
 
 ABOUT = {
@@ -85,7 +86,7 @@ def summary(tmp_path):
 def test_summary(tmp_path):
     rows = summary(tmp_path)
     assert [(row.method, row.condition) for row in rows] == [
-        (method, condition) for condition in (Condition(), Condition(0.1)) for method in ("baseline", "va_ls")
+        (method, condition) for condition in (DataCondition(), DataCondition(0.1)) for method in ("baseline", "va_ls")
     ]
     base, better, _, same = rows
     assert (base.mean, base.deviation, base.val, base.difference) == (101.0, 1.0, 100.0, None)
@@ -100,7 +101,7 @@ def test_summary(tmp_path):
 def with_items(folder, run, ranks):
     """The run with a file of its test items: as many images as ranks, a caption each."""
     name = f"{run['method']}{run['seed']}{run['fraction']}.npz"
-    kept = of_retrieval(np.array(ranks), np.array(ranks), np.arange(len(ranks)))
+    kept = retrieval_items(np.array(ranks), np.array(ranks), np.arange(len(ranks)))
     np.savez(folder / name, **kept)
     return {**run, "items": name}
 
@@ -110,7 +111,7 @@ def test_the_note_says_what_was_resampled(tmp_path):
     found = [run for run in runs() if run["fraction"] == 1.0]
     assert "covers the seeds alone" in interval_note(summarize(tmp_path, found, **chosen))
     kept = [with_items(tmp_path, run, [0, 3, 9]) for run in found]
-    assert "the seeds, and the test items" in interval_note(summarize(tmp_path, kept, **chosen))
+    assert "seeds and the test items" in interval_note(summarize(tmp_path, kept, **chosen))
     assert "covers the seeds alone" in interval_note(summarize(tmp_path, [*kept[:-1], found[-1]], **chosen))
     assert interval_note(summarize(tmp_path, found[:2], **chosen)) is None  # a single seed
 
@@ -123,36 +124,36 @@ def test_runs_on_different_test_items_are_refused_in_one_line(tmp_path):
 
 
 def test_text_says_no_difference_plainly(tmp_path):
-    text = plain_text(summary(tmp_path), metric="rsum", baseline="baseline", names=("image", "text"))
+    text = comparison_text(summary(tmp_path), metric="rsum", baseline="baseline", names=("image", "text"))
     assert "111.0 ± 1.0" in text
     assert "+10.0 to +10.0" in text
     assert "111.0 ± 1.0 *" in text
     assert "11.0 ± 1.0 *" not in text.replace("111.0", "")
-    assert plain_text([], metric="rsum", baseline="b", names=("a", "b")) == "no run has finished yet"
-    only = [row for row in summary(tmp_path) if row.condition == Condition(0.1)]
-    assert "no difference shown" in plain_text(only, metric="rsum", baseline="baseline", names=("image", "text"))
+    assert comparison_text([], metric="rsum", baseline="b", names=("a", "b")) == "no run has finished yet"
+    only = [row for row in summary(tmp_path) if row.condition == DataCondition(0.1)]
+    assert "no difference shown" in comparison_text(only, metric="rsum", baseline="baseline", names=("image", "text"))
 
 
 def test_multi_instance_metrics_are_shown_in_percent(tmp_path):
     measured = {"mAP_a2b": 0.3, "mAP_b2a": 0.5, "mAP": 0.4, "nDCG": 0.25}
     for run in runs()[:2]:
-        records.append(tmp_path / "runs.jsonl", {**run, "test": measured, "val": measured})
+        append_row(tmp_path / "runs.jsonl", {**run, "test": measured, "val": measured})
     trial = {"method": "va_ls", "trial": 1, "metric": "mAP", "values": [0.4, None], "value": None, "settings": {}}
-    records.append(tmp_path / "trials.jsonl", trial)
-    found, trials = records.finished(tmp_path)
+    append_row(tmp_path / "trials.jsonl", trial)
+    found, trials = records.read_runs_and_trials(tmp_path)
     assert trials[0]["values"] == [40.0, None]
     rows = summarize(tmp_path, found, methods=["baseline", "va_ls"], baseline="baseline", metric="mAP")
     assert (rows[0].mean, rows[0].val) == (40.0, 40.0)
     assert "$40.0$" in latex_text(rows, {"metric": "mAP", "baseline": "baseline"})
-    text = plain_text(rows, metric="mAP", baseline="baseline", names=("image", "text"))
+    text = comparison_text(rows, metric="mAP", baseline="baseline", names=("image", "text"))
     assert "mAP [%]" in text
     assert "40.0" in text
-    assert records.read(tmp_path / "runs.jsonl")[0]["test"]["mAP"] == 0.4  # the file keeps what was measured
+    assert read_rows(tmp_path / "runs.jsonl")[0]["test"]["mAP"] == 0.4  # the file keeps what was measured
 
 
 def test_the_map_of_a_classifier_is_a_percentage_already(tmp_path):
-    records.append(tmp_path / "runs.jsonl", {**runs()[0], "test": {"accuracy": 58.0, "mAP": 61.0}, "val": {}})
-    assert records.finished(tmp_path)[0][0]["test"]["mAP"] == 61.0
+    append_row(tmp_path / "runs.jsonl", {**runs()[0], "test": {"accuracy": 58.0, "mAP": 61.0}, "val": {}})
+    assert records.read_runs_and_trials(tmp_path)[0][0]["test"]["mAP"] == 61.0
 
 
 def test_latex_escapes_and_marks_what_is_better(tmp_path):

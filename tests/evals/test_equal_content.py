@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_jax import data, evals, report
-from alignment_jax.compare.item_scores import items_for, of_retrieval
+from alignment_jax.compare.item_scores import item_scores, retrieval_items
 
 
 def unit(z):
@@ -35,7 +35,7 @@ def measured(embedded):
     calibration = evals.calibration(embedded.a, embedded.b, embedded.b_to_a, temperature=0.1, **ids)
     sizes = np.arange(len(embedded.b))
     tail = evals.long_tail_recall(embedded, sizes, sizes)
-    kept = of_retrieval(*embedded.ranks, embedded.owner)
+    kept = retrieval_items(*embedded.ranks, embedded.owner)
     n_a = len(embedded.a)
     relevancy = (embedded.owner[None, :] == np.arange(n_a)[:, None]) + 0.25 * (np.arange(len(embedded.b)) % 2)
     if embedded.ids_a is not None:
@@ -45,7 +45,7 @@ def measured(embedded):
         "calibration": {k: v for k, v in calibration.items() if k != "bins"},
         "temperature": evals.fit_temperature(embedded.a, embedded.b, embedded.b_to_a, **ids),
         "chance": report.chance_recall(embedded.b_to_a, n_a=n_a, **ids),
-        "items": {name: float(np.mean(items_for(name, kept).count.sum())) for name in ("a2b_R@1", "b2a_R@5", "rsum")},
+        "items": {name: float(np.mean(item_scores(name, kept).count.sum())) for name in ("a2b_R@1", "b2a_R@5", "rsum")},
         "graded": evals.multi_instance_metrics(embedded, np.arange(len(embedded.b)), np.clip(relevancy, 0, 1)),
         "tail": {f"{bucket}/{k}": v for bucket in evals.BUCKETS for k, v in tail[bucket].items() if k != "rsum" and v},
     }

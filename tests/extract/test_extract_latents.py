@@ -262,7 +262,7 @@ def test_the_command_line_extracts_without_pytorch(tmp_path, onnx_image, capsys,
         ([], "--out is missing"),
         (["--out=o.npz", "--text_encoder=st:x"], "--data is missing"),
         (["--out=o.npz", "--text_encoder=st:x", "--image_encoder=onnx:y", "--data=synthetic", "--views=up"], "--views"),
-        (["--out=o.npz", "--text_encoder=st:x", "--prompts=p.txt", "--data=synthetic"], "--prompts stands alone"),
+        (["--out=o.npz", "--text_encoder=st:x", "--prompts=p.txt", "--data=synthetic"], "--prompts"),
         (
             ["--out=o.npz", "--text_encoder=x", "--image_encoder=y", "--data=synthetic:train=2,val=1,test=1"],
             "one of hf:",

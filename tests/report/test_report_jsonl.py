@@ -2,7 +2,6 @@
 
 import pytest
 
-from alignment_jax.compare import run_records as records
 from alignment_jax.core.errors import RunError
 from alignment_jax.report import MetricsLog, append_row, read_metrics, read_rows
 
@@ -19,10 +18,9 @@ def write_metrics(path, text):
     ("write", "read"),
     [
         (lambda path, text: append_row(path, {"note": text}), read_rows),
-        (lambda path, text: records.append(path, {"note": text}), records.read),
         (write_metrics, read_metrics),
     ],
-    ids=["rows", "records", "metrics"],
+    ids=["rows", "metrics"],
 )
 def test_a_value_with_any_line_end_is_one_line(tmp_path, write, read):
     path = tmp_path / "rows.jsonl"

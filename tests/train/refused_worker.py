@@ -13,7 +13,7 @@ import sys
 
 import jax.numpy as jnp
 
-from alignment_jax.cli.terminal_noise import without_orbax
+from alignment_jax.cli.terminal_noise import without_orbax_logs
 from alignment_jax.core.errors import RunError
 from alignment_jax.train.checkpoint import Checkpoints
 
@@ -53,5 +53,5 @@ def main(disk, trouble):
 
 
 if __name__ == "__main__":
-    with without_orbax():  # as the command line does it
+    with without_orbax_logs():  # as the command line does it
         main(pathlib.Path(sys.argv[1]), sys.argv[2])

@@ -107,7 +107,7 @@ def test_a_refused_training_leaves_the_run_at_the_url(bucket, tmp_path, monkeypa
         found.update(read(folder))
         raise UserError("another configuration")
 
-    with pytest.raises(UserError, match="another configuration"), common.kept_workdir(values) as folder:
+    with pytest.raises(UserError, match="another configuration"), common.writable_workdir(values) as folder:
         refuse(folder)
     assert found == read(there)
     assert capsys.readouterr().out.count("set aside") == 1
@@ -137,7 +137,7 @@ def test_process_0_writes_after_the_others_have_fetched(bucket, tmp_path, monkey
 
         monkeypatch.setattr(common.processes, "compute_on_primary", compute_on_primary)
         monkeypatch.setattr(Mirror, "fetch", lambda self, calls=calls: calls.append("fetch"))
-        with common.kept_workdir(values):
+        with common.writable_workdir(values):
             waits = [call for call in calls if call != "fetch"]
             assert len(waits) == 2
             assert calls.index("fetch") == (0 if primary else 1)

@@ -8,7 +8,7 @@ import pytest
 from alignment_jax.cli import compare as compare_command
 from alignment_jax.cli import train as train_command
 from alignment_jax.cli.main import main
-from alignment_jax.compare.training import Preempted
+from alignment_jax.compare.training import ComparisonPreempted
 from alignment_jax.train import preemption as module
 from alignment_jax.train.preemption import preemption
 
@@ -54,7 +54,7 @@ def test_train_reports_an_interruption_before_the_first_checkpoint(configured, t
     monkeypatch.setattr(train_command, "build", interrupted)
     assert main(["train", *configured]) == 130
     assert "no checkpoint" in capsys.readouterr().err
-    monkeypatch.setattr(train_command, "_goes_on", interrupted)
+    monkeypatch.setattr(train_command, "holds_run", interrupted)
     (tmp_path / "w" / "checkpoints" / "last" / "7").mkdir(parents=True)
     assert main(["train", *configured]) == 130
     assert "no checkpoint" not in capsys.readouterr().err
@@ -63,8 +63,8 @@ def test_train_reports_an_interruption_before_the_first_checkpoint(configured, t
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (Preempted("SIGTERM"), 143, ""),
-        (Preempted("Ctrl-C"), 130, ""),
+        (ComparisonPreempted("SIGTERM"), 143, ""),
+        (ComparisonPreempted("Ctrl-C"), 130, ""),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

@@ -1,10 +1,9 @@
-"""The benchmark compares like with like: every form of a loss has the same value, and every form is timed."""
+"""Benchmark cases of a loss have the same value; an interrupted benchmark continues."""
 
 import numpy as np
 import pytest
 
-from alignment_jax.benchmarking import implementations as benchmark_forms
-from alignment_jax.benchmarking import losses as benchmark_loss
+from alignment_jax.benchmarking import loss_benchmark, loss_cases
 from alignment_jax.benchmarking.goals import goals
 
 
@@ -16,40 +15,38 @@ def batch():
     return za, zb, rng.uniform(0.1, 0.2, 16).astype(np.float32)
 
 
-def test_forms_of_infonce_have_one_value(batch):
-    expected = benchmark_forms.infonce_loss("tiled:8")(*batch)
+def test_cases_of_infonce_have_the_same_value(batch):
+    expected = loss_cases.make_infonce("tiled:8")(*batch)
     for form in (
-        benchmark_forms.log_softmax_loss,
-        benchmark_forms.log_sum_exp_loss,
-        benchmark_forms.infonce_loss("dense"),
+        loss_cases.log_softmax_loss,
+        loss_cases.log_sum_exp_loss,
+        loss_cases.make_infonce("dense"),
     ):
         np.testing.assert_allclose(form(*batch), expected, rtol=1e-6)
 
 
-def test_every_form_is_timed():
+def test_every_case_is_timed():
     forms = [
-        benchmark_forms.jax_form("tiled", benchmark_forms.infonce_loss("tiled")),
-        benchmark_forms.products_form(),
+        loss_cases.jax_case("tiled", loss_cases.make_infonce("tiled")),
+        loss_cases.four_products_case(),
     ]
-    seconds = benchmark_loss.time_forms(forms, 512, 512, rounds=1)
+    seconds = loss_benchmark.time_cases(forms, 512, 512, rounds=1)
     assert set(seconds) == {"tiled", "four products"}
     assert all(value > 0 for value in seconds.values())
 
 
-def test_memory_of_the_textbook_form_is_quadratic():
-    plain = [benchmark_loss.compiled_memory(n, 1, "log_softmax") for n in (1024, 2048)]
+def test_memory_of_log_softmax_is_quadratic():
+    plain = [loss_benchmark.compiled_memory(n, 1, "log_softmax") for n in (1024, 2048)]
     assert plain[1] > 3 * plain[0]
 
 
-def test_pytorch_forms_have_the_values_of_ours(batch):
-    torch = benchmark_forms.torch_or_none()
+def test_pytorch_cases_have_the_same_values(batch):
+    torch = loss_cases.torch_or_none()
     if torch is None:
         pytest.skip("PyTorch is not installed")
-    found = {form.name: form.prepare(*batch)() for form in benchmark_forms.torch_forms(torch)}
+    found = {case.name: case.prepare(*batch)() for case in loss_cases.torch_cases(torch)}
     np.testing.assert_allclose(found.pop("one product, PyTorch"), batch[0] @ batch[1].T, rtol=1e-5, atol=1e-6)
-    infonce, hinge = (
-        float(loss("dense")(*batch)) for loss in (benchmark_forms.infonce_loss, benchmark_forms.max_margin_loss)
-    )
+    infonce, hinge = (float(loss("dense")(*batch)) for loss in (loss_cases.make_infonce, loss_cases.make_max_margin))
     assert found == {
         "InfoNCE, open_clip in PyTorch": pytest.approx(infonce, rel=1e-5),
         "InfoNCE, MM-TS in PyTorch": pytest.approx(infonce, rel=1e-5),
@@ -57,30 +54,30 @@ def test_pytorch_forms_have_the_values_of_ours(batch):
     }
 
 
-def test_an_interrupted_run_goes_on_and_a_complete_one_begins_anew(tmp_path, monkeypatch):
+def test_an_interrupted_benchmark_continues_and_a_complete_one_restarts(tmp_path, monkeypatch):
     calls = []
 
     def stand_in(compared, n, d, rounds):
         calls.append((n, d))
-        return {form.name: 1.0 for form in compared}
+        return {case.name: 1.0 for case in compared}
 
     def interrupted(sizes):
         raise RuntimeError
 
-    monkeypatch.setattr(benchmark_loss, "time_forms", stand_in)
-    monkeypatch.setattr(benchmark_loss, "memory_in_own_process", interrupted)
+    monkeypatch.setattr(loss_benchmark, "time_cases", stand_in)
+    monkeypatch.setattr(loss_benchmark, "memory_rows_in_subprocess", interrupted)
     record = tmp_path / "quick.json"
     with pytest.raises(RuntimeError):
-        benchmark_loss.run_benchmark(quick=True, record=record)
-    assert calls == list(benchmark_loss.QUICK_SIZES)
-    monkeypatch.setattr(benchmark_loss, "memory_in_own_process", lambda sizes: [[1, "infonce tiled", 3.0, 4.0]])
-    assert "| infonce tiled |" in benchmark_loss.run_benchmark(quick=True, record=record)
-    assert len(calls) == len(benchmark_loss.QUICK_SIZES)
-    benchmark_loss.run_benchmark(quick=True, record=record)
-    assert len(calls) == 2 * len(benchmark_loss.QUICK_SIZES)
+        loss_benchmark.run_benchmark(quick=True, record=record)
+    assert calls == list(loss_benchmark.QUICK_SIZES)
+    monkeypatch.setattr(loss_benchmark, "memory_rows_in_subprocess", lambda sizes: [[1, "infonce tiled", 3.0, 4.0]])
+    assert "| infonce tiled |" in loss_benchmark.run_benchmark(quick=True, record=record)
+    assert len(calls) == len(loss_benchmark.QUICK_SIZES)
+    loss_benchmark.run_benchmark(quick=True, record=record)
+    assert len(calls) == 2 * len(loss_benchmark.QUICK_SIZES)
 
 
-def test_goals_say_what_is_met_and_what_is_not():
+def test_goals_are_met_or_missed():
     memory = [
         [devices, f"{loss} {form}", 10.0, 20.0, 40.0, 80.0, 160.0]
         for devices, form in ((1, "tiled"), (8, "ring"), (8, "gathered"))

@@ -1,11 +1,10 @@
-"""CPU time and compiled memory of the contrastive losses, against the usual ways to write them.
+"""CPU time and compiled memory of the contrastive losses and of other implementations.
 
-Times are CPU seconds of value and gradient, of all cores together (`time.process_time`): wall time depends on
-who else uses the machine. The forms take turns, round after round, and the medians' ratios are what to read.
-Temporary memory is what the compiler reserves for a program beside its arguments and results; nothing is run for it,
-and it repeats exactly.
+Times are CPU seconds of value and gradient, summed over all cores (`time.process_time`): wall time depends on the
+machine's load. The implementations take turns in every round; compare the ratios of the medians. Temporary memory is
+the compiler's reservation beside arguments and results: nothing runs for it, and it repeats exactly.
 
-What has been measured is kept in a record as it comes, so that a run that was interrupted goes on where it stopped.
+Measurements are saved one by one, so that an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -26,12 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax import __version__
-from alignment_jax.benchmarking import implementations as forms
-from alignment_jax.benchmarking.goals import GOAL_COLUMNS, goals
+from alignment_jax.benchmarking import loss_cases as cases
+from alignment_jax.benchmarking.goals import GOAL_COLUMNS, MIB, goals
 from alignment_jax.core.storage import write_text_atomic
 from alignment_jax.report.tables import table, to_markdown
 
-MIB = 2**20
 # (rows, width) -> rounds
 SIZES = {
     (512, 512): 9,
@@ -48,25 +46,29 @@ MEMORY_SIZES = (2048, 4096, 8192, 16384, 32768)
 QUICK_MEMORY_SIZES = (2048, 8192)
 MEMORY_DEVICES = 8
 MEMORY_DIM = 512
-MEMORY_FORMS = {
+MEMORY_CASES = {
     1: ("log_softmax", "infonce dense", "infonce tiled", "max_margin tiled", "sigmoid tiled"),
     MEMORY_DEVICES: (
         "infonce dense",
-        *(f"{loss} {form}" for form in ("gathered", "ring") for loss in ("infonce", "max_margin", "sigmoid")),
+        *(
+            f"{loss} {implementation}"
+            for implementation in ("gathered", "ring")
+            for loss in ("infonce", "max_margin", "sigmoid")
+        ),
     ),
 }
 
 
-def time_forms(compared: Sequence[forms.Form], n: int, d: int, rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each form, one call of every form a round."""
+def time_cases(compared: Sequence[cases.BenchmarkCase], n: int, d: int, rounds: int) -> dict[str, float]:
+    """Median CPU seconds of each case; every round times one call of each."""
     rng = np.random.default_rng(0)
     za = rng.normal(size=(n, d)).astype(np.float32)
     zb = za + rng.normal(size=(n, d)).astype(np.float32)
     za, zb = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (za, zb))
     own = rng.uniform(0.05, 0.2, n).astype(np.float32)
-    calls = {form.name: form.prepare(za, zb, own) for form in compared}
+    calls = {case.name: case.prepare(za, zb, own) for case in compared}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    # A call of a small batch is shorter than the clock is fine.
+    # One call on a small batch is shorter than the resolution of the clock.
     repeats = max(1, int(2e8 / (n * n * d)))
     for call in calls.values():
         call()
@@ -79,13 +81,13 @@ def time_forms(compared: Sequence[forms.Form], n: int, d: int, rounds: int) -> d
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def compiled_memory(n: int, devices: int, form: str) -> float:
-    """MiB of temporary memory a device of value and gradient at dimension `MEMORY_DIM`."""
+def compiled_memory(n: int, devices: int, implementation: str) -> float:
+    """MiB of temporary memory per device, of value and gradient at dimension `MEMORY_DIM`."""
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((n, MEMORY_DIM), (n, MEMORY_DIM), (n,))]
     axis = "data" if devices > 1 else None
-    name, _, similarity = form.partition(" ")
-    makers = {"infonce": forms.infonce_loss, "max_margin": forms.max_margin_loss, "sigmoid": forms.sigmoid_loss}
-    loss = forms.log_softmax_loss if name == "log_softmax" else makers[name](similarity, axis)
+    name, _, similarity = implementation.partition(" ")
+    makers = {"infonce": cases.make_infonce, "max_margin": cases.make_max_margin, "sigmoid": cases.make_sigmoid}
+    loss = cases.log_softmax_loss if name == "log_softmax" else makers[name](similarity, axis)
     step = jax.grad(loss, (0, 1))
     if axis is not None:
         mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), (axis,))
@@ -96,18 +98,18 @@ def compiled_memory(n: int, devices: int, form: str) -> float:
 
 
 def memory_rows(sizes: Sequence[int]) -> list[list[Any]]:
-    """[devices, form, MiB of every size], in this process, which must have `MEMORY_DEVICES` devices."""
+    """Rows [devices, implementation, MiB of every size]; this process must have `MEMORY_DEVICES` devices."""
     return [
-        [devices, form, *(compiled_memory(n, devices, form) for n in sizes)]
-        for devices, held in MEMORY_FORMS.items()
-        for form in held
+        [devices, implementation, *(compiled_memory(n, devices, implementation) for n in sizes)]
+        for devices, held in MEMORY_CASES.items()
+        for implementation in held
     ]
 
 
-def memory_in_own_process(sizes: Sequence[int]) -> list[list[Any]]:
-    """`memory_rows` with eight CPU devices, whose number must be set before JAX starts."""
+def memory_rows_in_subprocess(sizes: Sequence[int]) -> list[list[Any]]:
+    """`memory_rows` in a new process: the number of CPU devices must be set before JAX starts."""
     environment = dict(os.environ, JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES=str(MEMORY_DEVICES))
-    command = [sys.executable, "-m", "alignment_jax.benchmarking.losses", *map(str, sizes)]
+    command = [sys.executable, "-m", "alignment_jax.benchmarking.loss_benchmark", *map(str, sizes)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the memory benchmark failed:\n{done.stderr.strip()}")
@@ -115,7 +117,7 @@ def memory_in_own_process(sizes: Sequence[int]) -> list[list[Any]]:
 
 
 def machine(torch: Any | None) -> str:
-    """The machine and the versions in words."""
+    """The machine and the versions as text."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = jax.devices()[0].device_kind
     versions = f"jax {jax.__version__}, alignment_jax {__version__}"
@@ -124,7 +126,7 @@ def machine(torch: Any | None) -> str:
 
 
 def _processor() -> str:
-    """The processor by name and vector width: how fast each library multiplies, and so every ratio, goes by them."""
+    """Name and vector width of the processor: the ratios depend on them."""
     try:
         about = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -134,44 +136,44 @@ def _processor() -> str:
     return ", ".join(word for word in words if word)
 
 
-def all_forms(torch: Any | None) -> list[forms.Form]:
-    """Every form that can be timed here."""
-    made = [forms.one_product_form(), forms.products_form()]
-    for loss, make, most in (
-        ("InfoNCE", forms.infonce_loss, 2**20),
-        ("max-margin", forms.max_margin_loss, 16384),
-        ("sigmoid", forms.sigmoid_loss, 16384),
+def all_cases(torch: Any | None) -> list[cases.BenchmarkCase]:
+    """Every case that can be timed on this machine."""
+    made = [cases.one_product_case(), cases.four_products_case()]
+    for loss, make, max_rows in (
+        ("InfoNCE", cases.make_infonce, 2**20),
+        ("max-margin", cases.make_max_margin, 16384),
+        ("sigmoid", cases.make_sigmoid, 16384),
     ):
-        made.append(forms.jax_form(f"{loss}, tiled", make("tiled"), most))
-        made.append(forms.jax_form(f"{loss}, dense", make("dense")))
-    made.append(forms.jax_form("InfoNCE, log_softmax", forms.log_softmax_loss))
-    made.append(forms.jax_form("InfoNCE, log-sum-exp", forms.log_sum_exp_loss))
-    return made + ([] if torch is None else forms.torch_forms(torch))
+        made.append(cases.jax_case(f"{loss}, tiled", make("tiled"), max_rows))
+        made.append(cases.jax_case(f"{loss}, dense", make("dense")))
+    made.append(cases.jax_case("InfoNCE, log_softmax", cases.log_softmax_loss))
+    made.append(cases.jax_case("InfoNCE, log-sum-exp", cases.log_sum_exp_loss))
+    return made + ([] if torch is None else cases.torch_cases(torch))
 
 
 def run_benchmark(*, quick: bool, record: pathlib.Path | None = None) -> str:
-    """Runs everything and returns it as Markdown.
+    """Runs the benchmark and returns its tables as Markdown.
 
     Args:
       quick: small sizes only.
-      record: JSON file that keeps what was measured; one that a run on this machine has left incomplete is gone on
-        with, any other is begun anew. None keeps nothing.
+      record: JSON file for the measurements. An incomplete one from this machine is continued, any other is
+        replaced. None saves nothing.
     """
-    torch = forms.torch_or_none()
+    torch = cases.torch_or_none()
     sizes, memory_sizes = (QUICK_SIZES, QUICK_MEMORY_SIZES) if quick else (SIZES, MEMORY_SIZES)
-    found = _measured(record, machine(torch))
-    compared = all_forms(torch)
+    found = _read_record(record, machine(torch))
+    compared = all_cases(torch)
     for (n, d), rounds in sizes.items():
         if f"{n} x {d}" not in found["times"]:
-            found["times"][f"{n} x {d}"] = time_forms([form for form in compared if n <= form.most], n, d, rounds)
-            _keep(record, found)
+            found["times"][f"{n} x {d}"] = time_cases([case for case in compared if n <= case.max_rows], n, d, rounds)
+            _save(record, found)
     if found["memory"] is None:
-        found["memory"] = memory_in_own_process(memory_sizes)
-        _keep(record, found)
-    return _markdown(found, quick, sizes, memory_sizes, [form.name for form in compared])
+        found["memory"] = memory_rows_in_subprocess(memory_sizes)
+        _save(record, found)
+    return _markdown(found, quick, sizes, memory_sizes, [case.name for case in compared])
 
 
-def _measured(record: pathlib.Path | None, on: str) -> dict[str, Any]:
+def _read_record(record: pathlib.Path | None, on: str) -> dict[str, Any]:
     if record is not None and record.exists():
         found = json.loads(record.read_text(encoding="utf-8"))
         if found["machine"] == on and found["memory"] is None:
@@ -179,7 +181,7 @@ def _measured(record: pathlib.Path | None, on: str) -> dict[str, Any]:
     return {"machine": on, "times": {}, "memory": None}
 
 
-def _keep(record: pathlib.Path | None, found: dict[str, Any]) -> None:
+def _save(record: pathlib.Path | None, found: dict[str, Any]) -> None:
     if record is not None:
         write_text_atomic(record, json.dumps(found, indent=1) + "\n")
 
@@ -195,21 +197,23 @@ def _markdown(found, quick, sizes, memory_sizes, names) -> str:
             for at, base in zip(times, bases, strict=True)
         ]
         rows.append([name, *cells])
-    memory = [[devices, form, *(f"{x:,.1f}" for x in rest)] for devices, form, *rest in found["memory"]]
+    memory = [
+        [devices, implementation, *(f"{x:,.1f}" for x in rest)] for devices, implementation, *rest in found["memory"]
+    ]
     lines = [
         "# Contrastive losses: time and memory",
         "",
         f"`alignment-jax benchmark{' --quick' if quick else ''}` on {found['machine']}.",
         "",
         "CPU time of value and gradient, float32, a temperature (or margin) per row; in brackets the ratio to the",
-        'tiled form of the same loss. "four products" is the arithmetic that the tiled InfoNCE cannot avoid, and',
+        'tiled implementation of the same loss. "four products" is the lower bound of the tiled InfoNCE, and',
         '"one product" is S alone, by the library named.',
         "",
-        to_markdown(table(["form", *(f"{n:,} x {d}" for n, d in sizes)], rows)),
+        to_markdown(table(["implementation", *(f"{n:,} x {d}" for n, d in sizes)], rows)),
         "",
-        f"Compiled temporary memory, MiB a device, dimension {MEMORY_DIM}, gradient of the loss:",
+        f"Compiled temporary memory, MiB per device, dimension {MEMORY_DIM}, gradient of the loss:",
         "",
-        to_markdown(table(["devices", "form", *(f"n = {n:,}" for n in memory_sizes)], memory)),
+        to_markdown(table(["devices", "implementation", *(f"n = {n:,}" for n in memory_sizes)], memory)),
         "",
     ]
     if not quick:
@@ -218,9 +222,9 @@ def _markdown(found, quick, sizes, memory_sizes, names) -> str:
 
 
 AT_MOST = (
-    '"at most here" is the ratio if the tiled form took no longer than its own products (four of the measured "four',
-    'products", three for max-margin): where that is less than what is wanted, both libraries multiply about equally',
-    "fast on this machine, and no form with as many products reaches the goal on it.",
+    '"at most here" is the ratio if the tiled implementation took no longer than its own products (the measured "four',
+    'products", three of them for max-margin). Where it is below the goal, both libraries multiply about equally fast',
+    "on this machine, and no implementation with as many products can reach the goal.",
     "",
 )
 

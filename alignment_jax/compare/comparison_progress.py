@@ -1,4 +1,4 @@
-"""How far a comparison is and when it will end: a line for every finished run."""
+"""Progress of a comparison: a line for every finished run, with the time left."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
-from alignment_jax.compare.run_matrix import Condition, Group
+from alignment_jax.compare.run_matrix import DataCondition, SeedGroup
 from alignment_jax.report import format_seconds
 
 # A run on a part of the data is shorter, but not in proportion: evaluation and start stay.
 _FIXED = 0.25
 
 
-class Remaining:
-    """Counts finished runs and estimates the time of those that are left.
+class ComparisonProgress:
+    """Counts finished runs and estimates the time left.
 
-    A run is expected to take as long as the others under its condition did; before there is one, as long as the others
-    with a guess at what the amount of data changes.
+    The estimate for a run is the mean time of the finished runs under its data condition. Without one, it is the mean
+    over the other conditions, scaled by the amount of data.
 
     Args:
-      groups: everything that is left to train.
-      log: a file that gets every line with the time; None for none.
+      groups: the runs to train.
+      log: a file that receives every line with its time; None for none.
       quiet: show nothing.
 
-    >>> left = Remaining([Group("vals", Condition(), (0, 1))], quiet=True)
-    >>> left.done("vals", Condition(), 0, 30.0, "rsum 401.0")
+    >>> progress = ComparisonProgress([SeedGroup("vals", DataCondition(), (0, 1))], quiet=True)
+    >>> progress.finish_run("vals", DataCondition(), 0, 30.0, "rsum 401.0")
     'run 1/2 (50 %): vals, all data, seed 0: rsum 401.0; 30.0 s left'
     """
 
-    def __init__(self, groups: Iterable[Group], log: pathlib.Path | None = None, *, quiet: bool = False):
+    def __init__(self, groups: Iterable[SeedGroup], log: pathlib.Path | None = None, *, quiet: bool = False):
         self._left = [(group.condition, group.method, seed) for group in groups for seed in group.seeds]
         self.total = len(self._left)
-        self._seconds: dict[Condition, list[float]] = {}
+        self._seconds: dict[DataCondition, list[float]] = {}
         self._log, self._quiet = log, quiet
 
-    def done(self, method: str, condition: Condition, seed: int, seconds: float, result: str) -> str:
-        """Notes a finished run and shows its line.
+    def finish_run(self, method: str, condition: DataCondition, seed: int, seconds: float, result: str) -> str:
+        """Counts a finished run, shows its line and returns it.
 
         Args:
-          method, condition, seed: which run.
-          seconds: that it took, its share where seeds train together.
-          result: the number that a person wants to see.
+          method, condition, seed: of the run.
+          seconds: its duration; its share where seeds train together.
+          result: its metric, as text.
         """
         self._left.remove((condition, method, seed))
         self._seconds.setdefault(condition, []).append(seconds)
         number = self.total - len(self._left)
-        what = f"run {number}/{self.total} ({100 * number // self.total} %): {method}, {condition.words}, seed {seed}"
+        run = f"run {number}/{self.total} ({100 * number // self.total} %): {method}, {condition.label}, seed {seed}"
         left = f"{format_seconds(self.seconds_left())} left" if self._left else "all done"
-        return self.message(f"{what}: {result}; {left}")
+        return self.message(f"{run}: {result}; {left}")
 
     def seconds_left(self) -> float | None:
-        """Seconds until everything is trained; None before the first run is done."""
+        """Seconds until all runs are trained; None before the first run is finished."""
         if not self._seconds:
             return None
         everything: Sequence[float] = [
@@ -60,7 +60,7 @@ class Remaining:
         ]
         unit = sum(everything) / len(everything)
 
-        def expected(condition: Condition) -> float:
+        def expected(condition: DataCondition) -> float:
             found = self._seconds.get(condition)
             return sum(found) / len(found) if found else unit * _size(condition)
 
@@ -76,5 +76,5 @@ class Remaining:
         return line
 
 
-def _size(condition: Condition) -> float:
+def _size(condition: DataCondition) -> float:
     return _FIXED + (1 - _FIXED) * condition.fraction

@@ -1,4 +1,4 @@
-"""The ways to compute a contrastive loss that `benchmark_loss` compares: ours, the usual ones in JAX and in PyTorch."""
+"""Implementations of contrastive losses to benchmark: of this package, plain JAX and PyTorch."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from alignment_jax import losses
 from alignment_jax.core import optional
 from alignment_jax.core.errors import MissingPackageError
 
-# Beyond this many rows a form that holds the matrix is not timed: log_softmax alone takes 6 GiB at twice as many.
+# Largest batch for an implementation that holds the matrix: log_softmax takes 6 GiB at twice as many rows.
 LARGEST_MATRIX = 8192
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-    """A way to compute a loss: its name, a function that makes a call of value and gradient for given data, and the
-    most rows it is timed on."""
+class BenchmarkCase:
+    """One implementation of a loss.
+
+    name: as in the table.
+    prepare: (za, zb, anchor scale) -> a function without arguments that computes value and gradient.
+    max_rows: the largest batch to time.
+    """
 
     name: str
     prepare: Callable[[np.ndarray, np.ndarray, np.ndarray], Callable[[], Any]]
-    most: int = LARGEST_MATRIX
+    max_rows: int = LARGEST_MATRIX
 
 
 def log_softmax_loss(za: jax.Array, zb: jax.Array, temperature: jax.Array) -> jax.Array:
-    """The textbook form, with a temperature per row."""
+    """InfoNCE by log_softmax, with a temperature per row."""
     s, own = za @ zb.T, jnp.arange(len(za))
     ab = jax.nn.log_softmax(s / temperature[:, None], axis=1)[own, own]
     ba = jax.nn.log_softmax(s.T / temperature[:, None], axis=1)[own, own]
@@ -45,7 +49,7 @@ def log_sum_exp_loss(za: jax.Array, zb: jax.Array, temperature: jax.Array) -> ja
     return 0.5 * (jnp.mean(ab) + jnp.mean(ba))
 
 
-def infonce_loss(similarity: str, axis_name: str | None = None) -> Callable[..., jax.Array]:
+def make_infonce(similarity: str, axis_name: str | None = None) -> Callable[..., jax.Array]:
     def loss(za, zb, temperature):
         pair = losses.infonce(za, zb, temperature=temperature, similarity=similarity, axis_name=axis_name)
         return losses.reduce(*pair, axis_name=axis_name)
@@ -53,7 +57,7 @@ def infonce_loss(similarity: str, axis_name: str | None = None) -> Callable[...,
     return loss
 
 
-def max_margin_loss(similarity: str, axis_name: str | None = None) -> Callable[..., jax.Array]:
+def make_max_margin(similarity: str, axis_name: str | None = None) -> Callable[..., jax.Array]:
     def loss(za, zb, margin):
         pair = losses.max_margin(za, zb, margin=margin, similarity=similarity, axis_name=axis_name)
         return losses.reduce(*pair, axis_name=axis_name)
@@ -61,7 +65,7 @@ def max_margin_loss(similarity: str, axis_name: str | None = None) -> Callable[.
     return loss
 
 
-def sigmoid_loss(similarity: str, axis_name: str | None = None) -> Callable[..., jax.Array]:
+def make_sigmoid(similarity: str, axis_name: str | None = None) -> Callable[..., jax.Array]:
     def loss(za, zb, scale):
         each = losses.sigmoid(za, zb, scale=jnp.mean(scale), similarity=similarity, axis_name=axis_name)
         return losses.reduce(each, axis_name=axis_name)
@@ -69,30 +73,30 @@ def sigmoid_loss(similarity: str, axis_name: str | None = None) -> Callable[...,
     return loss
 
 
-def jax_form(name: str, loss: Callable[..., jax.Array], most: int = LARGEST_MATRIX) -> Form:
-    """A JAX loss, jitted, compiled before the clock starts."""
+def jax_case(name: str, loss: Callable[..., jax.Array], max_rows: int = LARGEST_MATRIX) -> BenchmarkCase:
+    """A jitted JAX loss, compiled before the timing."""
 
     def prepare(za, zb, own):
         arguments = tuple(jnp.asarray(x) for x in (za, zb, own))
         step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*arguments).compile()
         return lambda: jax.block_until_ready(step(*arguments))
 
-    return Form(name, prepare, most)
+    return BenchmarkCase(name, prepare, max_rows)
 
 
-def one_product_form() -> Form:
-    """One product of n x n x d multiplications, n x n results: what the libraries' own speed differs by."""
+def one_product_case() -> BenchmarkCase:
+    """One n x d by d x n matrix product: compares the speed of the libraries."""
 
     def prepare(za, zb, own):
         a, b = jnp.asarray(za), jnp.asarray(zb)
         product = jax.jit(lambda a, b: a @ b.T).lower(a, b).compile()
         return lambda: jax.block_until_ready(product(a, b))
 
-    return Form("one product, XLA", prepare)
+    return BenchmarkCase("one product, XLA", prepare)
 
 
-def products_form() -> Form:
-    """Four products of n x n x d multiplications in tiles: what the tiled InfoNCE cannot do without."""
+def four_products_case() -> BenchmarkCase:
+    """Four tiled matrix products of n x n x d multiplications: the lower bound of the tiled InfoNCE."""
 
     def prepare(za, zb, own):
         del own
@@ -126,24 +130,24 @@ def products_form() -> Form:
         step = jax.jit(lambda a, b: (forward(a, b), backward(a, b))).lower(a, b).compile()
         return lambda: jax.block_until_ready(step(a, b))
 
-    return Form("four products", prepare, 2**20)
+    return BenchmarkCase("four products", prepare, 2**20)
 
 
 def torch_or_none() -> Any | None:
-    """PyTorch where it is installed and loads."""
-    # Threads that spin while they wait would count as work, also in the calls of the other forms.
+    """PyTorch, or None where it is not installed or cannot be loaded."""
+    # Spinning threads would count as CPU time, also in the other cases.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return optional.require("torch", extra="train", purpose="compare with PyTorch")
-    except (MissingPackageError, ImportError):  # absent, or installed without the libraries it was built for
+    except (MissingPackageError, ImportError):  # not installed, or without its shared libraries
         return None
 
 
-def torch_forms(torch: Any) -> list[Form]:
-    """The losses as PyTorch code writes them, each after the formulation of one code base, in our own words."""
+def torch_cases(torch: Any) -> list[BenchmarkCase]:
+    """The losses in PyTorch, each in the formulation of one code base."""
     entropy = torch.nn.functional.cross_entropy
 
-    def form(name, loss):
+    def case(name, loss):
         def prepare(za, zb, own):
             a, b = (torch.tensor(z, requires_grad=True) for z in (za, zb))
             own = torch.tensor(own)
@@ -156,10 +160,10 @@ def torch_forms(torch: Any) -> list[Form]:
 
             return call
 
-        return Form(name, prepare)
+        return BenchmarkCase(name, prepare)
 
     def clip(a, b, temperature):
-        # open_clip: each direction's logits are a product of their own, the scale goes into its first factor.
+        # open_clip: one matrix product per direction, the scale multiplies its first factor.
         labels = torch.arange(len(a))
         scale = 1 / temperature[:, None]
         return (entropy(scale * a @ b.T, labels) + entropy(scale * b @ a.T, labels)) / 2
@@ -171,9 +175,8 @@ def torch_forms(torch: Any) -> list[Form]:
         return (entropy(scale * (a @ b.T), labels) + entropy(scale * (b @ a.T), labels)) / 2
 
     def max_margin(a, b, margin):
-        # MM-TS, max-margin: both directions end to end as one column of 2 n² scores, each beside its own pair's score
-        # and margin, and the hinge of them all; then what is off the diagonal is picked out by number, and its hinge
-        # taken anew. The published code, too, drops the first.
+        # MM-TS, max-margin: both directions as one column of 2 n² scores, beside the pair's score and margin, and the
+        # hinge of all; then the hinge of the off-diagonal entries. The published code discards the first hinge, too.
         s = torch.nn.functional.normalize(a) @ torch.nn.functional.normalize(b).T
         n = len(a)
         scores = torch.cat([s.reshape(-1, 1), s.T.reshape(-1, 1)])
@@ -189,8 +192,8 @@ def torch_forms(torch: Any) -> list[Form]:
         return lambda: a @ b.T
 
     return [
-        Form("one product, PyTorch", product),
-        form("InfoNCE, open_clip in PyTorch", clip),
-        form("InfoNCE, MM-TS in PyTorch", mm_ts),
-        form("max-margin, MM-TS in PyTorch", max_margin),
+        BenchmarkCase("one product, PyTorch", product),
+        case("InfoNCE, open_clip in PyTorch", clip),
+        case("InfoNCE, MM-TS in PyTorch", mm_ts),
+        case("max-margin, MM-TS in PyTorch", max_margin),
     ]

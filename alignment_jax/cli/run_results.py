@@ -1,0 +1,76 @@
+"""Evaluates the best checkpoint of a run and writes results.json and the report."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from alignment_jax import report
+from alignment_jax.assembly.build import Built
+from alignment_jax.assembly.tasks import task_of
+from alignment_jax.cli import run_report
+from alignment_jax.cli.gallery_examples import make_gallery
+from alignment_jax.core.errors import DataError
+from alignment_jax.core.types import PyTree
+from alignment_jax.inference.seed_models import SeedModels
+from alignment_jax.train.loop import Finished
+
+RESULTS = "results.json"  # in the workdir of a finished run
+
+
+def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:
+    """Evaluates every split, writes results.json and the report, and prints the table.
+
+    Raises:
+      DataError: a split can no longer be read. The results of the others have been written.
+    """
+    models = SeedModels(built, [finished.variables]) if task_of(config.model).aligns else None
+    results, unread = _evaluate_splits(built, finished.variables, models)
+    report.write_json_atomic(folder / RESULTS, results)
+    shown = "test" if "test" in results else next(iter(results), None)
+    gallery = None
+    if shown is not None and models is not None and config.report.gallery > 0:
+        (embedded,) = models.embedded(shown)
+        try:
+            gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
+        except DataError as error:
+            unread[shown] = error
+    position, task = finished.position, task_of(config.model)
+    facts = {
+        "title": config.name,
+        "results": results,
+        "notes": (*built.notes, *(f"{name} could not be read: {error}" for name, error in unread.items())),
+        "chance": {name: task.chance(built.splits[name]) for name in results},
+        "best_step": position.best_step if position.best_step >= 0 else None,
+        "best_metric": config.eval.metric,
+        "names": built.source.modalities,
+        "parameters": count_parameters(finished.variables["params"]),
+        "cost": {**finished.cost, "steps": position.step, "pairs": position.pairs, "seconds": position.seconds},
+    }
+    run_report.save_report_inputs(folder, facts, gallery)
+    print(run_report.write_run_report(folder))
+    for name, cause in unread.items():
+        raise DataError(
+            f"training is complete, but {name} could not be read: {cause}; mend the file or leave it out with "
+            "--config.input.on_bad_sample=skip, and repeat the command to evaluate"
+        ) from cause
+
+
+def _evaluate_splits(
+    built: Built, variables: PyTree, models: SeedModels | None
+) -> tuple[dict[str, dict[str, float]], dict[str, DataError]]:
+    """Metrics of every split that can be read, and the errors of the others."""
+    results, unread = {}, dict[str, DataError]()
+    for name, split in built.experiment.evaluations.items():
+        try:
+            (results[name],) = models.metrics(name) if models else [built.experiment.evaluate(variables, split)]
+        except DataError as error:
+            unread[name] = error
+    return results, unread
+
+
+def count_parameters(params: PyTree) -> int:
+    """Number of trainable scalars."""
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
