@@ -11,8 +11,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax import data, report
-from alignment_jax.assembly.build import Built, build
 from alignment_jax.assembly.allowed_values import check_settings
+from alignment_jax.assembly.build import Built, build
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.compare import run_records as records
 from alignment_jax.compare.equivalent_methods import equivalent_under, find_equivalent_methods, with_settings
