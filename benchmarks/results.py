@@ -161,7 +161,7 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
 def noise_text(part: Part, folder: pathlib.Path) -> str | None:
     """The table of the page on noise; None without such runs."""
     about: dict[str, Any] | None = records.read_comparison(folder)
-    runs, _ = records.finished(folder)
+    runs, _ = records.read_runs_and_trials(folder)
     if about is None or not runs:
         return None
     names = (*about["modalities"], "a", "b")[:2]
