@@ -7,8 +7,8 @@ from typing import Any
 
 from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.report.comparison_charts import NOISES
-from alignment_jax.report.comparison_runs import spread
-from alignment_jax.report.comparison_tables import spread_cell
+from alignment_jax.report.comparison_runs import mean_std
+from alignment_jax.report.comparison_tables import mean_std_cell
 from alignment_jax.report.tables import Table, table
 
 
@@ -43,5 +43,5 @@ def noise_table(
     rows = []
     for (kind, side, strength), found in values.items():
         title = "none" if kind == "clean" else NOISES[kind][0].format(names[side == "b"])
-        rows.append([title, f"{strength:g}", *(spread_cell(spread(found.get(method, []))) for method in methods)])
+        rows.append([title, f"{strength:g}", *(mean_std_cell(mean_std(found.get(method, []))) for method in methods)])
     return table(["noise", "strength", *methods], rows)
