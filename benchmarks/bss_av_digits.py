@@ -3,7 +3,7 @@
     python benchmarks/bss_av_digits.py --data av:av_digits/manifest.csv --seeds 5 --time
 
 Every run selects its best epoch on val and is judged on test. Runs that are already in the results file are not made
-again, so an interrupted comparison goes on where it stopped; `--seeds 0` only writes the part `bss` of docs/results.md.
+again, so the same command continues an interrupted comparison; `--seeds 0` only writes the part `bss` of docs/results.md.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def run(argument: str, spec: str, source: data.PairSource, seed: int) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         finished = fit(experiment, pathlib.Path(folder), quiet=True, tensorboard=False)
     if finished.preempted:
-        raise SystemExit("stopped; the same command goes on with the runs that are missing")
+        raise SystemExit("stopped; the same command trains the missing runs")
     found = experiment.evaluate(finished.variables, experiment.evaluations["test"])
     return {**found, "steps": finished.position.step, "val": finished.position.best_value}
 

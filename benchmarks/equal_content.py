@@ -3,7 +3,7 @@
     python benchmarks/equal_content.py --data embeddings:v7w_mini/features.npz --seeds 3
 
 Trains each method with `loss.duplicates=negative` and with `mask`, and measures every model twice on test: once with
-each row an item of its own, once with equal content as one item. Prints a Markdown table; the table of
+each row its own item, once with equal content as one item. Prints a Markdown table; the table of
 docs/results.md is made with `--page`.
 """
 

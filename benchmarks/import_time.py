@@ -18,7 +18,7 @@ import sys
 from alignment_jax.report import environment, table, to_markdown
 
 CORE = "losses, metrics, perturb, sampling, schedules, weighting"
-# `import alignment_jax` alone loads nothing: a room of the package is imported when it is first named.
+# `import alignment_jax` alone loads nothing: a subpackage is imported on first use.
 STATEMENTS = {"jax": "import jax, jax.numpy", "the core": f"from alignment_jax import {CORE}"}
 
 

@@ -5,7 +5,7 @@
 
 Widths 1024 and 768, half precision, as of DINOv2-L and BGE-base. The shards of one million pairs are random numbers on
 disk. The set of ten million pairs has files with holes: their size is that of ten million pairs and reading them goes
-through the same pages, but they hold zeros and take no disk. Each set is trained on in a process of its own; memory is
+through the same pages, but they hold zeros and take no disk. Each set is trained on in its own process; memory is
 its anonymous memory (RssAnon of /proc), which is what a process needs: pages of mapped files are the kernel's cache and
 are given back when someone else needs them. The arrays of the smallest set, read as one .npz file, are the comparison.
 

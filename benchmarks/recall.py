@@ -3,7 +3,7 @@
     python benchmarks/recall.py            # 2,000 x 10,000 and 20,000 x 100,000 pairs, under a minute
     python benchmarks/recall.py --full     # and 100,000 x 500,000, some minutes on two cores
 
-Prints a Markdown table. Each case runs in a process of its own, so that its peak memory is its own.
+Prints a Markdown table. Each case runs in its own process, so that its peak memory is its own.
 """
 
 from __future__ import annotations

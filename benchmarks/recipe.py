@@ -2,7 +2,7 @@
 
     python benchmarks/recipe.py --data embeddings:flickr8k_mini/features.npz --seeds 5
 
-A seed divides the training and validation images anew, a fifth of them held out, and starts the training; nothing is
+A seed splits the training and validation images again, a fifth of them held out, and starts the training; nothing is
 chosen on a held-out fifth: settings are fixed and the last step counts. The test images are used for the recommended
 recipe and for CCA as tuned on the set's own validation split. Runs that are already in the results file
 are not made again; `--seeds 0` only writes the page.
@@ -108,7 +108,7 @@ def run(config, split: str = "val") -> float:
         with tempfile.TemporaryDirectory() as folder:
             finished = fit(experiment, pathlib.Path(folder), quiet=True, tensorboard=False)
         if finished.preempted:
-            raise SystemExit("stopped; the same command goes on with the runs that are missing")
+            raise SystemExit("stopped; the same command trains the missing runs")
         variables = finished.variables
     return experiment.evaluate(variables, experiment.evaluations[split])["rsum"]
 

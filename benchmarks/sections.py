@@ -1,6 +1,6 @@
 """One page, several scripts: each rewrites its own part of a Markdown page and leaves the rest as it is.
 
-A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`. The script that measures something writes its part,
+A part is between `<!-- begin NAME -->` and `<!-- end NAME -->`. The script that measures something writes its part,
 so a number in the page never comes from anywhere else.
 """
 

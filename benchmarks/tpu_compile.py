@@ -19,7 +19,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# (slice, what, form, batch): one line of the table each, compiled in a process of its own.
+# (slice, what, form, batch): one line of the table each, compiled in its own process.
 CASES = [
     ("v5e:2x2", "infonce, one chip", "tiled", 32768),
     ("v5e:2x2", "infonce, one chip", "pallas", 32768),
@@ -170,7 +170,7 @@ def compile_one(topology: str, what: str, form: str, batch: int) -> dict:
 
 
 def run_case(case: tuple[str, str, str, int]) -> dict | None:
-    """`compile_one` in a process of its own: libtpu describes one slice per process. None where it fails."""
+    """`compile_one` in its own process: libtpu describes one slice per process. None where it fails."""
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",

@@ -50,7 +50,7 @@ SMALL = {"model.blocks_a": 0, "model.blocks_b": 0, "model.dim": 256}  # one affi
 
 
 def latents(pairs: int) -> data.PairSource:
-    """Frozen latents of the widths of DINOv2-L and MiniLM, half-width as they are stored."""
+    """Frozen latents of the widths of DINOv2-L and MiniLM, stored in half precision."""
     rng = np.random.default_rng(0)
 
     def split(n: int) -> data.PairSplit:

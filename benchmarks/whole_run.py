@@ -95,7 +95,7 @@ class Clock:
         self.since = now
 
     def move(self, part: str, seconds: float) -> None:
-        """Counts seconds of the part at hand for another one."""
+        """Counts the seconds of a part for another one."""
         self._add()
         self.spent[self.stack[-1]] -= seconds
         self.spent[part] += seconds

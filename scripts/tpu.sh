@@ -61,7 +61,7 @@ install() {
   [ "$edits" -eq 0 ] || echo "warning: $((edits)) files have edits that are not committed; install sends HEAD, without them" >&2
   run git archive --format=tar.gz --output="$archive" HEAD
   tpu scp "$archive" "$TPU_NAME:" --worker=all
-  # uv brings a Python of its own where the image's is too old.
+  # uv installs Python if the image's is too old.
   on_all_workers "mkdir -p alignment_jax && tar xzf alignment_jax.tar.gz -C alignment_jax && cd alignment_jax \
 && python3 -m pip install --quiet --user uv && python3 -m uv venv --quiet --allow-existing --python 3.12 .venv \
 && python3 -m uv pip install --quiet --python .venv/bin/python -e '.[train,tpu]' gcsfs"
