@@ -3,7 +3,7 @@
     python benchmarks/bss_av_digits.py --data av:av_digits/manifest.csv --seeds 5 --time
 
 Every run selects its best epoch on val and is judged on test. Runs that are already in the results file are not made
-again, so the same command continues an interrupted comparison; `--seeds 0` only writes the part `bss` of docs/results.md.
+again, so the same command resumes; `--seeds 0` only writes the part `bss` of docs/results.md.
 """
 
 from __future__ import annotations
