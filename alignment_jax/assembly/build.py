@@ -24,7 +24,13 @@ from alignment_jax.assembly.methods import build_objective, logit_scale_options,
 from alignment_jax.assembly.model_functions import build_model_functions, with_micro_batches
 from alignment_jax.assembly.optimization import build_optimizer, check_accumulation
 from alignment_jax.assembly.prepared_data import PreparedData, prepare_data
-from alignment_jax.assembly.run_notes import accumulation_note, batch_note, class_notes, repeat_notes, small_split_notes
+from alignment_jax.assembly.run_notes import (
+    accumulation_note,
+    batch_note,
+    classifier_notes,
+    repeat_notes,
+    small_split_notes,
+)
 from alignment_jax.assembly.sampling import build_sampler, order_has_no_effect, sampling_criteria, with_score_tracking
 from alignment_jax.assembly.step_counts import StepCounts, count_steps
 from alignment_jax.assembly.tasks import check_metric, task_of
@@ -112,7 +118,7 @@ def build(
     first_batch = inputs.first_batch(train)
     model, start_notes = _start(prepared, model, first_batch, resuming=resuming)
     model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
-    messages = start_notes if task.aligns else (*class_notes(source), *start_notes)
+    messages = start_notes if task.aligns else (*classifier_notes(source), *start_notes)
     tables, loader_split = device_tables(config.input, train)
     evaluate = task.evaluation(model, task.heads(config.model, config.classification.predict))
     experiment = Experiment(

@@ -10,7 +10,7 @@ from alignment_jax import data
 MIN_EVALUATION_SAMPLES = 10
 
 
-def class_notes(source: data.PairSource) -> tuple[str, ...]:
+def classifier_notes(source: data.PairSource) -> tuple[str, ...]:
     """Lines on missing modalities and on the classes of a data set."""
     return (*data.missing_notes(source.splits, source.modalities), *data.class_notes(source))
 
