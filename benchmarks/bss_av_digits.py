@@ -3,7 +3,7 @@
     python benchmarks/bss_av_digits.py --data av:av_digits/manifest.csv --seeds 5 --time
 
 Every run selects its best epoch on val and is judged on test. Runs that are already in the results file are not made
-again, so the same command resumes; `--seeds 0` only writes the part `bss` of docs/results.md.
+again, so the same command resumes; `--seeds 0` only writes the pages.
 """
 
 from __future__ import annotations
@@ -49,47 +49,52 @@ CONDITIONS = {
 }
 
 
-HEADS = {"accuracy": "Fused prediction", "accuracy_a": "Audio alone", "accuracy_b": "Image alone"}
+PAGE = ROOT / "benchmarks" / "results" / "bss.md"
+HEADS = {"accuracy_a": "Audio alone", "accuracy_b": "Image alone"}
 
 COMMAND = "python benchmarks/bss_av_digits.py --data av:av_digits/manifest.csv --seeds 5 --time"
 HEAD = """## BSS: the order of samples on spoken and handwritten digits
 
-Accuracy in % on the test set of the audio-visual digits (300 pairs; 2220 for training, 180 for choosing the epoch),
-mean ± standard deviation over {seeds}, which change the initial weights and the order. One pair is 0.33 points. Made
-by
+Accuracy of the fused prediction in % on the test set of the audio-visual digits (300 pairs; 2220 for training, 180 for
+choosing the epoch), mean ± standard deviation over {seeds}, which change the initial weights and the order. One pair is
+0.33 points. Made by
 
     {command}
 
-- "weak audio" adds white noise of three times the recording's RMS to every recording, in training and in test.
-- With a part of the samples the number of epochs grows by the root of its inverse.
+"weak audio" adds white noise of three times the recording's RMS to every recording, in training and in test.
+{verdict}
+[Each modality alone, the intervals, the time of an epoch](../benchmarks/results/bss.md).
+
+"""
+DETAILS = """- With a part of the samples the number of epochs grows by the root of its inverse.
 - Curricula use fewer samples in early epochs and so take fewer steps in the same number of epochs.
 - Samples are scored before every epoch. The paper scores a curriculum once, with the untrained network (`rescore=0`).
 - Runs are reproducible to the bit on one machine. Another processor rounds differently: one seed of the curriculum on
   10% of the samples reached 82.7 on one and 79.3 on another. The standard deviation includes such differences.
 """
-DIFFERENCES = """### Against plain shuffling
+DIFFERENCES = """## Against plain shuffling
 
 Difference of the fused prediction's accuracy to vanilla, in points, paired by seed: 95% interval of its mean (Student's
-t). {verdict} Expect one interval in twenty to miss zero by chance.
+t).
 """
-RECYCLED = """### Fresh or recycled scores
+RECYCLED = """## Fresh or recycled scores
 
 Recycled minus fresh, with the same interval.
 """
-INCOMPLETE = """### Runs so far
+INCOMPLETE = """## Runs so far
 
 Number of runs per cell. The command adds the missing ones.
 """
-PICTURE = """### Early, middle and late
+PICTURE = """## Early, middle and late
 
 The first, the middle and the last training samples by balance score after five epochs of plain training, made by
 `python benchmarks/bss_order_picture.py --data av:av_digits/manifest.csv --out docs/images/bss_order.png`. Above: the
 written digit and the prediction of the image's head. Below: the spectrogram and the prediction of the audio's head.
 
 ![Pairs of a written digit and a spectrogram in three rows. Early: both heads are right. Middle: ordinary samples. Late:
-one head is wrong.](images/bss_order.png)
+one head is wrong.](../../docs/images/bss_order.png)
 """
-TIME = """### Time of an epoch
+TIME = """## Time of an epoch
 
 All samples; CPU time of all threads, median over epochs, mean of alternating rounds; "relative" is to plain shuffling
 in the same round. Fresh scores cost a forward pass over the training set before each epoch; recycled scores are
@@ -205,8 +210,8 @@ def difference(values: dict[int, float], to: dict[int, float]) -> str:
     return f"{'better' if found.mean() > 0 else 'worse'} by {abs(found.mean()):.1f} {interval}"
 
 
-def page(results: pathlib.Path) -> str:
-    """The part of docs/results.md."""
+def pages(results: pathlib.Path) -> tuple[str, str]:
+    """The part of docs/results.md, and benchmarks/results/bss.md."""
     rows = read_rows(results)
 
     def by_seed(condition: str, method: str, key: str = "accuracy") -> dict[int, float]:
@@ -215,18 +220,26 @@ def page(results: pathlib.Path) -> str:
     counts = {(c, m): len(by_seed(c, m)) for c in CONDITIONS for m in METHODS}
     most = max(counts.values(), default=0)
     seeds = f"{most} seeds" if min(counts.values()) == most else f"up to {most} seeds"
-    lines = [HEAD.format(command=COMMAND, seeds=seeds)]
-    for key, title in HEADS.items():
+
+    def accuracy_table(key: str) -> str:
         found = {m: [list(by_seed(c, m, key).values()) for c in CONDITIONS] for m in METHODS}
         cells = [[m, *(spread(values) if values else None for values in columns)] for m, columns in found.items()]
-        lines += [f"### {title}", "", to_markdown(table(["order", *CONDITIONS], cells)), ""]
+        return to_markdown(table(["order", *CONDITIONS], cells))
+
+    lines = [DETAILS]
+    for key, title in HEADS.items():
+        lines += [f"## {title}", "", accuracy_table(key), ""]
     cells = [
         [m, *(difference(by_seed(c, m), by_seed(c, "vanilla")) for c in CONDITIONS)] for m in METHODS if m != "vanilla"
     ]
     texts = [cell for row in cells for cell in row[1:]]
     shown = [sum(text.startswith(word) for text in texts) for word in ("better", "worse", "no difference")]
-    verdict = f"Of {len(texts)} intervals {shown[0]} are above zero, {shown[1]} below, and {shown[2]} cover it."
-    lines += [DIFFERENCES.format(verdict=verdict), to_markdown(table(["order", *CONDITIONS], cells)), ""]
+    verdict = (
+        f"Of {len(texts)} intervals of the difference to vanilla {shown[0]} are above zero, {shown[1]} below, and "
+        f"{shown[2]} cover it.\nExpect one in twenty to miss zero by chance."
+    )
+    part = HEAD.format(command=COMMAND, seeds=seeds, verdict=verdict) + accuracy_table("accuracy")
+    lines += [DIFFERENCES, to_markdown(table(["order", *CONDITIONS], cells)), ""]
     cells = [
         [name, *(difference(by_seed(c, f"{name}, recycled"), by_seed(c, f"{name}, fresh")) for c in CONDITIONS)]
         for name in ("curriculum", "probabilistic")
@@ -243,7 +256,7 @@ def page(results: pathlib.Path) -> str:
     if min(counts.values()) < most:
         cells = [[c, *(counts[c, m] for m in METHODS)] for c in CONDITIONS]
         lines += [INCOMPLETE, to_markdown(table(["condition", *METHODS], cells)), ""]
-    return "\n".join([*lines, PICTURE])
+    return part, "\n".join([*lines, PICTURE])
 
 
 def main() -> None:
@@ -256,7 +269,9 @@ def main() -> None:
     compare(arguments.data, arguments.seeds, arguments.results)
     if arguments.time:
         measure_time(arguments.data, arguments.results)
-    write_section("bss", page(arguments.results))
+    part, details = pages(arguments.results)
+    write_section("bss", part)
+    write_section("bss", details, page=PAGE)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ rare content, balance), of which the runs keep no values of single items.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -116,13 +117,30 @@ def outcome(difference: Difference, *, more: bool) -> str:
     return "seen" if (low > 0) == more else "the opposite is seen"
 
 
-def claims_table(folder: pathlib.Path, runs: Sequence[Run], claims: Sequence[Claim]) -> str:
-    """Markdown: a row for every claim that the runs can speak to; "" when there are none."""
+TestedClaim = tuple[Claim, Difference]
+
+
+def measure_claims(folder: pathlib.Path, runs: Sequence[Run], claims: Sequence[Claim]) -> list[TestedClaim]:
+    """The claims that the runs can test, each with its difference."""
+    found = [(claim, _difference(folder, runs, claim)) for claim in claims]
+    return [(claim, difference) for claim, difference in found if difference is not None]
+
+
+def count_outcomes(tested: Sequence[TestedClaim]) -> str:
+    """How many claims have each outcome.
+
+    >>> claim = Claim("A paper", "x beats y", "x", "y", ("test", "rsum"))
+    >>> count_outcomes([(claim, Difference(2.0, 1.0, (0.5, 3.5), None, 0.06))])
+    'seen: 1'
+    """
+    counts = collections.Counter(outcome(difference, more=claim.more) for claim, difference in tested)
+    return "; ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+
+
+def claims_table(tested: Sequence[TestedClaim]) -> str:
+    """Markdown with a row for each claim; "" without claims."""
     rows = []
-    for claim in claims:
-        difference = _difference(folder, runs, claim)
-        if difference is None:
-            continue
+    for claim, difference in tested:
         digits = 1 if claim.path[0] == "test" or claim.path[-1] in ("rsum", "gap") else 3
         shown = f"{difference.mean:+.{digits}f}"
         if difference.interval is not None:

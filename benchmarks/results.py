@@ -1,4 +1,4 @@
-"""Makes the part `comparison` of docs/results.md and benchmarks/results/noise.md, after training missing runs.
+"""Trains missing runs and writes the part `comparison` of docs/results.md, with claims.md and noise.md beside it.
 
     python benchmarks/results.py --data DIR --workdir runs/results
 
@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from claims import ALIGNMENT, CLASSIFICATION, PIXELS, SEARCHED, Claim, claims_table
+from claims import ALIGNMENT, CLASSIFICATION, PIXELS, SEARCHED, Claim, claims_table, count_outcomes, measure_claims
 from noise_table import noise_table
 from sections import write_section
 
@@ -104,15 +104,16 @@ PARTS = (
     ),
 )
 NOISE = ROOT / "benchmarks" / "results" / "noise.md"
+CLAIMS = ROOT / "benchmarks" / "results" / "claims.md"
 INTRODUCTION = """## Comparison of the methods
 
 Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are mean ± standard deviation
 over seeds, of the checkpoints that were best on val. Methods have the settings of their paper or the package's
-defaults, not tuned for these data, unless stated. The interval is the 95 % interval of the paired difference to the
-baseline over seeds and test items ([how it is computed](compare.md#how-the-interval-is-computed)); if it contains
-zero, no difference is shown. Intervals of `retained`, `calibration`, `long_tail` and `balance` are over seeds alone;
-other test items would widen them. Rows are not corrected for each other: among twenty methods without effect, expect
-one to look better or worse.
+defaults, not tuned for these data, unless stated. How to read the interval and the verdict:
+[compare](compare.md#read-the-verdict).
+"""
+CLAIMS_INTRODUCTION = """The interval is the 95 % interval of the paired difference over seeds and test items. Intervals
+of `retained`, `calibration`, `long_tail` and `balance` are over seeds alone; other test items would widen them.
 """
 
 
@@ -146,16 +147,23 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
     if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
         lines += [f"{metric} by training data; * marks an interval of the difference to {baseline} without zero:", ""]
         lines += [to_markdown(others), ""]
+    if tested := measure_claims(folder, runs, part.claims):
+        page = f"../benchmarks/results/{CLAIMS.name}"
+        lines += [f"[Claims of the papers]({page}) in these runs: {count_outcomes(tested)}.", ""]
     if noise_table(runs, about["methods"], metric, names) is not None:
-        page = f"../benchmarks/results/{NOISE.name}"
-        lines += [f"{metric} on disturbed test data, trained on all of train: [tables]({page}).", ""]
-    if found := claims_table(folder, runs, part.claims):
-        lines += ["Claims of the papers in these runs:", "", found, ""]
+        lines += [f"[{metric} on disturbed test data](../benchmarks/results/{NOISE.name}).", ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
     tried = sum(len(trial["seeds"]) for trial in trials)
     searched = f", not counting the {tried} trial runs of the search" if tried else ""
     lines += [f"{len(runs)} runs, {format_seconds(seconds)} of training{searched}.", ""]
     return "\n".join(lines)
+
+
+def claims_text(part: Part, folder: pathlib.Path) -> str | None:
+    """The table of the page on claims; None without a claim that the runs can test."""
+    runs, _ = records.read_runs_and_trials(folder)
+    found = claims_table(measure_claims(folder, runs, part.claims))
+    return f"## {part.title}\n\n{found}\n" if found else None
 
 
 def noise_text(part: Part, folder: pathlib.Path) -> str | None:
@@ -190,6 +198,8 @@ def main() -> None:
     parts = [found for part in PARTS if (found := text(part, workdir / part.name))]
     if parts:
         write_section("comparison", "\n".join([INTRODUCTION, *parts]))
+    if claims := [found for part in PARTS if (found := claims_text(part, workdir / part.name))]:
+        write_section("claims", "\n".join([CLAIMS_INTRODUCTION, *claims]), page=CLAIMS)
     if noises := [found for part in PARTS if (found := noise_text(part, workdir / part.name))]:
         write_section("noise", "\n".join(noises), page=NOISE)
 

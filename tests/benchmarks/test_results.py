@@ -17,7 +17,7 @@ def results(monkeypatch):
     import results
 
     yield results
-    for name in ("results", "claims", "noise_table", "sections"):
+    for name in ("results", "claims", "noise_table", "sections", "recipe", "bss_av_digits"):
         sys.modules.pop(name, None)
 
 
@@ -52,10 +52,23 @@ def test_settings_chosen_on_all_pairs_are_not_compared_on_fewer(results, tmp_pat
 def test_the_page_says_which_claims_are_over_seeds_alone(results):
     parts = {claim.path[1] for part in results.PARTS for claim in part.claims if claim.path[0] != "test"}
     assert parts == {"retained", "calibration", "long_tail", "balance"}
-    assert all(f"`{part}`" in results.INTRODUCTION for part in parts)
-    assert "over seeds alone" in results.INTRODUCTION
+    assert all(f"`{part}`" in results.CLAIMS_INTRODUCTION for part in parts)
 
 
 def test_the_page_shows_the_commands_that_made_it(results):
     page = (BENCHMARKS.parent / "docs" / "results.md").read_text(encoding="utf-8")
     assert [part.name for part in results.PARTS if results.shown(part) not in page] == []
+
+
+def test_pages_equal_the_kept_rows(results):
+    import bss_av_digits
+    import recipe
+
+    page = (BENCHMARKS.parent / "docs" / "results.md").read_text(encoding="utf-8")
+    kept = BENCHMARKS / "results"
+    rows = recipe.read_rows(kept / "recipe.jsonl")
+    part, details = bss_av_digits.pages(kept / "bss_av_digits.jsonl")
+    assert recipe.results_part(rows).strip() in page
+    assert recipe.ablation_page(rows).strip() in recipe.PAGE.read_text(encoding="utf-8")
+    assert part.strip() in page
+    assert details.strip() in bss_av_digits.PAGE.read_text(encoding="utf-8")
