@@ -122,9 +122,7 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module = importlib.import_module(new)
         old.__dict__.update({name: value for name, value in vars(module).items() if not name.startswith("__")})
         old.__doc__ = module.__doc__
-        if hasattr(module, "__getattr__"):  # names that have been renamed, too
-            old.__dict__["__getattr__"] = module.__getattr__
-        # Names that the new module gives through its own __getattr__.
+        # The new module may resolve renamed names through its own __getattr__.
         old.__dict__["__getattr__"] = functools.partial(getattr, module)
         return old
 

@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.caption_cells import split_captions
@@ -188,3 +189,14 @@ def read_header(path: pathlib.Path, *, tabs: bool = False) -> list[str]:
 def _records(path: pathlib.Path, *, tabs: bool) -> Iterator[Record]:
     settings: dict = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
     return split_records(read_text(path), path, **settings)
+
+
+__getattr__ = renamed_names(
+    __name__,
+    {
+        "Row": "ManifestRow",
+        "first_record": "read_header",
+        "read_lines": "read_text_lines",
+        "read_rows": "read_positional_rows",
+    },
+)

@@ -1,8 +1,11 @@
-"""Old names of configuration, assembly and inference warn and give the new object."""
+"""Old names of modules, functions and classes warn and give the new object."""
 
 import importlib
+import sys
 
 import pytest
+
+from alignment_jax._moved import MOVED
 
 
 @pytest.mark.parametrize(
@@ -16,6 +19,7 @@ import pytest
         ("inference.analysis.noises_of", "inference.applicable_noises"),
         ("inference.analysis.kept_embeddings", "inference.embedding_arrays"),
         ("config.trained.Trained", "inference.TrainedModel"),
+        ("data.tables.read_rows", "data.manifest_rows.read_positional_rows"),
     ],
 )
 def test_old_names_are_the_new_objects(old, new):
@@ -25,3 +29,12 @@ def test_old_names_are_the_new_objects(old, new):
 
     with pytest.warns(DeprecationWarning, match="is now"):
         assert find(old) is find(new)
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_moved_module_has_the_names_of_the_new_one(old, new, monkeypatch):
+    monkeypatch.delitem(sys.modules, f"alignment_jax.{old}", raising=False)
+    with pytest.warns(DeprecationWarning, match=new):
+        module = importlib.import_module(f"alignment_jax.{old}")
+    target = importlib.import_module(f"alignment_jax.{new}")
+    assert {name for name in vars(target) if not name.startswith("__")} <= set(vars(module))
