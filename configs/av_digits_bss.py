@@ -2,7 +2,7 @@
 
     alignment-jax train --config configs/av_digits_bss.py:data=av:manifest.csv,method=curriculum --workdir runs/digits
 
-Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, rescore=EPOCHS (between two
+Arguments: method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, rescore=EPOCHS (between two
 passes that score train; 0: once at the start, as in the paper's curriculum), noise=RATIO (white noise in the audio, RMS
 relative to the recording's), fraction=SHARE (of the training samples), inputs=recordings|features
 (data=features:FILE.npz with a vector for each of two modalities).
@@ -13,7 +13,6 @@ The middle 0.8 s of each recording are used, at 8 kHz, and images of 28 x 28 pix
 
 from alignment_jax import config
 
-METHODS = {"vanilla": "shuffle"}
 ENCODERS = {
     "recordings": {"name": "convnet", "widths": (16, 32, 64), "norm": "batch"},
     "features": {"name": "mlp", "widths": (256,), "dropout": 0.3},
@@ -22,7 +21,7 @@ ENCODERS = {
 
 def get_config(arg=None):
     arg = config.parse_arg(
-        arg, method="vanilla", scores="fresh", rescore=1, noise=0.0, fraction=1.0, inputs="recordings"
+        arg, method="shuffle", scores="fresh", rescore=1, noise=0.0, fraction=1.0, inputs="recordings"
     )
     if arg.inputs not in ENCODERS:
         raise config.ConfigError(f"config argument inputs={arg.inputs!r}: expected one of {', '.join(ENCODERS)}")
@@ -39,7 +38,7 @@ def get_config(arg=None):
     c.audio.bands = 40
     c.audio.noise = arg.noise
     c.model = config.fusion_classifier(*(dict(ENCODERS[arg.inputs]) for _ in range(2)))
-    c.sampling.name = METHODS.get(arg.method, arg.method)
+    c.sampling.name = config.sampling_order(arg.method)
     c.sampling.scores = arg.scores
     c.sampling.rescore_every = arg.rescore
     c.optimizer.learning_rate = 5e-3

@@ -5,7 +5,7 @@
 
 The table has the columns label and two or three of audio, image and text; a cell may be empty where a sample lacks a
 modality. Arguments: modalities=image+text (in the order audio, image, text),
-method=vanilla|class_balanced|curriculum|anti_curriculum|probabilistic, weights=none|balanced (of the classes in the
+method=shuffle|class_balanced|curriculum|anti_curriculum|probabilistic, weights=none|balanced (of the classes in the
 loss), audio_encoder= and image_encoder= convnet|resnet18|vit, text_encoder=lstm|transformer.
 
 The small encoders are trained from scratch, for hundreds to ten thousands of samples. For longer recordings and larger
@@ -14,7 +14,6 @@ images change --config.audio.seconds and --config.input.image_size.
 
 from alignment_jax import config
 
-ORDERS = {"vanilla": "shuffle"}
 MODALITIES = ("audio", "image", "text")
 
 
@@ -22,7 +21,7 @@ def get_config(arg=None):
     arg = config.parse_arg(
         arg,
         modalities="image+text",
-        method="vanilla",
+        method="shuffle",
         weights="none",
         audio_encoder="convnet",
         image_encoder="convnet",
@@ -42,7 +41,7 @@ def get_config(arg=None):
     c.data = "posts:posts.csv"
     c.model = config.fusion_classifier(*(towers[name].to_dict() for name in names))
     c.classification.class_weights = arg.weights
-    c.sampling.name = ORDERS.get(arg.method, arg.method)
+    c.sampling.name = config.sampling_order(arg.method)
     c.sampling.epochs = 10
     c.input.batch_size = 32
     c.eval.metric = "val/accuracy"

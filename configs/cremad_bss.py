@@ -2,14 +2,14 @@
 
     alignment-jax train --config configs/cremad_bss.py:data=cremad:DIR,method=probabilistic --workdir runs/cremad
 
-Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
+Arguments: method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
 """
 
 from alignment_jax import config
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, method="vanilla", scores="fresh")
+    arg = config.parse_arg(arg, method="shuffle", scores="fresh")
     c = config.default()
     c.name = f"CREMA-D, {arg.method}"
     c.data = "cremad:CREMA-D"

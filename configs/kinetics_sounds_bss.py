@@ -4,7 +4,7 @@
       --workdir runs/kinetics_sounds
 
 The authors use three frames at once; this config uses one, another in every epoch. Arguments:
-method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
+method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
 """
 
 from alignment_jax import config

@@ -4,7 +4,7 @@
 
 The authors use I3D networks on 64 frames, which are not included. inputs=features reads a vector for each modality,
 such as the output of an I3D network; inputs=frames reads a single frame, which shows little of a gesture. Further
-arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
+arguments: method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
 """
 
 from alignment_jax import config

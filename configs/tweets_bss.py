@@ -4,7 +4,7 @@
     alignment-jax train --config configs/tweets_bss.py:data=sarcasm:DIR,method=curriculum --workdir runs/sarcasm
 
 The authors fine-tune BERT with a ResNet; here both encoders are trained from scratch, so accuracies are lower.
-Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, text=transformer|lstm,
+Arguments: method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, text=transformer|lstm,
 image=resnet18|convnet|vit.
 """
 

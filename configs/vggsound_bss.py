@@ -2,7 +2,7 @@
 
     alignment-jax train --config configs/vggsound_bss.py:data=vggsound:DIR,method=probabilistic --workdir runs/vggsound
 
-Arguments: method=vanilla|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled (fresh scores take about a
+Arguments: method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled (fresh scores take about a
 third of the training time on this large set, recycled scores none).
 """
 

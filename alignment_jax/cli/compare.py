@@ -19,7 +19,7 @@ from alignment_jax.core.jsonl import read_rows
 from alignment_jax.train.mirror import is_url
 
 _PLAIN = ("recipe", "default")  # the configuration without any method
-_BASELINES = ("baseline", "vanilla")
+_BASELINES = ("baseline", "shuffle", "vanilla")
 _FLAG = "config"
 # Errors of a config file without a `method=` argument: unknown argument, or a get_config without arguments.
 _NO_METHOD_ARGUMENT = ("unknown config argument 'method'", "get_config() takes 0 positional arguments")
@@ -40,8 +40,8 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         "config without a method.", flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
-        "baseline", None, "The method to compare the others with; by default the one named baseline or vanilla, else "
-        "the first.", flag_values=values,
+        "baseline", None, "The method to compare the others with; by default the one named baseline, shuffle or "
+        "vanilla, else the first.", flag_values=values,
     )  # fmt: skip
     flags.DEFINE_integer("seeds", 5, "Number of seeds for every method and data condition.", flag_values=values)
     flags.DEFINE_string(

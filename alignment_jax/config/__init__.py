@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from alignment_jax.config.arguments import parse_arg
 from alignment_jax.config.defaults import adapters, default, fusion_classifier, two_tower
 from alignment_jax.config.durations import Duration, parse_duration
-from alignment_jax.config.papers import audio_visual_inputs, bss_training, shrink_for_runlocal
+from alignment_jax.config.papers import audio_visual_inputs, bss_training, sampling_order, shrink_for_runlocal
 from alignment_jax.config.recipes import apply_methods
 from alignment_jax.config.titles import use_data
 from alignment_jax.core.deprecation import renamed_names
@@ -23,6 +23,7 @@ __all__ = [
     "fusion_classifier",
     "parse_arg",
     "parse_duration",
+    "sampling_order",
     "shrink_for_runlocal",
     "two_tower",
     "use_data",

@@ -8,7 +8,16 @@ from ml_collections import ConfigDict
 
 from alignment_jax.config.defaults import fusion_classifier
 
-ORDERS = {"vanilla": "shuffle"}  # name in the paper -> sampling.name
+_PAPER_NAMES = {"vanilla": "shuffle"}
+
+
+def sampling_order(method: str) -> str:
+    """The `sampling.name` of an order; "vanilla" is the BSS paper's word for "shuffle".
+
+    >>> sampling_order("vanilla"), sampling_order("curriculum")
+    ('shuffle', 'curriculum')
+    """
+    return _PAPER_NAMES.get(method, method)
 
 
 def bss_training(config: ConfigDict, *, method: str, learning_rate: float, epochs: int, scores: str = "fresh") -> None:
@@ -16,7 +25,7 @@ def bss_training(config: ConfigDict, *, method: str, learning_rate: float, epoch
 
     Args:
       config: changed in place.
-      method: "vanilla", "curriculum", "anti_curriculum" or "probabilistic".
+      method: "shuffle", "curriculum", "anti_curriculum" or "probabilistic".
       learning_rate: before the drop to a tenth after 70 epochs.
       epochs: of training.
       scores: "fresh" or "recycled".
@@ -25,7 +34,7 @@ def bss_training(config: ConfigDict, *, method: str, learning_rate: float, epoch
     """
     config.sampling.update(
         {
-            "name": ORDERS.get(method, method),
+            "name": sampling_order(method),
             "scores": scores,
             "start": 0.1,
             "epochs": 40,
