@@ -1,9 +1,8 @@
-"""The papers' claims as numbers of a comparison: which of them can be seen in it, and which cannot.
+"""The papers' claims, each tested as a number of a comparison.
 
-A claim names a method, the method it is measured against, a number of every run and the direction in which the paper
-says that it moves. What is written about it follows from the 95 % interval of the paired difference alone. It is over
-seeds and test items for a metric of the test split, and over seeds alone for every other number (noise, calibration,
-rare content, balance), of which the runs keep no values of single items.
+A claim names a method, the method that it is measured against, a number of every run and its expected direction. The
+outcome follows from the 95 % interval of the paired difference: over seeds and test items for a metric of the test
+split, over seeds alone for other numbers (noise, calibration, rare content, balance), which have no values of items.
 """
 
 from __future__ import annotations

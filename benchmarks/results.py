@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from claims import ALIGNMENT, CLASSIFICATION, PIXELS, SEARCHED, Claim, claims_table, count_outcomes, measure_claims
 from noise_table import noise_table
-from sections import write_section
+from sections import RESULTS, write_section
 
 from alignment_jax.cli.main import main as alignment_jax
 from alignment_jax.compare import run_records as records
@@ -32,6 +32,7 @@ from alignment_jax.compare.summary import summarize
 from alignment_jax.report import format_seconds, to_markdown
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TABLES = ROOT / "benchmarks" / "results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Part:
     """One comparison of the page.
 
     name: of its folder. config: file and arguments. needs: what must be there. flags: of the command. about: what a
-    reader must know of the data. claims: what the papers say.
+    reader must know of the data. claims: of the papers. chosen_on_all: methods whose settings were chosen on all pairs.
+    page: that shows it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Part:
     about: str
     claims: tuple[Claim, ...]
     chosen_on_all: tuple[str, ...] = ()
+    page: pathlib.Path = RESULTS
 
 
 PARTS = (
@@ -98,13 +101,12 @@ PARTS = (
         "av_digits_bss.py:data=av:av_digits/manifest.csv,fraction=0.1",
         "av_digits/manifest.csv",
         ("--methods=vanilla,curriculum,anti_curriculum,probabilistic", "--seeds=5", "--fractions=0.1"),
-        "A tenth of 2220 pairs of a spoken and a written digit; with all of them every order is right on 99 % of "
-        "test. [More on these data](#bss-the-order-of-samples-on-spoken-and-handwritten-digits).",
+        "A tenth of 2220 pairs of a spoken and a written digit; with all of them every order is right on 99 % of test.",
         CLASSIFICATION,
+        page=TABLES / "bss.md",
     ),
 )
-NOISE = ROOT / "benchmarks" / "results" / "noise.md"
-CLAIMS = ROOT / "benchmarks" / "results" / "claims.md"
+NOISE, CLAIMS = TABLES / "noise.md", TABLES / "claims.md"
 INTRODUCTION = """## Comparison of the methods
 
 Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are mean ± standard deviation
@@ -129,7 +131,7 @@ def shown(part: Part) -> str:
 
 
 def text(part: Part, folder: pathlib.Path) -> str | None:
-    """The comparison as Markdown, from what is on disk; None where nothing is."""
+    """The comparison as Markdown; None without runs in the folder."""
     about: dict[str, Any] | None = records.read_comparison(folder)
     runs, trials = records.read_runs_and_trials(folder)
     if about is None or not runs:
@@ -148,10 +150,10 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
         lines += [f"{metric} by training data; * marks an interval of the difference to {baseline} without zero:", ""]
         lines += [to_markdown(others), ""]
     if tested := measure_claims(folder, runs, part.claims):
-        page = f"../benchmarks/results/{CLAIMS.name}"
-        lines += [f"[Claims of the papers]({page}) in these runs: {count_outcomes(tested)}.", ""]
+        link = os.path.relpath(CLAIMS, part.page.parent)
+        lines += [f"[Claims of the papers]({link}) in these runs: {count_outcomes(tested)}.", ""]
     if noise_table(runs, about["methods"], metric, names) is not None:
-        lines += [f"[{metric} on disturbed test data](../benchmarks/results/{NOISE.name}).", ""]
+        lines += [f"[{metric} on disturbed test data]({os.path.relpath(NOISE, part.page.parent)}).", ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
     tried = sum(len(trial["seeds"]) for trial in trials)
     searched = f", not counting the {tried} trial runs of the search" if tried else ""
@@ -195,9 +197,11 @@ def main() -> None:
                 print(f"{part.name}: {part.needs} is not in {arguments.data}, left out")
             elif status := alignment_jax(command(part, arguments.data, workdir)):
                 raise SystemExit(status)
-    parts = [found for part in PARTS if (found := text(part, workdir / part.name))]
-    if parts:
-        write_section("comparison", "\n".join([INTRODUCTION, *parts]))
+    parts = [(part.page, found) for part in PARTS if (found := text(part, workdir / part.name))]
+    for page in {page for page, _ in parts}:
+        lines = [INTRODUCTION] if page == RESULTS else []
+        lines += [found for where, found in parts if where == page]
+        write_section("comparison", "\n".join(lines), page=page)
     if claims := [found for part in PARTS if (found := claims_text(part, workdir / part.name))]:
         write_section("claims", "\n".join([CLAIMS_INTRODUCTION, *claims]), page=CLAIMS)
     if noises := [found for part in PARTS if (found := noise_text(part, workdir / part.name))]:
