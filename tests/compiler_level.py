@@ -44,7 +44,7 @@ _quick = False
 def _options(*args, **kwargs):
     options = _get_compile_options(*args, **kwargs)
     if _quick:
-        # What one jax.jit asks for in compiler_options comes last and wins.
+        # The compiler_options of a jax.jit come last and win.
         options.env_option_overrides = [*quick_options().items(), *options.env_option_overrides]
     return options
 
@@ -54,7 +54,7 @@ compiler.get_compile_options = _options
 
 
 def compile_quickly(quick: bool) -> None:
-    """Chooses the level for what this process and processes that it starts compile from now on."""
+    """Sets the compiler level of this process and of the processes that it starts."""
     global _quick
     options = quick_options() if quick else {}  # asks XLA at its own level, so before anything changes
     if quick != _quick:

@@ -34,15 +34,15 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Of a costly test every case but the first counts as slow.
 
-    Files with slow tests come first: side by side, a long one that is begun last would be waited for.
+    Files with slow tests come first: side by side, a long file that starts last would delay the end.
     """
-    begun = set()
+    started = set()
     for item in items:
         if item.get_closest_marker("costly"):
             test = item.nodeid.partition("[")[0]
-            if test in begun:
+            if test in started:
                 item.add_marker(pytest.mark.slow)
-            begun.add(test)
+            started.add(test)
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
 
@@ -64,7 +64,7 @@ def repository() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> pathlib.Path:
-    """Real data beside the checkout; a clone without it skips, and says why."""
+    """Real data beside the checkout; a clone without it skips with a reason."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("needs the real data sets beside the checkout (../shared/data), which a clone does not have")
@@ -73,7 +73,7 @@ def shared_data() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory) -> pathlib.Path:
-    """A manifest of 48 recordings and images of three classes: a tone's pitch and a bar's place say which."""
+    """A manifest of 48 recordings and images of three classes: a tone's pitch and a bar's place give the class."""
     import csv
 
     import numpy as np
@@ -100,7 +100,7 @@ def recordings(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def small_files():
-    """A block in which no file may grow beyond so many bytes: what a full disk looks like to a program."""
+    """A block in which no file may grow beyond so many bytes: like a full disk."""
     import contextlib
     import resource
 

@@ -1,4 +1,4 @@
-"""What a traced function computes: how many large matrix products, and what waits for what."""
+"""Counts large matrix products in a traced function, and finds dependencies between operations."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
 
 def products(jaxpr, smallest):
-    """Matrix products with at least `smallest` multiplications, wherever they stand; a loop body counts once."""
+    """Matrix products with at least `smallest` multiplications, at any depth; a loop body counts once."""
     count = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -35,7 +35,7 @@ def scan_bodies(jaxpr):
 
 
 def contains(jaxpr, primitive):
-    """Whether an equation of this primitive stands in a jaxpr, at any depth."""
+    """Whether a jaxpr contains this primitive, at any depth."""
     return any(_is(equation, primitive) for equation in jaxpr.eqns)
 
 

@@ -1,4 +1,4 @@
-"""Starting several processes of one run, each with a log of its own, and waiting for all of them."""
+"""Starts several processes of one run, each with its own log, and waits for all of them."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import time
 
 
 def free_port() -> int:
-    """A port that nobody listens on now; only the system hands these out, so two tests rarely get the same."""
+    """A free port. The system assigns it, so two tests rarely get the same."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -25,7 +25,7 @@ class Processes:
       folder: for the logs.
       count: how many.
       devices: virtual devices of each.
-      homes: whether each has a home folder of its own, as on machines that share nothing.
+      homes: whether each has its own home folder, as on machines without shared storage.
     """
 
     def __init__(self, arguments, folder: pathlib.Path, *, count: int, devices: int = 1, homes: bool = False):

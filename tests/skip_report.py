@@ -1,4 +1,4 @@
-"""What a test run skipped: a line by reason at its end, and where asked for, a limit for each reason.
+"""Reports the skips of a test run by reason at its end, with an optional limit for each reason.
 
 With CHECK_SKIPS=1 in the environment (continuous integration sets it) a run fails that skips more than `skips.txt`
 lists: a test that silently stops running is then noticed. A line of the file is a number and a regular expression.
@@ -78,4 +78,6 @@ def pytest_sessionfinish(session):
 def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_line(line(_skipped(config)))
     for excess in _excess(config):
-        terminalreporter.write_line(f"FAILED: {excess} ({ALLOWED}); mend what is missing, or list it there", red=True)
+        terminalreporter.write_line(
+            f"FAILED: {excess} ({ALLOWED}): install the missing part or list it there", red=True
+        )

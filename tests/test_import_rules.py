@@ -1,4 +1,4 @@
-"""What import-linter cannot say (its contracts are in pyproject.toml): outside packages, files, and light imports."""
+"""Import rules beyond the contracts of import-linter in pyproject.toml: other packages, files, light imports."""
 
 import ast
 import pathlib
@@ -30,7 +30,7 @@ OUTSIDE = {
 FILES = {
     "core/storage": (set(), {"numpy"}),
     "core/jsonl": (set(), set()),
-    # The step and what it is made of know nothing of files, reports or the host.
+    # The step and its parts use no files, reports or host state.
     **dict.fromkeys(
         tuple(
             f"train/{name}"

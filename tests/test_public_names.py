@@ -10,12 +10,12 @@ import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 FILES = [
-    path for room in ("alignment_jax", "tests", "benchmarks", "examples", "colab", "configs", "docs")
-    for path in sorted((REPOSITORY / room).rglob("*.py"))
+    path for folder in ("alignment_jax", "tests", "benchmarks", "examples", "colab", "configs", "docs")
+    for path in sorted((REPOSITORY / folder).rglob("*.py"))
 ]  # fmt: skip
 LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "chex", "numpy"}
 UNSTABLE = ("jax.core", "jax.experimental", "jax.extend", "jax.interpreters", "jax.lib")
-# What has no stable name, and is there in the oldest and in the newest jax that setup.cfg allows.
+# Names that are not stable, and exist in the oldest and in the newest jax that setup.cfg allows.
 ALLOWED = {
     "jax.core.Tracer",
     "jax.experimental.compilation_cache.compilation_cache",

@@ -16,7 +16,7 @@ import alignment_jax
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
-def test_the_version_is_said_once():
+def test_the_version_has_one_definition():
     citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
     assert f"version: {alignment_jax.__version__}\n" in citation
     assert f"## {alignment_jax.__version__}" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def test_the_version_is_said_once():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(wheel, sdist) of the files that git knows or would take, built without touching the checkout."""
+    """(wheel, sdist) of the files that git tracks or would add, built outside the checkout."""
     folder = tmp_path_factory.mktemp("release")
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -33,7 +33,7 @@ def built(tmp_path_factory):
         text=True,
     )
     if names.returncode != 0:
-        pytest.skip("not a git checkout: nothing says which files belong to a release")
+        pytest.skip("not a git checkout: the files of a release are unknown")
     source = folder / "source"
     for name in filter(None, names.stdout.split("\0")):
         if (REPOSITORY / name).is_file():
@@ -47,7 +47,7 @@ def built(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_what_is_in_the_archives(built):
+def test_content_of_the_archives(built):
     wheel, sdist = built
     names = zipfile.ZipFile(wheel).namelist()
     assert "alignment_jax/py.typed" in names
@@ -61,7 +61,7 @@ def test_what_is_in_the_archives(built):
 
 @pytest.mark.slow
 def test_the_wheel_works_from_outside(built, tmp_path):
-    """In an environment of its own, whose only other packages are the ones that the wheel asks for."""
+    """In a new environment with only the packages that the wheel requires."""
     wheel, _ = built
     home = tmp_path / "environment"
     venv.create(home, with_pip=False, symlinks=True)

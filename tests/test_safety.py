@@ -1,4 +1,4 @@
-"""Nothing in the package unpickles, evaluates or imports what came with data or a checkpoint."""
+"""The package never unpickles, evaluates or imports content of data or of a checkpoint."""
 
 import ast
 import pathlib
@@ -38,7 +38,7 @@ def _is_false(node):
     return isinstance(node, ast.Constant) and node.value is False
 
 
-def test_no_file_of_the_package_can_run_what_it_reads():
+def test_no_file_of_the_package_can_execute_its_input():
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         if problems := list(violations(ast.parse(path.read_text(encoding="utf-8")))):
@@ -51,12 +51,12 @@ def test_no_file_of_the_package_can_run_what_it_reads():
     ["import pickle", "from pickle import load", "eval('1')", "np.load(p)", "np.load(p, allow_pickle=True)",
      "torch.load(p)", "subprocess.run(c, shell=True)"],
 )  # fmt: skip
-def test_the_search_finds_what_it_looks_for(source):
+def test_the_search_finds_forbidden_calls(source):
     assert len(list(violations(ast.parse(source)))) == 1
 
 
 class _Trap:
-    """What unpickling must never reach."""
+    """Unpickling must never call this."""
 
     def __reduce__(self):
         return (pathlib.Path.touch, (pathlib.Path(_Trap.target),))

@@ -1,4 +1,4 @@
-"""Unknown names are errors before data is read, whatever the setting and the task."""
+"""Unknown names are errors before data is read, in every setting and task."""
 
 import dataclasses
 

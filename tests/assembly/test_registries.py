@@ -34,14 +34,14 @@ def config(embeddings):
 
 @pytest.fixture(params=LOSSES)
 def renamed(request, monkeypatch, config):
-    """(configuration, the loss's own name): a loss of ours, registered under a name that nothing can know."""
+    """(configuration, the loss's own name): our loss, registered under a new name."""
     monkeypatch.setitem(LOSSES, "renamed", LOSSES[request.param])
     config.loss.name = "renamed"
     return config, request.param
 
 
 def learned(config):
-    """What the model learns beside its towers: some of "log_temperature" and "bias"."""
+    """Learned scalars of the model: some of "log_temperature" and "bias"."""
     built = build(config)
     params, _ = jax.eval_shape(built.experiment.model.init, jax.random.key(0), *built.experiment.first_batch)
     return set(params.get("logit_scale", {}))
@@ -85,13 +85,13 @@ def test_a_loss_without_an_anchor_scale(config, monkeypatch):
     monkeypatch.setitem(LOSSES, "new", Loss(LOSSES["sigmoid"].pair_loss, None, bias=True))
     config.loss.name = "new"
     assert learned(config) == {"bias"}
-    config.margin.value = -1.0  # nobody asks for it
+    config.margin.value = -1.0  # unused by this loss
     build(config)
     with pytest.raises(ValueError, match=r"anchor_scale.*'bias'"):
         Loss(LOSSES["sigmoid"].pair_loss, "bias")
 
 
-def test_what_a_loss_lacks_is_refused_with_the_losses_that_have_it(config, monkeypatch):
+def test_a_missing_feature_of_a_loss_is_refused_with_the_losses_that_have_it(config, monkeypatch):
     monkeypatch.setitem(LOSSES, "new", Loss(LOSSES["max_margin"].pair_loss, "margin"))
     config.loss.name, config.weighting.signal = "new", "variance"
     with pytest.raises(ConfigError, match=r"loss\.name=new.*use infonce or max_margin"):
@@ -128,7 +128,7 @@ NEW = {
 
 @pytest.mark.parametrize("scores", ["fresh", "recycled"])
 @pytest.mark.parametrize("name", [*ORDERS, *NEW])
-def test_a_duration_in_epochs_is_what_the_epochs_show(name, scores, monkeypatch):
+def test_a_duration_in_epochs_equals_the_shown_epochs(name, scores, monkeypatch):
     if name in NEW:
         monkeypatch.setitem(ORDERS, name, NEW[name])
     sampler = Sampler(size=SIZE, seed=0, method=name, epochs=3, scores=scores, criteria={"difficulty": "loss"})
@@ -190,7 +190,7 @@ def test_no_code_asks_for_a_loss_or_an_order_by_its_name():
     names = {*LOSSES, *ORDERS} - {"shuffle"}  # the order of a run without any method
     found = []
     package = pathlib.Path(alignment_jax.__file__).parent
-    for path in set(package.rglob("*.py")) - {package / "config" / "papers.py"}:  # what a paper set for its own methods
+    for path in set(package.rglob("*.py")) - {package / "config" / "papers.py"}:  # settings from papers
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Compare):
                 found += [

@@ -1,5 +1,6 @@
 """The arrays that a warm start takes over from another run."""
 
+import re
 import types
 
 import jax.numpy as jnp
@@ -42,12 +43,12 @@ def test_the_last_layer_belongs_to_its_classes(start):
     assert "params/head_a/kernel" in " ".join(lines[1:])
 
 
-def test_what_does_not_fit_is_named_and_nothing_at_all_is_refused(start):
+def test_arrays_that_do_not_fit_are_named_and_no_match_is_refused(start):
     wrong = {"params/map_a/kernel": np.ones((2, 4), np.float32), "params/old": np.ones(1)}
     with pytest.raises(ConfigError, match=r"init\.name is 'run:somewhere'"):
         start(wrong)
     _, lines = start(wrong | {"params/head_a/kernel": np.ones((3, 2), np.float32)})
-    assert any("params/map_a/kernel [2, 4] there, [2, 3] here" in line for line in lines)
+    assert any(re.search(r"params/map_a/kernel \[2, 4\].*\[2, 3\]", line) for line in lines)
     assert any("params/old" in line for line in lines)
 
 

@@ -149,7 +149,7 @@ def test_flickr8k_reference(shared_data):
     scores = {}
     for name in ("val", "test"):
         images, captions, b_to_a = split(name)
-        # A query is the mean of the picture and its mirror image, as both were seen in training.
+        # A query is the mean of the picture and its mirror image, as in training.
         scores[name] = recall_sum(project_a(image[:, images].mean(axis=0)), project_b(text[captions]), b_to_a)
     assert scores["val"] >= 408.0, scores
     assert scores["test"] >= 407.0, scores
@@ -166,7 +166,7 @@ def test_owners_equal_repeated_rows():
         np.testing.assert_allclose(left.mean, right.mean, rtol=1e-5)
 
 
-def test_tuning_keeps_the_best_and_gives_what_fitting_gives():
+def test_tuning_keeps_the_best_and_equals_fitting():
     za, zb = correlated()
     tried = []
 

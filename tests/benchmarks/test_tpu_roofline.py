@@ -43,6 +43,6 @@ def test_the_ring_hides_from_where_its_products_take_longer(roofline):
         assert smaller.loss < smaller.ring
 
 
-def test_the_table_on_the_page_is_what_the_script_prints(roofline):
+def test_the_table_on_the_page_equals_the_output_of_the_script(roofline):
     page = (BENCHMARKS / "results" / "tpu.md").read_text(encoding="utf-8")
     assert roofline.text().strip() in page

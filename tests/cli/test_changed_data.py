@@ -30,9 +30,9 @@ def test_other_data_under_the_same_name_is_refused_and_nothing_is_touched(run, c
     before = everything(workdir)
     write_embeddings(path, seed=1)
     assert main(command) == 2
-    assert "test, train, val changed since the run" in capsys.readouterr().err
+    assert "test, train, val changed" in capsys.readouterr().err
     assert main(["evaluate", "--workdir", str(workdir)]) == 2
-    assert "test, train, val changed since the run" in capsys.readouterr().err
+    assert "test, train, val changed" in capsys.readouterr().err
     assert everything(workdir) == before
     write_embeddings(path)
     assert main(command) == 0
@@ -49,15 +49,15 @@ def change(path, *splits):
     np.savez(path, **arrays)
 
 
-def test_what_was_held_out_can_be_evaluated_whatever_else_has_changed(run, capsys):
+def test_unchanged_held_out_splits_can_be_evaluated(run, capsys):
     path, workdir, _ = run
     evaluate = ["evaluate", "--workdir", str(workdir)]
     change(path, "train", "val")
-    assert main(evaluate) == 0  # test is what it was
+    assert main(evaluate) == 0  # test is unchanged
     assert main([*evaluate, "--split", "val"]) == 2
     change(path, "train", "test")
     assert main(evaluate) == 2  # they may have changed places
-    assert "test, train changed since the run" in capsys.readouterr().err
+    assert "test, train changed" in capsys.readouterr().err
     assert main([*evaluate, "--split", "val"]) == 0
     change(path, "test")
     assert main(evaluate) == 0  # nothing was learned from it
@@ -66,7 +66,7 @@ def test_what_was_held_out_can_be_evaluated_whatever_else_has_changed(run, capsy
 
 
 @pytest.mark.parametrize(("changed", "status"), [("train", 2), ("val", 2), ("test", 0)])
-def test_a_run_goes_on_where_what_it_trains_and_chooses_on_is_the_same(changed, status, run, capsys):
+def test_a_run_resumes_if_train_and_val_are_unchanged(changed, status, run, capsys):
     path, workdir, command = run
     change(path, changed)
     assert main(command) == status
@@ -82,7 +82,7 @@ def test_a_resumed_run_keeps_the_environment_that_it_began_in(run):
     assert json.loads((workdir / "environment.json").read_text()) == {"jax": "of then"}
 
 
-def test_a_lost_record_of_what_the_model_reads_is_written_anew(run, capsys):
+def test_a_lost_record_of_the_model_inputs_is_written_again(run, capsys):
     _, workdir, command = run
     (workdir / "inputs.json").write_text("{}")
     assert main(["evaluate", "--workdir", str(workdir)]) == 1

@@ -1,4 +1,4 @@
-"""A classifier from the command line: train, evaluate, evaluate on other data, refuse what it cannot do."""
+"""A classifier from the command line: train, evaluate, evaluate on other data, errors for unsupported uses."""
 
 import csv
 import json

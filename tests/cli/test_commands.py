@@ -50,7 +50,7 @@ def test_training_learns(frozen_run):
 
 
 @pytest.mark.parametrize("quiet", [True, False])
-def test_what_was_chosen_for_the_start_is_said_once(quiet, tmp_path, embeddings, repository, capsys):
+def test_choices_for_the_start_are_printed_once(quiet, tmp_path, embeddings, repository, capsys):
     config = f"{repository}/configs/flickr8k_frozen.py:data=embeddings:{embeddings}"
     fast = [option for option in FAST if quiet or option != "--quiet"]
     assert main(["train", "--config", config, "--workdir", str(tmp_path / "w"), *fast]) == 0
@@ -114,15 +114,15 @@ def test_evaluate_on_other_data_with_and_without_splits(frozen_run, tmp_path, ca
     whole = write_embeddings(tmp_path / "whole.npz", n=24, seed=7, split=False)
     out = tmp_path / "metrics.json"
     assert main(["evaluate", "--workdir", str(workdir), "--data", f"embeddings:{other}", "--json", str(out)]) == 0
-    assert "4 of image, 8 of text" in capsys.readouterr().out
+    assert "4 of image, 8" in capsys.readouterr().out
     assert main(["evaluate", "--workdir", str(workdir), "--data", f"embeddings:{whole}", "--json", str(out)]) == 0
-    assert "all of it is used" in capsys.readouterr().out
+    assert "split all" in capsys.readouterr().out
     # 24 items the model never saw: it generalises, or the shared code was not learned
     assert json.loads(out.read_text())["b2a_R@10"] > 100 * 10 / 24
 
 
 @pytest.mark.parametrize("command", ["evaluate", "embed"])
-def test_raw_pairs_for_a_run_on_latents_are_one_line_that_says_what_to_do(command, frozen_run, tmp_path, capsys):
+def test_raw_pairs_for_a_run_on_latents_are_an_error_with_a_hint(command, frozen_run, tmp_path, capsys):
     (tmp_path / "p.csv").write_text("image,caption\n" + "".join(f"{i}.png,a thing\n" for i in range(4)))
     for i in range(4):
         PIL.Image.fromarray(np.full((8, 8, 3), 50 * i, np.uint8)).save(tmp_path / f"{i}.png")
@@ -130,11 +130,12 @@ def test_raw_pairs_for_a_run_on_latents_are_one_line_that_says_what_to_do(comman
     assert main([command, f"--workdir={frozen_run[0]}", f"--data=pairs:{tmp_path / 'p.csv'}", *more]) == 2
     shown = capsys.readouterr()
     (line,) = (shown.out + shown.err).splitlines()
-    assert "image holds image items, but the model was trained on embedding items" in line
+    assert str(tmp_path / "p.csv") in line
+    assert "embedding" in line
     assert "alignment-jax extract" in line
 
 
-def test_what_evaluate_says_of_data_cannot_steer_the_terminal(frozen_run, monkeypatch, capsys):
+def test_output_of_evaluate_has_no_control_characters(frozen_run, monkeypatch, capsys):
     workdir, _ = frozen_run
     config, source = open_source(workdir, None)
     odd = dataclasses.replace(source, notes=("a\x1b[31mnote",), problems=("b\x9b",), modalities=("c\x1b", "d"))
@@ -204,7 +205,7 @@ BAD = {
     "missing config": (["train", "--config", "{tmp}/none.py", "--workdir", "{tmp}/w"], "no file"),
     "unknown argument": (
         ["train", "--config", "{configs}/quickstart.py:runloca", "--workdir", "{tmp}/w"],
-        "error: unknown config argument 'runloca', did you mean 'runlocal'. known: data, method, runlocal$",
+        "error: .*'runloca', .*'runlocal'.* data, method, runlocal$",
     ),
     "unknown setting": (
         ["train", "--config", "{configs}/quickstart.py", "--workdir", "{tmp}/w", "--config.optimizer.lr=1"],
@@ -377,10 +378,10 @@ def test_a_file_that_cannot_be_read_is_left_out_on_request(raw_run, tmp_path, ca
         assert main(command) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert "3.png" in line
-        assert line.endswith("mend the file, or leave it out with --on_bad_sample=skip")
+        assert line.endswith("--on_bad_sample=skip")
         assert main([*command, "--on_bad_sample=skip"]) == 0
         said = capsys.readouterr().out
         assert "3.png" in said
-        assert re.search(r"1 of 5 texts of all are longer than the \d+ tokens that this model reads", said)
+        assert re.search(r"1 of 5 texts of all .*\d+ tokens", said)
     with np.load(out) as found:
         assert found["image_id"].tolist() == [f"{i}.png" for i in (0, 1, 2, 4, 5)]

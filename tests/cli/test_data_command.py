@@ -14,7 +14,7 @@ from alignment_jax.cli.main import main
 
 
 class Page(html.parser.HTMLParser):
-    """What a page holds, and every element or address that should not be there."""
+    """The content of a page, and every element or address that must not be there."""
 
     def __init__(self, text):
         super().__init__()
@@ -54,7 +54,7 @@ def test_a_page_is_complete_in_itself(name, tmp_path, capsys):
     assert json.loads(out.read_text())["splits"].keys() == expected.splits.keys()
 
 
-def test_what_a_data_set_says_cannot_break_the_page(tmp_path):
+def test_names_in_a_data_set_cannot_break_the_page(tmp_path):
     mock.pictures(tmp_path, 3)
     evil = '</figure><script>alert(1)</script><img src=x onerror=alert(1)>"'
     rows = [[f"im{i}.png", evil.replace('"', "'") + f" {i}"] for i in range(3)]
@@ -68,8 +68,8 @@ def test_what_a_data_set_says_cannot_break_the_page(tmp_path):
     assert (found.foreign, found.images) == ([], 3)
 
 
-def test_what_a_data_set_says_cannot_steer_the_terminal(tmp_path, capsys):
-    """Names of classes, of unused columns and of files stand in lines of their own, without control characters."""
+def test_names_in_a_data_set_have_no_control_characters(tmp_path, capsys):
+    """Names of classes, of unused columns and of files are on separate lines, without control characters."""
     names = mock.pictures(tmp_path, 4)
     rows = [[name, f"\x1b]0;class\x07\x9b{i % 2}", ""] for i, name in enumerate(names)]
     odd = "im\x1b[2J.png"
@@ -98,7 +98,7 @@ def test_leakage_warns_and_problems_fail(tmp_path, capsys):
     shutil.copy(pictures / "im0.png", pictures / "im2.png")
     page = tmp_path / "page.html"
     assert main(["data", "--data", spec, "--page", str(page)]) == 0
-    assert "warning: 1 of 2 image items of val (50.0 %) are also in train" in capsys.readouterr().out
+    assert re.search(r"warning: 1 of 2 image .*val \(50\.0 %\) .*train", capsys.readouterr().out)
     assert "50.0 %" in page.read_text()
     (pictures / "im5.png").write_bytes(b"no picture")
     assert main(["data", "--data", spec, "--page", str(page)]) == 2
@@ -109,13 +109,13 @@ def test_leakage_warns_and_problems_fail(tmp_path, capsys):
     assert "im5.png" in page.read_text()
 
 
-def test_what_is_left_out_on_request_is_named(tmp_path, capsys):
+def test_samples_left_out_on_request_are_named(tmp_path, capsys):
     spec = mock.pairs(tmp_path)
     (tmp_path / "pictures" / "im5.png").write_bytes(b"no picture")
     assert main(["data", "--data", spec, "--on_bad_sample=skip"]) == 0
-    assert re.search(r"left out: .*im5\.png .*row \d+ .*not a readable image \(it is a text\)", capsys.readouterr().out)
+    assert re.search(r"left out: .*im5\.png .*row \d+ .*\(.* text\)", capsys.readouterr().out)
     assert main(["data", "--data", spec, "--on_bad_sample=ignore"]) == 2
-    assert "should be one of <error|skip>" in capsys.readouterr().err
+    assert "<error|skip>" in capsys.readouterr().err
 
 
 def test_a_large_image_gives_no_warning_of_a_library(tmp_path, capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""`embed` of one side alone: the same embeddings as in pairs, with their names; what a run cannot read."""
+"""`embed` of one side: the same embeddings as in pairs, with names; errors for items that the run cannot read."""
 
 import numpy as np
 import PIL.Image
@@ -52,20 +52,20 @@ def test_latents_go_to_the_side_of_their_size(frozen_run, embeddings, tmp_path):
             np.testing.assert_allclose(found[name], wanted, atol=1e-5)
 
 
-def test_what_the_run_does_not_read_is_refused_by_a_line(raw, frozen_run, tmp_path, capsys):
+def test_items_that_the_run_does_not_read_are_errors(raw, frozen_run, tmp_path, capsys):
     (tmp_path / "t.txt").write_text("a dog\n")
     np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
     for workdir, spec, parts in (
         (
             frozen_run[0],
             f"texts:{tmp_path}/t.txt",
-            ["text items, but the run reads embedding items", "latents:FILE.npy"],
+            ["t.txt", "embedding", "latents:FILE.npy"],
         ),
-        (raw[0], f"latents:{tmp_path}/x.npy", ["the run reads image items and text items", "images:DIR or texts:FILE"]),
+        (raw[0], f"latents:{tmp_path}/x.npy", ["x.npy", "images:DIR or texts:FILE"]),
         (
             frozen_run[0],
             f"latents:{tmp_path}/x.npy,side=b",
-            ["an item has shape [3]", "side b", "[10]", "use the encoder"],
+            ["[3]", "side b", "[10]"],
         ),
         (frozen_run[0], f"latents:{tmp_path}/x.npy", ["write latents:", ",side=a or"]),
         (raw[0], f"texts:{tmp_path}/none.txt", ["no such file"]),

@@ -36,7 +36,7 @@ def test_both_sides_have_their_own_speed_and_the_time_left_is_that_of_both():
     assert len(lines) == 9
 
 
-def test_what_was_there_already_has_no_speed():
+def test_existing_items_have_no_speed():
     found = [(5, "image", 50, 100, False), (0, "text", 200, 400, False)]
     now = [(10, "image", 100, 100, True), (2, "text", 400, 400, True)]
     lines = shown([*BEGIN, *found, *now], interval=0.0)

@@ -1,4 +1,4 @@
-"""What orbax logs stays out of the command line's terminal; a program that uses the library keeps its own logging."""
+"""Orbax logs nothing to the terminal of the command line; a program that uses the library keeps its logging."""
 
 import logging
 import pathlib

@@ -18,13 +18,13 @@ SOAK = pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks" / "s
     ],
 )
 def test_killed_runs_end_with_the_same_bits(only, tmp_path):
-    """In processes of their own, so it shows too that the same seed gives the same bits in a new process."""
+    """In new processes, so this also shows that the same seed gives the same bits in a new process."""
     page = tmp_path / "page.md"
     page.write_text("# Page\n")
     command = [sys.executable, SOAK / "kills.py", "--kills", "3", "--seed", "3", "--only", only, "--page", page]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "runs ended with the same bits" in page.read_text()
+    assert "the same bits" in page.read_text()
 
 
 @pytest.mark.slow
@@ -42,7 +42,7 @@ def test_nothing_grows_and_nothing_is_compiled_again(resident, tmp_path):
     first, second = late[: len(late) // 2], late[len(late) // 2 :]
     assert min(sample.files for sample in second) <= min(sample.files for sample in first) + 2
     assert min(sample.loops for sample in second) <= min(sample.loops for sample in first) + 2
-    # What is allocated is counted, not resident memory, which the allocator and other programs have a say in.
+    # Counts allocations, not resident memory, which also depends on the allocator and other programs.
     assert min(sample.held for sample in second) <= min(sample.held for sample in first) + 2
     assert min(sample.arrays for sample in second) <= min(sample.arrays for sample in first) + 2
 

@@ -69,7 +69,7 @@ def finished(tmp_path_factory, repository, embeddings):
     runs = workdir / "runs.jsonl"
     before = read_rows(runs)
     assert len(before) == 4
-    with open(runs, "ab") as file:  # what a kill in the middle of a write leaves
+    with open(runs, "ab") as file:  # as after a kill in the middle of a write
         file.write(b'{"method": "bss", "seed"')
     assert main(command) == 0
     return workdir, command, before
@@ -79,7 +79,7 @@ def finished(tmp_path_factory, repository, embeddings):
 def test_after_a_kill_the_same_command_completes_and_nothing_runs_twice(finished):
     workdir, _, before = finished
     runs = read_rows(workdir / "runs.jsonl")
-    assert runs[: len(before)] == before  # what was done was left alone
+    assert runs[: len(before)] == before  # finished runs are unchanged
     assert sorted((run["method"], run["seed"]) for run in runs) == [
         (method, seed) for method in ("baseline", "bss", "smoothing") for seed in range(3)
     ]
@@ -91,7 +91,7 @@ def test_after_a_kill_the_same_command_completes_and_nothing_runs_twice(finished
 
 
 @pytest.mark.slow
-def test_a_record_holds_what_the_report_needs(finished):
+def test_a_record_is_complete_for_the_report(finished):
     workdir, _, _ = finished
     for run in read_rows(workdir / "runs.jsonl"):
         assert run["test"]["rsum"] > 0
@@ -136,7 +136,7 @@ def test_seeds_and_fractions_may_be_added(finished, capsys):
     assert (workdir / "runs.jsonl").read_bytes().startswith(before)
     runs = read_rows(workdir / "runs.jsonl")
     assert sum(run["fraction"] == 0.5 for run in runs) == 9
-    assert "50 % of the data" in capsys.readouterr().out
+    assert "50 % of" in capsys.readouterr().out
     page = (workdir / "report.html").read_bytes()
     (workdir / "report.html").unlink()
     assert main(["report", "--workdir", str(workdir)]) == 0
@@ -182,7 +182,7 @@ def test_closed_forms_are_not_searched(tmp_path, repository, embeddings):
     more = ("--search=3", "--config.train.duration=0 steps")
     assert main(arguments(repository, embeddings, tmp_path / "w", *more, methods="recipe", seeds=1)) == 0
     assert not (tmp_path / "w" / "trials.jsonl").exists()
-    assert "recipe: nothing is trained, so there is nothing to search" in (tmp_path / "w" / "log.txt").read_text()
+    assert "recipe: nothing is trained" in (tmp_path / "w" / "log.txt").read_text()
 
 
 @pytest.mark.slow
@@ -211,11 +211,11 @@ BAD = {
     "unknown method": (["--methods", "baseline,valls"], "unknown method 'valls'"),
     "twice": (["--methods", "vals,vals"], "names a method twice"),
     "strange name": (["--methods", "../x"], "--methods"),
-    "other baseline": (["--methods", "vals,mm_ts", "--baseline", "cca"], "'cca', which is not among --methods"),
-    "no seeds": (["--methods", "vals", "--seeds", "0"], "--seeds must be at least 1"),
-    "fractions": (["--methods", "vals", "--fractions", "0.1,2"], "2 is not in (0, 1]"),
-    "not numbers": (["--methods", "vals", "--fractions", "some"], "give numbers separated by commas"),
-    "mismatched": (["--methods", "vals", "--mismatched", "0.9"], "0.9 is not in [0, 0.5]"),
+    "other baseline": (["--methods", "vals,mm_ts", "--baseline", "cca"], "'cca'"),
+    "no seeds": (["--methods", "vals", "--seeds", "0"], "--seeds"),
+    "fractions": (["--methods", "vals", "--fractions", "0.1,2"], "--fractions: 2"),
+    "not numbers": (["--methods", "vals", "--fractions", "some"], "--fractions is 'some'"),
+    "mismatched": (["--methods", "vals", "--mismatched", "0.9"], "--mismatched: 0.9"),
     "stress": (["--methods", "vals", "--stress", "some"], "none|quick|full"),
 }
 
@@ -235,13 +235,15 @@ def test_a_workdir_at_a_url_is_refused_in_one_line(repository, embeddings, capsy
     assert main(arguments(repository, embeddings, "gs://bucket/compare")) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
-    assert "--workdir is gs://bucket/compare: compare needs a local folder; copy it there once it is done" in lines[0]
+    assert "--workdir is gs://bucket/compare" in lines[0]
 
 
 def test_a_config_that_names_a_method_is_refused(tmp_path, repository, embeddings, capsys):
     config = f"{repository}/configs/flickr8k_frozen.py:method=vals,data=embeddings:{embeddings}"
     assert main(["compare", "--config", config, "--workdir", str(tmp_path / "w"), "--methods", "vals,mm_ts"]) == 2
-    assert "leave it out and name it in --methods" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "method=vals" in shown
+    assert "--methods" in shown
 
 
 def test_folders_that_are_no_comparison_are_refused(frozen_run, tmp_path, repository, embeddings, capsys):
@@ -249,7 +251,7 @@ def test_folders_that_are_no_comparison_are_refused(frozen_run, tmp_path, reposi
     assert main(arguments(repository, embeddings, workdir)) == 2
     assert "holds a single run" in capsys.readouterr().err
     assert main(["report", "--workdir", str(tmp_path)]) == 2
-    assert "neither a run nor a comparison" in capsys.readouterr().err
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_a_runs_report_can_be_made_again(frozen_run, capsys):

@@ -1,4 +1,4 @@
-"""What `alignment-jax compare` makes of a configuration file that does not know the methods itself."""
+"""`alignment-jax compare` with a configuration file that has no methods."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def configs(monkeypatch):
     return of
 
 
-def test_every_method_has_its_recipe_whatever_the_file_makes_of_its_argument(file, configs):
+def test_every_method_has_its_recipe_however_the_file_treats_its_argument(file, configs):
     status, found = configs(file, "baseline,vals,vals+smoothing,recipe")
     assert status == 0
     assert [one.weighting.signal for one in found.values()] == ["fixed", "variance", "variance", "fixed"]
@@ -63,7 +63,7 @@ def test_an_unknown_method_is_refused_in_one_line(file, configs, capsys):
     assert "unknown method 'valls'" in lines[0]
 
 
-def test_a_file_with_methods_of_its_own_keeps_them(repository, configs):
+def test_a_file_with_its_own_methods_keeps_them(repository, configs):
     status, found = configs(f"{repository}/configs/av_digits_bss.py", "vanilla,curriculum,recipe")
     assert status == 0
     assert [one.sampling.name for one in found.values()] == ["shuffle", "curriculum", "shuffle"]

@@ -1,4 +1,4 @@
-"""What a comparison does once: closed forms, clusters, compiled steps, embeddings; and planning under its lock."""
+"""Work that a comparison does once: closed forms, clusters, compiled steps, embeddings; planning under its lock."""
 
 import contextlib
 import json
@@ -47,7 +47,7 @@ def wanted(embeddings, *methods, seeds=2):
 
 @contextlib.contextmanager
 def calls_of(monkeypatch, owner, name):
-    """Counts the calls of a function, by what they return."""
+    """Counts the calls of a function by their results."""
     found, function = [], getattr(owner, name)
 
     def counted(*arguments, **options):

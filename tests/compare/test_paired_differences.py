@@ -62,7 +62,7 @@ def test_coverage_over_seeds_and_items():
     assert hits / 120 >= 0.90
 
 
-def test_items_widen_the_interval_only_by_what_they_differ_in():
+def test_items_widen_the_interval_only_by_their_differences():
     """Five identical seeds: over seeds there is no doubt at all, over items there is."""
     rng = np.random.default_rng(0)
     base, better = rng.random(50) < 0.5, np.ones(50, bool)
@@ -83,7 +83,7 @@ def test_a_constant_shift_is_certain_and_no_shift_shows_nothing():
     assert (same.verdict, same.seeds, same.p_value) == ("no difference shown", (0.0, 0.0), 1.0)
 
 
-def test_two_seeds_say_little_and_one_nothing():
+def test_one_or_two_seeds_are_too_few():
     assert compare_paired([400.0, 402.0], [410.0, 406.0]).verdict == "no difference shown"
     assert compare_paired([400.0], [410.0]).verdict == "one seed: no statement"
 
@@ -95,7 +95,7 @@ def test_methods_that_do_not_vary_have_no_interval_over_seeds():
     assert compare_paired([400.0, 401.0], [405.0] * 2).interval is not None  # the baseline varies
 
 
-def test_pairing_removes_what_seeds_share():
+def test_pairing_removes_the_variation_shared_by_seeds():
     rng = np.random.default_rng(0)
     base = rng.normal(400, 30, 8)  # seeds differ much more than the methods do
     assert compare_paired(base, base + 3 + rng.normal(0, 0.5, 8)).verdict == "better"

@@ -1,4 +1,4 @@
-"""What is trained, in which order, and which part of the data it sees."""
+"""The runs of a comparison, their order, and the part of the data that each trains on."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_shares_out_of_range_are_refused(fractions, mismatched):
         data_conditions(fractions, mismatched)
 
 
-def test_only_what_is_not_done_is_trained():
+def test_only_missing_runs_are_trained():
     wanted = data_conditions([1.0, 0.3], [0.0])
     everything = missing_runs(["a", "b"], wanted, [0, 1], [])
     assert everything == [SeedGroup(m, c, (0, 1)) for c in wanted for m in ("a", "b")]

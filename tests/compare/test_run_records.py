@@ -40,7 +40,7 @@ ABOUT = {
 }
 
 
-def test_the_same_comparison_goes_on_and_another_is_refused(tmp_path):
+def test_the_same_comparison_resumes_and_another_is_refused(tmp_path):
     assert records.check_same_comparison(tmp_path, ABOUT) is None
     (tmp_path / "comparison.json").write_text(json.dumps(ABOUT))
     assert records.check_same_comparison(tmp_path, {**ABOUT, "settings": {"other": {}}, "seeds": [0, 1]}) == ABOUT
@@ -106,12 +106,12 @@ def with_items(folder, run, ranks):
     return {**run, "items": name}
 
 
-def test_the_note_says_what_was_resampled(tmp_path):
+def test_the_note_names_the_resampled_units(tmp_path):
     chosen = {"methods": ["baseline", "va_ls"], "baseline": "baseline", "metric": "rsum"}
     found = [run for run in runs() if run["fraction"] == 1.0]
     assert "covers the seeds alone" in interval_note(summarize(tmp_path, found, **chosen))
     kept = [with_items(tmp_path, run, [0, 3, 9]) for run in found]
-    assert "seeds and the test items" in interval_note(summarize(tmp_path, kept, **chosen))
+    assert "the test items" in interval_note(summarize(tmp_path, kept, **chosen))
     assert "covers the seeds alone" in interval_note(summarize(tmp_path, [*kept[:-1], found[-1]], **chosen))
     assert interval_note(summarize(tmp_path, found[:2], **chosen)) is None  # a single seed
 
@@ -119,11 +119,11 @@ def test_the_note_says_what_was_resampled(tmp_path):
 def test_runs_on_different_test_items_are_refused_in_one_line(tmp_path):
     found = [run for run in runs() if run["fraction"] == 1.0]
     kept = [with_items(tmp_path, run, [0, 3, 9][: 2 if run["method"] == "baseline" else 3]) for run in found]
-    with pytest.raises(DataError, match="va_ls and of the baseline were tested on different items"):
+    with pytest.raises(DataError, match=r"va_ls .*different items"):
         summarize(tmp_path, kept, methods=["baseline", "va_ls"], baseline="baseline", metric="rsum")
 
 
-def test_text_says_no_difference_plainly(tmp_path):
+def test_text_marks_differences(tmp_path):
     text = comparison_text(summary(tmp_path), metric="rsum", baseline="baseline", names=("image", "text"))
     assert "111.0 ± 1.0" in text
     assert "+10.0 to +10.0" in text
@@ -148,7 +148,7 @@ def test_multi_instance_metrics_are_shown_in_percent(tmp_path):
     text = comparison_text(rows, metric="mAP", baseline="baseline", names=("image", "text"))
     assert "mAP [%]" in text
     assert "40.0" in text
-    assert read_rows(tmp_path / "runs.jsonl")[0]["test"]["mAP"] == 0.4  # the file keeps what was measured
+    assert read_rows(tmp_path / "runs.jsonl")[0]["test"]["mAP"] == 0.4  # the file keeps the measured value
 
 
 def test_the_map_of_a_classifier_is_a_percentage_already(tmp_path):
@@ -156,7 +156,7 @@ def test_the_map_of_a_classifier_is_a_percentage_already(tmp_path):
     assert records.read_runs_and_trials(tmp_path)[0][0]["test"]["mAP"] == 61.0
 
 
-def test_latex_escapes_and_marks_what_is_better(tmp_path):
+def test_latex_escapes_and_marks_better_methods(tmp_path):
     text = latex_text(summary(tmp_path), {"metric": "rsum", "baseline": "baseline", "title": "50% &\nmore"})
     lines = text.splitlines()
     assert r"all data & baseline & $101.0 \pm 1.0$ & -- & -- \\" in lines
@@ -263,7 +263,7 @@ def test_runs_on_data_that_changed_are_not_compared(tmp_path):
     assert records.check_same_data(tmp_path, {"test": "x"}) == {"test": "x"}
     (tmp_path / records.COMPARISON).write_text(json.dumps({"data": {"test": "x"}}))
     assert records.check_same_data(tmp_path, {"test": "x"}) == {"test": "x"}
-    with pytest.raises(DataError, match="test changed since the comparison"):
+    with pytest.raises(DataError, match="test changed"):
         records.check_same_data(tmp_path, {"test": "y"})
     (tmp_path / records.COMPARISON).write_text(json.dumps({}))  # made before there was such a record
     assert records.check_same_data(tmp_path, {"test": "y"}) == {"test": "y"}

@@ -15,7 +15,7 @@ from alignment_jax.train.loop import fit
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
-# What each reads in this test, in place of the data set that a clone does not have.
+# Data for each in this test, because a clone has no data sets.
 DATA = {
     "quickstart": "synthetic:train=64,val=16,test=16,size=16",
     "flickr8k_raw": "synthetic:train=64,val=16,test=16,size=16",

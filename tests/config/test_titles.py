@@ -1,4 +1,4 @@
-"""A run's name tells its data apart from others', whatever stands in the SPEC."""
+"""The name of a run identifies its data, for every SPEC."""
 
 import pytest
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""What every contrastive loss promises on one device. A new loss joins with one row in `loss_table.TABLE`."""
+"""Properties of every contrastive loss on one device. A new loss adds one row to `loss_table.TABLE`."""
 
 import functools
 

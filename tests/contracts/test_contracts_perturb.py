@@ -1,4 +1,4 @@
-"""What every perturbation promises. A new one joins with one row in TABLE."""
+"""Properties of every perturbation. A new one adds one row to TABLE."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What every schedule promises. A new schedule joins with one row in TABLE."""
+"""Properties of every schedule. A new schedule adds one row to TABLE."""
 
 import dataclasses
 from collections.abc import Callable

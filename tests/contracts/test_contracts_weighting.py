@@ -1,4 +1,4 @@
-"""What every weighting of the two directions promises. A new one joins with one row in TABLE."""
+"""Properties of every weighting of the two directions. A new one adds one row to TABLE."""
 
 import itertools
 
@@ -99,7 +99,7 @@ def test_the_state_is_a_tree_of_arrays_of_one_type_for_good(build):
 
 
 @every_weighting
-def test_a_run_that_resumes_goes_on_the_same(build):
+def test_a_resumed_run_continues_without_a_difference(build):
     half, state = run(build, VALUES[:6])
     init, update = build()
     del init

@@ -1,4 +1,4 @@
-"""What JAX tracks about mesh axes is read under every way of mapping: names of JAX that have moved before."""
+"""Mesh axes that JAX tracks are read under every mapping; these names of JAX have moved before."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ X = np.arange(4, dtype=np.float32)
 
 
 def traced(ask, *, check_vma=True):
-    """What `ask(sharded, replicated)` returns inside `shard_map` over two devices."""
+    """The result of `ask(sharded, replicated)` inside `shard_map` over two devices."""
     found = []
 
     def local(sharded, replicated):

@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Mock:
-    """How to write one, and what must be read: kinds of the sides, items in each split, classes (None: no labels)."""
+    """How to write a set, and the expected kinds of the sides, items in each split, classes (None: no labels)."""
 
     write: Callable[[pathlib.Path], str]
     kinds: tuple[str, ...]
@@ -241,7 +241,7 @@ def youcook2(folder: pathlib.Path, *, layout: str = "video") -> str:
     return f"youcook2:{folder}"
 
 
-# A new source adds a row; its name begins with the source's.
+# A new source adds a row; its name starts with that of the source.
 MOCKS: dict[str, Mock] = {
     "epic": Mock(epic, ("embedding", "text"), {"train": 20, "test": 5}, 3),
     "coco": Mock(mock.coco, ("image", "text"), {"train": 6, "test": 2}),

@@ -98,7 +98,7 @@ COCO = {
     "image without": (change_json(TRAIN, lambda c: c.update(annotations=c["annotations"][:5])), ["has no caption"]),
     "leads out": (
         change_json(TRAIN, lambda c: c["images"][1].update(file_name="../../x.png")),
-        ["annotations row 1", "leads out of the folder"],
+        ["annotations row 1", "leads out"],
     ),
     "absolute": (
         change_json(TRAIN, lambda c: c["images"][1].update(file_name="/etc/passwd")),
@@ -164,7 +164,7 @@ SHARDS = {
     "symbolic link": (shard_with(link(tarfile.SYMTYPE, "x.png", "/etc/passwd")), ["'x.png'"]),
     "hard link": (shard_with(link(tarfile.LNKTYPE, "x.png", "good.png")), ["'x.png'"]),
     "device": (shard_with(link(tarfile.CHRTYPE, "x.png", "")), ["'x.png'"]),
-    "no caption": (shard_with(("x.png", b"1")), ["'x' has no .txt and no .json"]),
+    "no caption": (shard_with(("x.png", b"1")), ["'x'", ".txt", ".json"]),
     "no picture": (shard_with(("x.txt", b"words")), ["'x'", "(txt)"]),
     "empty picture": (shard_with(("x.png", b""), ("x.txt", b"words")), ["'x'", "png"]),
     "twice": (shard_with(("good.png", b"1")), ["'good.png'"]),
@@ -175,7 +175,7 @@ SHARDS = {
     "no word": (shard_with(("x.png", b"1"), ("x.txt", b"  ")), ["empty caption"]),
     "one split": (
         lambda f: [shard_with()(f), (f / "train").mkdir(), shard_with()(f / "train")],
-        ["no split in its name"],
+        ["split", "name"],
     ),
 }
 

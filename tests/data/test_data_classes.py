@@ -61,8 +61,8 @@ def test_without_splits_the_set_is_cut(tmp_path):
 
 
 BROKEN = {
-    "leads out": ((3, 0, "../secret.wav"), ["row 3 (line 4)", "leads out of the folder"]),
-    "image leads out": ((3, 1, "/etc/passwd"), ["row 3 (line 4)", "leads out of the folder"]),
+    "leads out": ((3, 0, "../secret.wav"), ["row 3 (line 4)", "leads out"]),
+    "image leads out": ((3, 1, "/etc/passwd"), ["row 3 (line 4)", "leads out"]),
     "gone": ((5, 0, "audio/none.wav"), ["row 5", "no such file"]),
     "no label": ((2, 2, ""), ["row 2", "no label"]),
     "unknown split": ((2, 3, "dave"), ["row 2", "unknown split 'dave'"]),
@@ -101,7 +101,7 @@ def test_a_broken_recording_is_named_by_file_and_row(damage, tmp_path):
     damage(tmp_path / "audio" / "s4.wav")
     train = data.load(spec).splits["train"]
     train.a.read(np.array([0, 1, 3]))
-    with pytest.raises(DataError, match=r"s4\.wav from .*av\.csv, row 5 \(line 6\): "):
+    with pytest.raises(DataError, match=r"s4\.wav .*av\.csv, row 5"):
         train.a.read(np.array([2]))
     assert ["s4.wav" in line for line in data.problems(data.load(spec))] == [True]
     skipped = data.load(spec, on_bad_sample="skip")
@@ -195,12 +195,12 @@ def test_features_of_two_modalities_have_no_third(tmp_path):
 
 FEATURES = {
     "no label": (lambda a: a.pop("label"), ["no array 'label'", "a, b, c, split"]),
-    "label a float": (lambda a: a.update(label=np.ones(N)), ["label must hold whole numbers or text"]),
-    "rows differ": (lambda a: a.update(b=a["b"][1:]), ["b has 7 rows, a has 8"]),
-    "NaN": (lambda a: a["c"].__setitem__((6, 1), np.nan), ["c row 6 holds NaN"]),
-    "one axis": (lambda a: a.update(a=a["a"][:, 0]), ["a must have shape [rows, dimensions, ...]"]),
-    "integers": (lambda a: a.update(a=np.ones((N, 2), int)), ["a must be floating point"]),
-    "unknown split": (lambda a: a.update(split=np.array(["train"] * 7 + ["x"])), ["split row 7 is 'x'"]),
+    "label a float": (lambda a: a.update(label=np.ones(N)), ["label ", "whole numbers"]),
+    "rows differ": (lambda a: a.update(b=a["b"][1:]), ["b has 7", "a has 8"]),
+    "NaN": (lambda a: a["c"].__setitem__((6, 1), np.nan), ["c row 6", "NaN"]),
+    "one axis": (lambda a: a.update(a=a["a"][:, 0]), ["a must", "[rows, dimensions, ...]"]),
+    "integers": (lambda a: a.update(a=np.ones((N, 2), int)), ["a must", "floating"]),
+    "unknown split": (lambda a: a.update(split=np.array(["train"] * 7 + ["x"])), ["split row 7", "'x'"]),
 }
 
 
@@ -214,7 +214,7 @@ def test_broken_features_are_named(case, tmp_path):
     assert all(part in str(error.value) for part in ["f.npz", *parts])
 
 
-def test_classes_are_numbered_as_the_model_knows_them(tmp_path):
+def test_classes_are_numbered_as_in_the_model(tmp_path):
     arrays = feature_arrays()
     arrays["label"] = np.array(["sad"] * N)
     source = data.with_label_names(data.load(features(tmp_path, arrays)), ("glad", "sad", "mad"))

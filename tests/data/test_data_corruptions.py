@@ -37,7 +37,7 @@ def test_captions(kind):
         assert set(" ".join(corrupt(1.0)).split()) == {"x", "y"}
     if kind == "caption_drop":
         assert all(len(text.split()) == 1 for text in corrupt(1.0))
-        weak, strong = corrupt(0.2), corrupt(0.6)  # what is gone stays gone
+        weak, strong = corrupt(0.2), corrupt(0.6)  # the stronger removes the same words
         assert all(set(new.split()) <= set(old.split()) for old, new in zip(weak, strong, strict=True))
 
 

@@ -118,7 +118,7 @@ def with_nan(folder):
 
 
 def damaged(write, file, change):
-    """A good set, one file of which is replaced by what `change` makes of its bytes, or by a link to itself."""
+    """A good set with one file changed by `change`, or replaced by a link to itself."""
 
     def build(folder):
         spec = write(folder)
@@ -134,15 +134,15 @@ def damaged(write, file, change):
     return build
 
 
-# what is wrong -> (how to make it, parts of the one line)
+# problem -> (how to make it, parts of the message)
 HOSTILE = {
     "a name of 300 letters": (pairs_with(["a" * 300 + ".png", "x"]), ["row 2 (line 3)", "too long"]),
     "a path of 40000 letters": (pairs_with(["a/" * 20_000 + "x.png", "x"]), ["row 2 (line 3)", "too long"]),
     "a NUL in a name": (pairs_with(["im\0.png", "x"]), ["p.csv"]),
     "text called .png": (sample_image(b"this is a poem"), ["row 2 (line 3)", "odd.png", "not a readable image"]),
     "a PNG that promises 3.6 billion pixels": (sample_image(bomb_png()), ["row 2 (line 3)", "60000 x 60000 pixels"]),
-    "an image of zeros": (zero_row("image", 5), ["e.npz", "image row 5 holds only zeros"]),
-    "a text of zeros": (zero_row("text", 11), ["e.npz", "text row 11 holds only zeros"]),
+    "an image of zeros": (zero_row("image", 5), ["e.npz", "image row 5", "zeros"]),
+    "a text of zeros": (zero_row("text", 11), ["e.npz", "text row 11", "zeros"]),
     "a zip bomb": (zip_bomb, ["e.npz", "0.4 GiB"]),
     "JSON without end": (deep_json, ["dataset_mock.json"]),
     "a number for a folder": (karpathy_with(lambda c: c[2].update(filepath=7)), ["row 2", "expected filename"]),
@@ -155,11 +155,11 @@ HOSTILE = {
     ),
     "a header of an array with a NUL": (
         damaged(paper_sets.nvgesture, "subject0_r0/sk_depth.npy", lambda x: x.replace(b"'descr'", b"'de\0cr'")),
-        ["sk_depth.npy", "not a readable .npy array"],
+        ["sk_depth.npy", ".npy array"],
     ),
     "a header of an array without end": (
         damaged(mock.embeddings_folder, "00000/image.npy", lambda x: x.replace(b", }", b", (")),
-        ["image.npy", "not a readable .npy array"],
+        ["image.npy", ".npy array"],
     ),
     "a shard that is a link to itself": (
         damaged(mock.shards, "cc3m-train-0000.tar", "loop"),
@@ -228,7 +228,7 @@ def test_it_is_skipped_counted_and_listed(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["an image of zeros", "a zip bomb", "text called .wav", "half a character"])
-def test_the_command_line_says_the_same(case, tmp_path, capsys):
+def test_the_command_line_gives_the_same_error(case, tmp_path, capsys):
     build, parts = HOSTILE[case]
     spec = build(tmp_path)
     status = main(["data", "--data", spec])

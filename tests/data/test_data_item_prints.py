@@ -51,7 +51,7 @@ def pictures(tmp_path):
     return [tmp_path / f"{name}.bmp" for name in "pqr"]
 
 
-def test_files_count_with_their_bytes_and_what_cannot_be_read_with_its_name(pictures):
+def test_files_count_with_their_bytes_and_unreadable_files_with_their_names(pictures):
     found = item_fingerprints(split_of(ImageColumn(pictures))).a
     assert found[0] != found[1] == found[2]
     pictures[0].unlink()

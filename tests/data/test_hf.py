@@ -192,7 +192,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_read_is_refused_with_what_to_do(case, tmp_path):
+def test_unreadable_data_is_an_error_with_a_hint(case, tmp_path):
     write, options, parts = REFUSED[case]
     write(tmp_path / "set")
     with pytest.raises(DataError) as error:
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(case, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_the_library_itself_saves_is_read(tmp_path, monkeypatch):
+def test_data_sets_saved_by_the_library_are_read(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     library = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed: pip install datasets")
     library.disable_progress_bars()

@@ -21,7 +21,7 @@ def test_an_image_has_one_class(tmp_path):
     spec = mock.labelled(tmp_path)
     with open(tmp_path / "labelled.csv", "a", encoding="utf-8") as file:
         file.write("./pictures/im0.png,odd,train\n")
-    with pytest.raises(DataError, match=r"row 9 .*im0\.png.* row 1"):
+    with pytest.raises(DataError, match=r"row 9\b.*im0\.png.*row 1\b"):
         data.load(spec)
 
 

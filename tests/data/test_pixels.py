@@ -150,7 +150,7 @@ def test_all_splits_have_the_range_of_train(tmp_path):
     assert {name: split.a.pixel_range for name, split in source.splits.items()} == dict.fromkeys(
         ("train", "val", "test"), (0, 4096)
     )
-    # What has a range keeps it.
+    # A column with a range keeps it.
     assert in_range(source.splits["val"].a, "0,7").pixel_range == (0, 4096)
     assert with_pixel_range(source, "0,5")[0].splits["test"].a.pixel_range == (0, 4096)
 
@@ -161,7 +161,7 @@ def test_whole_numbers_and_floats_together_are_refused(tmp_path):
         pixel_values([ImageColumn(paths)])
 
 
-def test_what_is_not_a_number_is_black():
+def test_nan_pixels_are_black():
     assert to_eight_bits(np.array([np.nan, 0.5, 1.0], np.float32)).tolist() == [0, 128, 255]
     assert to_eight_bits(np.full((2, 2), np.nan, np.float32)).tolist() == [[0, 0], [0, 0]]
 

@@ -163,7 +163,7 @@ def test_everything_else_is_refused_and_nothing_runs(attack, tmp_path, monkeypat
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.pkl"]
 
 
-def test_the_message_says_what_would_have_run(tmp_path):
+def test_the_message_names_the_refused_function(tmp_path):
     path = written(tmp_path, pickle.dumps(Runs(os.system, "true")))
     with pytest.raises(DataError, match=rf"{os.system.__module__}\.system"):
         read_plain_pickle(path)

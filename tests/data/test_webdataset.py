@@ -66,7 +66,7 @@ def test_captions_are_found_under_many_keys(case, tmp_path):
     np.testing.assert_array_equal(split.a.read(np.array([3]))[0], np.asarray(mock.picture(3)))
 
 
-def test_several_captions_and_cut_names_are_said(tmp_path):
+def test_several_captions_and_cut_names_are_noted(tmp_path):
     write_shards(tmp_path / "a", sample("txt", "picture #\nimage #"))
     assert any(
         "several captions" in note and "6 of 6" in note for note in data.load(f"webdataset:{tmp_path / 'a'}").notes
@@ -154,7 +154,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_read_is_refused_with_what_to_do(case, tmp_path):
+def test_unreadable_data_is_an_error_with_a_hint(case, tmp_path):
     write, spec, parts = REFUSED[case]
     write(tmp_path / "shards")
     with pytest.raises(DataError) as error:

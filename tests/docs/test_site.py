@@ -28,7 +28,7 @@ def test_every_public_name_has_a_docstring_and_a_page(subpackage):
 
 
 def test_no_package_is_described_as_unfinished():
-    """The first line of a package is what its API page and `help()` show."""
+    """The API page of a package and `help()` show its first line."""
     package = pathlib.Path(aj.__file__).parent
     for path in sorted(package.rglob("__init__.py")):
         described = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))

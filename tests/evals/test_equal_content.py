@@ -89,7 +89,7 @@ def test_ties_between_different_items_still_count_against_the_query():
     assert evals.recall_metrics(collapsed, ks=(1,))["rsum"] == 0.0
 
 
-def test_what_a_perfect_model_could_reach_if_equal_rows_were_different():
+def test_the_limit_of_a_perfect_model_if_equal_rows_were_different():
     embedded = shared()
     split = data.PairSplit(
         a=data.ArrayColumn(embedded.a),

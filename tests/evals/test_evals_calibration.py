@@ -36,7 +36,7 @@ def test_a_direct_computation_agrees():
     np.testing.assert_allclose(found.log_true, np.log(p[np.arange(36), owner]))
 
 
-def test_accuracy_is_the_recall_at_one_whatever_the_block():
+def test_accuracy_is_the_recall_at_one_for_every_block():
     from alignment_jax.metrics import retrieval_recall
 
     za, zb, owner = pairs(seed=3)

@@ -19,7 +19,7 @@ def test_random_directions_fill_the_space(n):
     found = measured(unit(np.random.default_rng(0).normal(size=(n, 32))))
     assert found["variance_a"] == pytest.approx(1.0, abs=0.06)
     assert effective_rank(unit(np.random.default_rng(0).normal(size=(n, 32)))) > 0.9 * min(n - 1, 32)
-    # Eigenvalues of a sample covariance spread as Marchenko and Pastur say: 1 / ratio = 1 / d + 1 / (n - 1).
+    # Eigenvalues of a sample covariance spread by the law of Marchenko and Pastur: 1 / ratio = 1 / d + 1 / (n - 1).
     assert found["participation_a"] == pytest.approx(1 / (1 / 32 + 1 / (min(n, 1000) - 1)), rel=0.1)
     assert collapse_warning(found) == ""
 

@@ -12,7 +12,7 @@ def identity(n=6):
     return SplitEmbeddings(eye, eye, np.arange(n))
 
 
-def test_rows_of_a_stress_test_and_what_is_retained():
+def test_rows_of_a_stress_test_and_retained_shares():
     eye = np.eye(6, dtype=np.float32)
 
     def broken(strength, seed):
@@ -45,7 +45,7 @@ def test_repeats_average_over_seeds():
     assert rows[1]["metrics"]["rsum"] == pytest.approx(0.5 * (upright["rsum"] + upside_down["rsum"]))
 
 
-def test_a_metric_of_zero_retains_nothing_that_could_be_said():
+def test_a_metric_of_zero_has_no_retained_share():
     rows = [
         {"kind": "clean", "side": "", "strength": 0.0, "metrics": {"rsum": 0.0}},
         {"kind": "blur", "side": "a", "strength": 1.0, "metrics": {"rsum": 0.0}},

@@ -1,4 +1,4 @@
-"""Every example trains, and finds the partner of pairs it has not seen far more often than by chance (0.8 %)."""
+"""Every example trains, and finds the partner in held-out pairs far more often than by chance (0.8 %)."""
 
 import importlib
 import pathlib
@@ -38,7 +38,7 @@ def test_pmap_and_shard_map_are_the_same_training(example):
 
 @pytest.mark.parametrize("similarity", ["gathered", "ring"])
 def test_the_sharded_step_is_that_of_one_device(similarity, example):
-    """What the example promises: gradients of the whole batch, whichever way it is held."""
+    """The example computes gradients of the whole batch, however the batch is stored."""
     import optax
 
     module = example("shard_map_step")

@@ -116,7 +116,7 @@ def test_a_kill_costs_one_shard(tmp_path, source, name):
     assert sum(seen) == 6  # two shards of train and the one of val are written
     again, progress = [], []
     counted = extract.Encoder(lambda images: again.append(len(images)) or color(images), IMAGE.identity)
-    on_progress = lambda *told: progress.append(told)  # noqa: E731
+    on_progress = lambda *call: progress.append(call)  # noqa: E731
     extract.extract(source, counted, TEXT, tmp_path / name, settings, on_progress=on_progress)
     assert sum(again) == mock.N - 6
     assert progress[:2] == [("image", 0, mock.N, False), ("text", 0, 2 * mock.N, False)]
@@ -140,9 +140,9 @@ def test_a_finished_folder_is_left_alone(tmp_path, source):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": extract.ExtractSettings(dtype="float32")}, "dtype = 'float16', now it is 'float32'"),
+        ({"settings": extract.ExtractSettings(dtype="float32")}, "dtype = 'float16'.*'float32'"),
         ({"text": extract.Encoder(letters, {"name": "others"})}, "text_encoder = .*letters.*others"),
-        ({"out": "no/such/folder"}, "its folder does not exist"),
+        ({"out": "no/such/folder"}, "no/such/folder"),
         ({"out": "latents.npz"}, "--out"),
     ],
 )
@@ -245,7 +245,8 @@ def test_the_command_line_extracts_without_pytorch(tmp_path, onnx_image, capsys,
     encoders = [f"--image_encoder=onnx:{onnx_image}", f"--text_encoder=onnx:{folder / 'model.onnx'}"]
     assert main(["extract", f"--data={spec}", *encoders, f"--out={tmp_path / 'out.npz'}", "--views=flip"]) == 0
     shown = capsys.readouterr()
-    assert "image 8 x 3, text 16 x 4, float16" in shown.out
+    assert "image 8 x 3" in shown.out
+    assert "text 16 x 4" in shown.out
     assert "8 of 8 images" in shown.err
     assert "16 of 16 texts" in shown.err
     assert data.load(f"embeddings:{tmp_path / 'out.npz'}").splits["train"].a.num_views == 2

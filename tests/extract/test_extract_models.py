@@ -1,6 +1,6 @@
 """Encoders of transformers and sentence-transformers: tiny random models on disk, and a real one inside a package.
 
-Nothing is fetched: the hub is switched off for every test, and asking for it is an error of its own.
+Nothing is fetched: the hub is switched off for every test, and a request to it is an error.
 """
 
 import os
@@ -168,11 +168,11 @@ def test_models_that_cannot_be_used_are_one_line(models, tmp_path):
     (code / "config.json").write_text('{"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}')
     (code / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\n")
     for name, message in (
-        (pickled, "not a model that transformers can load from safetensors"),
-        (halved, "not a model that transformers can load"),
-        (code, "not a model that transformers can load"),
+        (pickled, "pickled.*safetensors"),
+        (halved, "/halved"),
+        (code, "/code"),
         (tmp_path / "none", "no such folder"),
-        ("facebook/dinov2-giant", "neither a folder nor a model in the local cache; .* --download"),
+        ("facebook/dinov2-giant", "dinov2-giant.* --download"),
     ):
         with pytest.raises(ConfigError, match=message) as caught:
             extract.open_encoder(f"hf:{name}", side="image")
@@ -211,7 +211,7 @@ def test_texts_of_the_shared_features(sentences, shared_data):
     assert cosine.min() > 0.9999
 
 
-def test_a_process_that_is_killed_goes_on(models, sentences, tmp_path):
+def test_a_killed_process_resumes(models, sentences, tmp_path):
     folder, _, _ = models
     command = [
         *(sys.executable, "-m", "alignment_jax", "extract", f"--data={mock.pairs(tmp_path)}"),

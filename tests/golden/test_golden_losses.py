@@ -19,7 +19,7 @@ from alignment_jax.core import ConfigError
 pytestmark = [pytest.mark.costly, pytest.mark.optimized]
 
 DATA = pathlib.Path(__file__).parent / "data"
-# A similarity is a sum of 8 products, in the softmax's numerator and in its sum; 16 for exp, log and what follows.
+# A similarity is a sum of 8 products, in the softmax's numerator and in its sum; 16 for exp, log and the rest.
 ROUNDINGS = (2 * 8 + 16) * 2.0**-24
 infonce, max_margin, sigmoid, reduce = aj.losses.infonce, aj.losses.max_margin, aj.losses.sigmoid, aj.losses.reduce
 

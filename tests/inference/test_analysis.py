@@ -100,7 +100,7 @@ def test_every_view_is_disturbed_where_an_item_is_the_mean_over_them(embeddings,
 
 
 def test_noise_leaves_the_other_side_alone(untrained):
-    """Noise on latents, done by hand, is what the stress test does."""
+    """The stress test equals noise on latents by hand."""
     built, variables = untrained
     test, train = built.splits["test"], built.splits["train"]
     clean = built.evaluator(variables, built.experiment.evaluations["test"])
@@ -113,7 +113,7 @@ def test_noise_leaves_the_other_side_alone(untrained):
     assert row["metrics"] == pytest.approx(expected)
 
 
-def test_what_maps_and_galleries_need(untrained):
+def test_inputs_of_maps_and_galleries(untrained):
     built, variables = untrained
     found = embedding_arrays(SeedModels(built, [variables]), perplexities=(5, 500), pairs=8, depth=3)
     assert found["top"].shape == (20, 3)

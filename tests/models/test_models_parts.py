@@ -156,8 +156,8 @@ def test_batch_norm_on_devices_with_uneven_padding_is_that_of_one_device(mode):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), statistics, expected[1])
     # pmean in the loss divides by the eight devices.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(8 * a, b, atol=1e-5), grads, expected[2])
-    # Without the vma check, and under pmap, a psum transposes to a psum: what a row does to the losses of all devices
-    # is then already summed over them.
+    # Without the vma check, and under pmap, a psum transposes to a psum: the effect of a row on the losses is then
+    # already summed over the devices.
     np.testing.assert_allclose((8 if mode == "shard_map" else 1) * grads_x, expected[3], atol=2e-6)
 
 

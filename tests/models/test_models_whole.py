@@ -205,9 +205,9 @@ def test_fixed_temperature_and_learned_bias():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"blocks_a": -1}, "blocks_a and blocks_b must be at least 0"),
-        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
-        ({"input_norm": "batch"}, "input_norm must be one of none, l2"),
+        ({"blocks_a": -1}, "blocks_a"),
+        ({"dropout": 1.0}, r"dropout .*\[0, 1\)"),
+        ({"input_norm": "batch"}, "input_norm .*none, l2"),
         ({"temperature": 0.9}, "temperature must start inside"),
     ],
 )
@@ -291,18 +291,18 @@ def test_predict_adds_the_chosen_heads():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("three_tower", {}, "unknown model 'three_tower'; known: adapters, fusion_classifier, two_tower"),
-        ("adapters", {"block_a": 1}, "unknown option 'block_a' of model 'adapters'; known: .*blocks_a, blocks_b"),
+        ("three_tower", {}, "'three_tower'.* adapters, fusion_classifier, two_tower"),
+        ("adapters", {"block_a": 1}, "'block_a'.*'adapters'.*blocks_a, blocks_b"),
         ("adapters", {"parent": None}, "unknown option 'parent'"),
-        ("adapters", {"dtype": "float64"}, "dtype must be one of float32, bfloat16, got 'float64'"),
-        ("two_tower", {"encoder_a": "mlp"}, "model 'two_tower' needs the option 'encoder_b'"),
-        ("two_tower", {"encoder_a": "vgg", "encoder_b": "mlp"}, "unknown encoder 'vgg'; known: convnet, lstm"),
+        ("adapters", {"dtype": "float64"}, "dtype .*float32, bfloat16.*'float64'"),
+        ("two_tower", {"encoder_a": "mlp"}, "'two_tower' .*'encoder_b'"),
+        ("two_tower", {"encoder_a": "vgg", "encoder_b": "mlp"}, "'vgg'.* convnet, lstm"),
         ("two_tower", {"encoder_a": {"width": 3}, "encoder_b": "mlp"}, "unknown encoder None; known"),
-        ("two_tower", {"encoder_a": "mlp", "encoder_b": "lstm"}, "encoder 'lstm' needs the option 'vocab_size'"),
+        ("two_tower", {"encoder_a": "mlp", "encoder_b": "lstm"}, "'lstm' .*'vocab_size'"),
         (
             "two_tower",
             {"encoder_a": {"name": "resnet18", "depth": 34}, "encoder_b": "mlp"},
-            "unknown option 'depth' of encoder 'resnet18'; known: norm, stem, width",
+            "'depth'.*'resnet18'.* norm, stem, width",
         ),
     ],
 )

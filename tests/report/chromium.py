@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 
-# Nothing of a person's profile, and no word to the network.
+# No user profile, no network.
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -25,7 +25,7 @@ FLAGS = (
 
 
 def missing():
-    """What this machine lacks to open a page, or None."""
+    """The missing program that opens a page, or None."""
     lacking = [name for name in ("chromedriver", "chromium") if browser_path(name) is None]
     return f"needs {' and '.join(lacking)} (Debian: apt-get install chromium chromium-driver)" if lacking else None
 

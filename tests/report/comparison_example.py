@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 METHODS = ("baseline", "vals", "mm_ts")
-# What each method adds to the recall of the baseline, in every setting and seed alike.
+# Recall of each method minus recall of the baseline, the same in every setting and seed.
 GAIN = {"baseline": 0.0, "vals": 2.0, "mm_ts": -1.0}
 
 

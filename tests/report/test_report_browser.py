@@ -97,7 +97,7 @@ def test_on_a_phone_only_tables_scroll_sideways(browser, report):
     assert browser.run(CUT) == ["picture", "table"]  # wide ones exist, else the rest of this test is empty
     assert browser.run("return document.documentElement.scrollWidth") <= 390
     small = browser.run("return Math.min(...Array.from(document.querySelectorAll('.charts img'), i => i.clientWidth))")
-    assert small > 300  # charts stand below each other, in the full width
+    assert small > 300  # charts are stacked, in the full width
     browser.size(1280, 900)
 
 

@@ -39,7 +39,7 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(module, name, lambda one, dark=False: b"<svg ></svg>")
 
 
-def test_spread_counts_what_is_there():
+def test_spread_ignores_missing_values():
     assert mean_std([2.0, 4.0, float("nan"), None]) == MeanStd(3.0, pytest.approx(2**0.5), 2)
     assert mean_std([5.0]) == MeanStd(5.0, None, 1)
     assert mean_std([None]) is None
@@ -47,7 +47,7 @@ def test_spread_counts_what_is_there():
     assert MeanStd(3.0, None, 1).text() == "3.0"
 
 
-def test_runs_are_grouped_by_what_they_share(comparison):
+def test_runs_are_grouped_by_shared_settings(comparison):
     assert comparison.methods == example.METHODS
     assert comparison.fractions == (0.25, 1.0)
     assert comparison.shares == (0.0, 0.4)
@@ -138,7 +138,7 @@ def test_the_history_of_a_multi_instance_metric_is_in_percent(comparison):
     assert shown == [{"step": 1, "val/mAP_a2b": 50.0, "val/mAP": 40.0, "train/loss": 0.2}]
 
 
-def test_the_verdict_comes_first_and_says_what_is_known(whole):
+def test_the_verdict_comes_first(whole):
     found = Page(whole[1])
     assert found.ids == [
         "verdict",
@@ -208,7 +208,7 @@ def test_any_part_may_be_missing(tmp_path, undrawn, part):
     assert "vals 285.5 ± 2.1 – –" in Page(text).text
 
 
-def test_a_comparison_that_is_not_complete_says_so(tmp_path, undrawn):
+def test_an_incomplete_comparison_is_marked(tmp_path, undrawn):
     nothing = Page(write_comparison(tmp_path, example.about(complete=False), []).read_text(encoding="utf-8"))
     assert "No results yet" in nothing.text
     some = write_comparison(tmp_path, example.about(complete=False), [example.run("vals", 0)])
@@ -230,7 +230,7 @@ def test_nothing_in_the_data_becomes_markup(tmp_path, undrawn):
     assert {p.parent for p in tmp_path.rglob("*.svg")} == {tmp_path / "report_files"}
 
 
-def test_a_search_is_shown_with_what_it_chose(comparison):
+def test_a_search_is_shown_with_the_chosen_settings(comparison):
     values = {"baseline": [[10, 12], [9, 9], [13, 15]], "vals": [[11, 11]]}
     trials = tuple(
         {"method": method, "trial": k, "settings": {"optimizer.learning_rate": 0.01 * k} if k else {}, "values": each}
@@ -242,7 +242,7 @@ def test_a_search_is_shown_with_what_it_chose(comparison):
     assert " ".join(first.split()) == "baseline 3 11.0 ± 1.4 14.0 ± 1.4 optimizer.learning_rate = 0.02"
     assert " ".join(second.split()) == "vals 1 11.0 ± 0.0 11.0 ± 0.0 unchanged"
     assert charts.search_chart(searched).series[0].values.tolist() == [11.0, 11.0, 14.0]
-    assert "18 runs and 4 trials" in tables.total_cost(searched)
+    assert "4 trials" in tables.total_cost(searched)
     assert tables.search_table(comparison) is None
     assert charts.search_chart(comparison) is None
 

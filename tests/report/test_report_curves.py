@@ -47,7 +47,7 @@ def test_the_charts_a_classification_run_has():
     assert [line.label for line in chart.series] == ["accuracy", "accuracy, audio alone"]
 
 
-def test_losses_are_called_by_what_they_are_of():
+def test_losses_are_named_by_their_heads():
     keys = ("loss", "loss_a", "loss_b", "loss_c", "loss_fused")
     rows = [{"step": step, **{f"train/{key}": step + k for k, key in enumerate(keys)}} for step in (1, 2)]
     (chart,) = learning_curves(rows, names=("colour", "flow", "depth"))
@@ -132,7 +132,7 @@ def test_a_drawing_has_title_units_legend_and_the_best_step():
 def test_lines_differ_without_colour():
     svg = draw_chart(learning_curves(_history())[1]).decode()
     drawn = re.findall(r'<g id="line2d_\d+">\s*<path d="[^"]*" clip-path="[^"]*" style="(fill: none;[^"]*)"', svg)
-    # Width 1.8 tells the curves from the grid; without their colour they must still be three different styles.
+    # Width 1.8 separates the curves from the grid; without their colour they must still be three different styles.
     styles = {re.sub(r"stroke: #\w+", "", style) for style in drawn if "stroke-width: 1.8" in style}
     assert len(styles) == 3
     markers = re.findall(r'<path id="m\w+" d="([^"]*)" style="stroke: #(?!222222)', svg)

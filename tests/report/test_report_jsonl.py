@@ -1,11 +1,11 @@
-"""Files of one JSON object a line, whoever writes and reads them."""
+"""Files with one JSON object per line."""
 
 import pytest
 
 from alignment_jax.core.errors import RunError
 from alignment_jax.report import MetricsLog, append_row, read_metrics, read_rows
 
-# What str.splitlines takes for the end of a line, and a JSON string may hold.
+# Line ends for str.splitlines that a JSON string may contain.
 LINE_ENDS = "a\u2028b\u2029c\u0085d\u000ce\u000bf\u001cg\rh\ni"
 
 

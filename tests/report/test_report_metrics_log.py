@@ -72,7 +72,7 @@ def test_scalars_of_jax_are_numbers(tmp_path):
     assert math.isnan(row["y"])
 
 
-def test_what_is_not_one_number_is_refused_by_name_and_writes_nothing(tmp_path):
+def test_values_that_are_no_scalar_are_refused_by_name_and_write_nothing(tmp_path):
     with MetricsLog(tmp_path / "m.jsonl") as log:
         with pytest.raises(ValueError, match="'train/loss'"):
             log.write(1, {"train/loss": np.zeros(3)})
@@ -123,7 +123,7 @@ def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path, broken)
     assert path.read_bytes() == before
 
 
-def test_truncate_keeps_the_bytes_of_what_it_keeps(tmp_path):
+def test_truncate_keeps_the_bytes_of_kept_rows(tmp_path):
     path = _log(tmp_path, 10, 20, 30)
     content = path.read_bytes()
     with open(path, "a") as file:

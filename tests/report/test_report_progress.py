@@ -45,7 +45,7 @@ def test_speed_leaves_out_compilation_and_pauses():
         totals = progress.totals()
         _run(progress, clock, range(51, 101))
     last = shown.getvalue().splitlines()[-1]
-    assert "step 100/100 (100 %), 10 steps/s, 320 pairs/s, done in 1 min 15 s" in last
+    assert all(part in last for part in ("100/100", "10 steps/s", "320 pairs/s", "1 min 15 s"))
     assert totals["steps"] == 50
     assert totals["pairs"] == 50 * 32
     assert totals["seconds"] == pytest.approx(5 + 49 * 0.1 + 60)

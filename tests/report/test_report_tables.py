@@ -125,6 +125,6 @@ def test_chance_of_a_set_smaller_than_k_is_certain():
     assert chance_recall(np.arange(3), ks=(5,)) == {"a2b_R@5": 100.0, "b2a_R@5": 100.0, "rsum": 200.0}
 
 
-def test_chance_refuses_what_is_no_index():
+def test_chance_refuses_values_that_are_no_index():
     with pytest.raises(ValueError, match="b_to_a"):
         chance_recall(np.zeros((0,), int))

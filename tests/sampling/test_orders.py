@@ -109,7 +109,7 @@ def test_the_permutation_follows_the_law_of_successive_draws():
             left -= p[i]
         law[order] = probability
     assert abs(sum(law.values()) - 1) < 1e-12
-    # Rare permutations are pooled, as the chi-square test wants about five expected in each cell.
+    # Rare permutations are pooled, because the chi-square test needs about five expected in each cell.
     common = [order for order in law if law[order] * trials >= 5]
     counts = [seen[order] for order in common] + [trials - sum(seen[order] for order in common)]
     expected = [law[order] * trials for order in common] + [trials * (1 - sum(law[order] for order in common))]
@@ -165,6 +165,6 @@ def test_a_million_samples_are_drawn_at_once():
         (lambda: sampling.draw_order([np.inf, 0.5], epoch=0, seed=0), "probabilities.*sample 0"),
     ],
 )
-def test_errors_say_what_is_wrong(call, message):
+def test_errors_name_the_setting(call, message):
     with pytest.raises(ValueError, match=message):
         call()

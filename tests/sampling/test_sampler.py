@@ -35,7 +35,7 @@ def measured(size=7, seed=0):
 
 @pytest.mark.parametrize("method", ORDERS)
 @pytest.mark.parametrize("scores", ["fresh", "recycled"])
-def test_every_order_has_the_promised_length_and_only_what_says_so_repeats(method, scores):
+def test_every_order_has_the_right_length_and_repeats_only_with_replacement(method, scores):
     sampler = make(method, scores=scores)
     for epoch in range(10):
         order = sampler.order(sampler.scores_from_pass(measured(seed=epoch)[0]), epoch)
@@ -74,7 +74,7 @@ def test_a_criterion_can_be_left_out(left):
     np.testing.assert_array_equal(sampler.order(sampler.scores_from_pass(batches), 0), expected)
 
 
-def test_a_pass_must_measure_every_sample_once_in_whatever_order():
+def test_a_pass_must_measure_every_sample_once_in_any_order():
     batches, similarity, _ = measured()
     sampler = make()
     np.testing.assert_array_equal(sampler.scores_from_pass(batches[::-1])["similarity"], similarity)
@@ -85,7 +85,7 @@ def test_a_pass_must_measure_every_sample_once_in_whatever_order():
 
 @pytest.mark.parametrize("method", ["curriculum", "anti_curriculum"])
 def test_equal_scores_are_ranked_by_chance_and_alike_in_every_epoch(method):
-    """A data set sorted by class must not begin with one class because nothing is known of its samples yet."""
+    """A data set sorted by class must not start with one class while no sample has a score yet."""
     sampler, scores = make(method), {"difficulty": np.r_[np.zeros(5), np.ones(N - 5)].astype(np.float32)}
     shown = [set(sampler.order(scores, epoch).tolist()) for epoch in range(4)]
     assert all(earlier < later for earlier, later in itertools.pairwise(shown))

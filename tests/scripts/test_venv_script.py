@@ -1,6 +1,7 @@
-"""`scripts/venv.sh` with a Python that only pretends to install: what is said, and when nothing is."""
+"""`scripts/venv.sh` with a Python that does not install: its output, and when it prints nothing."""
 
 import pathlib
+import re
 import shutil
 import stat
 import subprocess
@@ -20,7 +21,7 @@ esac
 
 @pytest.fixture
 def make_venv(tmp_path):
-    """(extras, purpose, time, version of Python, variables) -> what the script says."""
+    """(extras, purpose, time, version of Python, variables) -> output of the script."""
     (tmp_path / "scripts").mkdir()
     for name in ("scripts/venv.sh", "setup.cfg", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
@@ -37,35 +38,30 @@ def make_venv(tmp_path):
     return run
 
 
-def test_it_says_what_is_installed_for_what_and_only_when_it_is(make_venv, tmp_path):
-    assert make_venv("train", "training", "a minute") == (
-        "making .venv and installing what training needs (once; a minute)\n"
-    )
+def test_it_prints_the_purpose_only_when_it_installs(make_venv, tmp_path):
+    assert re.fullmatch(r"making .*\btraining\b.*\ba minute\b.*\n", make_venv("train", "training", "a minute"))
     assert make_venv("train", "training", "a minute") == ""
-    assert make_venv("test", "the test suite", "some minutes") == (
-        "adding to .venv what the test suite needs (once; some minutes)\n"
-    )
+    assert re.fullmatch(r"adding .*\bthe test suite\b.*\n", make_venv("test", "the test suite", "some minutes"))
     installed = [line for line in (tmp_path / "calls").read_text().splitlines() if "install" in line]
     assert [line[line.rindex("[") :] for line in installed] == ["[train]", "[test]"]
     with open(tmp_path / "setup.cfg", "a") as file:
         file.write("\n")
-    assert "setup.cfg or pyproject.toml has changed" in make_venv("train", "training", "a minute")
+    assert "setup.cfg" in make_venv("train", "training", "a minute")
     assert make_venv("train", "training", "a minute") == ""
 
 
 def test_another_python_or_other_constraints_create_it_again(make_venv, tmp_path):
-    """Or the suite would run, and pass, on versions that nobody asked for."""
+    """Otherwise the suite would pass on versions that were not requested."""
     arguments = ("test", "the test suite", "some minutes")
-    again = "another Python or other constraints than .venv was made with: creating it again\n"
-    made = "making .venv and installing what the test suite needs (once; some minutes)\n"
+    made, again = r"making .*\bthe test suite\b.*\n", r".*\bPython\b.*\n"
     oldest = tmp_path / "oldest.txt"
     oldest.write_text("jax==1\n")
-    assert make_venv(*arguments) == made
-    assert make_venv(*arguments, version="3.13") == again + made
+    assert re.fullmatch(made, make_venv(*arguments))
+    assert re.fullmatch(again + made, make_venv(*arguments, version="3.13"))
     for constraints in (str(oldest), f"{oldest} {oldest}"):
-        assert make_venv(*arguments, version="3.13", PIP_CONSTRAINT=constraints) == again + made
+        assert re.fullmatch(again + made, make_venv(*arguments, version="3.13", PIP_CONSTRAINT=constraints))
         assert make_venv(*arguments, version="3.13", PIP_CONSTRAINT=constraints) == ""
-    assert make_venv(*arguments, version="3.13") == again + made
+    assert re.fullmatch(again + made, make_venv(*arguments, version="3.13"))
     other = tmp_path / "bin" / "python3"
     other.parent.mkdir()
     shutil.copy(tmp_path / "python3.11", other)
@@ -74,7 +70,7 @@ def test_another_python_or_other_constraints_create_it_again(make_venv, tmp_path
 
 
 @pytest.mark.parametrize("script", ["quickstart.sh", "test.sh", "scripts/docs.sh"])
-def test_every_script_says_for_what(script):
+def test_every_script_names_its_purpose(script):
     (line,) = [line for line in (REPOSITORY / script).read_text().splitlines() if line.startswith("make_venv ")]
     found = subprocess.run(["bash", "-c", f"make_venv() {{ echo $#; }}; {line}"], capture_output=True, text=True)
     assert found.stdout == "3\n"

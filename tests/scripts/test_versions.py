@@ -105,7 +105,7 @@ def test_jax_has_an_upper_end_everywhere(setup, required):
 
 
 def test_the_documentation_names_the_versions_that_were_tried(required, pythons):
-    """Rows of Python, jax, flax, numpy and what ran: the ends are tried, and the newest ends where setup.cfg does."""
+    """Rows of Python, jax, flax, numpy and tests: both ends ran, and the newest is the limit of setup.cfg."""
     section = text("docs/start.md").split("## Supported versions")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line][2:]
     assert {row[0] for row in rows} == set(pythons)

@@ -25,7 +25,7 @@ F64 = np.float64
 U = 2.0**-24
 EXP = 8  # exp and log within four units in the last place
 OPS = 12  # products, quotients and sums between a softmax and a weight: g, 1/τ, 1/total, both directions, the target
-TINY = 1e-30  # what underflows
+TINY = 1e-30  # underflows
 
 
 def gamma(k):
@@ -63,13 +63,13 @@ def one_direction(s, size, exact, inverse, smoothing, merges, d):
     m, own = len(s), np.eye(len(s), dtype=bool)
     scale = np.abs(inverse)[:, None]
     q = (1 - smoothing) * own + smoothing / m
-    terms_q = (1 + smoothing) * own + smoothing / m  # the mean partner is a term of its own
+    terms_q = (1 + smoothing) * own + smoothing / m  # the mean partner is a separate term
     logits = s * inverse[:, None]
     log_r = logits - logsumexp(logits)[:, None]
     r = np.exp(log_r)
     below = logits.max(1)[:, None] - logits
     expected = (r * s).sum(1)
-    ahead = s - np.diagonal(s)[:, None]  # (r - q) S would lose what is left of a pair that wins, in float64 as well
+    ahead = s - np.diagonal(s)[:, None]  # (r - q) S would lose the remainder of a winning pair, in float64 as well
     values = -(q * log_r).sum(1), (r - q) * inverse[:, None], (r * ahead).sum(1) - smoothing * ahead.mean(1)
 
     e = (0.0 if exact else gamma(d)) * size

@@ -54,7 +54,7 @@ def test_tiled_memory_is_linear_in_the_batch(name):
         assert twice <= 2.05 * mib
 
 
-def test_the_whole_block_is_what_tiles_save():
+def test_tiles_avoid_the_whole_block():
     assert temporary(compiled("infonce", 4096, similarity="dense")) >= 4 * 4096**2 / MIB
 
 
@@ -105,7 +105,7 @@ def test_transfers_and_products_of_a_ring_step_do_not_wait_for_each_other(name):
 
 
 def test_a_step_that_waits_is_found():
-    """A product of what has just arrived, and a transfer of what has just been multiplied."""
+    """A product of the received block, and a transfer of the multiplied block."""
 
     def arrived(x, _):
         return jax.lax.ppermute(x, "i", [(0, 1), (1, 0)]) @ x.T, None

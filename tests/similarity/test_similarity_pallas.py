@@ -70,7 +70,7 @@ def test_bfloat16_is_summed_in_float32(batch):
 
 
 def test_kernels_serve_the_rows_of_two_devices(batch):
-    """Without replication checks: JAX's interpreter of kernels does not know them."""
+    """Without replication checks: JAX's interpreter of kernels does not support them."""
 
     def local(*arguments):
         found = differentiate(*arguments, similarity="pallas:8", axis_name="i")
@@ -98,7 +98,7 @@ def test_other_accelerators_are_refused(monkeypatch):
         losses.infonce(jnp.eye(2), jnp.eye(2), similarity="pallas")
 
 
-def test_what_has_no_kernel_is_tiled(batch):
+def test_shapes_without_a_kernel_are_tiled(batch):
     a, b, _, where = batch
     for function in (losses.max_margin, losses.sigmoid, losses.infonce_with_statistics):
         found, tiled = (function(a, b, where=where, similarity=f"{form}:16") for form in ("pallas", "tiled"))

@@ -46,7 +46,7 @@ def differentiate(a, b, own, where, *, similarity, axis_name=None):
 
 
 def work(address, process, out):
-    """One of the two processes: joins, computes on its half, and the first writes what both have found."""
+    """One of the two processes: joins, computes on its half, and the first writes the results of both."""
     import jax
     from jax.experimental import multihost_utils
     from jax.sharding import NamedSharding
@@ -87,7 +87,7 @@ def free_port():
 def test_two_processes_equal_one(tmp_path):
     import jax
 
-    for _ in range(3):  # somebody else may take the port between looking for it and using it
+    for _ in range(3):  # another program may take the port before it is used
         address = f"127.0.0.1:{free_port()}"
         processes = [start(address, process, tmp_path / "found.npz") for process in (0, 1)]
         try:

@@ -1,4 +1,4 @@
-"""One process of several, with nothing of a training but what processes say to each other."""
+"""One process of several: the communication between processes, without training."""
 
 import dataclasses
 import json
@@ -40,13 +40,13 @@ def talk(devices, folder):
     assert processes.compute_on_primary(compute) == {"a": 0.1 + 0.2, "b": float("inf"), "c": "é"}
 
     def fail():
-        raise RunError("an embedding is not finite")
+        raise RunError("not finite")
 
-    with pytest.raises(RunError, match=r"^an embedding is not finite$"):  # on every process
+    with pytest.raises(RunError, match=r"^not finite$"):  # on every process
         processes.compute_on_primary(fail)
     for kind in (DataError, ConfigError, MissingPackageError, UserError, AlignmentError):
-        with pytest.raises(AlignmentError, match=r"^COCO: row 3 is empty$") as raised, processes.convert_jax_errors():
-            processes.compute_on_primary(failing(kind("COCO: row 3 is empty")))
+        with pytest.raises(AlignmentError, match=r"^COCO: row 3$") as raised, processes.convert_jax_errors():
+            processes.compute_on_primary(failing(kind("COCO: row 3")))
         assert type(raised.value) is kind
     bits = np.array([-0.0, np.nan, 1e-45], np.float32)
     sent = {"bits": bits, "flag": np.array(True)}
@@ -57,10 +57,10 @@ def talk(devices, folder):
     state_is_process_0s(devices)
     what_is_computed_of_the_data_is_process_0s(folder / "made")
     tokenizer_is_process_0s()
-    with pytest.raises(RunError, match="process 1 has another data set than process 0"):
+    with pytest.raises(RunError, match=r"process 1 .*data set"):
         build(latents(folder / "others", other=number == 1))  # the same names, other numbers
     processes.check_equal("seed", "same")
-    with pytest.raises(RunError, match="process 2 has another seed"):
+    with pytest.raises(RunError, match=r"process 2 .*seed"):
         processes.check_equal("seed", str(number == 2))
     mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
@@ -161,7 +161,7 @@ def what_is_computed_of_the_data_is_process_0s(folder):
 
 
 def tokenizer_is_process_0s():
-    """Where only process 0 has what an earlier part of the run saved, and the library learns something else."""
+    """Only process 0 has the saved tokenizer; training it again would give another one."""
     number = jax.process_index()
     captions = data.TextColumn(("a dog", "a cat", "a dog and a cat") * 4)
     train = data.PairSplit(captions, captions, np.arange(12), ids=np.arange(12).astype(str))

@@ -1,6 +1,6 @@
 """Saves step 1, gets into trouble with the disk, and tries to save step 2; run as a script, which ends as a run would.
 
-In a process of its own, because a save that failed leaves threads of orbax behind that may finish it when there is room
+In a separate process, because a save that failed leaves threads of orbax behind that may finish it when there is room
 again, or wait five minutes for its folder.
 """
 

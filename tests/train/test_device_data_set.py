@@ -126,7 +126,7 @@ def test_a_bad_step_is_reported_with_its_own_metrics(resident, tmp_path, data_fi
         extra_metrics=lambda step: {"marker": jnp.where(step == 2, jnp.nan, step)},
     )
     changed = dataclasses.replace(experiment, objective=objective, batches=poisoned)
-    with pytest.raises(RunError, match=r"step 3: .*loss = nan.*marker = nan.*is not finite"):
+    with pytest.raises(RunError, match=r"step 3: .*loss = nan.*marker = nan"):
         fit(changed, tmp_path, quiet=True, tensorboard=False)
 
 
@@ -156,7 +156,7 @@ def test_half_width_tables_stay_half_width(data_file):
         ),
     ],
 )
-def test_what_cannot_be_resident_is_refused(changes, message, data_file):
+def test_data_that_cannot_be_on_the_device_is_refused(changes, message, data_file):
     config = make_config(data_file, **changes)
     if "data" in changes:
         config.model = configs.two_tower()

@@ -1,4 +1,4 @@
-"""Copies of a workdir at a URL: complete after every interruption, whatever the speed of the upload."""
+"""Copies of a workdir at a URL: complete after every interruption, at any upload speed."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def test_an_empty_url_has_nothing_to_fetch(bucket, tmp_path):
     assert not Mirror("memory://bucket/none", tmp_path / "x").fetch()
 
 
-def test_only_what_changed_is_sent_and_what_is_gone_is_deleted(bucket, tmp_path, monkeypatch):
+def test_only_changed_files_are_sent_and_removed_files_deleted(bucket, tmp_path, monkeypatch):
     here = tmp_path / "here"
     save(here, 10, text="x")
     (here / "config.json").write_text("{}")
@@ -102,7 +102,7 @@ def test_a_push_interrupted_anywhere_leaves_the_state_before_or_after(bucket, tm
     assert cut > 5
 
 
-def test_a_machine_that_saved_but_could_not_upload_keeps_what_it_has(bucket, tmp_path):
+def test_a_machine_that_could_not_upload_keeps_its_files(bucket, tmp_path):
     here = tmp_path / "here"
     save(here, 10, text="x")
     mirror = Mirror("memory://bucket/run", here)
@@ -123,7 +123,7 @@ def test_a_copy_that_is_deleted_during_the_run_is_uploaded_again(bucket, tmp_pat
     assert read(tmp_path / "there") == read(here)
 
 
-def test_what_vanishes_while_it_is_sent_arrives_all_the_same(bucket, tmp_path, monkeypatch):
+def test_files_that_vanish_during_upload_are_still_uploaded(bucket, tmp_path, monkeypatch):
     here = tmp_path / "here"
     save(here, 10, text="x")
     mirror = Mirror("memory://bucket/run", here)
@@ -228,7 +228,7 @@ def test_uploads_slower_than_checkpoints_end_with_a_state_that_restores(links, b
     assert not list(tmp_path.glob("here.push-*"))
 
 
-def test_what_a_killed_upload_left_is_cleared_and_what_another_uses_is_not(bucket, tmp_path):
+def test_remains_of_a_killed_upload_are_deleted_but_not_files_in_use(bucket, tmp_path):
     save(tmp_path / "here", 10, text="x")
     left, used = tmp_path / "here.push-1", tmp_path / "here.push-2"
     for folder in (left, used):

@@ -225,7 +225,7 @@ def test_a_bucket_that_does_not_exist_is_noticed(call, bucket, tmp_path, monkeyp
 
 def test_a_file_system_without_credentials_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(fsspec.core, "url_to_fs", failing(HttpError("no default\ncredentials")))
-    with pytest.raises(RunError, match="memory://bucket/run cannot be reached: no default credentials"):
+    with pytest.raises(RunError, match=r"memory://bucket/run .*no default credentials"):
         Mirror("memory://bucket/run", tmp_path)
 
 

@@ -88,7 +88,7 @@ def learn(model):
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), junk=st.sampled_from([0.0, 1e4, np.inf, np.nan]))
-def test_what_stands_in_its_place_changes_nothing(learn, seed, junk):
+def test_placeholders_of_missing_modalities_change_nothing(learn, seed, junk):
     values, has = arrays(seed)
     other = {name: value.copy() for name, value in values.items()}
     for name, mask in has.items():
@@ -203,9 +203,9 @@ def test_a_modality_is_judged_by_the_samples_that_have_it():
     predict = lambda batch: {"a": right * has[:, None], "b": np.eye(3)[[0, 1, 0, 2]], "fused": right}  # noqa: E731
     found = evals.classification_metrics(evals.classify_items(predict, [batch]))
     assert (found["accuracy_a"], found["accuracy_b"], found["accuracy"]) == (100.0, 50.0, 100.0)
-    nobody = evals.classify_items(predict, [{**batch, "has_a": np.zeros(4, bool)}])
-    assert "accuracy_a" not in evals.classification_metrics(nobody)
-    assert evals.balance(evals.classification_metrics(nobody))["gap"] == 0.0
+    none = evals.classify_items(predict, [{**batch, "has_a": np.zeros(4, bool)}])
+    assert "accuracy_a" not in evals.classification_metrics(none)
+    assert evals.balance(evals.classification_metrics(none))["gap"] == 0.0
 
 
 def test_an_evaluation_hands_on_the_masks(model):

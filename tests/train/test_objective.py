@@ -1,4 +1,4 @@
-"""The objective sweeps over the similarities once, whatever the weighting of the directions wants to know of them."""
+"""The objective reads the similarities once, for every weighting of the directions."""
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def gradient(loss, similarity, signal):
 def test_direction_weights_cost_no_second_product(loss, similarity, count, signal):
     function, arguments = gradient(loss, similarity, signal)
     if (loss, similarity) == ("max_margin", "tiled:64") and signal != "fixed":
-        count += 1  # directions that weigh differently: the gradient waits for their weights, and makes the tile anew
+        count += 1  # directions that weigh differently: the gradient needs their weights, so the tile is recomputed
     assert products(jax.make_jaxpr(function)(*arguments).jaxpr, LARGE) == count
 
 
