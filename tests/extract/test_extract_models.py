@@ -183,7 +183,7 @@ def test_models_that_cannot_be_used_are_one_line(models, tmp_path):
         extract.open_encoder(f"hf:{folder / 'vit'}", side="image", options=pooler)
     with pytest.raises(ConfigError, match="image processor"):
         extract.open_encoder(f"hf:{folder / 'bert'}", side="image")
-    with pytest.raises(ConfigError, match=r"hf:|name|none"):
+    with pytest.raises(ConfigError, match="no/such"):
         extract.open_encoder("hf:no/such", side="text", options=extract.Options(download=True))
 
 
