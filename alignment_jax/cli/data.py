@@ -20,7 +20,8 @@ _TEXT_LENGTH, _TEXTS = 240, 5
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del arguments
-    flags.DEFINE_string("data", None, "SPEC of the data, for example flickr:DIR or pairs:FILE.csv.", flag_values=values)
+    about = "SPEC of the data, for example flickr:DIR or pairs:FILE.csv; docs/data/own_data.md lists all."
+    flags.DEFINE_string("data", None, about, flag_values=values)
     common.define_on_bad_sample(values)
     flags.DEFINE_string("json", None, "Also write the description to this JSON file.", flag_values=values)
     flags.DEFINE_string("page", None, "Also write a page with samples to this HTML file.", flag_values=values)

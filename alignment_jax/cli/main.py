@@ -135,6 +135,7 @@ def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None
             text = re.sub(
                 r'\.?\s*Did you mean "(\w+)" instead of "\w+"\?\'?', r"; did you mean \1?", f"unknown setting {text}"
             )
+            raise ConfigError(f"{text} (alignment_jax/config/defaults.py lists every setting)") from error
         raise ConfigError(f"{text} (see {PROGRAM} {name} --help)") from error
     if len(left) > 1:
         raise UserError(f"unexpected argument {left[1]!r}; flags are --name=value (see {PROGRAM} {name} --help)")

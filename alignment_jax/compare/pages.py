@@ -20,6 +20,8 @@ _OVER_SEEDS = (
     "The interval of a difference covers the seeds alone (a paired bootstrap): this metric is not a mean over test "
     "items, or a run has not kept them. Other test items would widen it."
 )
+_ENOUGH_SEEDS = 3
+_FEW_SEEDS = "With fewer than three seeds the intervals are very wide; use --seeds 5."
 _EACH = "Each method has its own 95 % interval: of twenty methods without effect, expect one to look better or worse."
 
 
@@ -28,7 +30,8 @@ def interval_note(rows: Sequence[MethodSummary]) -> str | None:
     known = [row.difference for row in rows if row.difference is not None and row.difference.interval is not None]
     if not known:
         return None
-    return f"{_OVER_BOTH if all(one.both is not None for one in known) else _OVER_SEEDS} {_EACH}"
+    few = f" {_FEW_SEEDS}" if min(len(row.seeds) for row in rows) < _ENOUGH_SEEDS else ""
+    return f"{_OVER_BOTH if all(one.both is not None for one in known) else _OVER_SEEDS} {_EACH}{few}"
 
 
 def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: data.PairSource | None = None) -> str:

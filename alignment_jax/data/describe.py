@@ -113,7 +113,7 @@ def format_description(description: dict[str, Any]) -> str:
             lines.append(f"{leak['count']} of {leak['of']} b-items of {leak['split']} are also in {leak['earlier']}")
     lines += description["warnings"]
     if description["skipped"]:
-        lines.append(f"skipped samples: {description['skipped']}")
+        lines.append(f"bad samples, left out here: {description['skipped']}")
     return "\n".join(one_line(line) for line in [*lines, *description["notes"]])
 
 

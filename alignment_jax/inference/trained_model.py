@@ -226,7 +226,7 @@ def open_source(
         if TRAIN in changed and any(name != TRAIN and name in changed for name in wanted):
             raise DataError(
                 f"{config.data}: {', '.join(changed)} changed since the run in {workdir} was trained, and may hold "
-                "training items; restore the data, or name a copy of it with --data to evaluate the changed data"
+                "training items; restore the data, or name a copy of it with --data to use the changed data"
             )
     else:
         source = load_data(config, spec)

@@ -109,4 +109,4 @@ def test_skipped_samples_and_notes_are_shown(tmp_path):
     assert "im0.png" in line
     skipped = data.load(f"flickr:{tmp_path}", on_bad_sample="skip")
     assert data.problems(skipped) == [line]
-    assert "skipped samples: 1" in data.format_description(data.describe(skipped))
+    assert "left out here: 1" in data.format_description(data.describe(skipped))
