@@ -166,10 +166,10 @@ def test_a_finished_training_embeds_every_split_once(tmp_path, embeddings, monke
     assert len(embedded) == 3
 
 
-def test_draws_of_items_that_are_kept_are_those_that_are_not(monkeypatch):
+def test_cached_draws_of_items_equal_those_that_are_not_cached(monkeypatch):
     state = np.random.default_rng(3)
     kept = np.concatenate(list(paired._item_draws(state, 40, 500)))
-    monkeypatch.setattr(paired, "_MOST_KEPT", 0)
+    monkeypatch.setattr(paired, "_LARGEST_CACHED", 0)
     drawn = np.concatenate(list(paired._item_draws(np.random.default_rng(3), 40, 500)))
     np.testing.assert_array_equal(kept, drawn)
     assert (kept.sum(axis=1) == 40).all()
