@@ -101,6 +101,7 @@ def test_auto_settings_are_chosen_on_val_and_logged(latents):
     assert f"rsum {found['rsum']:.1f} on val" in line
 
 
+@pytest.mark.slow
 def test_training_continues_from_the_closed_form(latents, tmp_path):
     changes = {"init.shrinkage": "0.4", "init.dim": "5", "train.duration": "2 steps", "optimizer.learning_rate": 0.0}
     finished = fit(build(make_config(latents, **changes)).experiment, tmp_path, quiet=True)
@@ -134,6 +135,7 @@ def test_settings_without_a_closed_form_are_refused(changes, message, latents):
         build(make_config(latents, **changes))
 
 
+@pytest.mark.slow
 def test_the_start_is_a_candidate_also_where_only_the_end_is_evaluated(latents, tmp_path):
     config = make_config(
         latents, **{"train.duration": "3 steps", "eval.interval": "0 steps", "log.interval": "1 steps"}

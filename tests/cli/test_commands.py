@@ -50,6 +50,7 @@ def test_training_learns(frozen_run):
 
 
 @pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.slow
 def test_choices_for_the_start_are_printed_once(quiet, tmp_path, embeddings, repository, capsys):
     config = f"{repository}/configs/flickr8k_frozen.py:data=embeddings:{embeddings}"
     fast = [option for option in FAST if quiet or option != "--quiet"]
@@ -66,6 +67,7 @@ def test_val_results_are_those_of_the_best_step(frozen_run):
     assert json.loads((workdir / "results.json").read_text())["val"]["rsum"] == pytest.approx(best, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_command_again_changes_no_number(frozen_run):
     workdir, arguments = frozen_run
     before = (workdir / "metrics.jsonl").read_bytes(), (workdir / "results.json").read_bytes()
@@ -365,6 +367,7 @@ def test_latents_have_no_texts_to_embed(frozen_run):
         open_run(frozen_run[0]).embed_texts(["a dog"])
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_left_out_on_request(raw_run, tmp_path, capsys):
     folder = str(raw_run[0])
     rng = np.random.default_rng(0)
