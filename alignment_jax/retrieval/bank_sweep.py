@@ -106,9 +106,7 @@ def _cut(x: jax.Array, rows: int) -> jax.Array:
 def _checked(candidates: Array, bank: Array, where: Array | None) -> tuple[jax.Array, jax.Array]:
     for name, z in (("candidates", candidates), ("bank", bank)):
         if jnp.ndim(z) != 2 or not jnp.issubdtype(jnp.result_type(z), jnp.floating):
-            raise ValueError(
-                f"{name} must be floating point [n, d], got {jnp.result_type(z)} of shape {jnp.shape(z)}"
-            )
+            raise ValueError(f"{name} must be floating point [n, d], got {jnp.result_type(z)} of shape {jnp.shape(z)}")
         if jnp.shape(z)[0] == 0:
             raise ValueError(f"{name} must have at least one row, got shape {jnp.shape(z)}")
     if jnp.shape(candidates)[1] != jnp.shape(bank)[1]:

@@ -45,7 +45,7 @@ def nnn_bias(
     Source: Chowdhury et al. 2024, "Nearest Neighbor Normalization Improves Multimodal Retrieval" (arXiv 2410.24114),
     section 3.
     """
-    return strength * _mean_of_largest(candidates, bank, k, where, axis_name)
+    return jnp.asarray(strength) * _mean_of_largest(candidates, bank, k, where, axis_name)
 
 
 def csls_bias(
@@ -121,9 +121,7 @@ def inverted_softmax_bias(
     return jnp.where(count > 0, largest + temperature * jnp.log(jnp.where(count > 0, mean, 1.0)), 0.0)
 
 
-def _mean_of_largest(
-    candidates: Array, bank: Array, k: int, where: Array | None, axis_name: str | None
-) -> jax.Array:
+def _mean_of_largest(candidates: Array, bank: Array, k: int, where: Array | None, axis_name: str | None) -> jax.Array:
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
 
