@@ -15,7 +15,8 @@ NUMERIC = {"jax", "numpy", "optax", "chex"}
 OUTSIDE = {
     "core": {"jax", "numpy", "chex"},
     **dict.fromkeys(
-        ("losses", "schedules", "weighting", "perturb", "similarity", "metrics", "baselines", "train"), NUMERIC
+        ("losses", "schedules", "weighting", "perturb", "similarity", "metrics", "baselines", "retrieval", "train"),
+        NUMERIC,
     ),
     **{name: {"numpy"} for name in ("sampling", "data", "extract", "report")},
     "models": {"flax", "jax", "numpy"},

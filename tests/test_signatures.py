@@ -8,7 +8,17 @@ import inspect
 import pathlib
 
 STORED = pathlib.Path(__file__).resolve().parent / "signatures.txt"
-SUBPACKAGES = ("baselines", "losses", "metrics", "perturb", "sampling", "schedules", "similarity", "weighting")
+SUBPACKAGES = (
+    "baselines",
+    "losses",
+    "metrics",
+    "perturb",
+    "retrieval",
+    "sampling",
+    "schedules",
+    "similarity",
+    "weighting",
+)
 
 
 def lines(name, found):

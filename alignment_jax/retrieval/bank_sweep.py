@@ -12,6 +12,7 @@ import numpy as np
 from alignment_jax.core.checks import check_where
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_together
+from alignment_jax.metrics._square_tiles import similarity_tile
 
 # 1024 candidates x 4096 queries: 16 MiB of similarities at a time.
 CANDIDATE_TILE, BANK_TILE = 1024, 4096
@@ -84,14 +85,7 @@ def _one_tile(state: State, z: jax.Array, bank: jax.Array, counts: jax.Array, up
         queries = jax.lax.dynamic_slice_in_dim(bank, start, size)
         new = jnp.arange(size) >= number * size - start
         counted = jax.lax.dynamic_slice_in_dim(counts, start, size) & new
-        similarities = jax.lax.dot_general(
-            z,
-            queries,
-            (((1,), (1,)), ((), ())),
-            precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=jnp.float32,
-        )
-        return update(state, similarities, counted), None
+        return update(state, similarity_tile(z, queries), counted), None
 
     state, _, _, _ = vary_together((state, z, bank, counts))
     return jax.lax.scan(step, state, jnp.arange(steps))[0]
