@@ -3,7 +3,7 @@
     python benchmarks/loss.py            # ten minutes on two cores; writes benchmarks/results/loss_cpu.md
     python benchmarks/loss.py --quick    # under a minute; prints only
 
-An interrupted run goes on where it stopped: benchmarks/results/loss_cpu.json keeps what was measured. The same as
+An interrupted run resumes: benchmarks/results/loss_cpu.json keeps what was measured. The same as
 `alignment-jax benchmark [--quick] --output=benchmarks/results/loss_cpu.md`.
 """
 
