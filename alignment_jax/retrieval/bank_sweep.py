@@ -12,7 +12,7 @@ import numpy as np
 from alignment_jax.core.checks import check_where
 from alignment_jax.core.types import Array
 from alignment_jax.core.varying import vary_together
-from alignment_jax.metrics._square_tiles import similarity_tile
+from alignment_jax.metrics._square_tiles import similarity_tile, stack_tiles
 
 # 1024 candidates x 4096 queries: 16 MiB of similarities at a time.
 CANDIDATE_TILE, BANK_TILE = 1024, 4096
@@ -50,7 +50,7 @@ def sweep_bank(
     # A masked row may hold NaN, and 0 · NaN is NaN.
     bank = bank if where is None else jnp.where(counts[:, None], bank, jnp.zeros((), bank.dtype))
     rows = min(CANDIDATE_TILE, candidates.shape[0])
-    tiles = _cut(candidates, rows)
+    tiles = stack_tiles(candidates, rows)
     states = jax.tree.map(lambda x: jnp.broadcast_to(x, (tiles.shape[0], *x.shape)), initial(rows))
 
     def absorb(states: State, bank: jax.Array, counts: jax.Array) -> State:
@@ -89,12 +89,6 @@ def _one_tile(state: State, z: jax.Array, bank: jax.Array, counts: jax.Array, up
 
     state, _, _, _ = vary_together((state, z, bank, counts))
     return jax.lax.scan(step, state, jnp.arange(steps))[0]
-
-
-def _cut(x: jax.Array, rows: int) -> jax.Array:
-    """[n, d] -> [ceil(n / rows), rows, d], zeros at the end."""
-    count = -(-x.shape[0] // rows)
-    return jnp.pad(x, ((0, count * rows - x.shape[0]), (0, 0))).reshape(count, rows, x.shape[1])
 
 
 def _checked(candidates: Array, bank: Array, where: Array | None) -> tuple[jax.Array, jax.Array]:
