@@ -18,6 +18,7 @@ from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.core.types import Array
 from alignment_jax.train import objective
 from alignment_jax.train.perturbation import latent_perturbation
+from alignment_jax.weighting.directional import LOSS_SIGNALS
 
 
 @renamed_attributes({"strength": "anchor_scale"})
@@ -31,6 +32,8 @@ class Loss:
     per_anchor: the scale may change with the step and with the anchor, so the section's `schedule` applies.
     smoothing: it has targets to smooth.
     statistics: it returns the statistics of both directions, which `weighting` reads.
+    directions: it returns a loss of each direction, for `weighting.signal=loss`.
+    probability: so it does, and exp(-loss) is a probability, for `weighting.signal=probability`.
     bias: it reads the model's learned bias.
     duplicates: how it can treat equal partners in a batch, "mask" and "positive", by the ids beside the outputs.
     """
@@ -40,6 +43,8 @@ class Loss:
     per_anchor: bool = True
     smoothing: bool = False
     statistics: bool = False
+    directions: bool = False
+    probability: bool = False
     bias: bool = False
     duplicates: tuple[str, ...] = ()
 
@@ -50,14 +55,29 @@ class Loss:
 
 _BOTH = ("mask", "positive")
 LOSSES: dict[str, Loss] = {
-    "infonce": Loss(objective.infonce_pair_loss, "temperature", smoothing=True, statistics=True, duplicates=_BOTH),
-    "max_margin": Loss(objective.max_margin_pair_loss, "margin", statistics=True, duplicates=("mask",)),
+    "infonce": Loss(
+        objective.infonce_pair_loss,
+        "temperature",
+        smoothing=True,
+        statistics=True,
+        directions=True,
+        probability=True,
+        duplicates=_BOTH,
+    ),
+    "max_margin": Loss(
+        objective.max_margin_pair_loss, "margin", statistics=True, directions=True, duplicates=("mask",)
+    ),
     "sigmoid": Loss(objective.sigmoid_pair_loss, "temperature", per_anchor=False, bias=True, duplicates=_BOTH),
 }
 SMOOTHINGS: dict[str, Callable[[float, float, int], Callable[..., jax.Array]]] = {
     "constant": lambda start, end, steps: schedules.constant(start),
     "linear": schedules.linear,
     "cosine": schedules.cosine,
+}
+# Signal -> the property of `Loss` that it needs, and in words.
+_NEEDED = {
+    "probability": ("probability", "the probability of the own partner, exp(-loss), in both directions"),
+    "loss": ("directions", "a loss of each direction"),
 }
 ANCHOR_SCALE_SCHEDULES = ("none", "cosine", "mm_ts")
 
@@ -116,6 +136,7 @@ def build_objective(
         smoothing=_smoothing(smoothing, loss.name, steps.total),
         perturb=_perturbation(perturb, latent_scales),
         weighting=_weighting(weighting, loss.name, steps),
+        weigh_by_loss=weighting.signal in LOSS_SIGNALS,
         extra_metrics=lambda step: {"noise_sigma": jnp.float32(sigma)},
     )
 
@@ -224,10 +245,11 @@ def _weighting(section: ConfigDict, loss: str, steps: StepCounts):
     )
     if section.signal == "fixed":
         return None
-    if not registered_loss(loss).statistics:
+    needed, what = _NEEDED.get(section.signal, ("statistics", "statistics of the similarities in both directions"))
+    if not getattr(registered_loss(loss), needed):
         raise ConfigError(
-            f"weighting reads statistics of both directions; loss.name={loss} does not return them, "
-            f"use {_losses_with(lambda other: other.statistics)}"
+            f"weighting.signal={section.signal} reads {what}; loss.name={loss} does not give that, "
+            f"use {_losses_with(lambda other: getattr(other, needed))}"
         )
     return pair
 

@@ -192,10 +192,10 @@ def default() -> ConfigDict:
             "fusemix": 0.0,  # FuseMix: a of Beta(a, a); 0 turns it off
         }
     )
-    # VALS: weights of the two directions of the loss, by statistics of the similarities.
+    # VALS: weights of the two directions of the loss, by statistics of the similarities or of the losses.
     config.weighting = ConfigDict(
         {
-            "signal": "fixed",  # fixed (off), variance, entropy, spread
+            "signal": "fixed",  # fixed (off), variance, entropy, spread, probability, loss
             "mode": "proportional",  # proportional, inverse
             "decay": 0.9,  # of the running mean of the statistics
             "strength": 1.0,  # 0: equal weights, 1: full effect

@@ -13,6 +13,8 @@ from alignment_jax.core.errors import ConfigError
 METHODS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "vals": {"weighting.signal": "variance"},
+    "vals_probability": {"weighting.signal": "probability"},
+    "vals_loss": {"weighting.signal": "loss"},
     "modest_align": {"perturb.sigma": 0.1, "perturb.relative": True, "smoothing.start": 0.1, "perturb.fusemix": 1.0},
     "noise": {"perturb.sigma": 0.1, "perturb.relative": True},
     "smoothing": {"smoothing.start": 0.1},

@@ -16,7 +16,7 @@ from alignment_jax import losses
 from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.masked_reductions import masked_count, masked_mean
 from alignment_jax.core.types import Array, Batch, PyTree
-from alignment_jax.weighting import DirectionStatistics
+from alignment_jax.weighting import DirectionStatistics, LossStatistics, loss_statistics
 
 Metrics = dict[str, jax.Array]
 # (key, batch, axis_name) -> batch; the key is the same on every device.
@@ -145,6 +145,7 @@ class Contrastive:
       smoothing: step -> label smoothing over all candidates, in [0, 1).
       perturb: changes the batch before the model; None for no perturbation.
       weighting: (init, update) of `weighting.directional`; None for the fixed weights (1, 1).
+      weigh_by_loss: `weighting` reads `weighting.loss_statistics`, not the statistics of `pair_loss`.
       extra_metrics: step -> more scalars to log, the noise level for example.
     """
 
@@ -154,6 +155,7 @@ class Contrastive:
     smoothing: Callable[[jax.Array], Array] = lambda step: jnp.float32(0.0)
     perturb: Perturb | None = None
     weighting: tuple[Callable[[], PyTree], Callable[..., Any]] | None = None
+    weigh_by_loss: bool = False
     extra_metrics: Callable[[jax.Array], Metrics] = lambda step: {}
 
     def init(self) -> PyTree:
@@ -170,8 +172,11 @@ class Contrastive:
         anchor_scale = self.anchor_scale(step, cluster_size, outputs)
         temperature = self.temperature(step, cluster_size, outputs)
         smoothing = self.smoothing(step)
-        weighed = None if self.weighting is None else temperature
-        loss_ab, loss_ba, statistics = self.pair_loss(outputs, anchor_scale, smoothing, where, axis_name, weighed)
+        weighed = None if self.weighting is None or self.weigh_by_loss else temperature
+        loss_ab, loss_ba, of_similarity = self.pair_loss(outputs, anchor_scale, smoothing, where, axis_name, weighed)
+        statistics: DirectionStatistics | LossStatistics | None = of_similarity
+        if self.weigh_by_loss and loss_ba is not None:
+            statistics = loss_statistics(loss_ab, loss_ba, where=where, axis_name=axis_name)
 
         weights = (jnp.float32(1.0), jnp.float32(1.0))
         if self.weighting is not None and statistics is not None:

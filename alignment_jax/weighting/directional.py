@@ -1,10 +1,10 @@
-"""Weights of the two directions of a contrastive loss, from statistics of the similarities."""
+"""Weights of the two directions of a contrastive loss, from statistics of the similarities or of the losses."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +13,19 @@ from alignment_jax.core import Array, ConfigError, EmaState, ema
 
 if TYPE_CHECKING:
     from alignment_jax.weighting.direction_statistics import DirectionStatistics
+    from alignment_jax.weighting.loss_statistics import LossStatistics
 
 Weights = tuple[jax.Array, jax.Array]
 
-_SIGNALS: dict[str, Callable[[DirectionStatistics], tuple[Array, Array]]] = {
+_SIGNALS: dict[str, Callable[[Any], tuple[Array, Array]]] = {
     "variance": lambda statistics: statistics.variance,
     "entropy": lambda statistics: statistics.entropy,
     "spread": lambda statistics: statistics.spread,
+    "probability": lambda statistics: statistics.probability,
+    "loss": lambda statistics: statistics.loss,
 }
 SIGNALS = ("fixed", *_SIGNALS)
+LOSS_SIGNALS = ("probability", "loss")  # read `LossStatistics`; the others read `DirectionStatistics`
 MODES = ("proportional", "inverse")
 
 
@@ -44,7 +48,7 @@ def directional(
     warmup_steps: int = 0,
 ) -> tuple[
     Callable[[], DirectionalState],
-    Callable[[DirectionStatistics | None, DirectionalState], tuple[Weights, DirectionalState]],
+    Callable[[DirectionStatistics | LossStatistics | None, DirectionalState], tuple[Weights, DirectionalState]],
 ]:
     """Weights (w_ab, w_ba) that always sum to 2, from a moving average of one statistic of each direction.
 
@@ -57,8 +61,9 @@ def directional(
     steps. The state holds scalar arrays only and is the same on every device.
 
     Args:
-      signal: "variance" (of the similarities over candidates), "entropy" (of the softmax), "spread" (max - min) or
-        "fixed" (both weights 1, the baseline; its statistics may be None).
+      signal: of `direction_statistics` "variance" (of the similarities over candidates), "entropy" (of the softmax) or
+        "spread" (max - min); of `loss_statistics` "probability" (variance over anchors of exp(-loss)) or "loss"
+        (variance over anchors of the loss); or "fixed" (both weights 1, the baseline; its statistics may be None).
       decay: of the moving average, in [0, 1); 0 follows the last step.
       mode: "proportional": the more variable, hence less certain, direction weighs more; "inverse": it weighs less.
       strength: in [0, 1]; 0 gives the fixed weights, 1 the full effect.
@@ -71,8 +76,8 @@ def directional(
     Raises:
       ConfigError: an unknown signal or mode, or a number outside its range; the message names the argument.
 
-    Source: Pillai, VALS (arXiv 2503.03202). No code is public; statistic, averaging and weight are our reading, and
-    mode "inverse" is the other one.
+    Source: Pillai, VALS (arXiv 2503.03202). No code is public: the signals are readings of "variability in the model's
+    alignment predictions"; averaging and weight are our reading, too, and mode "inverse" is the opposite one.
 
     >>> from types import SimpleNamespace
     >>> init, update = directional("variance", floor=0.6)
@@ -93,7 +98,9 @@ def directional(
     def init() -> DirectionalState:
         return DirectionalState(average=start((0.0, 0.0)), count=jnp.zeros((), jnp.int32))
 
-    def update(statistics: DirectionStatistics | None, state: DirectionalState) -> tuple[Weights, DirectionalState]:
+    def update(
+        statistics: DirectionStatistics | LossStatistics | None, state: DirectionalState
+    ) -> tuple[Weights, DirectionalState]:
         count = state.count + 1
         if signal == "fixed":
             return (jnp.ones((), jnp.float32), jnp.ones((), jnp.float32)), DirectionalState(state.average, count)

@@ -65,6 +65,8 @@ def test_the_name_of_a_loss_decides_nothing(renamed):
     for changes in (
         {"smoothing.start": 0.1},
         {"weighting.signal": "variance"},
+        {"weighting.signal": "probability"},
+        {"weighting.signal": "loss"},
         {"temperature.schedule": "cosine"},
         {"margin.value": -1.0},
     ):

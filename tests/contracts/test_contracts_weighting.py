@@ -1,25 +1,26 @@
 """Properties of every weighting of the two directions. A new one adds one row to TABLE."""
 
 import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alignment_jax.weighting import DirectionStatistics, directional
+from alignment_jax.weighting import directional
 
+SIGNALS = ("variance", "entropy", "spread", "probability", "loss")
 VALUES = np.random.default_rng(0).uniform(0.01, 2.0, (12, 2)).astype(np.float32)
 TABLE = {
     f"{signal}, {mode}": lambda signal=signal, mode=mode, **settings: directional(signal, mode=mode, **settings)
-    for signal, mode in itertools.product(("fixed", "variance", "entropy", "spread"), ("proportional", "inverse"))
+    for signal, mode in itertools.product(("fixed", *SIGNALS), ("proportional", "inverse"))
 }
 every_weighting = pytest.mark.parametrize("build", TABLE.values(), ids=TABLE)
 
 
 def statistics(value):
-    pair = (value[0], value[1])
-    return DirectionStatistics(variance=pair, entropy=pair, spread=pair)
+    return SimpleNamespace(**dict.fromkeys(SIGNALS, (value[0], value[1])))
 
 
 def run(build, values=VALUES, **settings):

@@ -17,14 +17,15 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.loop import fit
 
 # Methods without an own entry are part of a combination.
-TRAINED = [name for name in METHODS if name not in ("cca", "noise", "smoothing", "curriculum", "anti_curriculum")]
+_COMBINED = ("vals_loss", "noise", "smoothing", "curriculum", "anti_curriculum")
+TRAINED = [name for name in METHODS if name not in ("cca", *_COMBINED)]
 COMBINATIONS = (
     "all",
     "vals+mm_ts",
     "mm_ts_margin+vals+bss",
     "modest_align+curriculum",
     "sigmoid+noise+fusemix",
-    "vals+smoothing+anti_curriculum",
+    "vals_loss+smoothing+anti_curriculum",
 )
 BATCH, STEPS_PER_EPOCH, STEPS = 16, 3, 6
 LOGGED = {
@@ -155,6 +156,8 @@ def test_every_alignment_config_takes_every_method(config, methods, repository):
         ("noise", "perturb"),
         ("fusemix", "perturb"),
         ("sigmoid+vals", r"loss\.name=sigmoid.*use infonce or max_margin"),
+        ("sigmoid+vals_loss", r"weighting\.signal=loss.*loss\.name=sigmoid.*use infonce or max_margin"),
+        ("mm_ts_margin+vals_probability", r"weighting\.signal=probability.*loss\.name=max_margin.*use infonce$"),
         ("sigmoid+smoothing", "smoothing"),
     ],
 )

@@ -12,9 +12,7 @@ from alignment_jax.core import ConfigError
 def statistics(ab, ba):
     pair = (jnp.float32(ab), jnp.float32(ba))
     other = (jnp.float32(7.0), jnp.float32(7.0))  # read by a wrong signal only
-    return SimpleNamespace(
-        variance=pair, entropy=other, spread=other, only=lambda name: SimpleNamespace(**{name: pair})
-    )
+    return SimpleNamespace(variance=pair, entropy=other, spread=other, probability=other, loss=other)
 
 
 def run(values, **settings):
@@ -40,10 +38,10 @@ def test_inverse_mode_weighs_by_one_over_the_average():
     np.testing.assert_allclose(run([(0.3, 0.1)], mode="inverse")[0], [[0.5, 1.5]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("signal", ["variance", "entropy", "spread"])
+@pytest.mark.parametrize("signal", ["variance", "entropy", "spread", "probability", "loss"])
 def test_each_signal_reads_its_own_statistic(signal):
     init, update = aj.weighting.directional(signal)
-    weights, _ = update(statistics(3.0, 1.0).only(signal), init())
+    weights, _ = update(SimpleNamespace(**{signal: statistics(3.0, 1.0).variance}), init())
     np.testing.assert_allclose(weights, [1.5, 0.5], rtol=1e-6)
 
 
