@@ -15,7 +15,18 @@ NUMERIC = {"jax", "numpy", "optax", "chex"}
 OUTSIDE = {
     "core": {"jax", "numpy", "chex"},
     **dict.fromkeys(
-        ("losses", "schedules", "weighting", "perturb", "similarity", "metrics", "baselines", "retrieval", "train"),
+        (
+            "losses",
+            "schedules",
+            "weighting",
+            "perturb",
+            "similarity",
+            "metrics",
+            "baselines",
+            "regularizers",
+            "retrieval",
+            "train",
+        ),
         NUMERIC,
     ),
     **{name: {"numpy"} for name in ("sampling", "data", "extract", "report")},
@@ -50,6 +61,7 @@ FILES = {
     "train/classification_objective": ({"core", "sampling"}, NUMERIC),
     "train/objective": ({"core", "losses", "weighting"}, NUMERIC),
     "train/perturbation": ({"core", "perturb"}, NUMERIC),
+    "train/regularization": ({"core", "regularizers"}, NUMERIC),
     "train/evaluation": ({"core", "evals"}, {"jax", "numpy"}),
     "train/experiment": ({"core", "sampling"}, NUMERIC),
     "train/batching": ({"core"}, {"numpy"}),

@@ -13,6 +13,7 @@ SUBPACKAGES = (
     "losses",
     "metrics",
     "perturb",
+    "regularizers",
     "retrieval",
     "sampling",
     "schedules",

@@ -44,6 +44,7 @@ DURATIONS = (
     "temperature.period",
     "margin.period",
     "weighting.warmup",
+    "structure.warmup",
 )
 # Their values depend on the task of the model.
 TASK_SETTINGS = ("eval.metric", "sampling.similarity", "sampling.difficulty")

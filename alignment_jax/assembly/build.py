@@ -194,7 +194,7 @@ def _objective(
     if not task_of(config.model).aligns:
         heads = head_names(config.model)
         return build_classification(config.classification, heads=heads, label=train.label, classes=classes)
-    sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting")
+    sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting", "structure")
     return build_objective(
         **{name: config[name] for name in sections},
         steps=steps,

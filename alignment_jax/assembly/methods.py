@@ -18,6 +18,7 @@ from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.core.types import Array
 from alignment_jax.train import objective
 from alignment_jax.train.perturbation import latent_perturbation
+from alignment_jax.train.regularization import structure_regularizer
 from alignment_jax.weighting.directional import LOSS_SIGNALS
 
 
@@ -90,6 +91,7 @@ def build_objective(
     smoothing: ConfigDict,
     perturb: ConfigDict,
     weighting: ConfigDict,
+    structure: ConfigDict,
     steps: StepCounts,
     cluster_range: tuple[float, float] | None = None,
     latent_scales: LatentScales,
@@ -97,7 +99,7 @@ def build_objective(
     """The contrastive objective with every method that is turned on.
 
     Args:
-      loss, temperature, margin, smoothing, perturb, weighting: sections of the configuration.
+      loss, temperature, margin, smoothing, perturb, weighting, structure: sections of the configuration.
       steps: of the run, for schedules.
       cluster_range: smallest and largest cluster size of the training samples; MM-TS needs it.
       latent_scales: of the training data.
@@ -137,6 +139,7 @@ def build_objective(
         perturb=_perturbation(perturb, latent_scales),
         weighting=_weighting(weighting, loss.name, steps),
         weigh_by_loss=weighting.signal in LOSS_SIGNALS,
+        regularizers=tuple(filter(None, [_structure(structure, steps, latent_scales)])),
         extra_metrics=lambda step: {"noise_sigma": jnp.float32(sigma)},
     )
 
@@ -252,6 +255,21 @@ def _weighting(section: ConfigDict, loss: str, steps: StepCounts):
             f"use {_losses_with(lambda other: getattr(other, needed))}"
         )
     return pair
+
+
+def _structure(section: ConfigDict, steps: StepCounts, scales: LatentScales) -> objective.Regularizer | None:
+    if section.temperature <= 0:
+        raise ConfigError(f"structure.temperature must be above 0, got {section.temperature}")
+    warmup = steps.interval(section.warmup, "structure.warmup")
+    if section.weight == 0:
+        return None
+    if not scales.latents:
+        raise ConfigError(
+            "structure.weight keeps the neighbours of frozen latents; this data set holds raw images or texts: run "
+            "extract first"
+        )
+    weight = schedules.linear(0.0, section.weight, warmup) if warmup else schedules.constant(section.weight)
+    return structure_regularizer(weight, temperature=section.temperature)
 
 
 def _losses_with(has: Callable[[Loss], bool]) -> str:

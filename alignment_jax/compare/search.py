@@ -17,7 +17,17 @@ _RANGE = re.compile(
     r"\s*(?:(?P<method>[\w+]+)\s*:)?\s*(?P<setting>[\w.]+)\s*=\s*(?P<kind>\w+)\((?P<values>[^()]*)\)\s*"
 )
 # Sections without effect where nothing is trained.
-_OF_TRAINING = ("optimizer", "loss", "temperature", "margin", "smoothing", "weighting", "perturb", "sampling")
+_OF_TRAINING = (
+    "optimizer",
+    "loss",
+    "temperature",
+    "margin",
+    "smoothing",
+    "weighting",
+    "perturb",
+    "structure",
+    "sampling",
+)
 RANGE_KINDS = ("uniform", "log", "times", "choice")
 
 

@@ -203,6 +203,14 @@ def default() -> ConfigDict:
             "warmup": "0 steps",  # equal weights until then
         }
     )
+    # STRUCTURE: aligned latents keep the neighbours that the frozen latents have in the batch.
+    config.structure = ConfigDict(
+        {
+            "weight": 0.0,  # of the divergence between both neighbourhoods; 0 turns it off
+            "temperature": 0.05,  # of the softmaxes over neighbours
+            "warmup": "10 percent",  # the weight rises from 0 until then
+        }
+    )
     # BSS: order of the samples.
     config.sampling = ConfigDict(
         {

@@ -19,6 +19,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "input.max_length": (0, INF),
     "audio.noise": (0, INF),
     "model.dim": (1, INF),
+    "structure.weight": (0, INF),
     "optimizer.learning_rate": (0, INF),
     "optimizer.final_learning_rate": (0, INF),
     "optimizer.drop_factor": (0, 1),

@@ -22,6 +22,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "mm_ts": {"temperature.schedule": "mm_ts"},
     "mm_ts_margin": {"loss.name": "max_margin", "margin.schedule": "mm_ts"},
     "sigmoid": {"loss.name": "sigmoid"},
+    "structure": {"structure.weight": 10.0},
     "cca": {"init.name": "cca", "train.duration": "0 steps"},
     "bss": {"sampling.name": "probabilistic"},
     "curriculum": {"sampling.name": "curriculum"},

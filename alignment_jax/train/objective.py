@@ -1,4 +1,4 @@
-"""The contrastive objective: perturb → encode → temperature → loss → direction weights → one global scalar.
+"""The contrastive objective: perturb → encode → temperature → loss → direction weights → regularizers → one scalar.
 
 Each method is an optional function at its place in this chain, so methods combine freely. The model is its `apply`.
 """
@@ -30,6 +30,11 @@ PairLoss = Callable[
     [Mapping[str, Array], Array, Array, Array, str | None, Array | None],
     tuple[jax.Array, jax.Array | None, DirectionStatistics | None],
 ]
+
+
+# (outputs, perturbed batch, step, axis_name) -> (term of the global loss, metrics). Beside `a` and `b` the batch holds
+# `latents_a` and `latents_b`, without noise, where `perturb` adds noise.
+Regularizer = Callable[[Mapping[str, Array], Batch, jax.Array, str | None], tuple[jax.Array, Metrics]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +151,7 @@ class Contrastive:
       perturb: changes the batch before the model; None for no perturbation.
       weighting: (init, update) of `weighting.directional`; None for the fixed weights (1, 1).
       weigh_by_loss: `weighting` reads `weighting.loss_statistics`, not the statistics of `pair_loss`.
+      regularizers: terms that are added to the loss.
       extra_metrics: step -> more scalars to log, the noise level for example.
     """
 
@@ -156,6 +162,7 @@ class Contrastive:
     perturb: Perturb | None = None
     weighting: tuple[Callable[[], PyTree], Callable[..., Any]] | None = None
     weigh_by_loss: bool = False
+    regularizers: tuple[Regularizer, ...] = ()
     extra_metrics: Callable[[jax.Array], Metrics] = lambda step: {}
 
     def init(self) -> PyTree:
@@ -182,6 +189,10 @@ class Contrastive:
         if self.weighting is not None and statistics is not None:
             weights, method_state = self.weighting[1](statistics, method_state)
         loss = losses.reduce(loss_ab, loss_ba, weights=weights, where=where, axis_name=axis_name)
+        regularized: Metrics = {}
+        for regularizer in self.regularizers:
+            term, values = regularizer(outputs, batch, step, axis_name)
+            loss, regularized = loss + term, regularized | values
 
         positive = jnp.sum(outputs["a"] * outputs["b"], axis=-1)
         per_pair = loss_ab if loss_ba is None else 0.5 * (loss_ab + loss_ba)
@@ -195,6 +206,7 @@ class Contrastive:
             "pairs": masked_count(positive, where, axis_name=axis_name),
             **_mean_min_max("temperature", temperature, where, axis_name),
             **self.extra_metrics(step),
+            **regularized,
         }
         if loss_ba is not None:
             metrics["loss_ba"] = masked_mean(loss_ba, where, axis_name=axis_name)

@@ -55,7 +55,7 @@ def _mix(key: jax.Array, batch: Batch, alpha: float) -> Batch:
 
 
 def _add_noise(key, batch, sigma, scales, axis_name) -> Batch:
-    noisy = dict(batch)
+    noisy = {**batch, "latents_a": batch["a"], "latents_b": batch["b"]}
     rows = global_rows(batch["where"].shape[0], axis_name)
     for number, (side, scale) in enumerate(zip(("a", "b"), scales, strict=True)):
         keys = perturb.row_keys(jax.random.fold_in(key, number), rows)

@@ -235,6 +235,8 @@ def test_unknown_and_contradicting_methods_are_refused(method, message):
         ({"smoothing.start": 0.1, "loss.name": "sigmoid"}, "smoothing"),
         ({"smoothing.schedule": "quadratic"}, "smoothing.schedule"),
         ({"perturb.sigma": -1.0}, "perturb.sigma"),
+        ({"structure.weight": -1.0}, "structure.weight"),
+        ({"structure.weight": 1.0, "structure.temperature": 0.0}, "structure.temperature"),
         ({"weighting.signal": "mean"}, "signal"),
         ({"weighting.signal": "variance", "loss.name": "sigmoid"}, "weighting"),
         ({"margin.value": -0.1, "loss.name": "max_margin"}, "margin.value"),

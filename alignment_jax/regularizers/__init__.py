@@ -1,0 +1,5 @@
+"""Regularizers: terms beside a contrastive loss that keep what the frozen encoders already know."""
+
+from alignment_jax.regularizers.structure import structure
+
+__all__ = ["structure"]

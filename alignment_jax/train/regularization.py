@@ -1,0 +1,42 @@
+"""Regularizers of the contrastive objective: a weight over the steps, times a function of inputs and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from alignment_jax import regularizers
+from alignment_jax.core.masked_reductions import masked_mean
+from alignment_jax.core.types import Array
+from alignment_jax.train.objective import Regularizer
+
+
+def structure_regularizer(weight: Callable[[jax.Array], Array], *, temperature: float) -> Regularizer:
+    """`regularizers.structure` of both sides: λ / 2 · (mean over a + mean over b).
+
+    The original latents are the model's inputs before `perturb` adds noise: noise disturbs a sample, and its neighbours
+    are still those of the frozen encoder. FuseMix makes new samples, so their latents are the mixed ones.
+
+    Args:
+      weight: step -> λ.
+      temperature: of the softmaxes.
+    """
+
+    def regularize(outputs, batch, step, axis_name):
+        where, scale = batch["where"], jnp.asarray(weight(step), jnp.float32)
+        sides = [
+            regularizers.structure(
+                batch.get(f"latents_{side}", batch[side]),
+                outputs[side],
+                temperature=temperature,
+                where=where,
+                axis_name=axis_name,
+            )
+            for side in ("a", "b")
+        ]
+        value = 0.5 * sum(masked_mean(side, where, axis_name=axis_name) for side in sides)
+        return scale * value, {"structure": value, "structure_weight": scale}
+
+    return regularize
