@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax import evals, models
-from alignment_jax.assembly.cca_start import STARTS, check_init
+from alignment_jax.assembly.cca_start import SIMILARITIES, STARTS, check_init
 from alignment_jax.assembly.classifier import CLASS_WEIGHTS, is_classifier, prediction_heads
 from alignment_jax.assembly.cluster_sizes import SOURCES
 from alignment_jax.assembly.device_data import CHOICES
@@ -64,6 +64,7 @@ def allowed_values(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         "model.name": MODELS,
         **{f"model.{side}.name": ENCODERS for side in ENCODER_OPTIONS if config.model.get(side) is not None},
         "init.name": (*STARTS, "run:DIR") if source_run(str(config.init.name)) is None else (config.init.name,),
+        "init.similarity": SIMILARITIES,
         "input.resident": CHOICES,
         "input.on_bad_sample": ON_BAD_SAMPLE,
         "loss.name": LOSSES,

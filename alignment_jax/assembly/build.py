@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data
 from alignment_jax.assembly.allowed_values import check_settings
-from alignment_jax.assembly.cca_start import start_from_cca
+from alignment_jax.assembly.cca_start import is_weighted, start_from_cca
 from alignment_jax.assembly.classifier import build_classification, head_names
 from alignment_jax.assembly.data_loading import check_same_on_all_processes, load_data, load_source
 from alignment_jax.assembly.device_data import device_tables
@@ -271,6 +271,7 @@ def configured_model(
         max_length=config.input.max_length,
         classes=classes,
         several=several,
+        weighted=is_weighted(config.init),
     )
 
 

@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import baselines, data, evals, models
+from alignment_jax.assembly.weighted_cosine import WEIGHTS
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train import processes
 from alignment_jax.train.experiment import Model
 
 STARTS = ("random", "cca")
+SIMILARITIES = ("cosine", "weighted_cosine")
 AUTO = "auto"
 SHRINKAGES = (0.1, 0.5, 0.8, 0.95)
 POWERS = (0.5, 1.0)
@@ -59,6 +62,8 @@ def start_from_cca(
         params, model_state = model.init(key, *inputs)
         for side in ("a", "b"):
             params = models.init_projection(params, side, *found[side])
+        if is_weighted(section):
+            params = {**params, WEIGHTS: jnp.asarray(found["weights"])}
         return params, model_state
 
     return dataclasses.replace(model, init=init), (found["message"],)
@@ -73,18 +78,31 @@ def _solve(
     seed: int,
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """(matrix, bias) of "a" and "b", and the "message" on the chosen settings."""
+    """(matrix, bias) of "a" and "b", "weights" [model.dim] of a weighted cosine, and the "message" on the settings."""
     project_a, project_b, choice = _fit(section, adapters, train, val, views, seed)
     # Embeddings have length about one before normalization, so a learning rate has the same effect as elsewhere.
     a, b = (
         _scaled(adapters.input_norm, project, column)
         for project, column in ((project_a, train.a), (project_b, train.b))
     )
-    return {"a": a, "b": b, "message": _message(*choice, names)}
+    power = choice[0][2]
+    weights = _weights(project_a, power, adapters.dim)
+    weighted = ", weighted cosine" if is_weighted(section) else ""
+    return {"a": a, "b": b, "weights": weights, "message": _message(*choice, names) + weighted}
+
+
+def is_weighted(section: ConfigDict) -> bool:
+    """Whether a run's embeddings are compared by a weighted cosine; `init` of an earlier version lacks the setting."""
+    return section.get("similarity", "cosine") == "weighted_cosine"
 
 
 def check_init(section: ConfigDict) -> None:
-    """Raises ConfigError for a value in `init` that is neither "auto" nor a number."""
+    """Raises ConfigError for a value in `init` that is neither "auto" nor a number, or weights without a start."""
+    if is_weighted(section) and section.name != "cca":
+        raise ConfigError(
+            f"init.similarity=weighted_cosine weights by the canonical correlations of init.name=cca, but init.name is "
+            f"{section.name}"
+        )
     _shrinkages(section.shrinkage)
     _dims(section.dim, 1)
     _powers(section.power)
@@ -118,9 +136,11 @@ def _fit(
     most = min(adapters.dim, za.shape[-1], zb.shape[-1])
     shrinkages, dims = _shrinkages(section.shrinkage), _dims(section.dim, most)
     powers = _powers(section.power)
+    weighted = is_weighted(section)
     if len(shrinkages) == len(dims) == len(powers) == 1:
         (shrinkage,), (dim,), (power,) = shrinkages, dims, powers
-        a, b = baselines.fit_cca(za, zb, b_to_a=some.b_to_a, shrinkage=shrinkage, dim=dim, power=power)
+        before = 0.0 if weighted else power
+        a, b = baselines.fit_cca(za, zb, b_to_a=some.b_to_a, shrinkage=shrinkage, dim=dim, power=before)
         return a, b, ((shrinkage, dim, power), "as configured")
     if val is None:
         raise ConfigError("init.shrinkage, init.dim and init.power are chosen on val, but there is none: give numbers")
@@ -128,23 +148,41 @@ def _fit(
     val_a, val_b = _latents(norm, held_out.a), _latents(norm, held_out.b)[0]
     val_views = val_a if views == "mean" else val_a[:1]
 
-    def embedded(project: baselines.Projection, z: np.ndarray) -> np.ndarray:
+    def embedded(project: baselines.Projection, z: np.ndarray, side: str, power: float | None) -> np.ndarray:
         # One width for every number of dimensions: ranks compile once, for the width of the run.
         found = np.zeros((len(z), max(most, adapters.dim)), np.float32)
         matrix = np.asarray(project.matrix)
         found[:, : matrix.shape[1]] = (z - np.asarray(project.mean)) @ matrix
+        if power is not None:
+            weights = _weights(project, power, found.shape[1])
+            return np.asarray(baselines.weighted_unit_vectors(found, weights, side=side))
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
 
-    def score(project_a: baselines.Projection, project_b: baselines.Projection) -> float:
-        a = evals.mean_direction([embedded(project_a, view) for view in val_views])
-        one = evals.SplitEmbeddings(a, embedded(project_b, val_b), held_out.b_to_a, *held_out.duplicate_ids)
-        return evals.recall_metrics(one)["rsum"]
+    def tuned(powers: Sequence[float], after: float | None = None):
+        """`after`: the power of a weighted cosine."""
 
-    a, b, choice = baselines.tune_cca(
-        za, zb, score, b_to_a=some.b_to_a, shrinkages=shrinkages, dims=dims, powers=powers
-    )
-    how = f"rsum {choice.score:.1f} on val, the best of {choice.candidates} settings"
-    return a, b, ((choice.shrinkage, choice.dim, choice.power), how)
+        def score(project_a: baselines.Projection, project_b: baselines.Projection) -> float:
+            a = evals.mean_direction([embedded(project_a, view, "a", after) for view in val_views])
+            b = embedded(project_b, val_b, "b", after)
+            one = evals.SplitEmbeddings(a, b, held_out.b_to_a, *held_out.duplicate_ids)
+            return evals.recall_metrics(one)["rsum"]
+
+        found = baselines.tune_cca(za, zb, score, b_to_a=some.b_to_a, shrinkages=shrinkages, dims=dims, powers=powers)
+        return found, found[2].power if after is None else after
+
+    candidates = [tuned((0.0,), after=power) for power in powers] if weighted else [tuned(powers)]
+    (a, b, choice), power = max(candidates, key=lambda found: found[0][2].score)
+    count = sum(found[2].candidates for found, _ in candidates)
+    how = f"rsum {choice.score:.1f} on val, the best of {count} settings"
+    return a, b, ((choice.shrinkage, choice.dim, power), how)
+
+
+def _weights(project: baselines.Projection, power: float, dim: int) -> np.ndarray:
+    """[dim] float32: powers of the canonical correlations, 0 for dimensions that the solution lacks."""
+    weights = np.zeros(dim, np.float32)
+    correlations = np.asarray(project.correlations)
+    weights[: len(correlations)] = correlations**power
+    return weights
 
 
 def _message(found: tuple[Any, int, float], how: str, names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from alignment_jax import models
 from alignment_jax.assembly.classifier import build_classifier, is_classifier
 from alignment_jax.assembly.flax_modules import pure_functions
 from alignment_jax.assembly.modality_checks import with_vocabulary
+from alignment_jax.assembly.weighted_cosine import with_weighted_cosine
 from alignment_jax.train.experiment import Model
 from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
 from alignment_jax.train.step import AXIS
@@ -28,6 +29,7 @@ def build_model_functions(
     max_length: int = 0,
     classes: int = 0,
     several: bool = False,
+    weighted: bool = False,
 ) -> Model:
     """The model as pure functions: towers with a temperature, or a classifier.
 
@@ -39,6 +41,7 @@ def build_model_functions(
       max_length: tokens of a text.
       classes: of a classifier.
       several: whether batches are split over devices.
+      weighted: embeddings are compared by a weighted cosine (CSA).
     """
     if is_classifier(model):
         return build_classifier(model, classes=classes, tokenizer=tokenizer, max_length=max_length, several=several)
@@ -54,13 +57,14 @@ def build_model_functions(
     def encode(method: str):
         return lambda params, model_state, items: module.apply({"params": params, **model_state}, items, method=method)
 
-    return Model(
+    towers = Model(
         init=init,
         apply=apply,
         encode_a=encode("encode_a"),
         encode_b=encode("encode_b"),
         project=lambda params: models.clamp_temperature(params, temperature_min=low, temperature_max=high),
     )
+    return with_weighted_cosine(towers, dim=model.dim) if weighted else towers
 
 
 def with_micro_batches(model: Model, first_batch: Sequence[np.ndarray], micro_batch: int) -> Model:

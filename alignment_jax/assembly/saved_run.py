@@ -15,6 +15,7 @@ from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
 from alignment_jax import data
+from alignment_jax.assembly.cca_start import is_weighted
 from alignment_jax.assembly.methods import logit_scale_options
 from alignment_jax.assembly.model_functions import build_model_functions
 from alignment_jax.core.errors import RunError, UserError
@@ -77,6 +78,7 @@ class SavedRun:
             tokenizer=self.tokenizer,
             max_length=config.input.max_length,
             classes=len(self.signature.get(LABELS, ())),
+            weighted=is_weighted(config.init),
         )
         sample = (
             jax.ShapeDtypeStruct((2, *self.signature[side]["shape"]), _DTYPES.get(kind, np.float32))

@@ -140,6 +140,8 @@ def default() -> ConfigDict:
             "shrinkage": "auto",  # in [0, 1]; "0.8+0.5" for a and b
             "dim": "auto",  # canonical dimensions, at most model.dim
             "power": "1.0",  # exponent of the canonical correlations
+            # cosine weights by the power before the normalization, weighted_cosine (CSA) after it.
+            "similarity": "cosine",
         }
     )
 

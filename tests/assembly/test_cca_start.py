@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from alignment_jax import config as configs
 from alignment_jax.assembly.build import build
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.losses import l2_normalize
+from alignment_jax.train.device_data_set import look_up
 from alignment_jax.train.evaluation import Embedder
 from alignment_jax.train.loop import evaluation_variables, fit, initial_state
 
@@ -88,8 +90,10 @@ def test_the_same_run_again_changes_nothing(latents, tmp_path):
     assert again.position.best_value == first.position.best_value
 
 
-def test_auto_settings_are_chosen_on_val_and_logged(latents):
-    built = build(make_config(latents, **{"init.shrinkage": "auto", "init.power": "auto"}))
+@pytest.mark.parametrize("similarity", ["cosine", "weighted_cosine"])
+def test_auto_settings_are_chosen_on_val_and_logged(similarity, latents):
+    changes = {"init.shrinkage": "auto", "init.power": "auto", "init.similarity": similarity}
+    built = build(make_config(latents, **changes))
     (line,) = built.experiment.messages
     assert " 32 " in line  # 4 x 4 shrinkages, one dim, two powers
     assert line in built.notes
@@ -99,6 +103,40 @@ def test_auto_settings_are_chosen_on_val_and_logged(latents):
         )
     )
     assert f"rsum {found['rsum']:.1f} on val" in line
+
+
+def test_a_weighted_cosine_weighs_after_the_normalization(latents):
+    changes = {"init.shrinkage": "0.4", "init.dim": "5", "init.similarity": "weighted_cosine", "eval.views": "first"}
+    experiment = build(make_config(latents, **changes)).experiment
+    variables = evaluation_variables(initial_state(experiment))
+    found = Embedder(experiment.model)(variables, experiment.evaluations["test"])
+    with np.load(latents) as arrays:
+        image, text, owner, split = (arrays[name] for name in ("image", "text", "text_to_image", "split"))
+        views = np.stack([image, arrays["image_flip"]])
+    views, text = (z / np.linalg.norm(z, axis=-1, keepdims=True) for z in (views, text))
+    pairs, test = np.flatnonzero(split[owner] == "train"), split == "test"
+    maps = baselines.fit_cca(views[:, owner[pairs]], text[pairs], shrinkage=0.4, dim=5, power=0.0)
+    x, y = (l2_normalize(project(z)) for project, z in zip(maps, (views[0][test], text[test[owner]]), strict=True))
+    rho = maps[0].correlations
+    # Five products of numbers below 1, of which the maps have rounded terms from 12 latents.
+    np.testing.assert_allclose(found.a @ found.b.T, (x * rho) @ y.T / rho[0], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(np.linalg.norm(found.b, axis=1), 1.0, atol=1e-6)
+    # Training leaves the weights alone.
+    changes |= {"train.duration": "2 steps", "init.shrinkage": "0.6"}
+    experiment = build(make_config(latents, **changes)).experiment
+    state = initial_state(experiment)
+    batch = next(iter(experiment.batches(np.arange(8)[None], 0, 0)))
+    (batch,) = [look_up(experiment.tables, batch)]
+
+    def loss(params):
+        return experiment.objective(
+            experiment.model.apply, params, {}, (), batch, step=0, key=state.key, axis_name=None
+        )[0]
+
+    gradient = jax.jit(jax.grad(loss))(state.params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert not np.any(gradient["cosine_weights"])
+    assert np.any(gradient["a"]["project"]["kernel"])
 
 
 @pytest.mark.slow
@@ -128,6 +166,8 @@ def test_views_are_averaged_or_not(latents):
         ({"model.final_norm": True}, r"model\.final_norm"),
         ({"model.blocks_a": 1, "model.zero_init": False}, r"model\.zero_init"),
         ({"init.name": "random"}, r"train\.duration"),
+        ({"init.similarity": "dot"}, r"init\.similarity"),
+        ({"init.name": "random", "init.similarity": "weighted_cosine"}, r"init\.similarity"),
     ],
 )
 def test_settings_without_a_closed_form_are_refused(changes, message, latents):

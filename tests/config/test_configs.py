@@ -212,6 +212,7 @@ def test_methods_train_from_pixels(method, tmp_path):
         ("clip", "'clip'"),
         ("sigmoid+mm_ts_margin", "contradict"),
         ("vals+cca", "cca trains nothing"),
+        ("cca+csa", "cca and csa"),
         ("vals+", None),
     ],
 )

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from alignment_jax.assembly.build import build
-from alignment_jax.config.recipes import METHODS
+from alignment_jax.config.recipes import CLOSED_FORMS, METHODS
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.loop import fit
 
 # Methods without an own entry are part of a combination.
 _COMBINED = ("vals_loss", "noise", "smoothing", "structure", "curriculum", "anti_curriculum")
-TRAINED = [name for name in METHODS if name not in ("cca", *_COMBINED)]
+TRAINED = [name for name in METHODS if name not in (*CLOSED_FORMS, *_COMBINED)]
 COMBINATIONS = (
     "all",
     "vals+mm_ts",
@@ -127,14 +127,16 @@ def test_methods_compose(methods, tmp_path, latents, repository):
 
 
 def test_no_method_is_left_out():
-    assert {name for methods in (*TRAINED, *COMBINATIONS) for name in methods.split("+")} >= {*METHODS} - {"cca"}
+    tested = {name for methods in (*TRAINED, *COMBINATIONS, *CLOSED_FORMS) for name in methods.split("+")}
+    assert tested >= {*METHODS}
 
 
 @pytest.mark.slow
-def test_cca_is_the_same_on_any_number_of_devices_and_again(tmp_path, latents, repository):
+@pytest.mark.parametrize("method", CLOSED_FORMS)
+def test_a_closed_form_is_the_same_on_any_number_of_devices_and_again(method, tmp_path, latents, repository):
     runs = []
     for number, devices in enumerate((1, 8, 1)):
-        config = make_config("cca", latents, repository, **{"train.devices": devices})
+        config = make_config(method, latents, repository, **{"train.devices": devices})
         runs.append(run(build(config).experiment, tmp_path / str(min(number, 1 - number % 2))))
     (row,), _ = runs[0]
     assert row["step"] == 0
