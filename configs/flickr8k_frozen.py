@@ -4,9 +4,9 @@
 
 The default is the recommended recipe for few pairs: a closed form with settings chosen by cross-validation, computed in
 seconds (docs/recipe.md). `method=` trains InfoNCE instead, with these methods: baseline, vals, modest_align,
-fusemix, noise, smoothing, mm_ts, mm_ts_margin, structure, sigmoid, bss, all, or several joined by "+". `method=cca` is
-the closed form with settings chosen on val, without training, `method=csa` the same with a weighted cosine. `init=cca`
-starts the training of another method from the closed form.
+fusemix, noise, smoothing, mm_ts, mm_ts_margin, structure, sotalign, sigmoid, bss, all, or several joined by "+".
+`method=cca` is the closed form with settings chosen on val, without training, `method=csa` the same with a weighted
+cosine. `init=cca` starts the training of another method from the closed form.
 """
 
 from alignment_jax import config

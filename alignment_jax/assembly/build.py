@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data
 from alignment_jax.assembly.allowed_values import check_settings
-from alignment_jax.assembly.cca_start import is_weighted, start_from_cca
+from alignment_jax.assembly.cca_start import is_weighted, linear_teacher, start_from_cca
 from alignment_jax.assembly.classifier import build_classification, head_names
 from alignment_jax.assembly.data_loading import check_same_on_all_processes, load_data, load_source
 from alignment_jax.assembly.device_data import device_tables
@@ -34,10 +35,12 @@ from alignment_jax.assembly.run_notes import (
 from alignment_jax.assembly.sampling import build_sampler, order_has_no_effect, sampling_criteria, with_score_tracking
 from alignment_jax.assembly.step_counts import StepCounts, count_steps
 from alignment_jax.assembly.tasks import check_metric, task_of
+from alignment_jax.assembly.unpaired import Pools, unpaired_pools, with_unpaired
 from alignment_jax.assembly.warm_start import source_run, start_from_run
 from alignment_jax.config.limits import check_limits
 from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.types import Batch
 from alignment_jax.sampling.sampler import Sampler
 from alignment_jax.train.evaluation import Embedder, embedder_of
 from alignment_jax.train.experiment import Experiment, Model, Plan
@@ -57,6 +60,7 @@ class Built:
     inputs: the input pipeline.
     source: the data set as it was loaded.
     notes: lines to print before training.
+    unpaired: latents without partners that batches hold beside the pairs, by their name there.
     """
 
     experiment: Experiment
@@ -65,6 +69,7 @@ class Built:
     inputs: Inputs
     source: data.PairSource
     notes: tuple[str, ...]
+    unpaired: Pools = dataclasses.field(default_factory=dict)
 
     @property
     def evaluator(self) -> Embedder:
@@ -110,7 +115,8 @@ def build(
         config.train.duration, sampler, batch_size=batch_size, halves=halves, start=str(config.init.name)
     )
     classes = len(source.label_names or ())
-    objective = _objective(config, train, steps, prepared.cluster_range, classes=classes)
+    pools, pool_notes = unpaired_pools(config.transport, source, train)
+    objective, teacher_notes = _objective(prepared, steps, classes=classes)
     objective = with_score_tracking(objective, sampler, decay=config.sampling.decay)
     check_accumulation(config.optimizer, steps.total)
     optimizer, learning_rate = build_optimizer(config.optimizer, steps)
@@ -118,8 +124,10 @@ def build(
     first_batch = inputs.first_batch(train)
     model, start_notes = _start(prepared, model, first_batch, resuming=resuming)
     model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
-    messages = start_notes if task.aligns else (*classifier_notes(source), *start_notes)
-    tables, loader_split = device_tables(config.input, train)
+    messages = (*start_notes, *pool_notes, *teacher_notes)
+    if not task.aligns:
+        messages = (*classifier_notes(source), *messages)
+    tables, loader_split = device_tables(config.input, train, pools)
     evaluate = task.evaluation(model, task.heads(config.model, config.classification.predict))
     experiment = Experiment(
         config=config.to_dict(),
@@ -131,7 +139,7 @@ def build(
         plan=_plan(config, steps),
         batch_size=batch_size,
         sampler=sampler,
-        batches=training_batches(loader_split, inputs, seed=config.seed),
+        batches=_batches(config, loader_split, inputs, pools, devices, on_device=tables is not None),
         first_batch=first_batch,
         scoring_batches=scoring_batches(train, inputs),
         evaluations={n: task.split(config.eval, split, inputs) for n, split in prepared.evaluation_splits.items()},
@@ -145,7 +153,7 @@ def build(
         names=tuple(source.modalities),
     )
     notes = (*prepared.notes, *messages, *_cautions(prepared, steps))
-    return Built(experiment, prepared.splits, loader_split, inputs, source, notes)
+    return Built(experiment, prepared.splits, loader_split, inputs, source, notes, pools)
 
 
 def with_seed(built: Built, seed: int) -> Built:
@@ -154,14 +162,33 @@ def with_seed(built: Built, seed: int) -> Built:
     Model, objective and optimizer are the same objects, so programs compiled for one seed serve the others.
     """
     experiment = built.experiment
+    config = ConfigDict({**experiment.config, "seed": seed})
+    on_device = experiment.tables is not None
     changed = dataclasses.replace(
         experiment,
         config={**experiment.config, "seed": seed},
         seed=seed,
         sampler=dataclasses.replace(experiment.sampler, seed=seed),
-        batches=training_batches(built.loader_split, built.inputs, seed=seed),
+        batches=_batches(
+            config, built.loader_split, built.inputs, built.unpaired, experiment.devices, on_device=on_device
+        ),
     )
     return dataclasses.replace(built, experiment=changed)
+
+
+def _batches(
+    config: ConfigDict,
+    split: data.PairSplit,
+    inputs: Inputs,
+    pools: Pools,
+    devices: list[jax.Device],
+    *,
+    on_device: bool,
+) -> Callable[[np.ndarray, int, int], Iterator[Batch]]:
+    """`Experiment.batches`: pairs of the split, and unpaired latents where the method reads them."""
+    pairs = training_batches(split, inputs, seed=config.seed)
+    size = config.transport.batch_size
+    return with_unpaired(pairs, pools, size=size, seed=config.seed, devices=devices, on_device=on_device)
 
 
 def _batch_size(size: int, n: int) -> int:
@@ -183,24 +210,32 @@ def _sampler(config: ConfigDict, train: data.PairSplit) -> Sampler:
     )
 
 
-def _objective(
-    config: ConfigDict,
-    train: data.PairSplit,
-    steps: StepCounts,
-    cluster_range: tuple[float, float] | None,
-    *,
-    classes: int,
-) -> Objective:
+def _objective(prepared: PreparedData, steps: StepCounts, *, classes: int) -> tuple[Objective, tuple[str, ...]]:
+    """The objective, and lines for the log."""
+    config, train = prepared.config, prepared.train
     if not task_of(config.model).aligns:
         heads = head_names(config.model)
-        return build_classification(config.classification, heads=heads, label=train.label, classes=classes)
-    sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting", "structure")
-    return build_objective(
+        return build_classification(config.classification, heads=heads, label=train.label, classes=classes), ()
+    teacher, notes = None, tuple[str, ...]()
+    if config.transport.weight:
+        teacher, line = linear_teacher(
+            config.init, config.model, train, prepared.evaluation_splits.get("val"), **_cca_options(prepared)
+        )
+        notes = (line,)
+    sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting", "structure", "transport")
+    objective = build_objective(
         **{name: config[name] for name in sections},
         steps=steps,
-        cluster_range=cluster_range,
+        cluster_range=prepared.cluster_range,
         latent_scales=latent_scales(train, relative=config.perturb.relative),
+        teacher=teacher,
     )
+    return objective, notes
+
+
+def _cca_options(prepared: PreparedData) -> dict[str, Any]:
+    config = prepared.config
+    return dict(views=config.eval.views, seed=config.data_seed, names=prepared.source.modalities[:2])
 
 
 def _start(
@@ -210,12 +245,16 @@ def _start(
     config, source = prepared.config, prepared.source
     name = str(config.init.name)
     if name == "random":
+        if is_weighted(config.init):
+            raise ConfigError(
+                "init.similarity=weighted_cosine weights by the canonical correlations of init.name=cca, but init.name "
+                "is random"
+            )
         return model, ()
     folder = source_run(name)
     if folder is None:
         val = prepared.evaluation_splits.get("val")
-        options = dict(views=config.eval.views, seed=config.data_seed, names=source.modalities[:2])
-        return start_from_cca(model, config.init, config.model, prepared.train, val, **options)
+        return start_from_cca(model, config.init, config.model, prepared.train, val, **_cca_options(prepared))
     if resuming:
         return model, (f"it started from the best parameters of {folder}",)
     labels = source.label_names or ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from alignment_jax import baselines, data, evals, models
 from alignment_jax.assembly.weighted_cosine import WEIGHTS
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.train import processes
 from alignment_jax.train.experiment import Model
 
@@ -69,6 +70,36 @@ def start_from_cca(
     return dataclasses.replace(model, init=init), (found["message"],)
 
 
+def linear_teacher(
+    section: ConfigDict,
+    model: ConfigDict,
+    train: data.PairSplit,
+    val: data.PairSplit | None,
+    *,
+    views: str,
+    seed: int,
+    names: Sequence[str],
+) -> tuple[Callable[[str, Any], jax.Array], str]:
+    """(side, latents [n, d]) -> unit vectors [n, dim] by CCA on the training pairs, and a line for the log.
+
+    Args:
+      section, train, val, views, seed, names: see `start_from_cca`.
+      model: the section `model` of the configuration; any model of latents.
+
+    Raises:
+      ConfigError: a number out of range.
+    """
+    norm = model.get("input_norm", "none")
+    linear = ConfigDict({"dim": model.dim, "input_norm": norm})
+    found = processes.compute_on_primary(lambda: _solve(section, linear, train, val, views, seed, names))
+
+    def teacher(side: str, z: Any) -> jax.Array:
+        matrix, bias = found[side]
+        return l2_normalize(models.normalized_input(z, norm) @ matrix + bias)
+
+    return teacher, found["message"].replace("CCA start", "CCA teacher", 1)
+
+
 def _solve(
     section: ConfigDict,
     adapters: ConfigDict,
@@ -97,12 +128,7 @@ def is_weighted(section: ConfigDict) -> bool:
 
 
 def check_init(section: ConfigDict) -> None:
-    """Raises ConfigError for a value in `init` that is neither "auto" nor a number, or weights without a start."""
-    if is_weighted(section) and section.name != "cca":
-        raise ConfigError(
-            f"init.similarity=weighted_cosine weights by the canonical correlations of init.name=cca, but init.name is "
-            f"{section.name}"
-        )
+    """Raises ConfigError for a value in `init` that is neither "auto" nor a number."""
     _shrinkages(section.shrinkage)
     _dims(section.dim, 1)
     _powers(section.power)

@@ -82,6 +82,7 @@ def check_classification(config: ConfigDict, split: data.PairSplit, source: data
         "margin.schedule": config.margin.schedule != "none",
         "perturb": bool(config.perturb.sigma or config.perturb.fusemix),
         "structure.weight": bool(config.structure.weight),
+        "transport.weight": bool(config.transport.weight),
         "input.mismatched": bool(config.input.mismatched),
         "optimizer.micro_batch": bool(config.optimizer.micro_batch),
     }

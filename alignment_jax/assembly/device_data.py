@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,12 +15,15 @@ CHOICES = ("auto", "on", "off")
 Tables = dict[str, np.ndarray]
 
 
-def device_tables(section: ConfigDict, split: data.PairSplit) -> tuple[Tables | None, data.PairSplit]:
+def device_tables(
+    section: ConfigDict, split: data.PairSplit, unpaired: Mapping[str, data.ArrayColumn] | None = None
+) -> tuple[Tables | None, data.PairSplit]:
     """The training split as tables for the device, and a split whose items are row numbers in them.
 
     Args:
       section: `input` of the configuration.
       split: the prepared training split.
+      unpaired: latents without partners, which become tables too.
 
     Returns:
       (tables, split of row numbers), or (None, split) where every batch is sent to the device.
@@ -30,7 +34,7 @@ def device_tables(section: ConfigDict, split: data.PairSplit) -> tuple[Tables | 
     choice = section.resident
     if choice == "off":
         return None, split
-    a, b = split.a, split.b
+    a, b, unpaired = split.a, split.b, unpaired or {}
     obstacle = ""
     if not (isinstance(a, data.ArrayColumn) and isinstance(b, data.ArrayColumn)):
         obstacle = "only arrays without augmentation, such as frozen latents, can stay on the device"
@@ -38,7 +42,7 @@ def device_tables(section: ConfigDict, split: data.PairSplit) -> tuple[Tables | 
         # XLA runs a convolution several times slower inside a compiled loop on CPUs, and the calls between steps are
         # cheap beside one.
         obstacle = "not worth it"
-    elif choice == "auto" and _bytes(a) + _bytes(b) > section.cache_mib << 20:
+    elif choice == "auto" and sum(map(_bytes, (a, b, *unpaired.values()))) > section.cache_mib << 20:
         obstacle = "too large"
     if obstacle:
         if choice == "on":
@@ -47,7 +51,8 @@ def device_tables(section: ConfigDict, split: data.PairSplit) -> tuple[Tables | 
     assert isinstance(a, data.ArrayColumn)
     assert isinstance(b, data.ArrayColumn)
     (table_a, numbers_a), (table_b, numbers_b) = _numbered(a), _numbered(b)
-    return {"a": table_a, "b": table_b}, split.replace(a=numbers_a, b=numbers_b)
+    further = {name: column.read(np.arange(len(column))) for name, column in unpaired.items()}
+    return {"a": table_a, "b": table_b, **further}, split.replace(a=numbers_a, b=numbers_b)
 
 
 def _bytes(column: data.ArrayColumn) -> int:

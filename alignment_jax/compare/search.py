@@ -26,6 +26,7 @@ _OF_TRAINING = (
     "weighting",
     "perturb",
     "structure",
+    "transport",
     "sampling",
 )
 RANGE_KINDS = ("uniform", "log", "times", "choice")

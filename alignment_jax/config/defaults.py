@@ -213,6 +213,17 @@ def default() -> ConfigDict:
             "warmup": "10 percent",  # the weight rises from 0 until then
         }
     )
+    # SOTAlign: the transport plan between unpaired latents of both sides follows the plan of CCA on the pairs, whose
+    # settings are those of `init`. A side without unpaired latents in the data uses those of train.
+    config.transport = ConfigDict(
+        {
+            "weight": 0.0,  # of the divergence between both plans; 0 turns it off
+            "epsilon": 0.05,  # entropic regularization of the model's plan
+            "teacher_epsilon": 0.01,  # of the teacher's plan
+            "iterations": 100,  # of Sinkhorn
+            "batch_size": 256,  # unpaired latents of each side in a step
+        }
+    )
     # BSS: order of the samples.
     config.sampling = ConfigDict(
         {

@@ -24,6 +24,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "mm_ts_margin": {"loss.name": "max_margin", "margin.schedule": "mm_ts"},
     "sigmoid": {"loss.name": "sigmoid"},
     "structure": {"structure.weight": 10.0},
+    "sotalign": {"loss.name": "sigmoid", "transport.weight": 1e-4},
     "cca": {"init.name": "cca", "train.duration": "0 steps"},
     "csa": {
         "init.name": "cca",

@@ -20,6 +20,8 @@ GENERIC = {
     "split": "split",
     "label": "label",
     "cluster_size": "b_cluster_size",
+    "image_unpaired": "a_unpaired",
+    "text_unpaired": "b_unpaired",
 }
 VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
 MODALITIES = "modalities"

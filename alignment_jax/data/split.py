@@ -10,13 +10,16 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import ConfigError, DataError, one_line
 from alignment_jax.data.relevancy import Relevancy
+
+if TYPE_CHECKING:
+    from alignment_jax.data.columns import ArrayColumn
 
 KINDS = ("embedding", "image", "text", "audio")
 SPLITS = ("train", "val", "test")
@@ -237,6 +240,7 @@ class PairSource:
         (smallest share of the area).
       modalities: names of the columns in tables and plots, a first.
       from_label: sides ("b") whose items are made from the class, so that a classifier could read the answer.
+      unpaired: side ("a", "b") -> latents without partners, of the width of that side.
     """
 
     name: str
@@ -249,6 +253,7 @@ class PairSource:
     hints: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     modalities: tuple[str, ...] = ("image", "text")
     from_label: tuple[str, ...] = ()
+    unpaired: Mapping[str, ArrayColumn] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # They quote file content and are shown in terminals and pages.

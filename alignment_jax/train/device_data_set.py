@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from alignment_jax.core.deprecation import renamed_names
-from alignment_jax.core.types import Array, Batch, PyTree
+from alignment_jax.core.types import UNPAIRED_KEYS, Array, Batch, PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.objective import Metrics
 from alignment_jax.train.state import TrainState
@@ -28,7 +28,8 @@ def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
 
     Args:
       tables: name -> [rows, ...]; floats become float32.
-      batch: name -> int [n] row numbers for those names; others are unchanged. `where` bool [n]: other rows are zero.
+      batch: name -> int [n] row numbers for those names; others are unchanged. `where` bool [n]: other rows are zero,
+        but for unpaired items, which have no padding.
 
     >>> tables = {"a": jnp.array([[1.0], [2.0]], jnp.float16)}
     >>> batch = {"a": jnp.array([1, 0, 0]), "where": jnp.array([True, True, False])}
@@ -36,12 +37,14 @@ def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
     [2.0, 1.0, 0.0]
     """
 
-    def items(table: Array, numbers: Array) -> jax.Array:
+    def items(name: str, table: Array, numbers: Array) -> jax.Array:
         found = jnp.take(table, numbers, axis=0, mode="clip")
         found = found.astype(jnp.float32) if jnp.issubdtype(found.dtype, jnp.floating) else found
+        if name in UNPAIRED_KEYS:
+            return found
         return jnp.where(jnp.reshape(batch["where"], (-1,) + (1,) * (found.ndim - 1)), found, 0)
 
-    return {**batch, **{name: items(table, batch[name]) for name, table in tables.items()}}
+    return {**batch, **{name: items(name, table, batch[name]) for name, table in tables.items()}}
 
 
 def step_loop(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, Array], tuple[TrainState, Metrics]]:

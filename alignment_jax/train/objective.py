@@ -32,9 +32,11 @@ PairLoss = Callable[
 ]
 
 
-# (outputs, perturbed batch, step, axis_name) -> (term of the global loss, metrics). Beside `a` and `b` the batch holds
-# `latents_a` and `latents_b`, without noise, where `perturb` adds noise.
-Regularizer = Callable[[Mapping[str, Array], Batch, jax.Array, str | None], tuple[jax.Array, Metrics]]
+# (a, b) -> the model's outputs for other items than the batch, as many of a as of b.
+EncodeOthers = Callable[[Array, Array], Mapping[str, Array]]
+# (outputs, perturbed batch, step, axis_name, encode) -> (term of the global loss, metrics). Where `perturb` adds noise,
+# the batch also holds the latents without noise, `latents_a` and `latents_b`.
+Regularizer = Callable[[Mapping[str, Array], Batch, jax.Array, str | None, EncodeOthers], tuple[jax.Array, Metrics]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Contrastive:
         if self.perturb is not None:
             batch = self.perturb(perturb_key, batch, axis_name)
         where, cluster_size = batch["where"], batch.get("stat")
+        state_before = model_state
         outputs, model_state = _encode(
             apply, params, model_state, batch, train=True, key=dropout_key, axis_name=axis_name
         )
@@ -189,9 +192,15 @@ class Contrastive:
         if self.weighting is not None and statistics is not None:
             weights, method_state = self.weighting[1](statistics, method_state)
         loss = losses.reduce(loss_ab, loss_ba, weights=weights, where=where, axis_name=axis_name)
+
+        def encode_others(a: Array, b: Array) -> Mapping[str, Array]:
+            others = {"a": a, "b": b, "where": jnp.ones(a.shape[0], bool)}
+            key = jax.random.fold_in(dropout_key, 1)  # another dropout than in the batch
+            return _encode(apply, params, state_before, others, train=True, key=key, axis_name=axis_name)[0]
+
         regularized: Metrics = {}
         for regularizer in self.regularizers:
-            term, values = regularizer(outputs, batch, step, axis_name)
+            term, values = regularizer(outputs, batch, step, axis_name, encode_others)
             loss, regularized = loss + term, regularized | values
 
         positive = jnp.sum(outputs["a"] * outputs["b"], axis=-1)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax import perturb
-from alignment_jax.core.types import Batch
+from alignment_jax.core.types import UNPAIRED_KEYS, Batch
 from alignment_jax.train.objective import Perturb, global_rows
 
 
@@ -44,7 +44,7 @@ def _mix(key: jax.Array, batch: Batch, alpha: float) -> Batch:
     lam = perturb.sample_lambda(key, alpha=alpha)
     a, b = perturb.fusemix(batch["a"], batch["b"], lam=lam)
     n = a.shape[0]
-    mixed = {key: value[:n] for key, value in batch.items()}
+    mixed = {key: value if key in UNPAIRED_KEYS else value[:n] for key, value in batch.items()}
     mixed |= {"a": a, "b": b, "where": batch["where"][:n] & batch["where"][n:]}
     if "stat" in batch:  # the cluster size of a mixed sample is mixed likewise
         mixed["stat"] = lam * batch["stat"][:n] + (1.0 - lam) * batch["stat"][n:]

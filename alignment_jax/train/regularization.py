@@ -1,4 +1,4 @@
-"""Regularizers of the contrastive objective: a weight over the steps, times a function of inputs and embeddings."""
+"""Regularizers of the contrastive objective: a weight times a function of inputs and embeddings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from alignment_jax import regularizers
 from alignment_jax.core.masked_reductions import masked_mean
-from alignment_jax.core.types import Array
+from alignment_jax.core.types import UNPAIRED_KEYS, Array
 from alignment_jax.train.objective import Regularizer
 
 
@@ -24,7 +24,8 @@ def structure_regularizer(weight: Callable[[jax.Array], Array], *, temperature: 
       temperature: of the softmaxes.
     """
 
-    def regularize(outputs, batch, step, axis_name):
+    def regularize(outputs, batch, step, axis_name, encode):
+        del encode
         where, scale = batch["where"], jnp.asarray(weight(step), jnp.float32)
         sides = [
             regularizers.structure(
@@ -38,5 +39,40 @@ def structure_regularizer(weight: Callable[[jax.Array], Array], *, temperature: 
         ]
         value = 0.5 * sum(masked_mean(side, where, axis_name=axis_name) for side in sides)
         return scale * value, {"structure": value, "structure_weight": scale}
+
+    return regularize
+
+
+def transport_regularizer(
+    weight: float,
+    *,
+    teacher: Callable[[str, Array], jax.Array],
+    epsilon: float,
+    teacher_epsilon: float,
+    iterations: int,
+) -> Regularizer:
+    """`regularizers.transport` on the batch's unpaired latents.
+
+    Args:
+      weight: of the divergence.
+      teacher: (side, latents [k, d]) -> their embeddings [k, dim] of length one by the linear teacher.
+      epsilon, teacher_epsilon, iterations: see `regularizers.transport`.
+    """
+
+    def regularize(outputs, batch, step, axis_name, encode):
+        del outputs, step
+        a, b = (batch[key] for key in UNPAIRED_KEYS)
+        student = encode(a, b)
+        value = regularizers.transport(
+            student["a"],
+            student["b"],
+            teacher_a=teacher("a", a),
+            teacher_b=teacher("b", b),
+            epsilon=epsilon,
+            teacher_epsilon=teacher_epsilon,
+            iterations=iterations,
+            axis_name=axis_name,
+        )
+        return weight * value, {"transport": value}
 
     return regularize

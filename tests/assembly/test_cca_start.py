@@ -167,7 +167,10 @@ def test_views_are_averaged_or_not(latents):
         ({"model.blocks_a": 1, "model.zero_init": False}, r"model\.zero_init"),
         ({"init.name": "random"}, r"train\.duration"),
         ({"init.similarity": "dot"}, r"init\.similarity"),
-        ({"init.name": "random", "init.similarity": "weighted_cosine"}, r"init\.similarity"),
+        (
+            {"init.name": "random", "init.similarity": "weighted_cosine", "train.duration": "1 steps"},
+            r"init\.similarity",
+        ),
     ],
 )
 def test_settings_without_a_closed_form_are_refused(changes, message, latents):

@@ -17,7 +17,7 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.loop import fit
 
 # Methods without an own entry are part of a combination.
-_COMBINED = ("vals_loss", "noise", "smoothing", "structure", "curriculum", "anti_curriculum")
+_COMBINED = ("vals_loss", "noise", "smoothing", "structure", "sotalign", "curriculum", "anti_curriculum")
 TRAINED = [name for name in METHODS if name not in (*CLOSED_FORMS, *_COMBINED)]
 COMBINATIONS = (
     "all",
@@ -27,6 +27,7 @@ COMBINATIONS = (
     "sigmoid+noise+fusemix",
     "vals_loss+smoothing+anti_curriculum",
     "structure+vals+mm_ts+noise",
+    "sotalign+structure+noise+fusemix",
 )
 BATCH, STEPS_PER_EPOCH, STEPS = 16, 3, 6
 LOGGED = {
@@ -159,6 +160,7 @@ def test_every_alignment_config_takes_every_method(config, methods, repository):
         ("noise", "perturb"),
         ("fusemix", "perturb"),
         ("structure", r"structure\.weight"),
+        ("sotalign", r"transport\.weight"),
         ("sigmoid+vals", r"loss\.name=sigmoid.*use infonce or max_margin"),
         ("sigmoid+vals_loss", r"weighting\.signal=loss.*loss\.name=sigmoid.*use infonce or max_margin"),
         ("mm_ts_margin+vals_probability", r"weighting\.signal=probability.*loss\.name=max_margin.*use infonce$"),

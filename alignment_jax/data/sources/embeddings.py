@@ -3,10 +3,11 @@
 Arrays: `image` [N, Da] and `text` [M, Db], or `a` and `b` for other modalities; `text_to_image` (`b_to_a`) int [M],
 optional if N = M (row i belongs to row i); optional `image_id` [N], `caption` [M], `split` [N], `label`
 [N] (whole numbers or text), `cluster_size` [M], and further views of the image [N, Da]: `image_flip`, `image_crop_1`,
-`image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. `modalities` [2]
-names the two sides. Arrays of Python objects (pickles) are refused. `text` may be [N, K, Db]: K texts per image.
-`array_names` lists the array names of other tools, `embeddings_files` the other file formats. `embeddings:DIR` opens a
-folder of shards, see `embeddings_folder`.
+`image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. Latents without
+partners, for methods that use them: `image_unpaired` [K, Da] and `text_unpaired` [L, Db] (`a_unpaired`, `b_unpaired`).
+`modalities` [2] names the two sides. Arrays of Python objects (pickles) are refused. `text` may be [N, K, Db]: K texts
+per image. `array_names` lists the array names of other tools, `embeddings_files` the other file formats.
+`embeddings:DIR` opens a folder of shards, see `embeddings_folder`.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
     for name, view in views.items():
         good_a &= finite_rows(path, name, view, bad)
     good_b = finite_rows(path, "text", text, bad)
+    unpaired = _unpaired(path, arrays, {"image": image, "text": text}, bad)
     names = split_names(path, arrays, n, bad)
     if names is not None:
         good_a &= names != ""
@@ -123,7 +125,7 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
         notes=tuple(notes),
         modalities=modality_names(path, arrays, modalities),
     )
-    return dataclasses.replace(found, label_names=classes)
+    return dataclasses.replace(found, label_names=classes, unpaired=unpaired)
 
 
 def save(
@@ -204,6 +206,25 @@ def _embedding(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> 
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"{path}: {name} must be floating point, got {array.dtype}; save {name}.astype('float32')")
     return array
+
+
+def _unpaired(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], paired: dict[str, np.ndarray], bad: BadSamples
+) -> dict[str, ArrayColumn]:
+    """Side (a, b) -> its latents without partners, where the file has them."""
+    found = {}
+    for side, name in (("a", "image"), ("b", "text")):
+        own, width = f"{name}_unpaired", paired[name].shape[1]
+        if own not in arrays:
+            continue
+        array = _embedding(path, arrays, own)
+        if array.shape[1] != width:
+            raise DataError(f"{path}: {own} has {array.shape[1]} dimensions, but {name} has {width}")
+        good = np.flatnonzero(finite_rows(path, own, array, bad))
+        if not len(good):
+            raise DataError(f"{path}: {own} has no usable row")
+        found[side] = ArrayColumn(array, name=f"{path}: {own}").take(good)
+    return found
 
 
 def _owners(path: pathlib.Path, arrays: dict[str, np.ndarray], n: int, m: int) -> np.ndarray:
