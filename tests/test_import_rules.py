@@ -63,7 +63,7 @@ FILES = {
     "train/perturbation": ({"core", "perturb"}, NUMERIC),
     "train/regularization": ({"core", "regularizers"}, NUMERIC),
     "train/evaluation": ({"core", "evals"}, {"jax", "numpy"}),
-    "train/experiment": ({"core", "sampling"}, NUMERIC),
+    "train/experiment": ({"core", "retrieval", "sampling"}, NUMERIC),
     "train/batching": ({"core"}, {"numpy"}),
     "train/workdir": ({"core"}, set()),
     "train/mirror": ({"core"}, set()),

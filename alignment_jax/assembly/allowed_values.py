@@ -14,6 +14,7 @@ from alignment_jax.assembly.cca_start import SIMILARITIES, STARTS, check_init
 from alignment_jax.assembly.classifier import CLASS_WEIGHTS, is_classifier, prediction_heads
 from alignment_jax.assembly.cluster_sizes import SOURCES
 from alignment_jax.assembly.device_data import CHOICES
+from alignment_jax.assembly.hubness import check_hubness
 from alignment_jax.assembly.inputs import EVALUATION_VIEWS
 from alignment_jax.assembly.methods import ANCHOR_SCALE_SCHEDULES, LOSSES, SMOOTHINGS
 from alignment_jax.assembly.modality_checks import with_vocabulary
@@ -118,6 +119,7 @@ def check_settings(config: ConfigDict) -> None:
         prediction_heads(config.model, config.classification.predict)
     Implementation.parse(config.loss.similarity)
     check_init(config.init)
+    check_hubness(config)
     parse_pixel_range(config.input.pixel_range)
     for setting in DURATIONS:
         parse_duration(settings[setting], name=setting)

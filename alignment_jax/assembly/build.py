@@ -19,6 +19,7 @@ from alignment_jax.assembly.data_loading import check_same_on_all_processes, loa
 from alignment_jax.assembly.device_data import device_tables
 from alignment_jax.assembly.devices import training_devices
 from alignment_jax.assembly.duplicate_ids import duplicate_notes
+from alignment_jax.assembly.hubness import BankItems, choose_bank_items
 from alignment_jax.assembly.inputs import Inputs, scoring_batches, training_batches
 from alignment_jax.assembly.latent_scales import latent_scales
 from alignment_jax.assembly.methods import build_objective, logit_scale_options, registered_loss
@@ -61,6 +62,7 @@ class Built:
     source: the data set as it was loaded.
     notes: lines to print before training.
     unpaired: latents without partners that batches hold beside the pairs, by their name there.
+    bank_items: of the query bank; None for a classifier, and for `eval.bank_size=0`.
     """
 
     experiment: Experiment
@@ -70,6 +72,7 @@ class Built:
     source: data.PairSource
     notes: tuple[str, ...]
     unpaired: Pools = dataclasses.field(default_factory=dict)
+    bank_items: BankItems | None = None
 
     @property
     def evaluator(self) -> Embedder:
@@ -153,7 +156,8 @@ def build(
         names=tuple(source.modalities),
     )
     notes = (*prepared.notes, *messages, *_cautions(prepared, steps))
-    return Built(experiment, prepared.splits, loader_split, inputs, source, notes, pools)
+    bank_items = choose_bank_items(config.eval, train, inputs, seed=config.data_seed) if task.aligns else None
+    return Built(experiment, prepared.splits, loader_split, inputs, source, notes, pools, bank_items)
 
 
 def with_seed(built: Built, seed: int) -> Built:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -196,22 +197,43 @@ def evaluation_split(settings: ConfigDict, split: data.PairSplit, inputs: Inputs
       inputs: the input pipeline.
     """
 
-    def items(column: data.Column, transform: Any) -> Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]:
-        size, rest = min(settings.batch_size, len(column)), remaining_transform(column, transform)
-        return lambda: data.iterate_items(column, rest, size, threads=inputs.threads)
-
-    further: tuple[data.Column, ...] = ()
-    if settings.views == "mean" and isinstance(split.a, data.ArrayColumn):
-        further = split.a.further_views()
+    a, *views_a = item_batches(settings, "a", split.a, inputs)
+    (b,) = item_batches(settings, "b", split.b, inputs)
+    further = _further_views(settings, split.a)
     return EvaluationSplit(
-        items_a=items(split.a, inputs.evaluate["a"]),
-        items_b=items(split.b, inputs.evaluate["b"]),
+        items_a=a,
+        items_b=b,
         b_to_a=split.b_to_a,
         same=split.duplicate_ids,
         relevancy=None if split.relevancy is None else split.relevancy.resolve,
-        views_a=tuple(items(view, inputs.evaluate["a"]) for view in further),
+        views_a=tuple(views_a),
         latents=_latents((split.a, *further), split.b),
     )
+
+
+def item_batches(
+    settings: ConfigDict, side: str, column: data.Column, inputs: Inputs
+) -> list[Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]]:
+    """Padded batches of all items of a prepared column, without augmentation: one function for each view to average.
+
+    Args:
+      settings: the section `eval` of the configuration.
+      side: "a" or "b"; only a-items have further views.
+      column: prepared by `inputs`.
+      inputs: the input pipeline.
+    """
+    size = min(settings.batch_size, len(column))
+    views = (column, *(_further_views(settings, column) if side == "a" else ()))
+
+    def batches(view: data.Column) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        transform = remaining_transform(view, inputs.evaluate[side])
+        return data.iterate_items(view, transform, size, threads=inputs.threads)
+
+    return [functools.partial(batches, view) for view in views]
+
+
+def _further_views(settings: ConfigDict, column: data.Column) -> tuple[data.Column, ...]:
+    return column.further_views() if settings.views == "mean" and isinstance(column, data.ArrayColumn) else ()
 
 
 def _latents(views_a: Sequence[data.Column], b: data.Column) -> Callable[[], tuple[np.ndarray, np.ndarray]] | None:

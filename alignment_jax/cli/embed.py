@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from alignment_jax import data
+from alignment_jax import data, evals
 from alignment_jax.cli import common
+from alignment_jax.cli.hubness_flag import define_hubness, hubness_of
 from alignment_jax.core.errors import UserError, one_line
 from alignment_jax.core.storage import write_npz_atomic
 from alignment_jax.inference.one_side import embed_one_side
+from alignment_jax.inference.query_bank import RunHubness
 from alignment_jax.inference.trained_model import load_trained, open_run, open_source
 
 
@@ -22,6 +24,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     common.define_workdir(values, "Folder or URL of a run.")
     about = "SPEC of the data, or images:, texts:, latents: for one side; by default the data of the run."
     flags.DEFINE_string("data", None, about, flag_values=values)
+    define_hubness(values, "Write vectors with the correction of hubs, for an inner-product index.")
     common.define_on_bad_sample(values, default=None)
     flags.DEFINE_string("out", None, "The .npz file to write.", flag_values=values)
 
@@ -35,9 +38,10 @@ def run(values: flags.FlagValues) -> int:
         raise UserError(f"--out={out}: it must end in .npz, in a folder that exists")
     spec = values["data"].value
     if spec and data.is_one_side(spec):
-        return _one_side(folder, spec, out, values["on_bad_sample"].value)
+        return _one_side(values, folder, spec, out)
     config, source = open_source(folder, spec, on_bad_sample=values["on_bad_sample"].value)
     trained = load_trained(folder, config, source)
+    hubness = None if values["hubness"].value is None else hubness_of(values, folder, trained)
     for line in (*source.notes, *source.problems, *trained.truncation_notes(source.splits)):
         print(line)
     parts: dict[str, list[np.ndarray]] = {
@@ -46,6 +50,8 @@ def run(values: flags.FlagValues) -> int:
     before = 0
     for name, split in source.splits.items():
         embedded = trained.embed(split)
+        if hubness is not None:
+            embedded = evals.fold_embeddings(embedded, hubness.bank, hubness.correction)
         parts["image"].append(embedded.a)
         parts["text"].append(embedded.b)
         parts["text_to_image"].append(embedded.b_to_a.astype(np.int32) + before)
@@ -59,17 +65,29 @@ def run(values: flags.FlagValues) -> int:
     data.save_embeddings(out, **arrays)
     dim = arrays["image"].shape[1]
     print(f"{out}: image {len(arrays['image'])} x {dim}, text {len(arrays['text'])} x {dim}, of step {trained.step}")
+    _print_hubness(hubness)
     return 0
 
 
-def _one_side(folder: pathlib.Path, spec: str, out: pathlib.Path, on_bad_sample: str | None) -> int:
+def _one_side(values: flags.FlagValues, folder: pathlib.Path, spec: str, out: pathlib.Path) -> int:
     """Embeds images without captions, texts without images, or latents of one modality."""
     trained = open_run(folder)
-    items = data.load_one_side(spec, on_bad_sample=on_bad_sample or trained.config.input.on_bad_sample)
+    on_bad_sample = values["on_bad_sample"].value or trained.config.input.on_bad_sample
+    items = data.load_one_side(spec, on_bad_sample=on_bad_sample)
+    hubness = None if values["hubness"].value is None else hubness_of(values, folder, trained)
     for line in (*items.notes, *items.problems):
         print(one_line(line))
-    arrays = embed_one_side(trained, items)
+    arrays = embed_one_side(trained, items, hubness=hubness)
     write_npz_atomic(out, arrays)
     side, (count, dim) = next((name, array.shape) for name, array in arrays.items() if array.ndim == 2)
     print(f"{out}: {side} {count} x {dim}, of step {trained.step}")
+    _print_hubness(hubness)
     return 0
+
+
+def _print_hubness(hubness: RunHubness | None) -> None:
+    if hubness is not None:
+        print(
+            f"{hubness.line()}; the vectors have no unit length: use an inner-product index (FAISS: IndexFlatIP), not "
+            "cosine or L2"
+        )

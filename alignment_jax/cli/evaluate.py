@@ -10,11 +10,13 @@ from absl import flags
 from alignment_jax import data, evals, report
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.cli import common
+from alignment_jax.cli.hubness_flag import define_hubness, hubness_of, hubness_of_run, refuse_hubness
 from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.split import ALL
 from alignment_jax.inference.class_prompts import zero_shot_accuracy
 from alignment_jax.inference.item_record import TRAIN, exclude_training_rows, load_item_record
-from alignment_jax.inference.trained_model import load_trained, open_source
+from alignment_jax.inference.query_bank import RunHubness
+from alignment_jax.inference.trained_model import TrainedModel, load_trained, open_source
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -32,6 +34,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         "Include rows that the run was trained on; by default they are left out.",
         flag_values=values,
     )
+    define_hubness(values, "Correct hubs in retrieval; by default as the run does.")
     common.define_on_bad_sample(values, default=None)
     flags.DEFINE_string("json", None, "Also write the metrics to this JSON file.", flag_values=values)
 
@@ -53,7 +56,9 @@ def run(values: flags.FlagValues) -> int:
         include=bool(values["include_trained"].value) or asked == TRAIN,
     )
     missing = data.missing_notes({name: split}, source.modalities)
-    for line in (*source.notes, *source.problems, *missing, *lines, *trained.truncation_notes({name: split})):
+    hubness, hubness_lines = _hubness(values, folder, trained)
+    notes = (*source.notes, *source.problems, *missing, *lines, *trained.truncation_notes({name: split}))
+    for line in (*notes, *hubness_lines):
         print(line)
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())
@@ -62,7 +67,7 @@ def run(values: flags.FlagValues) -> int:
             evals.chance_zero_shot(len(prompts.classes)),
         )
     else:
-        found, chance = trained.evaluate(split), task_of(config.model).chance(split)
+        found, chance = trained.evaluate(split, hubness=hubness), task_of(config.model).chance(split)
     names = source.modalities
     counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
     print(f"{one_line(source.spec)}, split {name}: {counts}; checkpoint of step {trained.step}")
@@ -70,6 +75,23 @@ def run(values: flags.FlagValues) -> int:
     if values["json"].value:
         report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), found)
     return 0
+
+
+def _hubness(
+    values: flags.FlagValues, folder: pathlib.Path, trained: TrainedModel
+) -> tuple[RunHubness | None, list[str]]:
+    """The hubness correction of the flag, else of the run, and lines about it."""
+    if values["zero_shot"].value:
+        refuse_hubness(values, "it corrects retrieval, not zero-shot classification")
+        return None, []
+    if not task_of(trained.config.model).aligns:
+        refuse_hubness(values, "a classifier retrieves nothing")
+        return None, []
+    if values["hubness"].value is None:
+        found, warning = hubness_of_run(folder, trained)
+    else:
+        found, warning = hubness_of(values, folder, trained), ""
+    return found, [line for line in (warning, "" if found is None else found.line()) if line]
 
 
 def choose_split(source: data.PairSource, asked: str | None) -> tuple[str, data.PairSplit]:

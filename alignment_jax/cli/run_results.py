@@ -14,7 +14,9 @@ from alignment_jax.cli import run_report
 from alignment_jax.cli.gallery_examples import make_gallery
 from alignment_jax.core.errors import DataError
 from alignment_jax.core.types import PyTree
+from alignment_jax.inference.query_bank import RunHubness, save_query_bank
 from alignment_jax.inference.seed_models import SeedModels
+from alignment_jax.retrieval import NONE
 from alignment_jax.train.loop import Finished
 
 RESULTS = "results.json"  # in the workdir of a finished run
@@ -27,7 +29,9 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
       DataError: a split can no longer be read. The results of the others have been written.
     """
     models = SeedModels(built, [finished.variables]) if task_of(config.model).aligns else None
-    results, unread = _evaluate_splits(built, finished.variables, models)
+    unread: dict[str, DataError] = {}
+    hubness = _save_query_bank(built, folder, finished, models, unread)
+    results = _evaluate_splits(built, finished.variables, models, unread)
     report.write_json_atomic(folder / RESULTS, results)
     shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
@@ -41,7 +45,7 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
     facts = {
         "title": config.name,
         "results": results,
-        "notes": (*built.notes, *(f"{name} could not be read: {error}" for name, error in unread.items())),
+        "notes": (*built.notes, *hubness, *(f"{name} could not be read: {error}" for name, error in unread.items())),
         "chance": {name: task.chance(built.splits[name]) for name in results},
         "best_step": position.best_step if position.best_step >= 0 else None,
         "best_metric": config.eval.metric,
@@ -58,17 +62,37 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
         ) from cause
 
 
+def _save_query_bank(
+    built: Built, folder: pathlib.Path, finished: Finished, models: SeedModels | None, unread: dict[str, DataError]
+) -> tuple[str, ...]:
+    """Writes the query bank of the best checkpoint and prints the correction of the run; returns that line."""
+    position, config = finished.position, built.experiment.config
+    step = position.best_step if position.best_step >= 0 else position.step
+    found: RunHubness | None = None
+    if models is not None:
+        try:
+            (found,) = models.hubness or (None,)
+        except DataError as error:
+            unread["the training data of the query bank"] = error
+            models.hubness = None  # the metrics without a correction need no bank
+    save_query_bank(folder, found, step=step, seed=config["data_seed"])
+    if found is None or config["eval"]["hubness"] == NONE:
+        return ()
+    print(found.line())
+    return (found.line(),)
+
+
 def _evaluate_splits(
-    built: Built, variables: PyTree, models: SeedModels | None
-) -> tuple[dict[str, dict[str, float]], dict[str, DataError]]:
-    """Metrics of every split that can be read, and the errors of the others."""
-    results, unread = {}, dict[str, DataError]()
+    built: Built, variables: PyTree, models: SeedModels | None, unread: dict[str, DataError]
+) -> dict[str, dict[str, float]]:
+    """Metrics of every split that can be read; the errors of the others go to `unread`."""
+    results = {}
     for name, split in built.experiment.evaluations.items():
         try:
             (results[name],) = models.metrics(name) if models else [built.experiment.evaluate(variables, split)]
         except DataError as error:
             unread[name] = error
-    return results, unread
+    return results
 
 
 def count_parameters(params: PyTree) -> int:

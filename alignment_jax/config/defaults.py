@@ -278,6 +278,10 @@ def default() -> ConfigDict:
             "patience": 0,  # stop after this many evaluations without improvement; 0: never
             "batch_size": 256,
             "views": "first",  # first, mean: average the embeddings of all views of an item (mirrored images)
+            # Correction of hubs in retrieval: none, nnn, csls, inverted_softmax, or with options as in
+            # "nnn:k=16,strength=0.5"; auto: chosen on val, or by the closed form of init.name=cca.
+            "hubness": "none",
+            "bank_size": 4096,  # training items of each side kept as its queries; 0: none
         }
     )
     config.checkpoint = ConfigDict({"interval": "1 epochs", "keep": 2})

@@ -29,6 +29,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "optimizer.micro_batch": (0, INF),
     "eval.patience": (0, INF),
     "eval.batch_size": (1, INF),
+    "eval.bank_size": (0, INF),
     "checkpoint.keep": (1, INF),
     "report.gallery": (0, INF),
 }

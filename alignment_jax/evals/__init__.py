@@ -19,6 +19,15 @@ from alignment_jax.evals.head_accuracy import (
     classification_metrics,
     classify_items,
 )
+from alignment_jax.evals.hubness import (
+    CORRECTED,
+    QueryBank,
+    choose_correction,
+    fold_embeddings,
+    fold_side,
+    hubness_metrics,
+    metrics_with_hubness,
+)
 from alignment_jax.evals.recall_by_cluster_size import BUCKETS, long_tail_recall, size_buckets
 from alignment_jax.evals.retrieval_results import (
     SampledRetrievals,
@@ -32,8 +41,10 @@ from alignment_jax.evals.zero_shot import chance_zero_shot, class_embeddings, ze
 
 __all__ = [
     "BUCKETS",
+    "CORRECTED",
     "PERPLEXITIES",
     "Noise",
+    "QueryBank",
     "SampledRetrievals",
     "SplitEmbeddings",
     "SplitLogits",
@@ -42,6 +53,7 @@ __all__ = [
     "calibration_at_temperatures",
     "chance_classification",
     "chance_zero_shot",
+    "choose_correction",
     "class_embeddings",
     "classification_metrics",
     "classify_items",
@@ -53,10 +65,14 @@ __all__ = [
     "embedding_map",
     "evaluate_on_device",
     "fit_temperature",
+    "fold_embeddings",
+    "fold_side",
+    "hubness_metrics",
     "latent_noise",
     "long_tail_recall",
     "mean_direction",
     "metrics_of_seeds",
+    "metrics_with_hubness",
     "modality_gap",
     "multi_instance_metrics",
     "recall_metrics",

@@ -12,10 +12,12 @@ from alignment_jax.inference.analysis import (
 )
 from alignment_jax.inference.class_prompts import zero_shot_accuracy
 from alignment_jax.inference.one_side import embed_one_side
+from alignment_jax.inference.query_bank import RunHubness, load_query_bank
 from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.inference.trained_model import TrainedModel, load_trained, open_run, open_source
 
 __all__ = [
+    "RunHubness",
     "SeedModels",
     "TrainedModel",
     "analyse",
@@ -23,6 +25,7 @@ __all__ = [
     "applicable_noises",
     "embed_one_side",
     "embedding_arrays",
+    "load_query_bank",
     "load_trained",
     "open_run",
     "open_source",

@@ -6,18 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax import data
+from alignment_jax import data, evals
 from alignment_jax.assembly.inputs import remaining_transform
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.core.errors import DataError, UserError
+from alignment_jax.inference.query_bank import RunHubness
 from alignment_jax.inference.trained_model import TrainedModel
 
 _NAMES = {"a": "image", "b": "text"}
 _INSTEAD = {"image": "images:DIR", "text": "texts:FILE.txt", "embedding": "latents:FILE.npy"}
 
 
-def embed_one_side(trained: TrainedModel, items: data.OneSide) -> dict[str, np.ndarray]:
+def embed_one_side(
+    trained: TrainedModel, items: data.OneSide, *, hubness: RunHubness | None = None
+) -> dict[str, np.ndarray]:
     """The embeddings and names of items of one side.
+
+    Args:
+      trained: the run.
+      items: of one side.
+      hubness: fold this correction into the embeddings, see `evals.fold_side`.
 
     Returns:
       `image` [k, d] and `image_id` [k], or `text` [k, d] and `caption` [k], as in `embeddings:FILE.npz`; for a side of
@@ -32,6 +40,8 @@ def embed_one_side(trained: TrainedModel, items: data.OneSide) -> dict[str, np.n
     side = items.side or _side_of(trained, items)
     _check(trained, items, side)
     embedded = trained.embed_column(side, items.column)
+    if hubness is not None:
+        embedded = evals.fold_side(side, embedded, hubness.bank, hubness.correction)
     kind = items.column.kind
     base = _NAMES[side] if kind in (_NAMES[side], "embedding") else side
     if kind == "text":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
@@ -12,6 +13,7 @@ from alignment_jax import evals
 from alignment_jax.assembly.build import Built
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.types import PyTree
+from alignment_jax.inference.query_bank import RunHubness, run_hubness
 from alignment_jax.train.evaluation import embedded_split
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
@@ -36,6 +38,7 @@ class SeedModels:
         if len(self.variables) > 1:
             self._stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.variables)
         self._embedded: dict[str, list[evals.SplitEmbeddings]] = {}
+        self._folded: dict[str, list[evals.SplitEmbeddings | None]] = {}
 
     def embedded(self, split: str) -> list[evals.SplitEmbeddings]:
         """Both sides of a split of the run, of every model."""
@@ -55,10 +58,40 @@ class SeedModels:
             return self._evaluator.embed_side(side, self.variables[0], batches())[None]
         return self._evaluator.embed_side_of_seeds(side, self._stacked, batches())
 
+    @functools.cached_property
+    def hubness(self) -> list[RunHubness] | None:
+        """The query bank and the correction of every model; None where `eval.bank_size` is 0."""
+        items = self.built.bank_items
+        if items is None:
+            return None
+        views = [self.side("a", batches) for batches in items.views_a]
+        sides_a, sides_b = evals.mean_direction(views) if len(views) > 1 else views[0], self.side("b", items.b)
+        return [
+            run_hubness(self.built, evals.QueryBank(a, b), functools.partial(self._embedded_val, k))
+            for k, (a, b) in enumerate(zip(sides_a, sides_b, strict=True))
+        ]
+
+    def _embedded_val(self, k: int) -> evals.SplitEmbeddings:
+        return self.embedded("val")[k]
+
+    def folded(self, split: str) -> list[evals.SplitEmbeddings | None]:
+        """`embedded` with the vectors of each model's hubness correction; None for a model without one."""
+        if split not in self._folded:
+            known = self.hubness
+            self._folded[split] = [
+                None if known is None else known[k].fold(embedded) for k, embedded in enumerate(self.embedded(split))
+            ]
+        return self._folded[split]
+
     def metrics(self, split: str) -> list[dict[str, float]]:
-        """The metrics of the run's task on a split, of every model."""
+        """The metrics of the run's task on a split and its hubness, of every model, plain and corrected."""
         evaluate, items = self.built.experiment.evaluate, self.built.experiment.evaluations[split]
-        return [evaluate.measure(embedded, items) for embedded in self.embedded(split)]  # type: ignore[attr-defined]
+
+        def measure(embedded: evals.SplitEmbeddings) -> dict[str, float]:
+            return evaluate.measure(embedded, items)  # type: ignore[attr-defined]
+
+        each = zip(self.embedded(split), self.folded(split), strict=True)
+        return [evals.metrics_with_hubness(measure, embedded, folded) for embedded, folded in each]
 
 
 __getattr__ = renamed_names(__name__, {"Models": "SeedModels"})

@@ -34,6 +34,7 @@ from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.data.split import ALL
 from alignment_jax.inference.item_record import load_item_record, with_run_splits
+from alignment_jax.inference.query_bank import RunHubness
 from alignment_jax.train.evaluation import Embedder
 from alignment_jax.train.experiment import Model
 from alignment_jax.train.workdir import changed_names
@@ -177,13 +178,26 @@ class TrainedModel:
         batches = data.iterate_items(column, None, min(self.config.eval.batch_size, len(column)))
         return self._evaluator.embed_side("b", self.variables, batches)
 
-    def evaluate(self, split: data.PairSplit) -> dict[str, float]:
-        """The metrics of the run's task on a split."""
+    def evaluate(self, split: data.PairSplit, *, hubness: RunHubness | None = None) -> dict[str, float]:
+        """The metrics of the run's task on a split.
+
+        Args:
+          split: any split with at least one item of each side.
+          hubness: of an alignment, to add the metrics of corrected scores ("corrected/rsum", ...).
+
+        Returns:
+          The metrics; of an alignment also `evals.hubness_metrics`.
+        """
         self.check_reads(split, where="the split to evaluate")
         task = task_of(self.config.model)
         heads = task.heads(self.config.model, self.config.classification.predict)
         prepared = task.split(self.config.eval, self.inputs.prepared(split), self.inputs)
-        return task.evaluation(self.model, heads)(self.variables, prepared)
+        evaluation: Any = task.evaluation(self.model, heads)
+        if not task.aligns:
+            return evaluation(self.variables, prepared)
+        embedded = self._evaluator(self.variables, prepared)
+        folded = None if hubness is None else hubness.fold(embedded)
+        return evals.metrics_with_hubness(lambda one: evaluation.measure(one, prepared), embedded, folded)
 
 
 def signature(split: data.PairSplit, sample: tuple[Any, ...]) -> dict[str, Any]:

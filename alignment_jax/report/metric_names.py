@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 
 _RECALL = re.compile(r"^(a2b|b2a)_R@(\d+)$")
+_SKEWNESS = re.compile(r"^(a2b|b2a)_skewness$")
 _DIRECTED = re.compile(r"^(mAP|nDCG)_(a2b|b2a)$")
 _OF_HEAD = re.compile(r"^(accuracy|loss)_(a|b|c|fused)$")
-_LOSS_DIRECTED = re.compile(r"^loss_(ab|ba)$")
+_LOSS_SKEWNESS = re.compile(r"^(a2b|b2a)_skewness$")
+_DIRECTED = re.compile(r"^loss_(ab|ba)$")
 _PERCENT = re.compile(r"^(accuracy|macro_f1|mAP|nDCG|rsum|(a2b|b2a)_R@\d+$)")
 
 
@@ -37,6 +39,8 @@ def metric_label(key: str, names: tuple[str, ...] = ("a", "b")) -> str:
     prefix = f"{split}: " if slash else ""
     if match := _RECALL.match(name):
         return f"{prefix}{direction_label(match[1], names)} R@{match[2]}"
+    if match := _SKEWNESS.match(name):
+        return f"{prefix}{direction_label(match[1], names)} skewness of 10-occurrence"
     if match := _DIRECTED.match(name):
         return f"{prefix}{direction_label(match[2], names)} {match[1]}"
     if match := _LOSS_DIRECTED.match(name):

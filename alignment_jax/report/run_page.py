@@ -24,6 +24,10 @@ PICTURES = "report_files"
 # The metric of the best step when the caller names none: the first one in the history.
 _SELECTED_BY = ("val/rsum", "val/accuracy", "val/mAP", "val/nDCG", "val/macro_f1")
 _HEADS = " The prediction is the sum of the heads' outputs; the last rows are single heads."
+_HUBS = (
+    " Skewness of 10-occurrence: how unevenly the queries' ten nearest answers are distributed over the candidates; near "
+    "0 without hubs."
+)
 _NO_STEP = "None: a closed form takes no training step."
 _ONE_POINT = "None: the run was evaluated at a single step."
 
@@ -140,7 +144,8 @@ def results_section(
     beside = "; chance is the score of a random ranking or guess" if chance else ""
     total = "; rsum is the sum of the recalls" if any("rsum" in metrics for metrics in results.values()) else ""
     heads = _HEADS if any("accuracy_fused" in metrics for metrics in results.values()) else ""
-    caption = f"The checkpoint{of}{beside}{total}.{heads}"
+    hubs = _HUBS if any("a2b_skewness" in metrics for metrics in results.values()) else ""
+    caption = f"The checkpoint{of}{beside}{total}.{heads}{hubs}"
     return to_html(metrics_table(results, names=names, chance=chance), caption=caption)
 
 

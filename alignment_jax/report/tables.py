@@ -11,6 +11,8 @@ from typing import Any
 from alignment_jax.report.metric_names import as_percent, in_reading_order, is_percent, metric_label
 from alignment_jax.report.rendering import macros
 
+_CORRECTED = "corrected/"  # prefix of the metrics of corrected scores
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
@@ -96,7 +98,8 @@ def metrics_table(
     """The metrics of a run: one row per metric, one column per split, chance levels where known.
 
     Args:
-      results: split to metrics, with the keys of `alignment_jax.metrics`.
+      results: split to metrics, with the keys of `alignment_jax.metrics`. Those of corrected scores ("corrected/rsum")
+        have their own column.
       names: of the modalities.
       chance: split to the same keys for a random guess; `chance_recall` computes those of retrieval. Splits with equal
         chance share a column.
@@ -113,30 +116,24 @@ def metrics_table(
     """
     percent = {split: as_percent(metrics) for split, metrics in results.items()}
     level = {split: as_percent(metrics) for split, metrics in (chance or {}).items() if split in results}
-    keys = in_reading_order(key for metrics in percent.values() for key in metrics)
+    keys = in_reading_order(key.removeprefix(_CORRECTED) for metrics in percent.values() for key in metrics)
     shared = len(level) == len(percent) and all(
         len({metric_cell(key, metrics.get(key)).text for metrics in level.values()}) == 1 for key in keys
     )
-    chance_columns = list(level)[:1] if shared else list(level)
-    columns = ["metric"]
-    for split in percent:
-        columns.append(split)
+    columns: dict[str, tuple[Mapping[str, float], str, dict[str, bool]]] = {}
+    for split, metrics in percent.items():
+        columns[split] = (metrics, "", {"strong": True})
+        if any(key.startswith(_CORRECTED) for key in metrics):
+            columns[f"{split}, corrected"] = (metrics, _CORRECTED, {"strong": True})
         if not shared and split in level:
-            columns.append(f"chance ({split})")
-    if shared and chance_columns:
-        columns.append("chance")
+            columns[f"chance ({split})"] = (level[split], "", {"muted": True})
+    if shared and level:
+        columns["chance"] = (next(iter(level.values())), "", {"muted": True})
     rows = []
     for key in keys:
-        unit = " [%]" if is_percent(key) else ""
-        cells = [Cell(metric_label(key, names) + unit)]
-        for split, metrics in percent.items():
-            cells.append(metric_cell(key, metrics.get(key), strong=True))
-            if not shared and split in level:
-                cells.append(metric_cell(key, level[split].get(key), muted=True))
-        if shared and chance_columns:
-            cells.append(metric_cell(key, level[chance_columns[0]].get(key), muted=True))
-        rows.append(tuple(cells))
-    return Table(tuple(columns), tuple(rows))
+        cells = [metric_cell(key, found.get(prefix + key), **look) for found, prefix, look in columns.values()]
+        rows.append((Cell(metric_label(key, names) + (" [%]" if is_percent(key) else "")), *cells))
+    return Table(("metric", *columns), tuple(rows))
 
 
 def to_markdown(table: Table) -> str:

@@ -5,10 +5,14 @@ is to a bank of training queries; subtracting that bias from its scores moves hu
 """
 
 from alignment_jax.retrieval.biases import csls_bias, inverted_softmax_bias, nnn_bias
+from alignment_jax.retrieval.correction import CORRECTIONS, NONE, HubnessCorrection
 from alignment_jax.retrieval.fold import fold_bias, with_one
 from alignment_jax.retrieval.hubness import k_occurrence, skewness
 
 __all__ = [
+    "CORRECTIONS",
+    "NONE",
+    "HubnessCorrection",
     "csls_bias",
     "fold_bias",
     "inverted_softmax_bias",

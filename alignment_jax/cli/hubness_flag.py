@@ -1,0 +1,65 @@
+"""The flag --hubness of `evaluate` and `embed`, and the correction that it asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from alignment_jax.assembly.hubness import AUTO
+from alignment_jax.core.errors import ConfigError, RunError
+from alignment_jax.inference.query_bank import RunHubness, load_query_bank
+from alignment_jax.inference.trained_model import TrainedModel
+from alignment_jax.retrieval import NONE, HubnessCorrection
+
+_DEFAULT = HubnessCorrection("nnn")
+_HOW = (
+    "--hubness alone for the correction of the run (nnn where it has none); or as in --hubness=csls, "
+    "--hubness=nnn:k=16,strength=0.5."
+)
+
+
+def define_hubness(values: flags.FlagValues, about: str) -> None:
+    """--hubness, --nohubness, --hubness=CORRECTION; None where it is not given."""
+    text: flags.ArgumentParser[str] = flags.ArgumentParser()
+    # As a boolean flag it may stand alone; its value is any text.
+    flag = flags.Flag(text, flags.ArgumentSerializer(), "hubness", None, f"{about} {_HOW}", boolean=True)
+    flags.DEFINE_flag(flag, values)
+
+
+def hubness_of(values: flags.FlagValues, folder: pathlib.Path, trained: TrainedModel) -> RunHubness | None:
+    """The bank of the run with the correction that the flag asks for; None for none.
+
+    Raises:
+      ConfigError: the flag cannot be read.
+      RunError: the bank of the run is missing, damaged or of another checkpoint.
+    """
+    text = str(values["hubness"].value)
+    if text in ("false", NONE):
+        return None
+    asked = None if text in ("true", AUTO) else HubnessCorrection.parse(text, setting="--hubness")
+    found = load_query_bank(folder, step=trained.step)
+    if asked is not None:
+        return dataclasses.replace(found, correction=asked, origin="")
+    if found.correction:
+        return found
+    why = found.origin or f"eval.hubness={NONE}"
+    return dataclasses.replace(found, correction=_DEFAULT, origin=f"the run has none: {why}")
+
+
+def hubness_of_run(folder: pathlib.Path, trained: TrainedModel) -> tuple[RunHubness | None, str]:
+    """The correction of the run where it has one, and a line where its bank cannot be used."""
+    if str(trained.config.eval.hubness) == NONE:
+        return None, ""
+    try:
+        found = load_query_bank(folder, step=trained.step)
+    except RunError as error:
+        return None, f"warning: no corrected metrics: {error}"
+    return found if found.correction else None, ""
+
+
+def refuse_hubness(values: flags.FlagValues, why: str) -> None:
+    """Raises ConfigError where the flag is given."""
+    if str(values["hubness"].value) not in ("None", "false", NONE):
+        raise ConfigError(f"--hubness={values['hubness'].value}: {why}; leave it out")

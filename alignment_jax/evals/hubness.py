@@ -1,0 +1,154 @@
+"""Hubness of a split, and its retrieval with corrected scores.
+
+A candidate's bias is measured on a bank of training queries, never on the queries of the split. Subtracting a number
+from all scores of one query changes no ranking, so one pair of folded vectors serves both directions:
+
+    [a, -bias_a, 1] · [b, 1, -bias_b] = a · b - bias_a - bias_b
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+
+from alignment_jax import retrieval
+from alignment_jax.evals.retrieval_results import SplitEmbeddings, recall_metrics
+from alignment_jax.metrics._equal_rows import row_classes
+from alignment_jax.metrics._square_tiles import TILE
+from alignment_jax.retrieval import HubnessCorrection
+
+CORRECTED = "corrected/"  # prefix of a metric with corrected scores
+NEIGHBOURS = 10  # of the k-occurrence
+# Tried on val, the weakest first: of equal results the first is chosen.
+GRID = tuple(HubnessCorrection("nnn", k=k, strength=strength) for strength in (0.25, 0.5, 0.75, 1.0) for k in (8, 32))
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryBank:
+    """Embeddings of training items, used as queries: `a` [p, d] and `b` [q, d], of any rows, not in pairs."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+
+def fold_side(side: str, z: np.ndarray, bank: QueryBank, correction: HubnessCorrection) -> np.ndarray:
+    """The vectors of one side for an inner-product index: [z, -bias, 1] for side a, [z, 1, -bias] for side b.
+
+    Args:
+      side: "a" or "b", the side of the items.
+      z: [n, d] embeddings.
+      bank: its other side holds the queries.
+      correction: how the bias is computed.
+
+    Returns:
+      float32 [n, d + 2], of no particular length: a cosine index would give another ranking. Bitwise equal rows stay
+      equal, so that ties stay ties.
+
+    >>> bank = QueryBank(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[:1])
+    >>> fold_side("a", np.eye(2, dtype=np.float32), bank, HubnessCorrection("nnn", k=1, strength=0.5)).tolist()
+    [[1.0, 0.0, -0.5, 1.0], [0.0, 1.0, -0.0, 1.0]]
+    """
+    if side not in ("a", "b"):
+        raise ValueError(f"side must be 'a' or 'b', got {side!r}")
+    bias = np.asarray(correction.bias(z, bank.b if side == "a" else bank.a))
+    # The rounding of a row may depend on its place in a tile.
+    _, first, row = np.unique(np.asarray(row_classes(jnp.asarray(z), TILE)), return_index=True, return_inverse=True)
+    bias = bias[first][row.reshape(-1)]
+    if side == "a":
+        return np.asarray(retrieval.with_one(retrieval.fold_bias(z, bias)))
+    return np.asarray(retrieval.fold_bias(retrieval.with_one(z), bias))
+
+
+def fold_embeddings(embedded: SplitEmbeddings, bank: QueryBank, correction: HubnessCorrection) -> SplitEmbeddings:
+    """The split with folded vectors: every retrieval metric of it is that of the corrected scores, in both directions.
+
+    Its rows have no unit length. Use it for rankings, not for calibration or collapse.
+
+    >>> eye = np.eye(3, dtype=np.float32)
+    >>> embedded = SplitEmbeddings(eye, eye, np.arange(3))
+    >>> fold_embeddings(embedded, QueryBank(eye, eye), HubnessCorrection("csls", k=2)).b.shape
+    (3, 5)
+    """
+    folded = {side: fold_side(side, getattr(embedded, side), bank, correction) for side in ("a", "b")}
+    return dataclasses.replace(embedded, **folded)
+
+
+def hubness_metrics(embedded: SplitEmbeddings, *, k: int = NEIGHBOURS) -> dict[str, float]:
+    """Skewness of the k-occurrence of both directions: how unevenly the queries' k nearest candidates are distributed.
+
+    `a2b_skewness`: queries a, candidates b. Rows of equal content are one item.
+
+    >>> eye = np.eye(3, dtype=np.float32)
+    >>> hubness_metrics(SplitEmbeddings(eye, eye, np.arange(3)), k=1)
+    {'a2b_skewness': 0.0, 'b2a_skewness': 0.0}
+
+    Source: `retrieval.skewness`.
+    """
+    items = embedded.items
+    a, b = embedded.a[items.rows_a], embedded.b[items.rows_b]
+    return {
+        f"{way}_skewness": float(retrieval.skewness(retrieval.k_occurrence(queries, candidates, k=k)))
+        for way, queries, candidates in (("a2b", a, b), ("b2a", b, a))
+    }
+
+
+def metrics_with_hubness(
+    measure: Callable[[SplitEmbeddings], Mapping[str, float]],
+    embedded: SplitEmbeddings,
+    folded: SplitEmbeddings | None = None,
+) -> dict[str, float]:
+    """The metrics of a split and its hubness, and again with corrected scores.
+
+    Args:
+      measure: the metrics of a split from its embeddings.
+      embedded: the split.
+      folded: the same from `fold_embeddings`; None without a correction.
+
+    Returns:
+      The keys of `measure` and `hubness_metrics`; the corrected ones have the same keys after "corrected/".
+
+    >>> eye = np.eye(3, dtype=np.float32)
+    >>> embedded = SplitEmbeddings(eye, eye, np.arange(3))
+    >>> folded = fold_embeddings(embedded, QueryBank(eye, eye), HubnessCorrection("nnn"))
+    >>> found = metrics_with_hubness(recall_metrics, embedded, folded)
+    >>> found["rsum"], found["corrected/rsum"]
+    (600.0, 600.0)
+    """
+    found = {**measure(embedded), **hubness_metrics(embedded)}
+    if folded is None:
+        return found
+    return found | {f"{CORRECTED}{key}": value for key, value in metrics_with_hubness(measure, folded).items()}
+
+
+def choose_correction(
+    embedded: SplitEmbeddings,
+    bank: QueryBank,
+    *,
+    candidates: Iterable[HubnessCorrection] = GRID,
+    score: Callable[[SplitEmbeddings], float] = lambda embedded: recall_metrics(embedded)["rsum"],
+) -> tuple[HubnessCorrection, float, float]:
+    """The correction with the best score on held-out pairs, "none" where no candidate is better.
+
+    Args:
+      embedded: pairs that neither trained the model nor judge it.
+      bank: training queries.
+      candidates: to try; of equal scores the first is chosen.
+      score: larger is better.
+
+    Returns:
+      The correction, its score, and the score without any.
+
+    >>> eye = np.eye(3, dtype=np.float32)
+    >>> choose_correction(SplitEmbeddings(eye, eye, np.arange(3)), QueryBank(eye, eye))
+    (HubnessCorrection(name='none', k=None, strength=None, temperature=None), 600.0, 600.0)
+    """
+    plain = score(embedded)
+    best, highest = HubnessCorrection(), plain
+    for one in candidates:
+        value = score(fold_embeddings(embedded, bank, one))
+        if value > highest:
+            best, highest = one, value
+    return best, highest, plain
