@@ -9,15 +9,15 @@ from all scores of one query changes no ranking, so one pair of folded vectors s
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from alignment_jax import retrieval
+from alignment_jax.core.types import Array
 from alignment_jax.evals.retrieval_results import SplitEmbeddings, recall_metrics
-from alignment_jax.metrics._equal_rows import row_classes
-from alignment_jax.metrics._square_tiles import TILE
 from alignment_jax.retrieval import HubnessCorrection
 
 CORRECTED = "corrected/"  # prefix of a metric with corrected scores
@@ -53,13 +53,13 @@ def fold_side(side: str, z: np.ndarray, bank: QueryBank, correction: HubnessCorr
     """
     if side not in ("a", "b"):
         raise ValueError(f"side must be 'a' or 'b', got {side!r}")
+    z = np.ascontiguousarray(z, np.float32)
     bias = np.asarray(correction.bias(z, bank.b if side == "a" else bank.a))
     # The rounding of a row may depend on its place in a tile.
-    _, first, row = np.unique(np.asarray(row_classes(jnp.asarray(z), TILE)), return_index=True, return_inverse=True)
-    bias = bias[first][row.reshape(-1)]
-    if side == "a":
-        return np.asarray(retrieval.with_one(retrieval.fold_bias(z, bias)))
-    return np.asarray(retrieval.fold_bias(retrieval.with_one(z), bias))
+    rows = (z + 0.0).view(np.dtype((np.void, z.strides[0]))).reshape(-1)  # + 0.0: -0.0 and 0.0 are equal
+    _, first, row = np.unique(rows, return_index=True, return_inverse=True)
+    bias, one = bias[first][row.reshape(-1)][:, None], np.ones((len(z), 1), np.float32)
+    return np.concatenate([z, -bias, one] if side == "a" else [z, one, -bias], axis=1)
 
 
 def fold_embeddings(embedded: SplitEmbeddings, bank: QueryBank, correction: HubnessCorrection) -> SplitEmbeddings:
@@ -89,10 +89,12 @@ def hubness_metrics(embedded: SplitEmbeddings, *, k: int = NEIGHBOURS) -> dict[s
     """
     items = embedded.items
     a, b = embedded.a[items.rows_a], embedded.b[items.rows_b]
-    return {
-        f"{way}_skewness": float(retrieval.skewness(retrieval.k_occurrence(queries, candidates, k=k)))
-        for way, queries, candidates in (("a2b", a, b), ("b2a", b, a))
-    }
+    return {"a2b_skewness": float(_skewness(a, b, k)), "b2a_skewness": float(_skewness(b, a, k))}
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _skewness(queries: Array, candidates: Array, k: int) -> jax.Array:
+    return retrieval.skewness(retrieval.k_occurrence(queries, candidates, k=k))
 
 
 def metrics_with_hubness(

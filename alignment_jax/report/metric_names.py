@@ -9,8 +9,7 @@ _RECALL = re.compile(r"^(a2b|b2a)_R@(\d+)$")
 _SKEWNESS = re.compile(r"^(a2b|b2a)_skewness$")
 _DIRECTED = re.compile(r"^(mAP|nDCG)_(a2b|b2a)$")
 _OF_HEAD = re.compile(r"^(accuracy|loss)_(a|b|c|fused)$")
-_LOSS_SKEWNESS = re.compile(r"^(a2b|b2a)_skewness$")
-_DIRECTED = re.compile(r"^loss_(ab|ba)$")
+_LOSS_DIRECTED = re.compile(r"^loss_(ab|ba)$")
 _PERCENT = re.compile(r"^(accuracy|macro_f1|mAP|nDCG|rsum|(a2b|b2a)_R@\d+$)")
 
 
@@ -32,6 +31,8 @@ def metric_label(key: str, names: tuple[str, ...] = ("a", "b")) -> str:
 
     >>> metric_label("a2b_R@5", ("image", "text")), metric_label("val/accuracy_a", ("audio", "image"))
     ('image → text R@5', 'val: accuracy, audio alone')
+    >>> metric_label("a2b_skewness", ("image", "text"))
+    'image → text skewness of 10-occurrence'
     >>> metric_label("accuracy_fused", ("audio", "image")), metric_label("loss_b", ("audio", "image"))
     ('accuracy, audio and image', 'loss, image head')
     """

@@ -25,8 +25,8 @@ PICTURES = "report_files"
 _SELECTED_BY = ("val/rsum", "val/accuracy", "val/mAP", "val/nDCG", "val/macro_f1")
 _HEADS = " The prediction is the sum of the heads' outputs; the last rows are single heads."
 _HUBS = (
-    " Skewness of 10-occurrence: how unevenly the queries' ten nearest answers are distributed over the candidates; near "
-    "0 without hubs."
+    " Skewness of 10-occurrence: how unevenly the ten nearest answers of the queries are distributed over the "
+    "candidates; near 0 without hubs."
 )
 _NO_STEP = "None: a closed form takes no training step."
 _ONE_POINT = "None: the run was evaluated at a single step."

@@ -21,6 +21,7 @@ from alignment_jax.inference.analysis import (
     softmax_temperature,
 )
 from alignment_jax.inference.seed_models import SeedModels
+from alignment_jax.retrieval import HubnessCorrection
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 
@@ -65,15 +66,46 @@ def test_models_of_several_seeds_are_judged_as_each_alone(untrained):
     second = evaluation_variables(initial_state(with_seed(built, 1).experiment))
     models = SeedModels(built, [first, second])
     both = analyse_models(models)
-    assert models.metrics("test") == [
-        built.experiment.evaluate(v, built.experiment.evaluations["test"]) for v in (first, second)
-    ]
+    for found, variables in zip(models.metrics("test"), (first, second), strict=True):
+        plain = built.experiment.evaluate(variables, built.experiment.evaluations["test"])
+        assert {key: found[key] for key in plain} == plain
     for found, variables in zip(both, (first, second), strict=True):
         alone = analyse(built, variables)
         assert found["long_tail"] == alone["long_tail"]
         assert found["stress"] == alone["stress"]
         assert found["calibration"]["a2b_nll"] == pytest.approx(alone["calibration"]["a2b_nll"], rel=1e-5)
     assert both[0]["stress"] != both[1]["stress"]
+
+
+def test_the_query_bank_of_several_seeds_is_that_of_each_alone(embeddings):
+    """A bank of some of the 40 images and 80 texts of train; every seed draws the same."""
+    changes = {"eval.bank_size": 30, "eval.hubness": "nnn:k=5"}
+    built = build(frozen(embeddings, **changes))
+    other = with_seed(build(frozen(embeddings, **changes)), 1)
+    each = [evaluation_variables(initial_state(one.experiment)) for one in (built, other)]
+    together = SeedModels(built, each)
+    alone = SeedModels(other, each[1:])
+    (_, found), (expected,) = together.hubness, alone.hubness
+    for side in ("a", "b"):
+        assert getattr(found.bank, side).shape == (30, 8)
+        # The products of 10 or 12 numbers are summed in another order, and normalised.
+        np.testing.assert_allclose(getattr(found.bank, side), getattr(expected.bank, side), atol=32 * 2**-24)
+    assert str(found.correction) == "nnn:k=5,strength=0.5"
+    assert together.metrics("test")[1] == pytest.approx(alone.metrics("test")[0])
+
+
+def test_a_closed_form_hands_over_the_correction_that_it_chose(untrained):
+    built, variables = untrained
+    chosen = HubnessCorrection("csls")
+    experiment = dataclasses.replace(
+        built.experiment,
+        config={**built.experiment.config, "eval": {**built.experiment.config["eval"], "hubness": "auto"}},
+        model=dataclasses.replace(built.experiment.model, hubness=chosen),
+        plan=dataclasses.replace(built.experiment.plan, total_steps=0),
+    )
+    (found,) = SeedModels(dataclasses.replace(built, experiment=experiment), [variables]).hubness
+    assert found.correction == chosen
+    assert found.origin
 
 
 def test_without_stress_and_with_an_unknown_one(untrained):

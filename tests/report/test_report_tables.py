@@ -49,6 +49,13 @@ def test_chance_shares_a_column_only_where_it_is_the_same():
     assert only_test.columns == ("metric", "val", "test", "chance (test)")
 
 
+def test_corrected_metrics_have_their_own_column():
+    results = {"test": {"rsum": 400.0, "a2b_skewness": 0.9, "corrected/rsum": 410.0, "corrected/a2b_skewness": 0.5}}
+    made = metrics_table(results, names=("image", "text"), chance={"test": {"rsum": 30.0}})
+    assert made.columns == ("metric", "test", "test, corrected", "chance")
+    assert [[cell.text for cell in row[1:]] for row in made.rows] == [["400.0", "410.0", "30.0"], ["0.9", "0.5", "–"]]
+
+
 def test_fractions_become_percent():
     multi = {"mAP_a2b": 0.5, "mAP": 0.539, "nDCG": 0.673, "accuracy": 50.0}
     assert as_percent(multi) == pytest.approx({"mAP_a2b": 50.0, "mAP": 53.9, "nDCG": 67.3, "accuracy": 50.0})
