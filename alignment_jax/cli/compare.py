@@ -111,6 +111,14 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _config_of(values: flags.FlagValues, base: ConfigDict, method: str) -> ConfigDict:
+    """The configuration of a method; the hubness correction of the base is that of all methods."""
+    found = _own_config(values, base, method)
+    for name in ("hubness", "bank_size"):
+        found.eval[name] = base.eval[name]
+    return found
+
+
+def _own_config(values: flags.FlagValues, base: ConfigDict, method: str) -> ConfigDict:
     """The configuration of a method: by the file's `method=` argument, or by the recipes if it has none.
 
     Overrides come after the method, as they do for `train`.

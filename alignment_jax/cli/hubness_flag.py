@@ -49,14 +49,13 @@ def hubness_of(values: flags.FlagValues, folder: pathlib.Path, trained: TrainedM
 
 
 def hubness_of_run(folder: pathlib.Path, trained: TrainedModel) -> tuple[RunHubness | None, str]:
-    """The correction of the run where it has one, and a line where its bank cannot be used."""
+    """The correction of the run, None for `eval.hubness=none`; and a line where its bank cannot be used."""
     if str(trained.config.eval.hubness) == NONE:
         return None, ""
     try:
-        found = load_query_bank(folder, step=trained.step)
+        return load_query_bank(folder, step=trained.step), ""
     except RunError as error:
         return None, f"warning: no corrected metrics: {error}"
-    return found if found.correction else None, ""
 
 
 def refuse_hubness(values: flags.FlagValues, why: str) -> None:

@@ -15,17 +15,27 @@ _RSUM = tuple(f"{way}_R@{k}" for way in ("a2b", "b2a") for k in (1, 5, 10))
 Arrays = Mapping[str, np.ndarray]
 
 
-def retrieval_items(rank_ab: np.ndarray, rank_ba: np.ndarray, b_to_a: np.ndarray) -> dict[str, np.ndarray]:
+def retrieval_items(
+    rank_ab: np.ndarray,
+    rank_ba: np.ndarray,
+    b_to_a: np.ndarray,
+    *,
+    corrected: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
     """The arrays that a retrieval run keeps: the rank of each query's match, and the a-item of each b-item.
 
     Args:
       rank_ab, rank_ba: [n] and [m], zero-based, from `metrics.retrieval_ranks`; negative where a row is not a query.
       b_to_a: [m], the a-item that each b-item belongs to, the first of those with equal content.
+      corrected: the ranks of both directions by corrected scores; None without a correction of hubs.
     """
-    return {name: np.asarray(x, np.int32) for name, x in zip(_ARRAYS, (rank_ab, rank_ba, b_to_a), strict=True)}
+    arrays = {"rank_ab": rank_ab, "rank_ba": rank_ba, "b_to_a": b_to_a}
+    if corrected is not None:
+        arrays |= {f"{_CORRECTED}rank_ab": corrected[0], f"{_CORRECTED}rank_ba": corrected[1]}
+    return {name: np.asarray(array, np.int32) for name, array in arrays.items()}
 
 
-_ARRAYS = ("rank_ab", "rank_ba", "b_to_a")
+_CORRECTED = "corrected/"  # prefix of metrics and arrays
 
 
 def classification_items(logits: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
@@ -41,7 +51,7 @@ def item_scores(metric: str, arrays: Arrays) -> ItemScores | None:
     """Each item's contribution to a metric, in %; None where it is not a mean over queries (mAP, nDCG, macro F1).
 
     Args:
-      metric: "rsum", "a2b_R@1" and the like, or "accuracy".
+      metric: "rsum", "a2b_R@1" and the like, the same after "corrected/", or "accuracy".
       arrays: of `retrieval_items` or `classification_items`.
 
     >>> kept = retrieval_items(np.array([0, 7]), np.array([0, 3, 12]), np.array([0, 0, 1]))
@@ -52,6 +62,9 @@ def item_scores(metric: str, arrays: Arrays) -> ItemScores | None:
     if metric == "accuracy" and "correct" in arrays:
         correct = np.asarray(arrays["correct"], np.float64)
         return ItemScores(100.0 * correct[None], np.ones((1, correct.size)))
+    if metric.startswith(_CORRECTED):
+        own = {name.removeprefix(_CORRECTED): x for name, x in arrays.items() if name.startswith(_CORRECTED)}
+        return item_scores(metric.removeprefix(_CORRECTED), {**arrays, **own}) if own else None
     names = _RSUM if metric == "rsum" else (metric,)
     matches = [_RECALL.fullmatch(name) for name in names]
     if "rank_ab" not in arrays or not all(matches):

@@ -11,7 +11,7 @@ from typing import Any
 from alignment_jax import report
 from alignment_jax.compare.equivalent_methods import equivalent_under
 from alignment_jax.compare.run_matrix import DataCondition
-from alignment_jax.compare.summary import MethodSummary
+from alignment_jax.compare.summary import CORRECTED, MethodSummary
 from alignment_jax.report import Cell, Table, is_percent, metric_label, table
 
 CSV, JSON, LATEX = "results.csv", "results.json", "results.tex"
@@ -53,8 +53,11 @@ def main_table(
       names: of the two modalities.
       same: methods without own runs, see `equivalent_methods.equivalent_under`.
     """
+    corrected = f"{CORRECTED}{metric}"
     beside = [key for key in _BESIDE if key != metric and any(key in row.metrics for row in rows)]
     columns = ["method", _titled(metric, names), f"difference to {baseline}", "95 % interval", "verdict"]
+    hubs = any(corrected in row.metrics for row in rows)
+    columns += ["corrected", "its difference", "its 95 % interval"] if hubs else []
     columns += [_titled(key, names) for key in beside] + ["runs"]
     lines = []
     for row in rows:
@@ -72,13 +75,26 @@ def main_table(
                 difference,
                 Cell(format_interval(found["low"], found["high"]), found["low"]),
                 verdict,
+                *(_corrected_cells(row, corrected) if hubs else ()),
                 *beside_cells,
                 Cell(str(len(row.seeds)), float(len(row.seeds))),
             ]
         )
     for method, other in (same or {}).items():
-        lines.append([method, None, None, None, report.equivalence_note(other), *[None] * len(beside), Cell("0", 0.0)])
+        empty = [None] * (len(beside) + (3 if hubs else 0))
+        lines.append([method, None, None, None, report.equivalence_note(other), *empty, Cell("0", 0.0)])
     return table(columns, lines)
+
+
+def _corrected_cells(row: MethodSummary, metric: str) -> list[Cell]:
+    """The metric with corrected scores, its difference to the baseline and the interval of that."""
+    if metric not in row.metrics:
+        return [Cell("–")] * 3
+    cells, found = [Cell(format_mean_sd(*row.metrics[metric]), row.metrics[metric][0])], row.to_json().get("corrected")
+    if found is None:
+        return [*cells, Cell("–"), Cell("–")]
+    interval = Cell(format_interval(found["low"], found["high"]), found["low"])
+    return [*cells, Cell(f"{found['difference']:+.1f}", found["difference"]), interval]
 
 
 def conditions_table(

@@ -14,6 +14,7 @@ from alignment_jax.compare.paired_differences import Difference, compare_paired,
 from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.core.errors import DataError, RunError
 
+CORRECTED = "corrected/"  # prefix of the metrics of corrected scores
 RunRecord = Mapping[str, Any]
 
 
@@ -24,6 +25,7 @@ class MethodSummary:
     mean, deviation: of the deciding metric on test, over seeds. val: its mean on val.
     metrics: every test metric, name -> (mean, deviation).
     difference: to the baseline over the seeds that both have; None for the baseline or without common seeds.
+    corrected: the same of the metric with corrected scores; None also where a run has no correction of hubs.
     """
 
     method: str
@@ -34,9 +36,10 @@ class MethodSummary:
     val: float | None
     metrics: Mapping[str, tuple[float, float | None]]
     difference: Difference | None
+    corrected: Difference | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `low` and `high` are the limits of the deciding interval."""
+        """Plain values; `low` and `high` are the limits of the deciding interval; `corrected` has the same keys."""
         found: dict[str, Any] = {
             "method": self.method,
             "fraction": self.condition.fraction,
@@ -47,20 +50,24 @@ class MethodSummary:
             "val": self.val,
             "metrics": {name: {"mean": mean, "deviation": sd} for name, (mean, sd) in self.metrics.items()},
         }
-        if self.difference is None:
-            return {**found, "difference": None, "low": None, "high": None, "verdict": None}
-        low, high = self.difference.interval or (None, None)
-        return {
-            **found,
-            "difference": self.difference.mean,
-            "low": low,
-            "high": high,
-            "verdict": self.difference.verdict,
-            "difference_deviation": self.difference.deviation,
-            "interval_seeds": self.difference.seeds,
-            "interval_seeds_and_items": self.difference.both,
-            "sign_flip_p": self.difference.p_value,
-        }
+        corrected = {} if self.corrected is None else {"corrected": _difference_json(self.corrected)}
+        return {**found, **_difference_json(self.difference), **corrected}
+
+
+def _difference_json(difference: Difference | None) -> dict[str, Any]:
+    if difference is None:
+        return {"difference": None, "low": None, "high": None, "verdict": None}
+    low, high = difference.interval or (None, None)
+    return {
+        "difference": difference.mean,
+        "low": low,
+        "high": high,
+        "verdict": difference.verdict,
+        "difference_deviation": difference.deviation,
+        "interval_seeds": difference.seeds,
+        "interval_seeds_and_items": difference.both,
+        "sign_flip_p": difference.p_value,
+    }
 
 
 def summarize(
@@ -104,21 +111,8 @@ def _row(
     values = [_value(own[seed], metric) for seed in seeds]
     names = [name for name in own[seeds[0]]["test"] if all(name in own[seed]["test"] for seed in seeds)]
     val = [own[seed].get("val", {}).get(metric) for seed in seeds]
-    common = sorted(own.keys() & base.keys())
-    difference = None
-    if common:
-        items = [[_items(folder, runs[seed], metric) for seed in common] for runs in (base, own)]
-        known = all(one is not None for side in items for one in side)
-        if known and not _same_items([one for side in items for one in side]):
-            raise DataError(
-                f"{folder}: runs of {method} and of the baseline were tested on different items; the data has changed "
-                "between them; compare again in another --workdir"
-            )
-        difference = compare_paired(
-            [_value(base[seed], metric) for seed in common],
-            [_value(own[seed], metric) for seed in common],
-            items=(items[0], items[1]) if known else None,  # type: ignore[arg-type]
-        )
+    corrected = f"{CORRECTED}{metric}"
+    has_corrected = all(corrected in run["test"] for runs in (own, base) for run in runs.values())
     return MethodSummary(
         method=method,
         condition=condition,
@@ -127,7 +121,29 @@ def _row(
         deviation=mean_and_deviation(values)[1],
         val=float(np.mean(val)) if all(v is not None for v in val) else None,
         metrics={name: mean_and_deviation([own[seed]["test"][name] for seed in seeds]) for name in names},
-        difference=difference,
+        difference=_difference(folder, method, own, base, metric),
+        corrected=_difference(folder, method, own, base, corrected) if has_corrected else None,
+    )
+
+
+def _difference(
+    folder: pathlib.Path, method: str, own: dict[int, RunRecord], base: dict[int, RunRecord], metric: str
+) -> Difference | None:
+    """The paired difference over the common seeds; None without any."""
+    common = sorted(own.keys() & base.keys())
+    if not common:
+        return None
+    items = [[_items(folder, runs[seed], metric) for seed in common] for runs in (base, own)]
+    known = all(one is not None for side in items for one in side)
+    if known and not _same_items([one for side in items for one in side]):
+        raise DataError(
+            f"{folder}: runs of {method} and of the baseline were tested on different items; the data has changed "
+            "between them; compare again in another --workdir"
+        )
+    return compare_paired(
+        [_value(base[seed], metric) for seed in common],
+        [_value(own[seed], metric) for seed in common],
+        items=(items[0], items[1]) if known else None,  # type: ignore[arg-type]
     )
 
 

@@ -177,11 +177,16 @@ def _evaluate_alignment(
     models = SeedModels(runs[0].built, [run.variables for run in runs])
     analyses = analyse_models(models, stress=stress)
     results = []
-    for test, embedded, analysis, folder in zip(
-        models.metrics("test"), models.embedded("test"), analyses, folders, strict=True
+    splits = zip(models.embedded("test"), models.folded("test"), strict=True)
+    for number, (test, (embedded, folded), analysis, folder) in enumerate(
+        zip(models.metrics("test"), splits, analyses, folders, strict=True)
     ):
-        report.write_npz_atomic(folder / ITEMS, retrieval_items(*embedded.ranks, embedded.owner))
-        results.append({"test": test, "analysis": analysis, "items": folder / ITEMS})
+        corrected = None if folded is None else folded.ranks
+        report.write_npz_atomic(folder / ITEMS, retrieval_items(*embedded.ranks, embedded.owner, corrected=corrected))
+        found = {"test": test, "analysis": analysis, "items": folder / ITEMS}
+        if folded is not None and models.hubness is not None:
+            found["hubness"] = str(models.hubness[number].correction)
+        results.append(found)
     return results
 
 

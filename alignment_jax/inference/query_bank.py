@@ -35,9 +35,9 @@ class RunHubness:
     correction: HubnessCorrection
     origin: str = ""
 
-    def fold(self, embedded: evals.SplitEmbeddings) -> evals.SplitEmbeddings | None:
-        """The split with folded vectors; None without a correction."""
-        return evals.fold_embeddings(embedded, self.bank, self.correction) if self.correction else None
+    def fold(self, embedded: evals.SplitEmbeddings) -> evals.SplitEmbeddings:
+        """The split with folded vectors; unchanged for the correction "none"."""
+        return evals.fold_embeddings(embedded, self.bank, self.correction) if self.correction else embedded
 
     def line(self) -> str:
         """As in "hubness correction nnn:k=16,strength=0.5; bank of 600 and 3000 training items"."""

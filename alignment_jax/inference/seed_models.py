@@ -14,6 +14,7 @@ from alignment_jax.assembly.build import Built
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.types import PyTree
 from alignment_jax.inference.query_bank import RunHubness, run_hubness
+from alignment_jax.retrieval import NONE
 from alignment_jax.train.evaluation import embedded_split
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
@@ -75,9 +76,10 @@ class SeedModels:
         return self.embedded("val")[k]
 
     def folded(self, split: str) -> list[evals.SplitEmbeddings | None]:
-        """`embedded` with the vectors of each model's hubness correction; None for a model without one."""
+        """`embedded` with the vectors of each model's hubness correction; None for `eval.hubness=none`."""
         if split not in self._folded:
-            known = self.hubness
+            # Without a correction the bank is not embedded.
+            known = None if self.built.experiment.config["eval"]["hubness"] == NONE else self.hubness
             self._folded[split] = [
                 None if known is None else known[k].fold(embedded) for k, embedded in enumerate(self.embedded(split))
             ]

@@ -83,6 +83,7 @@ def write_comparison(
             section("Balance of the modalities", _balance(found, gallery)),
             section("Noise at test time", _noise(found, gallery)),
             section("Mismatched pairs in training", _mismatched(found, verdicts, gallery)),
+            section("Hubs", _hubness(found, verdicts)),
             section("Calibration", _calibration(found, gallery)),
             section("Frequent and rare content", _long_tail(found, gallery)),
             section("Maps of the embeddings", gallery.html(_maps(found))),
@@ -243,6 +244,11 @@ def _calibration(found: Comparison, gallery: _Pictures) -> str:
     return joined([paragraph(_CALIBRATION), word_table(table), gallery.html([bars, *charts.reliability_charts(found)])])
 
 
+def _hubness(found: Comparison, verdicts: tables.Verdicts) -> str:
+    table = tables.hubness_table(found, verdicts)
+    return "" if table is None else joined([paragraph(_HUBNESS), word_table(table)])
+
+
 def _long_tail(found: Comparison, gallery: _Pictures) -> str:
     table = tables.long_tail_table(found)
     if table is None:
@@ -356,6 +362,11 @@ _RETAINED = (
 _MISMATCHED = (
     "A share of the training pairs was mismatched by swapping partners; val and test are clean. Differences are to the "
     "baseline at the same share."
+)
+_HUBNESS = (
+    "A hub is an answer to many queries. Skewness of 10-occurrence: how unevenly the ten nearest answers of the "
+    "queries are distributed over the candidates; near 0 without hubs. A correction subtracts from each candidate's "
+    "scores its similarity to training queries; every method gets it in the same way."
 )
 _CALIBRATION = (
     "Confidence is the softmax probability of the first answer among all candidates. The expected calibration error "

@@ -15,6 +15,7 @@ from alignment_jax.report.tables import Cell, Table, table
 
 Verdicts = Sequence[Mapping[str, Any]]
 _UNCHANGED = "·"
+_CORRECTED = "corrected/"  # prefix of the metrics of corrected scores
 # Columns beside the metric that decides, where the runs have them.
 _BESIDE = ("a2b_R@1", "b2a_R@1", "accuracy", "macro_f1", "mAP")
 
@@ -161,6 +162,38 @@ def retained_table(comparison: Comparison) -> Table | None:
         for method in comparison.methods
     ]
     return _unless_empty(columns, rows)
+
+
+def hubness_table(comparison: Comparison, verdicts: Verdicts) -> Table | None:
+    """One row per method: the metric plain and corrected with its paired difference, and the skewness of both."""
+    metric, names, largest = comparison.metric, comparison.names, comparison.fractions[-1]
+    columns = {_titled(metric, names): (metric, 1), "corrected": (f"{_CORRECTED}{metric}", 1)}
+    skewness = {}
+    for direction, words in directions(names).items():
+        for when, prefix in (("skewness", ""), ("skewness, corrected", _CORRECTED)):
+            skewness[f"{words} {when}"] = (f"{prefix}{direction}_skewness", 2)
+    titles = ["method", "correction", *columns, "difference, corrected", "verdict, corrected", *skewness]
+    rows = []
+    for method in comparison.methods:
+
+        def cell(key: str, digits: int, method: str = method) -> Cell:
+            return mean_std_cell(comparison.mean_std(method, number_at("test", key)), digits=digits)
+
+        verdict = (find_verdict(verdicts, method, largest, 0.0) or {}).get("corrected")
+        corrections = dict.fromkeys(str(run["hubness"]) for run in comparison.of(method) if run.get("hubness"))
+        rows.append(
+            [
+                method,
+                Cell("; ".join(corrections) or "–"),
+                *[cell(*found) for found in columns.values()],
+                difference_cell(verdict),
+                Cell(str((verdict or {}).get("verdict") or "–")),
+                *[cell(*found) for found in skewness.values()],
+            ]
+        )
+    if all(number_at("test", "a2b_skewness")(run) is None for run in comparison.runs):
+        return None
+    return _unless_empty(titles, rows)
 
 
 def long_tail_table(comparison: Comparison) -> Table | None:

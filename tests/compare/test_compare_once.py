@@ -34,8 +34,9 @@ def base_config(embeddings):
     return config
 
 
-def wanted(embeddings, *methods, seeds=2):
+def wanted(embeddings, *methods, seeds=2, hubness="none"):
     base = base_config(embeddings)
+    base.eval.hubness = hubness
 
     def config_of(method):
         config = base.copy_and_resolve_references()
@@ -64,7 +65,8 @@ def test_a_closed_form_is_chosen_and_measured_once_and_recorded_for_each_seed(tm
         calls_of(monkeypatch, initial, "_fit") as fitted,
         calls_of(monkeypatch, training, "analyse_models") as analysed,
     ):
-        engine.compare(tmp_path, wanted(embeddings, "baseline", "cca", seeds=3), environment={}, quiet=True)
+        settings = wanted(embeddings, "baseline", "cca", seeds=3, hubness="nnn:k=5")
+        engine.compare(tmp_path, settings, environment={}, quiet=True)
     assert len(fitted) == 1
     assert [len(models) for models in analysed] == [3, 1]  # the baseline's seeds differ, the closed form's do not
     runs = read_rows(tmp_path / records.RUNS)
@@ -75,6 +77,11 @@ def test_a_closed_form_is_chosen_and_measured_once_and_recorded_for_each_seed(tm
     assert trained[0] != trained[1]
     assert all((tmp_path / run[name]).is_file() for run in runs for name in ("history", "items"))
     assert [bool(run["embeddings"]) for run in runs] == [True, False, False] * 2  # pictures of one seed
+    assert {run["hubness"] for run in runs} == {"nnn:k=5,strength=0.5"}
+    summary = json.loads((tmp_path / "results.json").read_text())["summary"]
+    corrected = [row["metrics"]["corrected/rsum"]["mean"] for row in summary]
+    assert summary[1]["corrected"]["difference"] == pytest.approx(corrected[1] - corrected[0])
+    assert "nnn:k=5,strength=0.5" in (tmp_path / "report.html").read_text()
 
 
 def test_clusters_are_found_once_for_training_and_for_all_that_is_analysed(tmp_path, embeddings, monkeypatch):

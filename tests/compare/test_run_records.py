@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alignment_jax.compare import run_records as records
-from alignment_jax.compare.item_scores import retrieval_items
+from alignment_jax.compare.item_scores import item_scores, retrieval_items
 from alignment_jax.compare.pages import interval_note
 from alignment_jax.compare.result_files import comparison_text, csv_text, latex_text
 from alignment_jax.compare.run_matrix import DataCondition
@@ -96,6 +96,28 @@ def test_summary(tmp_path):
     assert same.difference.verdict == "no difference shown"
     with pytest.raises(RunError, match="no accuracy on test"):
         summarize(tmp_path, runs(), methods=["va_ls"], baseline="va_ls", metric="accuracy")
+
+
+def test_corrected_scores_have_their_own_difference(tmp_path):
+    """The correction adds 5 to the baseline and 2 to the method, so its difference falls from 10 to 7."""
+    found = [run for run in runs() if run["fraction"] == 1.0]
+    for run in found:
+        run["test"]["corrected/rsum"] = run["test"]["rsum"] + (5.0 if run["method"] == "baseline" else 2.0)
+        kept = retrieval_items(np.array([7]), np.array([7]), np.arange(1), corrected=(np.array([0]), np.array([7])))
+        np.savez(tmp_path / f"{run['method']}{run['seed']}.npz", **kept)
+        run["items"] = f"{run['method']}{run['seed']}.npz"
+    chosen = {"methods": ["baseline", "va_ls"], "baseline": "baseline", "metric": "rsum"}
+    base, method = summarize(tmp_path, found, **chosen)
+    assert base.corrected is None
+    assert (method.difference.mean, method.corrected.mean) == (10.0, 7.0)
+    assert method.to_json()["corrected"]["difference"] == 7.0
+    assert item_scores("corrected/a2b_R@1", kept).value.tolist() == [[100.0]]
+    assert item_scores("a2b_R@1", kept).value.tolist() == [[0.0]]
+    text = comparison_text([base, method], metric="rsum", baseline="baseline", names=("image", "text"))
+    assert "106.0 ± 1.0" in text
+    assert "+7.0" in text
+    del found[-1]["test"]["corrected/rsum"]  # of an earlier version
+    assert summarize(tmp_path, found, **chosen)[1].corrected is None
 
 
 def with_items(folder, run, ranks):

@@ -1,5 +1,6 @@
 """The page of a comparison: content, order, missing parts and hostile text."""
 
+import dataclasses
 import json
 
 import comparison_example as example
@@ -277,6 +278,16 @@ def test_tables_for_themselves(comparison):
     ]
     assert tables.long_tail_table(comparison).columns == ("method", "head", "middle", "tail", "head minus tail")
     assert tables.balance_table(comparison) is None
+    assert tables.hubness_table(comparison, ()) is None
+    hubs = dataclasses.replace(
+        comparison,
+        runs=tuple(
+            {**run, "test": {**run["test"], "a2b_skewness": 0.5, "corrected/rsum": 9.0}} for run in comparison.runs
+        ),
+    )
+    verdicts = [{"method": "vals", "corrected": {"difference": 2.0, "low": 1.0, "high": 3.0, "verdict": "better"}}]
+    rows = {row[0].text: [cell.text for cell in row[2:]] for row in tables.hubness_table(hubs, verdicts).rows}
+    assert rows["vals"] == ["9.0 ± 0.0", "+2.0 [+1.0, +3.0]", "better", "0.50 ± 0.00"]
     assert "energy" not in " ".join(tables.cost_table(comparison).columns)
 
 
