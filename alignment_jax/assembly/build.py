@@ -26,6 +26,7 @@ from alignment_jax.assembly.methods import build_objective, logit_scale_options,
 from alignment_jax.assembly.model_functions import build_model_functions, with_micro_batches
 from alignment_jax.assembly.optimization import build_optimizer, check_accumulation
 from alignment_jax.assembly.prepared_data import PreparedData, prepare_data
+from alignment_jax.assembly.regularizers import Regularized, Teacher, build_regularizers
 from alignment_jax.assembly.run_notes import (
     accumulation_note,
     batch_note,
@@ -118,8 +119,8 @@ def build(
         config.train.duration, sampler, batch_size=batch_size, halves=halves, start=str(config.init.name)
     )
     classes = len(source.label_names or ())
-    pools, pool_notes = unpaired_pools(config.transport, source, train)
     objective, teacher_notes = _objective(prepared, steps, classes=classes)
+    pools, pool_notes = unpaired_pools(config.transport, source, train)
     objective = with_score_tracking(objective, sampler, decay=config.sampling.decay)
     check_accumulation(config.optimizer, steps.total)
     optimizer, learning_rate = build_optimizer(config.optimizer, steps)
@@ -220,21 +221,24 @@ def _objective(prepared: PreparedData, steps: StepCounts, *, classes: int) -> tu
     if not task_of(config.model).aligns:
         heads = head_names(config.model)
         return build_classification(config.classification, heads=heads, label=train.label, classes=classes), ()
-    teacher, notes = None, tuple[str, ...]()
-    if config.transport.weight:
-        teacher, line = linear_teacher(
-            config.init, config.model, train, prepared.evaluation_splits.get("val"), **_cca_options(prepared)
-        )
-        notes = (line,)
-    sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting", "structure", "transport")
+    notes: list[str] = []
+
+    def teacher() -> Teacher:
+        val = prepared.evaluation_splits.get("val")
+        found, line = linear_teacher(config.init, config.model, train, val, **_cca_options(prepared))
+        notes.append(line)
+        return found
+
+    scales = latent_scales(train, relative=config.perturb.relative)
+    sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting")
     objective = build_objective(
         **{name: config[name] for name in sections},
         steps=steps,
         cluster_range=prepared.cluster_range,
-        latent_scales=latent_scales(train, relative=config.perturb.relative),
-        teacher=teacher,
+        latent_scales=scales,
+        regularizers=build_regularizers(config, Regularized(steps, scales.latents, teacher)),
     )
-    return objective, notes
+    return objective, tuple(notes)
 
 
 def _cca_options(prepared: PreparedData) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.core.types import Array
 from alignment_jax.train import objective
 from alignment_jax.train.perturbation import latent_perturbation
-from alignment_jax.train.regularization import structure_regularizer, transport_regularizer
 from alignment_jax.weighting.directional import LOSS_SIGNALS
 
 
@@ -91,21 +90,19 @@ def build_objective(
     smoothing: ConfigDict,
     perturb: ConfigDict,
     weighting: ConfigDict,
-    structure: ConfigDict,
-    transport: ConfigDict,
     steps: StepCounts,
     cluster_range: tuple[float, float] | None = None,
     latent_scales: LatentScales,
-    teacher: Callable[[str, Array], jax.Array] | None = None,
+    regularizers: tuple[objective.Regularizer, ...] = (),
 ) -> objective.Contrastive:
     """The contrastive objective with every method that is turned on.
 
     Args:
-      loss, temperature, margin, smoothing, perturb, weighting, structure, transport: sections of the configuration.
+      loss, temperature, margin, smoothing, perturb, weighting: sections of the configuration.
       steps: of the run, for schedules.
       cluster_range: smallest and largest cluster size of the training samples; MM-TS needs it.
       latent_scales: of the training data.
-      teacher: embeddings by the linear teacher; transport needs it.
+      regularizers: from `regularizers.build_regularizers`.
 
     Raises:
       ConfigError: a value out of range, or a method that does not apply to this data.
@@ -142,7 +139,7 @@ def build_objective(
         perturb=_perturbation(perturb, latent_scales),
         weighting=_weighting(weighting, loss.name, steps),
         weigh_by_loss=weighting.signal in LOSS_SIGNALS,
-        regularizers=tuple(filter(None, [_structure(structure, steps, latent_scales), _transport(transport, teacher)])),
+        regularizers=regularizers,
         extra_metrics=lambda step: {"noise_sigma": jnp.float32(sigma)},
     )
 
@@ -258,33 +255,6 @@ def _weighting(section: ConfigDict, loss: str, steps: StepCounts):
             f"use {_losses_with(lambda other: getattr(other, needed))}"
         )
     return pair
-
-
-def _structure(section: ConfigDict, steps: StepCounts, scales: LatentScales) -> objective.Regularizer | None:
-    if section.temperature <= 0:
-        raise ConfigError(f"structure.temperature must be above 0, got {section.temperature}")
-    warmup = steps.interval(section.warmup, "structure.warmup")
-    if section.weight == 0:
-        return None
-    if not scales.latents:
-        raise ConfigError(
-            "structure.weight keeps the neighbours of frozen latents; this data set holds raw images or texts: run "
-            "extract first"
-        )
-    weight = schedules.linear(0.0, section.weight, warmup) if warmup else schedules.constant(section.weight)
-    return structure_regularizer(weight, temperature=section.temperature)
-
-
-def _transport(section: ConfigDict, teacher: Callable[[str, Array], jax.Array] | None) -> objective.Regularizer | None:
-    for name in ("epsilon", "teacher_epsilon"):
-        if section[name] <= 0:
-            raise ConfigError(f"transport.{name} must be above 0, got {section[name]}")
-    if section.weight == 0:
-        return None
-    if teacher is None:
-        raise ConfigError("transport.weight needs a linear teacher: pass `teacher`")
-    numbers = {name: section[name] for name in ("epsilon", "teacher_epsilon", "iterations")}
-    return transport_regularizer(section.weight, teacher=teacher, **numbers)
 
 
 def _losses_with(has: Callable[[Loss], bool]) -> str:

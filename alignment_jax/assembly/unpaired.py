@@ -39,10 +39,7 @@ def unpaired_pools(
     missing = []
     for key, side, name, column in zip(UNPAIRED_KEYS, "ab", source.modalities, (train.a, train.b), strict=False):
         if not isinstance(column, data.ArrayColumn) or column.kind != "embedding":
-            raise ConfigError(
-                f"transport.weight needs frozen latents, but side {side} ({name}) of this data set is not encoded: run "
-                "extract first"
-            )
+            raise ConfigError(f"transport.weight reads frozen latents, but side {side} ({name}) is not encoded")
         if side not in source.unpaired:
             missing.append(f"{key} ({name})")
         pools[key] = source.unpaired.get(side, column)
