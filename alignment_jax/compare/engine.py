@@ -185,6 +185,7 @@ class _Comparison:
                 "settings": {**self.about["settings"][group.method], **settings},
                 "val": {key: value for key, value in run.val.items() if key in found["test"]},
                 **found,
+                "weights": report.weight_shift(run.history),
                 "cost": run.cost,
             }
             for file in ("history", "items", "embeddings"):

@@ -215,7 +215,7 @@ def _head(kind: str, run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _numbers(run: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for part in ("test", "val", "cost"):
+    for part in ("test", "val", "weights", "cost"):
         found |= {f"{part}/{name}": value for name, value in (run.get(part) or {}).items()}
     return found
 

@@ -30,6 +30,7 @@ from alignment_jax.report.rendering import escape
 from alignment_jax.report.run_page import best_row, write_report
 from alignment_jax.report.tables import Cell, Table, metrics_table, table, to_html, to_markdown, to_plain
 from alignment_jax.report.tensorboard import TensorBoardLog
+from alignment_jax.report.weight_shift import weight_shift
 
 __all__ = [
     "Cell",
@@ -82,6 +83,7 @@ __all__ = [
     "to_html",
     "to_markdown",
     "to_plain",
+    "weight_shift",
     "write_bytes_atomic",
     "write_comparison",
     "write_data_page",

@@ -58,7 +58,7 @@ def write_comparison(
         `task`, `modalities`, `environment`, `complete`, and `same`: methods without own runs, each equivalent to the
         method `as` at a `fraction` and share `mismatched`.
       runs: the finished runs: `method`, `fraction`, `mismatched`, `seed`, `settings`, `val`, `test`, `analysis`,
-        `history`, `embeddings`, `cost`.
+        `history`, `embeddings`, `weights` (`weight_shift`), `cost`.
       verdicts: for each method and share: `method`, `fraction`, `mismatched`, `difference` (to the baseline, paired by
         seed), `low` and `high` (its interval), `verdict`.
       images: item numbers of the test split -> pixels, for the gallery; None where the data has no pictures.
@@ -80,6 +80,7 @@ def write_comparison(
         sections += [
             section("Amount of data", _amount_of_data(found, verdicts, gallery)),
             section("Learning curves", gallery.html(charts.training_curves(found))),
+            section("Weights of the two directions", word_table(tables.weight_table(found), _WEIGHTS)),
             section("Balance of the modalities", _balance(found, gallery)),
             section("Noise at test time", _noise(found, gallery)),
             section("Mismatched pairs in training", _mismatched(found, verdicts, gallery)),
@@ -350,6 +351,10 @@ _SEARCH = (
 )
 _SETTINGS = (
     "Settings that a method changes against the base, whose configuration is at the end of this page. A dot: unchanged."
+)
+_WEIGHTS = (
+    "Largest and mean distance of the weights w from 1, the fixed weights, over the logged steps of a run. Mean ± "
+    "standard deviation over seeds. Near 0 the method trains as the baseline does."
 )
 _NOISE = (
     "Noise is added to one side of the test pairs; models are not retrained. The curve of a robust method falls "

@@ -249,6 +249,17 @@ def settings_table(comparison: Comparison) -> Table | None:
     return table(["setting", "base", *comparison.methods], rows) if rows else None
 
 
+def weight_table(comparison: Comparison) -> Table | None:
+    """One row per method whose direction weights move: largest and mean distance from 1 over the logged steps."""
+    columns = {"largest |w - 1|": "largest", "mean |w - 1|": "mean"}
+    found = {
+        method: [comparison.mean_std(method, number_at("weights", key)) for key in columns.values()]
+        for method in comparison.methods
+    }
+    rows = [[method, *(mean_std_cell(one, digits=3) for one in cells)] for method, cells in found.items() if any(cells)]
+    return table(["method", *columns], rows) if rows else None
+
+
 def search_table(comparison: Comparison) -> Table | None:
     """One row per method: number of trials, val of the unchanged and of the best settings, and the best settings."""
     rows = []

@@ -19,6 +19,7 @@ from alignment_jax.report.pictures import picture_type
 from alignment_jax.report.plots import draw_chart
 from alignment_jax.report.subtitle import subtitle
 from alignment_jax.report.tables import metric_cell, metrics_table, to_html
+from alignment_jax.report.weight_shift import weight_shift
 
 PICTURES = "report_files"
 # The metric of the best step when the caller names none: the first one in the history.
@@ -158,7 +159,7 @@ def run_section(
     cost: Mapping[str, float] | None = None,
     names: tuple[str, ...] = ("a", "b"),
 ) -> str:
-    """Best step, number of parameters and cost."""
+    """Best step, number of parameters, how far the direction weights moved, and cost."""
     rows: dict[str, Any] = {}
     if best is not None and best_step in (None, best[0]):
         step, key, value = best
@@ -173,6 +174,8 @@ def run_section(
         rows |= {f"parameters, {name}": f"{number:,}" for name, number in parameters.items()}
     elif parameters is not None:
         rows["trainable parameters"] = f"{parameters:,}"
+    if moved := weight_shift(history):
+        rows["weights of the directions"] = f"at most {moved['largest']:.3f} from 1, {moved['mean']:.3f} on average"
     rows |= _cost_rows(history, dict(cost or {}))
     return key_value_table(rows, columns=("what", "value"))
 

@@ -75,6 +75,7 @@ def run(method, seed, *, fraction=1.0, mismatched=0.0, embeddings=None):
             level, temperature=0.14 if method == "mm_ts" else 0.07, weight=1.1 if method == "vals" else 1
         ),
         "embeddings": embeddings,
+        "weights": {"largest": 0.2, "mean": 0.1} if method == "vals" else {},
         "cost": {"steps": 50, "pairs": 6000, "seconds": 2.0, "device_seconds": 1.5, "energy_joules": None},
     }
 

@@ -77,6 +77,13 @@ def test_charts_hold_means_and_bands(comparison):
     assert reliable.series[0].steps == pytest.approx([0.05, 0.45])
 
 
+def test_only_weights_that_move_are_in_their_table(comparison):
+    (row,) = tables.weight_table(comparison).rows
+    assert [cell.text for cell in row] == ["vals", "0.200 ± 0.000", "0.100 ± 0.000"]
+    fixed = tuple(run for run in comparison.runs if run["method"] != "vals")
+    assert tables.weight_table(Comparison(comparison.folder, comparison.about, fixed)) is None
+
+
 def test_bands_and_whiskers_are_explained(comparison, whole):
     notes = {chart.name: chart.note for chart in charts.training_curves(comparison)}
     assert notes["val_rsum"] == charts.BAND
@@ -145,6 +152,7 @@ def test_the_verdict_comes_first(whole):
         "verdict",
         "amount-of-data",
         "learning-curves",
+        "weights-of-the-two-directions",
         "noise-at-test-time",
         "mismatched-pairs-in-training",
         "calibration",

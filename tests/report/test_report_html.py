@@ -22,6 +22,7 @@ from alignment_jax.report import (
     to_html,
     write_report,
 )
+from alignment_jax.report.run_page import run_section
 
 pytest.importorskip("matplotlib", reason="needs the extra 'train'")
 pytest.importorskip("PIL.Image", reason="needs the extra 'train'")
@@ -90,6 +91,13 @@ def test_the_page_is_well_formed_and_complete(tmp_path):
     assert any(attrs.get("name") == "viewport" for tag, attrs in found.tags if tag == "meta")
     assert "@media print" in text
     assert "prefers-color-scheme: dark" in text
+
+
+def test_weights_that_move_are_in_the_section_of_the_run():
+    history = [{"step": step, "train/weight_ab": weight} for step, weight in ((1, 1.0), (2, 0.75))]
+    assert "0.250" in Page(run_section(history)).text
+    assert "0.125" in Page(run_section(history)).text
+    assert "weights" not in Page(run_section(history[:1])).text
 
 
 def test_the_page_needs_nothing_else(tmp_path):
