@@ -52,8 +52,8 @@ def run(values: flags.FlagValues) -> int:
         embedded = trained.embed(split)
         if hubness is not None:
             embedded = evals.fold_embeddings(embedded, hubness.bank, hubness.correction)
-        parts["image"].append(embedded.a)
-        parts["text"].append(embedded.b)
+        parts["image"].append(trained.drop_unused(embedded.a))
+        parts["text"].append(trained.drop_unused(embedded.b))
         parts["text_to_image"].append(embedded.b_to_a.astype(np.int32) + before)
         parts["image_id"].append(np.asarray(split.ids, np.str_))
         parts["caption"].append(np.asarray(data.caption_texts(split), np.str_))
@@ -77,7 +77,8 @@ def _one_side(values: flags.FlagValues, folder: pathlib.Path, spec: str, out: pa
     hubness = None if values["hubness"].value is None else hubness_of(values, folder, trained)
     for line in (*items.notes, *items.problems):
         print(one_line(line))
-    arrays = embed_one_side(trained, items, hubness=hubness)
+    found = embed_one_side(trained, items, hubness=hubness)
+    arrays = {name: trained.drop_unused(x) if x.ndim == 2 else x for name, x in found.items()}
     write_npz_atomic(out, arrays)
     side, (count, dim) = next((name, array.shape) for name, array in arrays.items() if array.ndim == 2)
     print(f"{out}: {side} {count} x {dim}, of step {trained.step}")

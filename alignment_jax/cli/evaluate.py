@@ -72,6 +72,9 @@ def run(values: flags.FlagValues) -> int:
     counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
     print(f"{one_line(source.spec)}, split {name}: {counts}; checkpoint of step {trained.step}")
     print(report.to_plain(report.metrics_table({name: found}, names=names, chance={name: chance})))
+    if not task_of(config.model).aligns:
+        for line in data.absent_class_notes({name: split}, source.label_names):
+            print(line)
     if values["json"].value:
         report.write_json_atomic(pathlib.Path(values["json"].value).expanduser(), found)
     return 0

@@ -7,7 +7,7 @@ import pathlib
 import jax
 from ml_collections import ConfigDict
 
-from alignment_jax import report
+from alignment_jax import data, report
 from alignment_jax.assembly.build import Built
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.cli import run_report
@@ -42,10 +42,17 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
         except DataError as error:
             unread[shown] = error
     position, task = finished.position, task_of(config.model)
+    evaluated = {name: built.splits[name] for name in results}
+    absent = [] if task.aligns else data.absent_class_notes(evaluated, built.source.label_names)
     facts = {
         "title": config.name,
         "results": results,
-        "notes": (*built.notes, *hubness, *(f"{name} could not be read: {error}" for name, error in unread.items())),
+        "notes": (
+            *built.notes,
+            *hubness,
+            *absent,
+            *(f"{name} could not be read: {error}" for name, error in unread.items()),
+        ),
         "chance": {name: task.chance(built.splits[name]) for name in results},
         "best_step": position.best_step if position.best_step >= 0 else None,
         "best_metric": config.eval.metric,
@@ -54,7 +61,7 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
         "cost": {**finished.cost, "steps": position.step, "pairs": position.pairs, "seconds": position.seconds},
     }
     run_report.save_report_inputs(folder, facts, gallery)
-    print(run_report.write_run_report(folder))
+    print("\n".join([run_report.write_run_report(folder), *absent]))
     for name, cause in unread.items():
         raise DataError(
             f"training is complete, but {name} could not be read: {cause}; mend the file or leave it out with "

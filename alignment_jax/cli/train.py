@@ -19,12 +19,12 @@ from alignment_jax.assembly.saved_run import TOKENIZER
 from alignment_jax.cli import common
 from alignment_jax.cli.main import status_of
 from alignment_jax.cli.run_identity import extension_note, holds_run, write_identity
-from alignment_jax.cli.run_results import write_run_results
+from alignment_jax.cli.run_results import RESULTS, write_run_results
 from alignment_jax.core.errors import UserError
 from alignment_jax.inference.renamed_data import renamed_source
 from alignment_jax.train import processes
 from alignment_jax.train.loop import fit
-from alignment_jax.train.workdir import can_resume, has_checkpoints, locked, read_config
+from alignment_jax.train.workdir import can_resume, has_checkpoints, last_saved_step, locked, read_config
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -99,6 +99,11 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
         for note in built.notes:
             if quiet or note not in built.experiment.messages:  # a new run shows those with its progress
                 print(note)
+        if (folder / RESULTS).is_file():  # not of a run that is made longer
+            print(
+                f"already finished: {last_saved_step(folder)} steps; evaluate other data with alignment-jax evaluate "
+                f"--workdir {folder}"
+            )
     finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
     if finished.preempted:
         return status_of(finished.stopped_by)

@@ -2,7 +2,7 @@
 
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.data.audio import AudioColumn, log_mel
-from alignment_jax.data.class_labels import class_notes, few_samples, with_label_names
+from alignment_jax.data.class_labels import absent_class_notes, class_notes, few_samples, with_label_names
 from alignment_jax.data.clusters import (
     ClusterSizes,
     assigned_sizes,
@@ -63,6 +63,7 @@ __all__ = [
     "Tokenizer",
     "TrainLoader",
     "Transform",
+    "absent_class_notes",
     "assigned_sizes",
     "caption_features",
     "caption_texts",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -72,6 +72,28 @@ def class_notes(source: PairSource) -> list[str]:
             f"train has no sample of {', '.join(unlearned[:_NAMED])}{more}: a classifier cannot learn them, and their "
             "samples count as errors; add training samples, or remove these classes"
         )
+    return notes
+
+
+def absent_class_notes(splits: Mapping[str, PairSplit], names: Sequence[str] | None) -> list[str]:
+    """A note for each split without samples of some class, which counts as 0 in the mean of mAP.
+
+    Args:
+      splits: that are evaluated, with labels.
+      names: of all classes; None for data without.
+
+    >>> from alignment_jax.data import load
+    >>> split = load("synthetic:train=8,val=2,test=2,size=16,concepts=2").splits["test"]
+    >>> absent_class_notes({"test": split.replace(label=np.array([1, 1]))}, ("no", "yes"))
+    ["test has no sample of 'no': mAP counts such a class as 0"]
+    """
+    notes = []
+    for name, split in splits.items():
+        absent = np.setdiff1d(np.arange(len(names or ())), () if split.label is None else split.label).tolist()
+        if names and absent and split.label is not None:
+            more = f" and {len(absent) - _NAMED} more of {len(names)} classes" if len(absent) > _NAMED else ""
+            listed = ", ".join(repr(names[number]) for number in absent[:_NAMED])
+            notes.append(f"{name} has no sample of {listed}{more}: mAP counts such a class as 0")
     return notes
 
 

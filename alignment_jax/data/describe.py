@@ -15,7 +15,7 @@ from alignment_jax.data.columns import ArrayColumn, ImageColumn
 from alignment_jax.data.duplicate_counts import count_duplicates, duplicates_note
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
-from alignment_jax.data.leakage import leak_warning, leaks
+from alignment_jax.data.leakage import leak_warning, leaks, shared_items
 from alignment_jax.data.missing_modalities import missing_notes
 from alignment_jax.data.open_image import open_image
 from alignment_jax.data.pixel_range import describe_pixels
@@ -110,7 +110,7 @@ def format_description(description: dict[str, Any]) -> str:
                 lines.append(f"  {side}-items that repeat another one of this split: {count}")
     for leak in description["leakage"]:
         if leak["side"] == "b":
-            lines.append(f"{leak['count']} of {leak['of']} b-items of {leak['split']} are also in {leak['earlier']}")
+            lines.append(shared_items(leak["count"], leak["of"], leak["split"], leak["earlier"]))
     lines += description["warnings"]
     if description["skipped"]:
         lines.append(f"bad samples, left out here: {description['skipped']}")

@@ -68,6 +68,15 @@ def leak_warning(leak: Leak, modality: str) -> str:
     return " ".join(line.splitlines())
 
 
+def shared_items(count: int, of: int, split: str, earlier: str) -> str:
+    """A line on b-items; equal captions in two splits are common and often harmless, so it is no warning.
+
+    >>> shared_items(2, 10, "test", "train")
+    '2 of 10 b-items of test are also in train'
+    """
+    return f"{count} of {of} b-items of {split} are also in {earlier}"
+
+
 def _first_places(group: Sequence[int] | np.ndarray) -> dict[int, int]:
     """Content number -> the first item that has it."""
     places: dict[int, int] = {}

@@ -15,6 +15,7 @@ from alignment_jax import data, report
 from alignment_jax.assembly.classifier import is_classifier
 from alignment_jax.core.errors import DataError, RunError, one_line
 from alignment_jax.data.item_fingerprints import ItemFingerprints, item_fingerprints, match_splits
+from alignment_jax.data.leakage import shared_items
 
 FILE = "items.npz"  # in a workdir: SPLIT.SIDE -> uint64, see ItemFingerprints
 TRAIN, VAL = "train", "val"
@@ -120,14 +121,18 @@ def reordered(source: data.PairSource, known: ItemRecord) -> bool:
 
 
 def shared_with_train(known: ItemRecord, config: ConfigDict) -> tuple[str, ...]:
-    """A line for each split that shares rows with train."""
+    """A line for each split that shares rows with train, and one for each that shares b-items."""
     lines = []
     for name, prints in known.items():
-        if name != TRAIN and (count := int(_trained(prints, known, config).sum())):
+        if name == TRAIN:
+            continue
+        if count := int(_trained(prints, known, config).sum()):
             lines.append(
                 f"{count} of {len(prints.a)} rows of {name} are also in train: they count in the results of this run, "
                 "and `evaluate` leaves them out"
             )
+        if texts := int(np.isin(prints.b, known[TRAIN].b).sum()):
+            lines.append(shared_items(texts, len(prints.b), name, TRAIN))
     return tuple(lines)
 
 

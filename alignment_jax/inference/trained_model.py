@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alignment_jax import data, evals
+from alignment_jax import data, evals, models
 from alignment_jax.assembly.classifier import is_classifier
 from alignment_jax.assembly.data_loading import load_data, load_source
 from alignment_jax.assembly.inferred_settings import count_truncated
@@ -141,6 +141,16 @@ class TrainedModel:
         self.check_reads(split, where="the split to embed")
         prepared = self.inputs.prepared(split)
         return self._evaluator(self.variables, evaluation_split(self.config.eval, prepared, self.inputs))
+
+    def drop_unused(self, z: np.ndarray) -> np.ndarray:
+        """Embeddings [k, d] without the dimensions that are 0 on both sides for every input.
+
+        A closed form of fewer dimensions than `model.dim` leaves such; cosines and inner products stay the same.
+        """
+        used = models.used_dimensions(self.variables["params"])
+        if used is None:
+            return z
+        return z[:, np.pad(used, (0, z.shape[1] - len(used)), constant_values=True)]
 
     def embed_column(self, side: str, column: data.Column) -> np.ndarray:
         """Embeddings [k, d] of items of one side, "a" or "b", of the kind that this side reads."""

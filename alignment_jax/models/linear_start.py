@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from alignment_jax.core import Array, ConfigError
 
@@ -42,3 +43,20 @@ def init_projection(params: Any, side: str, matrix: Array, bias: Array) -> Any:
     missing = dim - matrix.shape[1]
     filled = {"kernel": jnp.pad(matrix, ((0, 0), (0, missing))), "bias": jnp.pad(bias, (0, missing))}
     return {**params, side: {**params[side], "project": {**project, **filled}}}
+
+
+def used_dimensions(params: Any) -> np.ndarray | None:
+    """bool [dim]: which output dimensions of `Adapters` some input reaches; None for other models.
+
+    The rest is 0 on both sides for every input, as after `init_projection` with a map to fewer dimensions. Without it
+    cosines and inner products are the same.
+
+    >>> zeros = {"project": {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}}
+    >>> some = {"project": {"kernel": jnp.eye(2, 3), "bias": jnp.zeros(3)}}
+    >>> used_dimensions({"a": some, "b": zeros}).tolist()
+    [True, True, False]
+    """
+    if any("project" not in params.get(side, {}) for side in ("a", "b")):
+        return None
+    maps = [np.asarray(leaf) for side in ("a", "b") for leaf in params[side]["project"].values()]
+    return np.any([np.any(leaf.reshape(-1, leaf.shape[-1]) != 0, axis=0) for leaf in maps], axis=0)

@@ -48,11 +48,14 @@ def other(recordings, path, keep):
     return f"av:{file}"
 
 
-def test_classes_of_other_data_are_numbered_as_in_training(classified_run, recordings, tmp_path):
-    """Only two of the three classes are there: their numbers must not move up."""
+def test_classes_of_other_data_are_numbered_as_in_training(classified_run, recordings, tmp_path, capsys):
+    """Only two of the three classes are there: their numbers must not move up, and mAP counts the third as 0."""
     spec, out = other(recordings, "two.csv", lambda row: row[2] != "high"), tmp_path / "m.json"
     assert main(["evaluate", "--workdir", str(classified_run), "--data", spec, "--json", str(out)]) == 0
-    assert json.loads(out.read_text())["accuracy"] > 60
+    found = json.loads(out.read_text())
+    assert found["accuracy"] > 60
+    assert found["mAP"] <= 100 * 2 / 3
+    assert "'high'" in capsys.readouterr().out
 
 
 def test_a_class_that_was_never_learned_is_named(classified_run, recordings, capsys):
