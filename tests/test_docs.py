@@ -19,11 +19,12 @@ def identify(path):
 def registries():
     """Removes the entries that a page registers, because other tests iterate over the registries."""
     from alignment_jax.assembly.methods import LOSSES, SMOOTHINGS
+    from alignment_jax.assembly.regularizers import REGULARIZERS
     from alignment_jax.config.recipes import METHODS
     from alignment_jax.data.sources import SOURCES
     from alignment_jax.sampling.orders import ORDERS
 
-    saved = [(registry, dict(registry)) for registry in (LOSSES, SMOOTHINGS, METHODS, SOURCES, ORDERS)]
+    saved = [(registry, dict(registry)) for registry in (LOSSES, SMOOTHINGS, REGULARIZERS, METHODS, SOURCES, ORDERS)]
     yield
     for registry, entries in saved:
         registry.clear()

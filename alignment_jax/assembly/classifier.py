@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from alignment_jax import data, models
 from alignment_jax.assembly.flax_modules import pure_functions
 from alignment_jax.assembly.modality_checks import with_vocabulary
-from alignment_jax.assembly.regularizers import REGULARIZERS
+from alignment_jax.assembly.regularizers import active_regularizers
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.classification_objective import FUSED, INPUTS, Classification
 from alignment_jax.train.experiment import Model
@@ -82,7 +82,7 @@ def check_classification(config: ConfigDict, split: data.PairSplit, source: data
         "temperature.schedule": config.temperature.schedule != "none",
         "margin.schedule": config.margin.schedule != "none",
         "perturb": bool(config.perturb.sigma or config.perturb.fusemix),
-        **{f"{name}.weight": bool(config[name].weight) for name in REGULARIZERS},
+        **{f"{name}.weight": True for name in active_regularizers(config)},
         "input.mismatched": bool(config.input.mismatched),
         "optimizer.micro_batch": bool(config.optimizer.micro_batch),
     }

@@ -52,13 +52,23 @@ REGULARIZERS: dict[str, Callable[[ConfigDict, Regularized], Regularizer]] = {
 }
 
 
+def active_regularizers(config: ConfigDict) -> list[str]:
+    """The sections of regularizers whose weight is above 0.
+
+    >>> from alignment_jax.config import default
+    >>> active_regularizers(default())
+    []
+    """
+    return [name for name in REGULARIZERS if name in config and config[name].weight]
+
+
 def build_regularizers(config: ConfigDict, run: Regularized) -> tuple[Regularizer, ...]:
     """The regularizers whose weight is above 0.
 
     Raises:
       ConfigError: a number out of range, or data without frozen latents.
     """
-    names = [name for name in REGULARIZERS if config[name].weight]
+    names = active_regularizers(config)
     if names and not run.latents:
         raise ConfigError(
             f"{names[0]}.weight reads frozen latents; this data set holds raw images or texts: run extract first"
