@@ -41,13 +41,9 @@ def paired_moments(za: Array, zb: Array, *, b_to_a: Array | None = None, weights
     >>> [round(float(x.item()), 3) for x in (found.mean_a, found.mean_b, found.c_ab)]
     [0.667, 2.0, 1.333]
     """
-    za, zb = _views("za", za), _views("zb", zb)
+    za, zb = as_views("za", za), as_views("zb", zb)
     n, m = za.shape[1], zb.shape[1]
-    owner = np.arange(n) if b_to_a is None else np.asarray(b_to_a)
-    if b_to_a is None and n != m:
-        raise ValueError(f"za and zb must have the same number of rows, got {n} and {m}")
-    if owner.shape != (m,) or owner.min() < 0 or owner.max() >= n:
-        raise ValueError(f"b_to_a must hold {m} numbers in [0, {n}), one a row of zb")
+    owner = check_owner(n, m, b_to_a)
     for name, z in (("za", za), ("zb", zb)):
         if not np.any(z != z[0, 0]):
             raise ValueError(f"{name} must vary between rows, but all rows are equal")
@@ -78,7 +74,26 @@ def _covariance(z: np.ndarray, mean: np.ndarray, share: np.ndarray) -> np.ndarra
     return total / len(z)
 
 
-def _views(name: str, z: Array) -> np.ndarray:
+def check_owner(n: int, m: int, b_to_a: Array | None) -> np.ndarray:
+    """[m] int: the a-item of each b-item.
+
+    Raises:
+      ValueError: another shape, or a number outside [0, n).
+    """
+    owner = np.arange(n) if b_to_a is None else np.asarray(b_to_a)
+    if b_to_a is None and n != m:
+        raise ValueError(f"za and zb must have the same number of rows, got {n} and {m}")
+    if owner.shape != (m,) or owner.min() < 0 or owner.max() >= n:
+        raise ValueError(f"b_to_a must hold {m} numbers in [0, {n}), one a row of zb")
+    return owner
+
+
+def as_views(name: str, z: Array) -> np.ndarray:
+    """[v, n, d]: latents [n, d] or views of them.
+
+    Raises:
+      ValueError: another shape, or not finite.
+    """
     z = np.asarray(z)
     if z.ndim == 2:
         z = z[None]
