@@ -2,11 +2,19 @@
 
     alignment-jax train --config configs/flickr8k_frozen.py:data=embeddings:FILE.npz --workdir runs/frozen
 
+<<<<<<< HEAD
 The default is the recommended recipe for few pairs: a closed form with settings chosen by cross-validation, computed in
 seconds (docs/recipe.md). `method=` trains InfoNCE instead, with these methods: baseline, vals, modest_align,
 fusemix, noise, smoothing, mm_ts, mm_ts_margin, structure, sotalign, sigmoid, bss, all, or several joined by "+".
 `method=cca` is the closed form with settings chosen on val, without training, `method=csa` the same with a weighted
 cosine. `init=cca` starts the training of another method from the closed form.
+=======
+The default is the recommended recipe (docs/recipe.md): a closed form with a hubness correction. Cross-validation inside
+train chooses its settings and decides whether to train on from it. `method=` trains InfoNCE instead, with these methods: baseline, vals, modest_align,
+fusemix, noise, smoothing, mm_ts, mm_ts_margin, structure, sigmoid, bss, all, or several joined by "+". `method=cca` is
+the closed form with settings chosen on val, without training, `method=csa` the same with a weighted cosine. `init=cca`
+starts the training of another method from the closed form.
+>>>>>>> 552e4d6 (WIP: cross-validated settings)
 """
 
 from alignment_jax import config
@@ -37,9 +45,14 @@ def get_config(arg=None):
         config.apply_methods(c, arg.method)
     else:
         c.init.name = "cca"
-        # Chosen by cross-validation over the 700 images of train and val; the 100 of val are too few.
-        c.init.shrinkage, c.init.dim, c.init.power = "0.8+0.5", "128", "1.0"
-        c.train.duration = "0 steps"
+        c.init.shrinkage = c.init.dim = c.init.power = "auto"
+        c.init.selection = "cross_validation"
+        c.init.training = "auto"
+        c.eval.hubness = "auto"
+        c.temperature.init = 0.05
+        c.train.duration = "10 epochs"
+        c.eval.interval = "1 epochs"
+        c.checkpoint.interval = "5 epochs"
     if arg.init:
         c.init.name = arg.init
     config.use_data(c, arg.data)

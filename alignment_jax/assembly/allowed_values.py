@@ -13,6 +13,7 @@ from alignment_jax import evals, models
 from alignment_jax.assembly.cca_start import SIMILARITIES, STARTS, check_init
 from alignment_jax.assembly.classifier import CLASS_WEIGHTS, is_classifier, prediction_heads
 from alignment_jax.assembly.cluster_sizes import SOURCES
+from alignment_jax.assembly.cross_validated_settings import SELECTIONS, TRAINING
 from alignment_jax.assembly.device_data import CHOICES
 from alignment_jax.assembly.hubness import check_hubness
 from alignment_jax.assembly.inputs import EVALUATION_VIEWS
@@ -66,6 +67,8 @@ def allowed_values(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         **{f"model.{side}.name": ENCODERS for side in ENCODER_OPTIONS if config.model.get(side) is not None},
         "init.name": (*STARTS, "run:DIR") if source_run(str(config.init.name)) is None else (config.init.name,),
         "init.similarity": SIMILARITIES,
+        "init.selection": SELECTIONS,
+        "init.training": TRAINING,
         "input.resident": CHOICES,
         "input.on_bad_sample": ON_BAD_SAMPLE,
         "loss.name": LOSSES,

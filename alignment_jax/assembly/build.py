@@ -15,6 +15,10 @@ from alignment_jax import data
 from alignment_jax.assembly.allowed_values import check_settings
 from alignment_jax.assembly.cca_start import is_weighted, linear_teacher, start_from_cca
 from alignment_jax.assembly.classifier import build_classification, head_names
+from alignment_jax.assembly.cross_validated_settings import (
+    chooses_by_cross_validation,
+    with_cross_validated_settings,
+)
 from alignment_jax.assembly.data_loading import check_same_on_all_processes, load_data, load_source
 from alignment_jax.assembly.device_data import device_tables
 from alignment_jax.assembly.devices import training_devices
@@ -109,6 +113,10 @@ def build(
     check_same_on_all_processes(source)
     check_metric(config.eval.metric, config.model, source.splits, spec=config.data)
     prepared = prepare_data(config, source, saved_tokenizer=tokenizer_file)
+    if chooses_by_cross_validation(config):
+        prepared = with_cross_validated_settings(
+            prepared, batch_size=_batch_size(config.input.batch_size, len(prepared.train))
+        )
     config, source, train, inputs = prepared.config, prepared.source, prepared.train, prepared.inputs
     task = task_of(config.model)
     devices = training_devices(config.train.devices)

@@ -55,7 +55,7 @@ def start_from_cca(
     Raises:
       ConfigError: a number out of range, or a model or data without a linear solution.
     """
-    _check_linear(adapters)
+    check_linear(adapters)
     # LAPACK gives other bits on another processor, and another setting may then be the best on val.
     found = processes.compute_on_primary(lambda: _solve(section, adapters, train, val, views, seed, names))
 
@@ -128,13 +128,20 @@ def is_weighted(section: ConfigDict) -> bool:
 
 
 def check_init(section: ConfigDict) -> None:
-    """Raises ConfigError for a value in `init` that is neither "auto" nor a number."""
+    """Raises ConfigError for a value in `init` that cannot be read, or that does not apply to the others."""
+    selection = section.get("selection", "val")
+    if section.get("training", "always") == AUTO and (section.name, selection) != ("cca", "cross_validation"):
+        raise ConfigError(
+            "init.training=auto needs init.name=cca and init.selection=cross_validation, but they are "
+            f"{section.name} and {selection}"
+        )
     _shrinkages(section.shrinkage)
-    _dims(section.dim, 1)
-    _powers(section.power)
+    dim_candidates(section.dim, 1)
+    power_candidates(section.power)
 
 
-def _check_linear(section: ConfigDict) -> None:
+def check_linear(section: ConfigDict) -> None:
+    """Raises ConfigError where `model` is no linear map of latents."""
     if section.name != "adapters":
         raise ConfigError(
             f"init.name=cca starts linear maps of frozen latents, but model.name is {section.name}: "
@@ -156,12 +163,12 @@ def _fit(
     views: str,
     seed: int,
 ) -> tuple[baselines.Projection, baselines.Projection, tuple[Any, str]]:
-    some = _subsample(train, MAX_TRAINING_ITEMS, seed)
+    some = subsample(train, MAX_TRAINING_ITEMS, seed)
     norm = adapters.input_norm
-    za, zb = _latents(norm, some.a), _latents(norm, some.b)[0]
+    za, zb = latents(norm, some.a), latents(norm, some.b)[0]
     most = min(adapters.dim, za.shape[-1], zb.shape[-1])
-    shrinkages, dims = _shrinkages(section.shrinkage), _dims(section.dim, most)
-    powers = _powers(section.power)
+    shrinkages, dims = _shrinkages(section.shrinkage), dim_candidates(section.dim, most)
+    powers = power_candidates(section.power)
     weighted = is_weighted(section)
     if len(shrinkages) == len(dims) == len(powers) == 1:
         (shrinkage,), (dim,), (power,) = shrinkages, dims, powers
@@ -170,8 +177,8 @@ def _fit(
         return a, b, ((shrinkage, dim, power), "as configured")
     if val is None:
         raise ConfigError("init.shrinkage, init.dim and init.power are chosen on val, but there is none: give numbers")
-    held_out = _subsample(val, MAX_VALIDATION_ITEMS, seed)
-    val_a, val_b = _latents(norm, held_out.a), _latents(norm, held_out.b)[0]
+    held_out = subsample(val, MAX_VALIDATION_ITEMS, seed)
+    val_a, val_b = latents(norm, held_out.a), latents(norm, held_out.b)[0]
     val_views = val_a if views == "mean" else val_a[:1]
 
     def embedded(project: baselines.Projection, z: np.ndarray, side: str, power: float | None) -> np.ndarray:
@@ -217,14 +224,14 @@ def _message(found: tuple[Any, int, float], how: str, names: Sequence[str]) -> s
     return f"CCA start: shrinkage {each}, {dim} dimensions, power {power:g}; {how}"
 
 
-def _subsample(split: data.PairSplit, most: int, seed: int) -> data.PairSplit:
+def subsample(split: data.PairSplit, most: int, seed: int) -> data.PairSplit:
     """The split, or `most` of its a-items."""
     if len(split) <= most:
         return split
     return split.subset(np.sort(np.random.default_rng(seed).permutation(len(split))[:most]))
 
 
-def _latents(norm: str, column: data.Column) -> np.ndarray:
+def latents(norm: str, column: data.Column) -> np.ndarray:
     """[views, n, d], the input of the linear maps; `norm` is `model.input_norm`."""
     views = (column, *column.further_views()) if isinstance(column, data.ArrayColumn) else (column,)
     rows = np.arange(len(column))
@@ -236,19 +243,27 @@ def _scaled(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(matrix, bias) of a projection, divided by the mean length of its output on the first latents."""
     some = column.take(np.arange(min(rows, len(column))))
-    length = np.linalg.norm(np.asarray(project(_latents(norm, some)[0])), axis=1).mean()
+    length = np.linalg.norm(np.asarray(project(latents(norm, some)[0])), axis=1).mean()
     return np.asarray(project.matrix) / length, np.asarray(project.bias) / length
 
 
+def shrinkage_texts(text: str) -> tuple[str, str]:
+    """`init.shrinkage` of each side: "auto" or a number.
+
+    >>> shrinkage_texts("0.8+0.5"), shrinkage_texts("auto")
+    (('0.8', '0.5'), ('auto', 'auto'))
+    """
+    a, plus, b = str(text).partition("+")
+    return a, b if plus else a
+
+
 def _shrinkages(text: str) -> tuple[tuple[float, float], ...]:
-    if text == AUTO:
-        return tuple(itertools.product(SHRINKAGES, SHRINKAGES))
-    a, plus, b = text.partition("+")
-    first = _number("init.shrinkage", a)
-    return ((first, _number("init.shrinkage", b) if plus else first),)
+    sides = shrinkage_texts(text)
+    return tuple(itertools.product(*(SHRINKAGES if t == AUTO else (_number("init.shrinkage", t),) for t in sides)))
 
 
-def _dims(text: str, most: int) -> tuple[int, ...]:
+def dim_candidates(text: str, most: int) -> tuple[int, ...]:
+    """The numbers of dimensions of `init.dim`, at most `most`."""
     if text != AUTO:
         number = _number("init.dim", text)
         if not (number.is_integer() and number >= 1):
@@ -257,7 +272,8 @@ def _dims(text: str, most: int) -> tuple[int, ...]:
     return (*(2**k for k in range(5, 20) if 2**k < most), most)
 
 
-def _powers(text: str) -> tuple[float, ...]:
+def power_candidates(text: str) -> tuple[float, ...]:
+    """The powers of `init.power`."""
     return POWERS if text == AUTO else (_number("init.power", text),)
 
 

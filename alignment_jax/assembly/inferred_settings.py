@@ -142,6 +142,21 @@ def restore_inferred_settings(config: ConfigDict, saved: Mapping[str, Any]) -> C
     before = saved.get("input", {})
     if config.input.max_length == 0:
         config.input.max_length = before.get("max_length", 0)
+    _restore_cross_validated(config, saved)
     if str(before.get("pixel_range", "")).startswith(f"{config.input.pixel_range}:"):
         config.input.pixel_range = before["pixel_range"]
     return config
+
+
+def _restore_cross_validated(config: ConfigDict, saved: Mapping[str, Any]) -> None:
+    init = saved.get("init", {})
+    if config.init.get("selection") != "cross_validation" or init.get("selection") != "cross_validation":
+        return
+    if config.init.training == "auto":
+        config.init.training = init.get("training", "auto")
+        config.train.duration = saved.get("train", {}).get("duration", config.train.duration)
+    for name in ("shrinkage", "dim", "power"):
+        if config.init[name] == "auto":
+            config.init[name] = init.get(name, "auto")
+    if config.eval.hubness == "auto":
+        config.eval.hubness = saved.get("eval", {}).get("hubness", "auto")

@@ -133,13 +133,16 @@ def default() -> ConfigDict:
     # adapters (frozen latents), two_tower (encoders) or fusion_classifier; see the functions above.
     config.model = adapters()
     # Initial parameters: random; cca (closed form on the training pairs, for linear adapters); or run:DIR (the best
-    # parameters of another run, where their shapes fit). The other settings are of cca; "auto" chooses them on val.
+    # parameters of another run, where their shapes fit). The other settings are of cca; "auto" chooses them.
     config.init = ConfigDict(
         {
             "name": "random",
             "shrinkage": "auto",  # in [0, 1]; "0.8+0.5" for a and b
             "dim": "auto",  # canonical dimensions, at most model.dim
             "power": "1.0",  # exponent of the canonical correlations
+            "selection": "val",  # how "auto" chooses: on val; or by cross_validation inside train, eval.hubness too
+            # always: train for train.duration from the closed form; auto: only where cross-validation shows a gain.
+            "training": "always",
             # cosine weights by the power before the normalization, weighted_cosine (CSA) after it.
             "similarity": "cosine",
         }
