@@ -50,7 +50,7 @@ def get_config(arg=None):
         c.init.training = "auto"
         c.eval.hubness = "auto"
         c.temperature.init = 0.05
-        c.train.duration = "10 epochs"
+        c.train.duration = "3 epochs" if arg.runlocal else "10 epochs"
         c.eval.interval = "1 epochs"
         c.checkpoint.interval = "5 epochs"
     if arg.init:

@@ -58,6 +58,8 @@ def trial_scores(
     per_epoch = max(1, size // batch)
     total = parse_duration(duration, name="train.duration").steps(steps_per_epoch=per_epoch, batch_size=batch)
     counts = StepCounts(per_epoch, batch, lambda epochs: epochs * per_epoch, total)
+    ids = np.zeros(zb.shape[1], np.int32) if ids_b is None else np.asarray(ids_b, np.int32)
+    tables = (jnp.asarray(za, jnp.float32), jnp.asarray(zb[0], jnp.float32), jnp.asarray(ids))
     train = _make_training(optimizer, counts, views=len(za), ids=ids_b is not None)
     found = []
     for number, fold in enumerate(folds):
@@ -70,21 +72,20 @@ def trial_scores(
             power=settings.power,
         )
         start = {"a": _layer(a, za[0, fold.train_a]), "b": _layer(b, zb[0, fold.train_b])}
-        start["logit_scale"] = {"log_temperature": jnp.log(jnp.float32(temperature))}
+        start["logit_scale"] = {"log_temperature": np.log(np.float32(temperature))}
         rows, partners, count = _samples(fold, size, per_epoch, batch, total, seed=seed + number)
-        tables = (jnp.asarray(za, jnp.float32), jnp.asarray(zb[0], jnp.float32))
-        ids = jnp.zeros(zb.shape[1], jnp.int32) if ids_b is None else jnp.asarray(ids_b, jnp.int32)
-        key = jax.random.key(seed + number)
-        trained = train(start, *tables, ids, jnp.asarray(rows), jnp.asarray(partners), jnp.asarray(count), key)
-        score = lambda maps: _score(jax.device_get(maps), za, zb, fold, settings, average_views)  # noqa: B023, E731
-        found.append((score(start), score(trained)))
+        trained = train(start, *tables, rows, partners, count, jax.random.key(seed + number))
+        both = (start, jax.device_get(trained))
+        found.append([_score(maps, za, zb, fold, settings, average_views) for maps in both])
     return np.array(found)
 
 
-def _layer(project: baselines.Projection, latents: np.ndarray) -> dict[str, jax.Array]:
+def _layer(project: baselines.Projection, latents: np.ndarray) -> dict[str, np.ndarray]:
     """The linear map as a layer whose outputs have a mean length of about one, as a run starts."""
-    length = np.linalg.norm(np.asarray(project(latents[:1024])), axis=1).mean()
-    return {"kernel": jnp.asarray(project.matrix) / length, "bias": project.bias / length}
+    matrix = np.asarray(project.matrix)
+    bias = -np.asarray(project.mean) @ matrix
+    length = np.linalg.norm(latents[:1024].astype(np.float32) @ matrix + bias, axis=1).mean()
+    return {"kernel": matrix / length, "bias": bias / length}
 
 
 def _samples(
@@ -95,7 +96,8 @@ def _samples(
     order = np.argsort(fold.train_own, kind="stable")
     counts = np.bincount(fold.train_own, minlength=len(fold.train_a))
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    partners = fold.train_b[order[np.minimum(starts[:, None] + np.arange(counts.max()), len(order) - 1)]]
+    places_b = np.minimum(starts[:, None] + np.arange(counts.max()), len(order) - 1)
+    partners = fold.train_b[order[places_b]]
     epochs = -(-total // per_epoch)
     places = [rng.permutation(len(fold.train_a))[:size][: per_epoch * batch].reshape(-1, batch) for _ in range(epochs)]
     place = np.concatenate(places)[:total]
