@@ -2,19 +2,11 @@
 
     alignment-jax train --config configs/flickr8k_frozen.py:data=embeddings:FILE.npz --workdir runs/frozen
 
-<<<<<<< HEAD
-The default is the recommended recipe for few pairs: a closed form with settings chosen by cross-validation, computed in
-seconds (docs/recipe.md). `method=` trains InfoNCE instead, with these methods: baseline, vals, modest_align,
-fusemix, noise, smoothing, mm_ts, mm_ts_margin, structure, sotalign, sigmoid, bss, all, or several joined by "+".
-`method=cca` is the closed form with settings chosen on val, without training, `method=csa` the same with a weighted
-cosine. `init=cca` starts the training of another method from the closed form.
-=======
 The default is the recommended recipe (docs/recipe.md): a closed form with a hubness correction. Cross-validation inside
-train chooses its settings and decides whether to train on from it. `method=` trains InfoNCE instead, with these methods: baseline, vals, modest_align,
-fusemix, noise, smoothing, mm_ts, mm_ts_margin, structure, sigmoid, bss, all, or several joined by "+". `method=cca` is
-the closed form with settings chosen on val, without training, `method=csa` the same with a weighted cosine. `init=cca`
-starts the training of another method from the closed form.
->>>>>>> 552e4d6 (WIP: cross-validated settings)
+train chooses the settings, and whether to train from there. `method=` trains InfoNCE instead, with these methods:
+baseline, vals, modest_align, fusemix, noise, smoothing, mm_ts, mm_ts_margin, structure, sotalign, sigmoid, bss, all, or
+several joined by "+". `method=cca` is the closed form with settings chosen on val, without training, `method=csa` the
+same with a weighted cosine. `init=cca` starts the training of another method from the closed form.
 """
 
 from alignment_jax import config

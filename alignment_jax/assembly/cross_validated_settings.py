@@ -78,7 +78,9 @@ def _choose(config: ConfigDict, train: data.PairSplit, batch_size: int) -> dict[
     different = len(some) if ids_a is None else len(np.unique(ids_a))
     count = min(_FOLDS if len(some) < _LARGE else _FEW_FOLDS, different)
     if different < 2:
-        raise ConfigError("init.selection=cross_validation needs at least 2 different items of a in train: give numbers")
+        raise ConfigError(
+            "init.selection=cross_validation needs at least 2 different items of a in train: give numbers"
+        )
     averaged = config.eval.views == "mean"
     folds = baselines.hold_out(
         za.shape[1], zb.shape[1], b_to_a=some.b_to_a, ids_a=ids_a, ids_b=ids_b, folds=count, seed=config.data_seed

@@ -98,7 +98,8 @@ def cross_validate_cca(
       ValueError: as `fit_cca`.
 
     >>> rng = np.random.default_rng(0)
-    >>> za = rng.normal(size=(60, 4)); zb = za @ rng.normal(size=(4, 5)) + rng.normal(size=(60, 5))
+    >>> za = rng.normal(size=(60, 4))
+    ... zb = za @ rng.normal(size=(4, 5)) + rng.normal(size=(60, 5))
     >>> from alignment_jax.baselines import hold_out
     >>> grid = CcaGrid(shrinkages_a=(0.1, 0.9), shrinkages_b=(0.1, 0.9), powers=(1.0,), dims=(2, 4))
     >>> cross_validate_cca(za, zb, grid, hold_out(60, 60, folds=3)).best().dim

@@ -21,7 +21,8 @@ Scores = dict[tuple[int, float], tuple[float, float]]
 class HeldOut:
     """One fold.
 
-    train_a: [n'] rows of the a-items that are fitted. train_b: [m'] rows of the b-items. train_own: [m'] b_to_a of them.
+    train_a, train_b: [n'] and [m'] rows of the items that are fitted.
+    train_own: [m'] int, the place in `train_a` of each b-item's partner.
     scored_a, scored_b: rows of the held-out items that are scored; equal texts are one item.
     partners: bool [scored_a, scored_b].
     bank_a, bank_b: rows of the fitted items that serve as queries of the correction.
@@ -113,9 +114,7 @@ def _fold(held_out: np.ndarray, own: np.ndarray, ids_b: np.ndarray, rng: np.rand
     partners = np.zeros((len(scored), len(first)), bool)
     partners[np.searchsorted(scored, own[texts]), text] = True
     banks = (_some(rows, MAX_BANK, rng) for rows in (train_a, train_b))
-    return HeldOut(
-        train_a, train_b, np.searchsorted(train_a, own[train_b]), scored, texts[first], partners, *banks
-    )
+    return HeldOut(train_a, train_b, np.searchsorted(train_a, own[train_b]), scored, texts[first], partners, *banks)
 
 
 def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -161,5 +160,3 @@ def rank_scores(similarity: np.ndarray, partners: np.ndarray) -> tuple[float, fl
         reciprocal += 0.5 * float((1.0 / (1.0 + ahead)).mean())
         rsum += sum(100.0 * float((ahead < k).mean()) for k in (1, 5, 10))
     return reciprocal, rsum
-
-

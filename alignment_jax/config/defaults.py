@@ -282,7 +282,7 @@ def default() -> ConfigDict:
             "batch_size": 256,
             "views": "first",  # first, mean: average the embeddings of all views of an item (mirrored images)
             # Correction of hubs in retrieval: none, nnn, csls, inverted_softmax, or with options as in
-            # "nnn:k=16,strength=0.5"; auto: chosen on val, or by the closed form of init.name=cca.
+            # "nnn:k=16,strength=0.5"; auto: chosen on val, or by init.selection=cross_validation.
             "hubness": "none",
             "bank_size": 4096,  # training items of each side kept as its queries; 0: none
         }

@@ -57,9 +57,6 @@ def run_hubness(built: Built, bank: evals.QueryBank, val: Callable[[], evals.Spl
     text = str(ConfigDict(built.experiment.config).eval.hubness)
     if text != AUTO:
         return RunHubness(bank, HubnessCorrection.parse(text))
-    started = built.experiment.model.hubness
-    if started is not None and built.experiment.plan.total_steps == 0:
-        return RunHubness(bank, started, "chosen with the closed form, within the training pairs")
     if "val" not in built.experiment.evaluations:
         return RunHubness(bank, HubnessCorrection(), "there is no val to choose on")
     held_out = val()

@@ -12,7 +12,6 @@ import optax
 
 from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.types import Batch, PyTree
-from alignment_jax.retrieval import HubnessCorrection
 from alignment_jax.sampling.sampler import Sampler
 from alignment_jax.train.objective import Objective
 
@@ -27,7 +26,6 @@ class Model:
     encode_a, encode_b: (params, model_state, items) -> embeddings [k, d], deterministic; None for a classifier.
     predict: (params, model_state, a, b[, c]) -> logits [k, c] of every head by name; None for an alignment.
     project: params -> params within their bounds; called after every update.
-    hubness: the correction that was chosen together with the parameters of `init`; None where none was chosen.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -36,7 +34,6 @@ class Model:
     encode_b: Callable[..., jax.Array] | None = None
     predict: Callable[..., Mapping[str, jax.Array]] | None = None
     project: Callable[[PyTree], PyTree] = lambda params: params
-    hubness: HubnessCorrection | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from alignment_jax import baselines
+from alignment_jax import config as configs
 from alignment_jax.assembly import cross_validated_settings as chosen
 from alignment_jax.assembly.build import build
 from alignment_jax.assembly.inferred_settings import restore_inferred_settings
 from alignment_jax.assembly.trial_training import trial_scores
-from alignment_jax.config import shipped_config
 from alignment_jax.core import ConfigError
 from alignment_jax.retrieval import HubnessCorrection
 
@@ -28,7 +28,12 @@ def file(tmp_path_factory):
 
 
 def recipe(file, **settings):
-    config = shipped_config("flickr8k_frozen", f"data=embeddings:{file}")
+    config = configs.default()
+    config.data = f"embeddings:{file}"
+    config.model.update(blocks_a=0, blocks_b=0, final_norm=False, input_norm="l2")
+    config.init.update(name="cca", power="auto", selection="cross_validation", training="auto")
+    config.eval.hubness = "auto"
+    config.train.duration = "10 epochs"
     config.update_from_flattened_dict(settings)
     return config
 
@@ -73,9 +78,9 @@ def test_a_trial_trains_from_the_closed_form():
     za = np.concatenate([shared, 3.0 * rng.normal(size=(120, 6))], axis=1)[None].astype(np.float32)
     zb = np.concatenate([shared[own], 3.0 * rng.normal(size=(240, 6))], axis=1)[None].astype(np.float32)
     folds = baselines.hold_out(120, 240, b_to_a=own, folds=2)
-    config = shipped_config("flickr8k_frozen", "")
-    config.optimizer.learning_rate = 0.03
-    options = dict(optimizer=config.optimizer, batch_size=60, temperature=0.1, average_views=True, seed=0)
+    optimizer = configs.default().optimizer
+    optimizer.learning_rate = 0.03
+    options = dict(optimizer=optimizer, batch_size=60, temperature=0.1, average_views=True, seed=0)
     poor = baselines.CcaSettings((1.0, 1.0), 12, 0.0, 4, 0.5)
     scores = trial_scores(za, zb, folds, poor, duration="40 epochs", ids_b=np.arange(240), **options)
     assert (scores[:, 1] > scores[:, 0]).all()

@@ -22,7 +22,7 @@ def pairs(n=90, captions=2, d_a=12, d_b=8, noise=0.7, seed=0):
 
 
 def test_each_item_is_held_out_once_and_never_fitted_there():
-    za, zb, own = pairs()
+    own = np.repeat(np.arange(90), 2)
     folds = baselines.hold_out(90, 180, b_to_a=own, folds=4, seed=1)
     assert sorted(np.concatenate([fold.scored_a for fold in folds])) == list(range(90))
     for fold in folds:
@@ -84,8 +84,7 @@ def test_a_candidate_scores_as_its_own_fit_does():
                 baselines.mean_embedding(np.asarray(project_a(za[:, rows]))) for rows in (fold.scored_a, fold.bank_a)
             )
             b, bank_b = (
-                baselines.mean_embedding(np.asarray(project_b(zb[None, rows])))
-                for rows in (fold.scored_b, fold.bank_b)
+                baselines.mean_embedding(np.asarray(project_b(zb[None, rows]))) for rows in (fold.scored_b, fold.bank_b)
             )
             scores = fold.scores(a, b, bank_a, bank_b, neighbours=(4,), strengths=(one.strength,))
             expected.append(scores[4, one.strength][0])

@@ -21,7 +21,6 @@ from alignment_jax.inference.analysis import (
     softmax_temperature,
 )
 from alignment_jax.inference.seed_models import SeedModels
-from alignment_jax.retrieval import HubnessCorrection
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 
@@ -92,20 +91,6 @@ def test_the_query_bank_of_several_seeds_is_that_of_each_alone(embeddings):
         np.testing.assert_allclose(getattr(found.bank, side), getattr(expected.bank, side), atol=32 * 2**-24)
     assert str(found.correction) == "nnn:k=5,strength=0.5"
     assert together.metrics("test")[1] == pytest.approx(alone.metrics("test")[0])
-
-
-def test_a_closed_form_hands_over_the_correction_that_it_chose(untrained):
-    built, variables = untrained
-    chosen = HubnessCorrection("csls")
-    experiment = dataclasses.replace(
-        built.experiment,
-        config={**built.experiment.config, "eval": {**built.experiment.config["eval"], "hubness": "auto"}},
-        model=dataclasses.replace(built.experiment.model, hubness=chosen),
-        plan=dataclasses.replace(built.experiment.plan, total_steps=0),
-    )
-    (found,) = SeedModels(dataclasses.replace(built, experiment=experiment), [variables]).hubness
-    assert found.correction == chosen
-    assert found.origin
 
 
 def test_without_stress_and_with_an_unknown_one(untrained):
