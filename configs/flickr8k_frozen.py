@@ -47,5 +47,6 @@ def get_config(arg=None):
         c.checkpoint.interval = "5 epochs"
     if arg.init:
         c.init.name = arg.init
+        c.init.power, c.init.selection = "auto", "cross_validation"
     config.use_data(c, arg.data)
     return c

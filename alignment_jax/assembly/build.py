@@ -109,11 +109,12 @@ def build(
     """
     check_settings(config)
     check_limits(config)
+    cross_validates = chooses_by_cross_validation(config)
     source = load_source(config) if source is None else source
     check_same_on_all_processes(source)
     check_metric(config.eval.metric, config.model, source.splits, spec=config.data)
     prepared = prepare_data(config, source, saved_tokenizer=tokenizer_file)
-    if chooses_by_cross_validation(config):
+    if cross_validates:
         prepared = with_cross_validated_settings(
             prepared, batch_size=_batch_size(config.input.batch_size, len(prepared.train))
         )

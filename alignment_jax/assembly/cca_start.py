@@ -128,13 +128,7 @@ def is_weighted(section: ConfigDict) -> bool:
 
 
 def check_init(section: ConfigDict) -> None:
-    """Raises ConfigError for a value in `init` that cannot be read, or that does not apply to the others."""
-    selection = section.get("selection", "val")
-    if section.get("training", "always") == AUTO and (section.name, selection) != ("cca", "cross_validation"):
-        raise ConfigError(
-            "init.training=auto needs init.name=cca and init.selection=cross_validation, but they are "
-            f"{section.name} and {selection}"
-        )
+    """Raises ConfigError for a value in `init` that is neither "auto" nor a number."""
     _shrinkages(section.shrinkage)
     dim_candidates(section.dim, 1)
     power_candidates(section.power)
@@ -259,7 +253,8 @@ def shrinkage_texts(text: str) -> tuple[str, str]:
 
 def _shrinkages(text: str) -> tuple[tuple[float, float], ...]:
     sides = shrinkage_texts(text)
-    return tuple(itertools.product(*(SHRINKAGES if t == AUTO else (_number("init.shrinkage", t),) for t in sides)))
+    a, b = (SHRINKAGES if text == AUTO else (_number("init.shrinkage", text),) for text in sides)
+    return tuple(itertools.product(a, b))
 
 
 def dim_candidates(text: str, most: int) -> tuple[int, ...]:

@@ -36,9 +36,18 @@ _FOLDS, _FEW_FOLDS, _LARGE = 5, 3, 2000
 
 
 def chooses_by_cross_validation(config: ConfigDict) -> bool:
-    """Whether a setting is left to cross-validation."""
+    """Whether a setting is left to cross-validation.
+
+    Raises:
+      ConfigError: `init.training=auto` without cross-validation.
+    """
     init = config.init
-    if init.name != "cca" or init.get("selection", "val") != "cross_validation":
+    if init.name != "cca" or init.selection != "cross_validation":
+        if init.training == AUTO:
+            raise ConfigError(
+                "init.training=auto needs init.name=cca and init.selection=cross_validation, but they are "
+                f"{init.name} and {init.selection}"
+            )
         return False
     return AUTO in (str(init.shrinkage), str(init.dim), str(init.power), init.training, str(config.eval.hubness))
 

@@ -169,7 +169,7 @@ class _Part:
             # Relative to the first, so that float32 holds large powers, too.
             weight = ((solution.r[:dim] / solution.r[0]) ** power).astype(np.float32)
             a, b, bank_a, bank_b = (mean_embedding(z[..., :dim] * weight) for z in projected)
-            options = dict(neighbours=grid.neighbours, strengths=grid.strengths)
-            for (k, strength), score in self._fold.scores(a, b, bank_a, bank_b, **options).items():
+            scores = self._fold.scores(a, b, bank_a, bank_b, neighbours=grid.neighbours, strengths=grid.strengths)
+            for (k, strength), score in scores.items():
                 found[CcaSettings(shrinkage, dim, power, k, strength)] = score
         return found
