@@ -60,5 +60,5 @@ def hubness_of_run(folder: pathlib.Path, trained: TrainedModel) -> tuple[RunHubn
 
 def refuse_hubness(values: flags.FlagValues, why: str) -> None:
     """Raises ConfigError where the flag is given."""
-    if str(values["hubness"].value) not in ("None", "false", NONE):
+    if values["hubness"].value not in (None, "false", NONE):
         raise ConfigError(f"--hubness={values['hubness'].value}: {why}; leave it out")

@@ -72,7 +72,7 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
 def _save_query_bank(
     built: Built, folder: pathlib.Path, finished: Finished, models: SeedModels | None, unread: dict[str, DataError]
 ) -> tuple[str, ...]:
-    """Writes the query bank of the best checkpoint and prints the correction of the run; returns that line."""
+    """Writes the query bank of the best checkpoint and prints and logs the correction of the run; returns that line."""
     position, config = finished.position, built.experiment.config
     step = position.best_step if position.best_step >= 0 else position.step
     found: RunHubness | None = None
@@ -86,6 +86,7 @@ def _save_query_bank(
     if found is None or config["eval"]["hubness"] == NONE:
         return ()
     print(found.line())
+    report.append_to_log(folder / "log.txt", found.line())
     return (found.line(),)
 
 

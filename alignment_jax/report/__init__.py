@@ -25,7 +25,7 @@ from alignment_jax.report.metric_names import as_percent, is_percent, metric_lab
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics
 from alignment_jax.report.pictures import data_url, encode_picture
 from alignment_jax.report.plots import draw_chart
-from alignment_jax.report.progress import Progress
+from alignment_jax.report.progress import Progress, append_to_log
 from alignment_jax.report.rendering import escape
 from alignment_jax.report.run_page import best_row, write_report
 from alignment_jax.report.tables import Cell, Table, metrics_table, table, to_html, to_markdown, to_plain
@@ -46,6 +46,7 @@ __all__ = [
     "Table",
     "TensorBoardLog",
     "append_row",
+    "append_to_log",
     "as_percent",
     "best_row",
     "bullet_list",

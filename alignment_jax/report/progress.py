@@ -231,14 +231,24 @@ class Progress:
 
     def _write_log(self, text: str) -> None:
         if self._log is not None:
-            stamp = time.strftime("%Y-%m-%d %H:%M:%S%z")
-            self._log.write("".join(f"{stamp}  {line}\n" for line in text.splitlines() or [""]))
+            self._log.write(_stamped(text))
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def append_to_log(path: str | os.PathLike[str], text: str) -> None:
+    """Adds a line with the time to the log file of a run that has ended its `Progress`."""
+    with open(path, "a", encoding="utf-8", errors="replace") as file:
+        file.write(_stamped(text))
+
+
+def _stamped(text: str) -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S%z")
+    return "".join(f"{stamp}  {line}\n" for line in text.splitlines() or [""])
 
 
 def _short(value: Any) -> str:

@@ -85,6 +85,7 @@ def test_the_setting_of_a_run_changes_without_a_training(frozen_run, corrected, 
     assert "skewness of 10-occurrence" in page
     assert main([*again, "--config.eval.hubness=auto"]) == 0
     assert "hubness correction none (10 items of val" in capsys.readouterr().out
+    assert "hubness correction nnn:k=4,strength=0.6" in (copy / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("change", ["missing", "another step", "damaged"])
