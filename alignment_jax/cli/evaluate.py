@@ -87,9 +87,6 @@ def _hubness(
     if values["zero_shot"].value:
         refuse_hubness(values, "it corrects retrieval, not zero-shot classification")
         return None, []
-    if not task_of(trained.config.model).aligns:
-        refuse_hubness(values, "a classifier retrieves nothing")
-        return None, []
     if values["hubness"].value is None:
         found, warning = hubness_of_run(folder, trained)
     else:

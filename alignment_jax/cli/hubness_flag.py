@@ -8,6 +8,7 @@ import pathlib
 from absl import flags
 
 from alignment_jax.assembly.hubness import AUTO
+from alignment_jax.assembly.tasks import task_of
 from alignment_jax.core.errors import ConfigError, RunError
 from alignment_jax.inference.query_bank import RunHubness, load_query_bank
 from alignment_jax.inference.trained_model import TrainedModel
@@ -32,9 +33,12 @@ def hubness_of(values: flags.FlagValues, folder: pathlib.Path, trained: TrainedM
     """The bank of the run with the correction that the flag asks for; None for none.
 
     Raises:
-      ConfigError: the flag cannot be read.
+      ConfigError: the flag cannot be read, or the run is a classifier.
       RunError: the bank of the run is missing, damaged or of another checkpoint.
     """
+    if not task_of(trained.config.model).aligns:
+        refuse_hubness(values, "a classifier retrieves nothing")
+        return None
     text = str(values["hubness"].value)
     if text in ("false", NONE):
         return None
@@ -50,7 +54,7 @@ def hubness_of(values: flags.FlagValues, folder: pathlib.Path, trained: TrainedM
 
 def hubness_of_run(folder: pathlib.Path, trained: TrainedModel) -> tuple[RunHubness | None, str]:
     """The correction of the run, None for `eval.hubness=none`; and a line where its bank cannot be used."""
-    if str(trained.config.eval.hubness) == NONE:
+    if str(trained.config.eval.hubness) == NONE:  # of every classifier
         return None, ""
     try:
         return load_query_bank(folder, step=trained.step), ""

@@ -97,7 +97,7 @@ def load_query_bank(workdir: Folder, *, step: int) -> RunHubness:
       RunError: there is no bank, it is of another checkpoint, or it is damaged.
     """
     path = run_folder(workdir) / FILE
-    again = "run the train command again to write it"
+    again = "run the train command again, with eval.bank_size above 0, to write it"
     if not path.is_file():
         raise RunError(f"{path} is missing, the training items that a hubness correction needs as queries; {again}")
     try:

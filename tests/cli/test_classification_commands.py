@@ -69,6 +69,8 @@ def test_a_class_that_was_never_learned_is_named(classified_run, recordings, cap
 def test_a_classifier_has_no_embeddings(classified_run, tmp_path, capsys):
     assert main(["embed", "--workdir", str(classified_run), "--out", str(tmp_path / "e.npz")]) == 2
     assert "has no embeddings" in capsys.readouterr().err
+    assert main(["evaluate", "--workdir", str(classified_run), "--hubness"]) == 2
+    assert "--hubness" in capsys.readouterr().err
 
 
 def test_a_broken_recording_stops_before_the_workdir_is_touched(recordings, tmp_path, repository, capsys):
