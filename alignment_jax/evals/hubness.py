@@ -22,8 +22,8 @@ from alignment_jax.retrieval import HubnessCorrection
 
 CORRECTED = "corrected/"  # prefix of a metric with corrected scores
 NEIGHBOURS = 10  # of the k-occurrence
-# Tried on val, the weakest first: of equal results the first is chosen. Stronger ones won on 100 items of val and lost on
-# test (benchmarks/results/hubness.md).
+# Tried on val, the weakest first: of equal results the first is chosen. Strength 0.75 won on 100 items of val and lost
+# on test (benchmarks/results/hubness.md).
 GRID = tuple(HubnessCorrection("nnn", k=k, strength=strength) for strength in (0.25, 0.5) for k in (16, 64))
 
 
