@@ -67,3 +67,16 @@ def test_a_file_with_its_own_methods_keeps_them(repository, configs):
     status, found = configs(f"{repository}/configs/av_digits_bss.py", "vanilla,curriculum,recipe")
     assert status == 0
     assert [one.sampling.name for one in found.values()] == ["shuffle", "curriculum", "shuffle"]
+
+
+def test_every_method_gets_the_hubness_correction_of_the_base(tmp_path, configs):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from alignment_jax import config\n\n\ndef get_config(arg=None):\n"
+        "  method = config.parse_arg(arg, method='').method\n  c = config.default()\n"
+        "  config.apply_methods(c, method)\n  c.eval.hubness = 'none' if method else 'csls'\n  return c\n",
+        encoding="utf-8",
+    )
+    status, found = configs(path, "baseline,vals,recipe")
+    assert status == 0
+    assert [one.eval.hubness for one in found.values()] == ["csls"] * 3
