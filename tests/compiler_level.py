@@ -12,11 +12,13 @@ import jax
 import pytest
 from jax._src import compiler
 
-# LLVM without its costly passes, and XLA's older loop emitters, which compile several times faster than its fusions'.
+# LLVM without its costly passes, XLA's older loop emitters, which compile several times faster than its fusions', and
+# one LLVM module per program: to split small ones costs more than their parallel compilation saves.
 _WANTED = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
 }
 
 

@@ -34,7 +34,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Of a costly test every case but the first counts as slow.
 
-    Files with slow tests come first: side by side, a long file that starts last would delay the end.
+    Files with slow tests come first: side by side, a long file that starts last would delay the end. Tests of one level
+    of a file stay together: the programs of the other level are let go (compiler_level).
     """
     started = set()
     for item in items:
@@ -44,16 +45,21 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.slow)
             started.add(test)
     long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in long)
+    position = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(
+        key=lambda item: (item.path not in long, position[item.path], item.get_closest_marker("optimized") is not None)
+    )
 
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_programs_are_let_go():
-    """What a module compiled goes with it: a program holds several memory mappings, Linux allows a process 65,530 of
-    them (vm.max_map_count), and where the suite reached that number XLA aborted the whole process."""
+    """A program holds several memory mappings, Linux allows a process 65,530 of them (vm.max_map_count), and where the
+    suite reached that number XLA aborted the whole process. Up to a third of it, modules share what they compile."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    mappings = pathlib.Path("/proc/self/maps")
+    if not mappings.exists() or mappings.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
@@ -96,6 +102,20 @@ def recordings(tmp_path_factory) -> pathlib.Path:
     with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     return folder / "manifest.csv"
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leaves out the drawings of reports, a third of the time of a short command, in tests of something else.
+
+    The commands draw in test_commands, test_classification_commands and test_readme.
+    """
+    from alignment_jax.report import comparison_page, data_page, run_page
+
+    for module in (comparison_page, data_page, run_page):
+        for name in ("draw_chart", "draw_bars", "draw_map"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, lambda *_, **__: b"<svg ></svg>")
 
 
 @pytest.fixture
