@@ -1,12 +1,14 @@
 """Whole runs in the order of a sampler: resumed to the same bits, on several devices as on one, every sample scored."""
 
 import dataclasses
+import functools
 import itertools
 import json
 
 import jax
 import numpy as np
 import pytest
+from shared_runs import shared_run
 
 from alignment_jax import config as configs
 from alignment_jax import sampling
@@ -78,7 +80,7 @@ def small(config, changes):
 
 
 def run(config, workdir):
-    return fit(build(config).experiment, workdir, quiet=True, tensorboard=False)
+    return shared_run(config).fit(workdir)
 
 
 def rows_of(workdir):
@@ -97,40 +99,54 @@ RUNS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
+each_run = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.optimized) if name == "curriculum, fresh" else name for name in RUNS]
 )
-def test_an_interrupted_run_ends_with_the_same_bits(name, tmp_path, request):
-    make, changes = RUNS[name]
-    source = request.getfixturevalue("features" if make is classifier else "pairs")
-    expected = run(make(source, **changes), tmp_path / "whole")
-    for kill_at in (5, 8):  # at the end of an epoch and inside one
-        built, workdir, count = build(make(source, **changes)).experiment, tmp_path / str(kill_at), iter(range(1000))
 
-        def dying(rows, epoch, first, built=built, count=count, kill_at=kill_at):
-            for batch in built.batches(rows, epoch, first):
+
+@pytest.fixture(scope="module")
+def undisturbed(request, tmp_path_factory):
+    """name -> (the finished run, its workdir); each is trained once."""
+
+    @functools.cache
+    def trained(name):
+        workdir = tmp_path_factory.mktemp("undisturbed")
+        return run(config_of(name, request), workdir), workdir
+
+    return trained
+
+
+def config_of(name, request, **more):
+    make, changes = RUNS[name]
+    return make(request.getfixturevalue("features" if make is classifier else "pairs"), **changes, **more)
+
+
+@pytest.mark.slow
+@each_run
+def test_an_interrupted_run_ends_with_the_same_bits(name, tmp_path, request, undisturbed):
+    expected, whole = undisturbed(name)
+    made = shared_run(config_of(name, request))
+    for kill_at in (5, 8):  # at the end of an epoch and inside one
+        workdir, count = tmp_path / str(kill_at), iter(range(1000))
+
+        def dying(rows, epoch, first, count=count, kill_at=kill_at):
+            for batch in made.experiment.batches(rows, epoch, first):
                 if next(count) == kill_at:
                     raise _Killed
                 yield batch
 
         with pytest.raises(_Killed):
-            fit(dataclasses.replace(built, batches=dying), workdir, quiet=True, tensorboard=False)
-        resumed = run(make(source, **changes), workdir)
+            made.fit(workdir, batches=dying)
+        resumed = made.fit(workdir)
         assert checksums(resumed.variables) == checksums(expected.variables)
-        assert (workdir / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+        assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
-def test_eight_devices_train_as_one(name, tmp_path, request):
-    make, changes = RUNS[name]
-    source = request.getfixturevalue("features" if make is classifier else "pairs")
-    losses = []
-    for devices in (1, 8):
-        workdir = tmp_path / str(devices)
-        run(make(source, **{**changes, "train.devices": devices, "train.duration": "3 epochs"}), workdir)
-        losses.append([row["train/loss"] for row in rows_of(workdir)])
+@each_run
+def test_eight_devices_train_as_one(name, tmp_path, request, undisturbed):
+    run(config_of(name, request, **{"train.devices": 8}), tmp_path)
+    losses = [[row["train/loss"] for row in rows_of(workdir)] for workdir in (undisturbed(name)[1], tmp_path)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 

@@ -4,17 +4,16 @@ The last checkpoint of a run holds checksums of its whole state: the average of 
 the random key among them. An interrupted and resumed run must end with all of them equal.
 """
 
-import dataclasses
 import importlib.util
 import json
 
 import numpy as np
 import pytest
+from shared_runs import shared_run
 
 from alignment_jax.assembly.build import build
 from alignment_jax.config.recipes import CLOSED_FORMS, METHODS
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.train.loop import fit
 
 # Methods without an own entry are part of a combination.
 _COMBINED = ("vals_loss", "noise", "smoothing", "structure", "sotalign", "curriculum", "anti_curriculum")
@@ -83,8 +82,8 @@ def make_config(methods, latents, repository, **changes):
     return config
 
 
-def run(experiment, workdir):
-    fit(experiment, workdir, quiet=True, tensorboard=False)
+def run(made, workdir, **changes):
+    made.fit(workdir, **changes)
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     last = max((workdir / "checkpoints" / "last").iterdir(), key=lambda path: int(path.name))
     return rows, json.loads(next((last / "loop").iterdir()).read_text())["checksums"]
@@ -95,32 +94,34 @@ class _Killed(BaseException):
 
 
 def killed_in_the_second_epoch(experiment):
+    """Its batches, up to the kill."""
+
     def batches(rows, epoch, first):
         for number, batch in enumerate(experiment.batches(rows, epoch, first), start=first):
             if epoch * STEPS_PER_EPOCH + number == 4:
                 raise _Killed
             yield batch
 
-    return dataclasses.replace(experiment, batches=batches)
+    return batches
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("methods", [*TRAINED, *COMBINATIONS])
 def test_methods_compose(methods, tmp_path, latents, repository):
-    experiment = build(make_config(methods, latents, repository)).experiment
-    rows, state = run(experiment, tmp_path / "undisturbed")
+    made = shared_run(make_config(methods, latents, repository))
+    rows, state = run(made, tmp_path / "undisturbed")
     assert [row["step"] for row in rows] == [2, 3, 4, 6]
     assert all(row.keys() >= LOGGED for row in rows if "train/loss" in row)
 
     # Resumed in the middle of an epoch: the same log and the same bits, of everything.
     with pytest.raises(_Killed):
-        run(killed_in_the_second_epoch(experiment), tmp_path / "interrupted")
-    assert run(experiment, tmp_path / "interrupted") == (rows, state)
+        run(made, tmp_path / "interrupted", batches=killed_in_the_second_epoch(made.experiment))
+    assert run(made, tmp_path / "interrupted") == (rows, state)
     assert ".key" in state
     assert any(name.startswith(".average") for name in state)
-    assert any("scores" in name for name in state) == (experiment.sampler.method != "shuffle")
+    assert any("scores" in name for name in state) == (made.experiment.sampler.method != "shuffle")
 
-    eight = build(make_config(methods, latents, repository, **{"train.devices": 8})).experiment
+    eight = shared_run(make_config(methods, latents, repository, **{"train.devices": 8}))
     for found, expected in zip(run(eight, tmp_path / "eight")[0], rows, strict=True):
         assert found.keys() == expected.keys()
         for name in (name for name in expected if name.startswith("train/")):
@@ -138,7 +139,7 @@ def test_a_closed_form_is_the_same_on_any_number_of_devices_and_again(method, tm
     runs = []
     for number, devices in enumerate((1, 8, 1)):
         config = make_config(method, latents, repository, **{"train.devices": devices})
-        runs.append(run(build(config).experiment, tmp_path / str(min(number, 1 - number % 2))))
+        runs.append(run(shared_run(config), tmp_path / str(min(number, 1 - number % 2))))
     (row,), _ = runs[0]
     assert row["step"] == 0
     assert runs == [runs[0]] * 3

@@ -10,9 +10,9 @@ import time
 
 import numpy as np
 import pytest
+from shared_runs import shared_run
 
 from alignment_jax import config as configs
-from alignment_jax.assembly.build import build
 from alignment_jax.core.errors import RunError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.loop import Position, fit, initial_state
@@ -55,15 +55,15 @@ def make_config(data_file, **changes):
     return config
 
 
-def run(config, workdir, **options):
-    return fit(build(config).experiment, workdir, quiet=True, **options)
+def run(config, workdir):
+    return shared_run(config).fit(workdir, tensorboard=True)
 
 
 def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module", params=[pytest.param("on", marks=pytest.mark.optimized), "off"])
+@pytest.fixture(scope="module", params=["on", "off"])
 def resident(request):
     """Whether the training set lives on the device."""
     return request.param
@@ -83,16 +83,16 @@ class _Killed(BaseException):
 @pytest.mark.parametrize("kill_at", [5, 13, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 4, 6, 19))])
 def test_an_interrupted_run_ends_with_the_same_bits(kill_at, tmp_path, data_file, resident, undisturbed):
     config = make_config(data_file, **{"input.resident": resident})
-    built = build(config).experiment
+    made = shared_run(config)
 
     def dying(rows, epoch, first):
-        for number, batch in enumerate(built.batches(rows, epoch, first), start=first):
+        for number, batch in enumerate(made.experiment.batches(rows, epoch, first), start=first):
             if epoch * 5 + number == kill_at:
                 raise _Killed
             yield batch
 
     with pytest.raises(_Killed):
-        fit(dataclasses.replace(built, batches=dying), tmp_path, quiet=True)
+        made.fit(tmp_path, batches=dying, tensorboard=True)
     finished = run(config, tmp_path)
     assert (checksums(finished.variables), (tmp_path / "metrics.jsonl").read_bytes()) == undisturbed
 
@@ -103,10 +103,10 @@ def test_a_full_disk_ends_a_run_in_one_line_and_the_run_resumes_after_that(
     limit, victim, tmp_path, data_file, resident, undisturbed, small_files
 ):
     config = make_config(data_file, **{"input.resident": resident})
-    built = build(config).experiment
+    made = shared_run(config)
 
     def filling(rows, epoch, first):
-        for number, batch in enumerate(built.batches(rows, epoch, first), start=first):
+        for number, batch in enumerate(made.experiment.batches(rows, epoch, first), start=first):
             if epoch * 5 + number == 4:
                 block.__enter__()
             yield batch
@@ -114,7 +114,7 @@ def test_a_full_disk_ends_a_run_in_one_line_and_the_run_resumes_after_that(
     block = small_files(limit)
     try:
         with pytest.raises(RunError, match=victim) as error:
-            fit(dataclasses.replace(built, batches=filling), tmp_path, quiet=True)
+            made.fit(tmp_path, batches=filling, tensorboard=True)
     finally:
         block.__exit__(None, None, None)
     assert "\n" not in str(error.value)
@@ -147,21 +147,21 @@ def test_a_damaged_newest_state_costs_the_steps_since_the_one_before(tmp_path, d
 
 @pytest.mark.slow
 def test_a_damaged_best_model_is_replaced_by_the_last_one(tmp_path, data_file):
-    config = make_config(data_file)
-    experiment = build(config).experiment
-    first = fit(experiment, tmp_path, quiet=True)
+    made = shared_run(make_config(data_file))
+    experiment = made.experiment
+    first = made.fit(tmp_path)
     best = newest(tmp_path, "best")
     assert int(best.name) == first.position.best_step
     ruin(best)
-    again = fit(experiment, tmp_path, quiet=True)
+    again = made.fit(tmp_path)
     assert f"best/{best.name} is damaged" in (tmp_path / "log.txt").read_text()
     assert again.position.best_step == 20  # the run is over: the model of its last step is all there is
     assert again.position.best_value == experiment.evaluate(again.variables, experiment.evaluations["val"])["rsum"]
 
 
 def test_another_seed_is_another_run(tmp_path, data_file, resident, undisturbed):
-    config = make_config(data_file, **{"seed": 1, "input.resident": resident})
-    assert checksums(run(config, tmp_path).variables) != undisturbed[0]
+    made = shared_run(make_config(data_file, **{"input.resident": resident}))
+    assert checksums(made.fit(tmp_path, seed=1).variables) != undisturbed[0]
 
 
 def test_every_step_is_logged_once(undisturbed):
@@ -170,13 +170,13 @@ def test_every_step_is_logged_once(undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [2, 8])
-def test_several_devices_train_as_one(devices, tmp_path, data_file):
+def test_several_devices_train_as_one(tmp_path, data_file):
+    """Two and four devices: test_step and test_device_data_set."""
     losses = []
-    for count in (1, devices):
-        workdir = tmp_path / str(count)
-        run(make_config(data_file, **{"train.devices": count, "train.duration": "6 steps"}), workdir)
-        losses.append([row["train/loss"] for row in rows_of(workdir)])
+    for count in (1, 8):
+        made = shared_run(make_config(data_file, **{"train.devices": count}))
+        made.fit(tmp_path / str(count), plan={"total_steps": 6})
+        losses.append([row["train/loss"] for row in rows_of(tmp_path / str(count))])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
@@ -197,16 +197,15 @@ def test_training_stops_early_and_keeps_the_best(tmp_path, data_file):
 
 @pytest.mark.slow
 def test_multi_instance_metrics_are_printed_in_percent(tmp_path, data_file):
-    experiment = build(make_config(data_file, **{"train.duration": "3 steps"})).experiment
     found = {"rsum": 100.0, "mAP_a2b": 0.25, "mAP": 0.5}
-    changed = dataclasses.replace(experiment, evaluate=lambda *_: found, evaluate_for_log=None)
-    fit(changed, tmp_path, quiet=True)
+    made = shared_run(make_config(data_file))
+    made.fit(tmp_path, plan={"total_steps": 3}, evaluate=lambda *_: found, evaluate_for_log=None)
     assert "mAP 25.0, mAP 50.0" in (tmp_path / "log.txt").read_text()
     assert [row["val/mAP"] for row in rows_of(tmp_path) if "val/mAP" in row] == [0.5]
 
 
 def test_the_log_calls_the_modalities_by_their_names_and_the_files_do_not(tmp_path, data_file):
-    run(make_config(data_file, **{"train.duration": "3 steps"}), tmp_path)
+    shared_run(make_config(data_file)).fit(tmp_path, plan={"total_steps": 3})
     log = (tmp_path / "log.txt").read_text()
     assert "image → text R@1 " in log
     assert "a2b" not in log
@@ -214,13 +213,12 @@ def test_the_log_calls_the_modalities_by_their_names_and_the_files_do_not(tmp_pa
 
 
 def test_a_collapse_is_reported_once_and_again_after_a_recovery(tmp_path, data_file):
-    experiment = build(make_config(data_file, **{"train.duration": "8 steps", "eval.interval": "1 steps"})).experiment
     well = {"rsum": 1.0, "variance_a": 0.5, "participation_a": 5.0, "variance_b": 0.5, "participation_b": 5.0}
     a_lost = {**well, "variance_a": 1e-9}
     both_lost = {**a_lost, "participation_b": 1.0}
     values = iter([a_lost, a_lost, both_lost, both_lost, a_lost, well, well, a_lost])
-    changed = dataclasses.replace(experiment, evaluate=lambda *_: next(values), evaluate_for_log=None)
-    fit(changed, tmp_path, quiet=True)
+    plan = {"total_steps": 8, "evaluate_every": 1}
+    shared_run(make_config(data_file)).fit(tmp_path, plan=plan, evaluate=lambda *_: next(values), evaluate_for_log=None)
     log = (tmp_path / "log.txt").read_text().splitlines()
     warned = [line.partition("warning: ")[2].partition(":")[0] for line in log if "have collapsed" in line]
     assert warned == ["step 1", "step 3", "step 8"]
@@ -236,19 +234,18 @@ def test_a_data_set_smaller_than_a_batch_or_than_the_devices_trains(tmp_path, da
 @pytest.mark.slow
 def test_gradient_accumulation_counts_batches(tmp_path, data_file):
     found = []
+    changes = {"optimizer.accumulate": 2, "optimizer.warmup": "0 steps", "eval.interval": "100 steps"}
+    made = shared_run(make_config(data_file, **changes, **{"optimizer.schedule": "constant"}))
+    before = checksums(initial_state(made.experiment).params)
     for steps in (2, 3, 4):
-        changes = {"optimizer.accumulate": 2, "optimizer.warmup": "0 steps", "train.duration": f"{steps} steps"}
-        changes |= {"optimizer.schedule": "constant", "eval.interval": "100 steps"}
-        experiment = build(make_config(data_file, **changes)).experiment
-        before = checksums(initial_state(experiment).params)
-        found.append(checksums(fit(experiment, tmp_path / str(steps), quiet=True).variables["params"]))
+        finished = made.fit(tmp_path / str(steps), plan={"total_steps": steps})
+        found.append(checksums(finished.variables["params"]))
         assert found[-1] != before
     assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
-@pytest.mark.parametrize("schedule", ["linear", "constant"])
+@pytest.mark.parametrize(("optimizer", "schedule"), [("sgd", "linear"), ("lars", "constant")])
 def test_optimizers_and_schedules_train(optimizer, schedule, tmp_path, data_file):
     changes = {"optimizer.name": optimizer, "optimizer.schedule": schedule, "train.duration": "3 steps"}
     run(make_config(data_file, **changes), tmp_path)
@@ -262,10 +259,9 @@ def test_a_position_survives_json():
 
 def test_the_selected_metric_must_exist(tmp_path, data_file):
     """Of an experiment made by hand; `build` checks configurations."""
-    experiment = build(make_config(data_file)).experiment
-    experiment = dataclasses.replace(experiment, plan=dataclasses.replace(experiment.plan, metric="val/loss"))
+    made = shared_run(make_config(data_file))
     with pytest.raises(RunError, match=r"eval\.metric is 'val/loss'.*val/rsum"):
-        fit(experiment, tmp_path, quiet=True)
+        made.fit(tmp_path, plan={"metric": "val/loss"})
 
 
 @pytest.mark.slow
@@ -312,7 +308,7 @@ def test_sigterm_and_ctrl_c_save_and_the_same_command_resumes(tmp_path, data_fil
 @pytest.mark.slow
 def test_training_leaves_no_recompilation_behind(tmp_path, data_file, resident):
     """One compilation for all steps: shapes and types do not change from batch to batch or epoch to epoch."""
-    experiment = build(make_config(data_file, **{"train.duration": "6 epochs", "input.resident": resident})).experiment
+    experiment = shared_run(make_config(data_file, **{"input.resident": resident})).experiment
     traced = []
     original = experiment.model.apply
 
@@ -326,9 +322,9 @@ def test_training_leaves_no_recompilation_behind(tmp_path, data_file, resident):
 
 
 def test_a_run_reports_its_compilation_and_a_finished_one_compiles_nothing(tmp_path, data_file):
-    config = make_config(data_file, **{"train.duration": "3 steps"})
-    run(config, tmp_path)
+    made = shared_run(make_config(data_file))
+    made.fit(tmp_path, plan={"total_steps": 3})
     log = (tmp_path / "log.txt").read_text()
     assert log.index("compiling the training step") < log.index("step 1/3")
-    run(config, tmp_path)
+    made.fit(tmp_path, plan={"total_steps": 3})
     assert (tmp_path / "log.txt").read_text().count("compiling the training step") == 1
