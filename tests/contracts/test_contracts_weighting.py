@@ -1,5 +1,6 @@
 """Properties of every weighting of the two directions. A new one adds one row to TABLE."""
 
+import functools
 import itertools
 from types import SimpleNamespace
 
@@ -25,14 +26,19 @@ def statistics(value):
 
 def run(build, values=VALUES, **settings):
     """Weights [steps, 2] of a compiled loop over steps, and the last state."""
+    state, weights = compiled(build, **settings)(values)
+    return np.asarray(weights), state
+
+
+@functools.cache
+def compiled(build, **settings):
     init, update = build(**settings)
 
     def body(state, value):
         weights, state = update(statistics(value), state)
         return state, jnp.stack(weights)
 
-    state, weights = jax.jit(lambda values: jax.lax.scan(body, init(), values))(values)
-    return np.asarray(weights), state
+    return jax.jit(lambda values: jax.lax.scan(body, init(), values))
 
 
 @every_weighting

@@ -12,7 +12,7 @@ import pytest
 from alignment_jax.models import Adapters
 from alignment_jax.models.adapters import Block
 
-pytestmark = [pytest.mark.costly, pytest.mark.optimized]
+pytestmark = pytest.mark.costly
 
 FILE = pathlib.Path(__file__).parent / "data" / "fusemix.npz"
 TOWERS = {"a": ("vis_proj", 2), "b": ("text_proj", 1)}  # side: torch name, number of blocks

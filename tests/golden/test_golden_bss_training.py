@@ -10,7 +10,7 @@ import pytest
 from alignment_jax import evals
 from alignment_jax.train.classification_objective import Classification, measure
 
-pytestmark = [pytest.mark.costly, pytest.mark.optimized]
+pytestmark = pytest.mark.costly
 
 DATA = pathlib.Path(__file__).parent / "data"
 SETS = ("cremad", "ks", "vggsound", "twitter", "sarcasm", "nvgesture")

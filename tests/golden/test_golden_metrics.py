@@ -8,7 +8,7 @@ import pytest
 
 from alignment_jax import metrics
 
-pytestmark = [pytest.mark.costly, pytest.mark.optimized]
+pytestmark = pytest.mark.costly
 
 DATA = pathlib.Path(__file__).parent / "data"
 

@@ -33,7 +33,7 @@ CASES = {
         {
             "name": "two_tower",
             "dim": 6,
-            "encoder_a": {"name": "vit", "patch_size": 4, "width": 8, "depth": 2, "heads": 2, "dropout": 0.4},
+            "encoder_a": {"name": "vit", "patch_size": 4, "width": 8, "depth": 1, "heads": 2, "dropout": 0.4},
             "encoder_b": {"name": "lstm", "vocab_size": 10, "embedding_width": 4, "width": 6, "dropout": 0.4},
         },
     ),
@@ -42,8 +42,8 @@ CASES = {
         {
             "name": "two_tower",
             "dim": 6,
-            "encoder_a": {"name": "convnet", "widths": [8, 8], "norm": "batch"},
-            "encoder_b": {"name": "transformer", "vocab_size": 10, "width": 8, "depth": 2, "heads": 2, "dropout": 0.4},
+            "encoder_a": {"name": "convnet", "widths": [8], "norm": "batch"},
+            "encoder_b": {"name": "transformer", "vocab_size": 10, "width": 8, "depth": 1, "heads": 2, "dropout": 0.4},
         },
     ),
 }

@@ -10,8 +10,6 @@ from jax.sharding import Mesh, PartitionSpec
 
 from alignment_jax import retrieval
 
-pytestmark = pytest.mark.optimized
-
 MEAN_OF_LARGEST = {"nnn": (retrieval.nnn_bias, {"k": 5, "strength": 0.7}), "csls": (retrieval.csls_bias, {"k": 7})}
 BIASES = {**MEAN_OF_LARGEST, "inverted_softmax": (retrieval.inverted_softmax_bias, {"temperature": 0.02})}
 each_bias = pytest.mark.parametrize("name", BIASES)
@@ -129,6 +127,7 @@ def test_skewness_is_the_third_standardised_moment():
     assert retrieval.skewness(np.full(5, 3)) == 0.0
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("name", ["nnn", "inverted_softmax"])
 def test_memory_is_linear(name):
     """100,000 candidates and a bank of 500,000: the matrix of similarities would take 200 GB."""

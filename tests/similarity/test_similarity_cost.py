@@ -1,7 +1,6 @@
 """Memory and products of the compiled programs: compiled only, never run, so the numbers are exact and repeat."""
 
 import functools
-import itertools
 import re
 
 import jax
@@ -46,12 +45,11 @@ def temporary(program):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_tiled_memory_is_linear_in_the_batch(name):
-    sizes = (4096, 8192, 16384, 32768)
+    sizes = (4096, 32768)
     used = [temporary(compiled(name, n, similarity="tiled")) for n in sizes]
     for n, mib in zip(sizes, used, strict=True):
         assert mib <= 3 * 4 * n * D / MIB + 32
-    for mib, twice in itertools.pairwise(used):
-        assert twice <= 2.05 * mib
+    assert used[1] <= 8.2 * used[0]
 
 
 def test_tiles_avoid_the_whole_block():

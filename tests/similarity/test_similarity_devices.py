@@ -106,9 +106,13 @@ def assert_equal_gradients(found, expected):
         np.testing.assert_allclose(g, g0, rtol=0, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize("devices", [*(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2, 4)), 8])
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-@pytest.mark.parametrize("similarity", ["dense", "gathered:3", "ring:3"])
+# The number of devices is the number of a ring's steps; gathering has one whatever their number.
+RUNS = [(form, wrapper, 8) for form in ("dense", "gathered:3", "ring:3") for wrapper in WRAPPERS]
+RUNS += [("ring:3", "shard_map", 1), ("ring:3", "shard_map", 2), ("ring:3", "pmap", 2), ("ring:3", "shard_map", 4)]
+RUNS += [("dense", "shard_map", 1), ("dense", "pmap", 2), ("gathered:3", "shard_map", 2)]
+
+
+@pytest.mark.parametrize(("similarity", "wrapper", "devices"), RUNS)
 def test_devices_agree_with_one_that_holds_all(similarity, wrapper, devices, batch):
     trained = (batch["a"], batch["b"], batch["own"], np.float32(0.07))
     expected = whole_reference()(trained, batch["where"])
