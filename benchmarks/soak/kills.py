@@ -47,8 +47,13 @@ def random_death(rng: random.Random) -> Death:
     return Death(phase, occurrence, rng.uniform(0.0, PHASES[phase][2]), how)
 
 
-def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str], results: pathlib.Path) -> bool:
-    """Runs of these configurations until `kills` processes have died; a line of `results` each. Whether all agree."""
+def soak(
+    kills: int, seed: int, folder: pathlib.Path, names: list[str], results: pathlib.Path, *, per_run: int = 8
+) -> bool:
+    """Runs of these configurations until `kills` processes have died, at most `per_run` of one run.
+
+    Writes a line of `results` for each run; returns whether all agree.
+    """
     rng = random.Random(seed)
     all_same = True
     for number, name in enumerate(names):
@@ -63,7 +68,7 @@ def soak(kills: int, seed: int, folder: pathlib.Path, names: list[str], results:
         while died < -(-kills // len(names)):
             workdir = place / f"killed{runs}"
             seen: collections.Counter = collections.Counter()
-            for _ in range(8):
+            for _ in range(per_run):
                 death = random_death(rng)
                 status = run([*arguments, "--workdir", str(workdir)], log, death)
                 if status == 0:
@@ -106,6 +111,7 @@ def table(results: pathlib.Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--per-run", type=int, default=8, help="kills of one run at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=pathlib.Path, help="add to the runs of this file, one line each")
     parser.add_argument("--only", help="configurations whose name holds this text")
@@ -114,7 +120,9 @@ def main() -> None:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kills-"))
     results = options.results or folder / "results.jsonl"
     names = [name for name in CONFIGURATIONS if (options.only or "") in name]
-    same = soak(options.kills, options.seed, folder, names, results) if options.kills else True
+    same = True
+    if options.kills:
+        same = soak(options.kills, options.seed, folder, names, results, per_run=options.per_run)
     text = table(results)
     print(text)
     if options.page:

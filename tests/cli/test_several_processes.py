@@ -93,7 +93,7 @@ def test_two_processes_stopped_by_sigterm_are_resumed_by_one(tmp_path):
 @pytest.mark.slow
 def test_machines_that_share_only_a_bucket_resume_from_it(tmp_path):
     """As on a pod slice: each process has its own home folder, and after a preemption all of them are new."""
-    arguments = write_run(tmp_path, "alignment", epochs=12)
+    arguments = write_run(tmp_path, "classification", epochs=12)
     workdir = tmp_path / "bucket" / "w"
     command = ["-m", "alignment_jax", *arguments, "--workdir", f"file://{workdir}"]
     (tmp_path / "first").mkdir()
