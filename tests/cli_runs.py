@@ -52,5 +52,6 @@ def raw_run(tmp_path_factory, repository):
     config = f"{repository}/configs/quickstart.py:runlocal,data=synthetic:train=64,val=24,test=24,size=16"
     arguments = ["train", "--config", config, "--workdir", str(workdir), *FAST]
     arguments += ["--config.input.image_size=16", "--config.train.duration=2 epochs"]
+    arguments += ["--config.model.encoder_a.widths=(8, 16)", "--config.model.encoder_b.depth=1"]
     assert main(arguments) == 0
     return workdir, arguments

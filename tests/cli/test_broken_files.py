@@ -11,7 +11,7 @@ import pytest
 from alignment_jax.cli.main import main
 from alignment_jax.train.loop import Finished, Position, evaluation_variables, initial_state
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 SMALL = ("--quiet", "--config.train.devices=1", "--config.train.duration=2 steps", "--config.input.image_size=8")
 

@@ -1,6 +1,7 @@
 """A run and its data belong together, and a mistake in a setting does not cost the workdir."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,17 +9,30 @@ from cli_runs import FAST, write_embeddings
 
 from alignment_jax.cli.main import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, repository):
+    """(data, workdir -> command, workdir) of a run of two steps."""
+    folder = tmp_path_factory.mktemp("changed")
+    path = write_embeddings(folder / "t.npz")
+    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{path}"
+
+    def command(workdir):
+        return ["train", "--config", config, "--workdir", str(workdir), *FAST, "--config.train.duration=2 steps"]
+
+    assert main(command(folder / "run")) == 0
+    return path, command, folder / "run"
 
 
 @pytest.fixture
-def run(tmp_path, repository):
-    """(data, workdir, command) of a run of two steps."""
-    path, workdir = write_embeddings(tmp_path / "t.npz"), tmp_path / "run"
-    config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{path}"
-    command = ["train", "--config", config, "--workdir", str(workdir), *FAST, "--config.train.duration=2 steps"]
-    assert main(command) == 0
-    return path, workdir, command
+def run(trained, tmp_path):
+    """(data, workdir, command) of a copy of that run; the data is as it was trained on."""
+    path, command, workdir = trained
+    write_embeddings(path)
+    shutil.copytree(workdir, tmp_path / "run")
+    return path, tmp_path / "run", command(tmp_path / "run")
 
 
 def everything(workdir):

@@ -9,7 +9,7 @@ from cli_runs import FAST
 
 from alignment_jax.cli.main import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 
 def write_noise(path, *, n=60, seed=0, **more):

@@ -8,7 +8,7 @@ from cli_runs import FAST, write_embeddings
 
 from alignment_jax.cli.main import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 PLAIN = ["--config.optimizer.schedule=constant", "--config.optimizer.warmup=0 steps", "--config.eval.interval=4 steps"]
 

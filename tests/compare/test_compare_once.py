@@ -21,7 +21,7 @@ from alignment_jax.core.memoize import remember
 from alignment_jax.train.evaluation import Embedder
 from alignment_jax.train.vmapped_seeds import fit_seeds
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 
 def base_config(embeddings):

@@ -9,7 +9,6 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax.assembly.build import build
-from alignment_jax.config.recipes import METHODS
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.loop import fit
 
@@ -195,15 +194,12 @@ def test_methods_are_switched_on_by_their_section(changes, tmp_path, latents):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [*METHODS, "all", "vals+mm_ts", "vals+mm_ts_margin", "modest_align+mm_ts+vals"])
-def test_every_method_and_combination_trains(method, tmp_path, latents):
-    train_two_steps(get_config("flickr8k_frozen", f"runlocal,method={method},data=embeddings:{latents}"), tmp_path)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["vals+mm_ts+smoothing", "mm_ts_margin", "sigmoid"])
 def test_methods_train_from_pixels(method, tmp_path):
-    train_two_steps(get_config("quickstart", f"runlocal,method={method},data={DATA['quickstart']}"), tmp_path)
+    """From latents: tests/train/test_composition.py."""
+    config = get_config("quickstart", f"runlocal,method={method},data={DATA['quickstart']}")
+    config.model.encoder_a.widths, config.model.encoder_b.depth = (8,), 1
+    train_two_steps(config, tmp_path)
 
 
 @pytest.mark.parametrize(

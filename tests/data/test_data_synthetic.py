@@ -59,7 +59,7 @@ def test_no_scene_image_or_pair_occurs_twice():
 
 
 def test_concepts_are_long_tailed():
-    source = data.load("synthetic")
+    source = data.load("synthetic:size=8")
     train = source.splits["train"]
     count = np.bincount(train.label, minlength=64)
     expected = np.arange(1, 65) ** -1.1

@@ -31,15 +31,6 @@ def whole(comparison):
     return path, path.read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Skips drawing, which takes most of the time, for tests of the text."""
-    from alignment_jax.report import comparison_page as module
-
-    for name in ("draw_chart", "draw_bars", "draw_map"):
-        monkeypatch.setattr(module, name, lambda one, dark=False: b"<svg ></svg>")
-
-
 def test_spread_ignores_missing_values():
     assert mean_std([2.0, 4.0, float("nan"), None]) == MeanStd(3.0, pytest.approx(2**0.5), 2)
     assert mean_std([5.0]) == MeanStd(5.0, None, 1)

@@ -69,6 +69,15 @@ def _write(folder, **changes):
     return path, path.read_text(encoding="utf-8")
 
 
+UNDRAWN = {"history": [], "gallery": None}  # pages without drawings and pictures take a tenth of the time
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A page with everything, for tests that read it: (path, text)."""
+    return _write(tmp_path_factory.mktemp("page"))
+
+
 def test_the_page_is_well_formed_and_complete(tmp_path):
     path, text = _write(tmp_path, names=("image", "text"))
     assert path == tmp_path / "report.html"
@@ -100,8 +109,8 @@ def test_weights_that_move_are_in_the_section_of_the_run():
     assert "weights" not in Page(run_section(history[:1])).text
 
 
-def test_the_page_needs_nothing_else(tmp_path):
-    path, text = _write(tmp_path)
+def test_the_page_needs_nothing_else(written):
+    path, text = written
     found = Page(text)
     local = {address for address in found.addresses if not address.startswith("data:image/")}
     assert local
@@ -114,8 +123,8 @@ def test_the_page_needs_nothing_else(tmp_path):
     assert "http" not in "".join(found.raw["style"] + found.raw["script"])
 
 
-def test_nothing_from_data_becomes_markup(tmp_path):
-    _, text = _write(tmp_path)
+def test_nothing_from_data_becomes_markup(written):
+    _, text = written
     found = Page(text)
     assert [tag for tag, _ in found.tags].count("script") == 1
     assert "alert" not in "".join(found.raw["script"])
@@ -124,8 +133,8 @@ def test_nothing_from_data_becomes_markup(tmp_path):
     assert found.text.count('alert("x")') >= 8
 
 
-def test_every_picture_has_words_for_those_who_cannot_see_it(tmp_path):
-    found = Page(_write(tmp_path)[1])
+def test_every_picture_has_words_for_those_who_cannot_see_it(written):
+    found = Page(written[1])
     pictures = [attrs for tag, attrs in found.tags if tag == "img"]
     assert len(pictures) >= 3 + 11
     assert all(attrs.get("alt") for attrs in pictures)
@@ -152,8 +161,8 @@ def test_pictures_lie_beside_the_page_and_old_ones_go(tmp_path):
     assert files == ["report.html", "report_files/loss.svg"]
 
 
-def test_equal_input_gives_an_equal_page(tmp_path):
-    assert _write(tmp_path / "1")[1] == _write(tmp_path / "2")[1]
+def test_equal_input_gives_an_equal_page(written, tmp_path):
+    assert _write(tmp_path)[1] == written[1]
 
 
 def test_a_run_with_next_to_nothing_still_has_a_page(tmp_path):
@@ -164,15 +173,15 @@ def test_a_run_with_next_to_nothing_still_has_a_page(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
-    _, before = _write(tmp_path)
+    _, before = _write(tmp_path, **UNDRAWN)
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(Exception, match="No space left"):
-        _write(tmp_path, title="new")
+        _write(tmp_path, title="new", **UNDRAWN)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
 
 
 def test_strange_letters_do_not_cost_the_page(tmp_path):
-    _, text = _write(tmp_path, title="nul \0 escape \x1b surrogate \udce9 bidi \u202e", notes=["\ud83d"])
+    _, text = _write(tmp_path, title="nul \0 escape \x1b surrogate \udce9 bidi \u202e", notes=["\ud83d"], **UNDRAWN)
     Page(text)
     assert "\0" not in text
     assert "\x1b" not in text
@@ -189,7 +198,7 @@ def test_the_page_of_a_closed_form_explains_the_missing_curve(tmp_path):
 
 def test_the_heads_of_a_classifier_are_named_apart_from_its_prediction(tmp_path):
     scores = {"accuracy": 77.8, "accuracy_a": 52.8, "accuracy_b": 61.1, "accuracy_fused": 72.2}
-    _, text = _write(tmp_path, names=("audio", "image"), results={"val": scores}, chance={}, gallery=None)
+    _, text = _write(tmp_path, names=("audio", "image"), results={"val": scores}, chance={}, **UNDRAWN)
     found = Page(text)
     assert "and image [%] 72.2" in found.text
     assert "heads' outputs" in found.text
@@ -198,7 +207,7 @@ def test_the_heads_of_a_classifier_are_named_apart_from_its_prediction(tmp_path)
 
 def test_the_line_below_the_title(tmp_path):
     config, environment = {"data": "flickr:F", "seed": 3}, {"time": "2026-11-22T10:20:30Z"}
-    found = Page(_write(tmp_path, config=config, environment=environment, gallery=None)[1])
+    found = Page(_write(tmp_path, config=config, environment=environment, **UNDRAWN)[1])
     assert "seed 3 · data flickr:F · 2026-11-22 10:20 UTC" in found.text
 
 

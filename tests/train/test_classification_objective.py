@@ -81,10 +81,10 @@ def test_the_gradient_magnitude_is_that_of_the_heads_parameters(arrays, modaliti
         return sum(w * cross_entropy(outputs["logits"][name][0], label) for name, w in weights.items())
 
     heads = {name: value for name, value in params.items() if name.startswith("head_")}
-    gradients = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(heads, inputs, arrays["label"])
+    gradients = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0, 0)))(heads, inputs, arrays["label"])
     expected = np.sqrt(sum(np.square(leaf).reshape(N, -1).sum(1) for leaf in jax.tree.leaves(gradients)))
-    found = measure(model.apply({"params": params}, *inputs), arrays["label"], weights=weights)
-    np.testing.assert_allclose(found["gradient"], expected, rtol=1e-5)
+    run = jax.jit(lambda *inputs: measure(model.apply({"params": params}, *inputs), arrays["label"], weights=weights))
+    np.testing.assert_allclose(run(*inputs)["gradient"], expected, rtol=1e-5)
 
 
 def test_features_of_different_widths_have_no_similarity():

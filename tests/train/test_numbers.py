@@ -13,8 +13,6 @@ from alignment_jax.config import default
 from alignment_jax.config.recipes import apply_methods
 from alignment_jax.train.loop import fit
 
-pytestmark = pytest.mark.optimized
-
 
 def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -69,6 +67,7 @@ def test_a_temperature_that_learns_to_its_bound_stays_there(tmp_path, pairs):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("scale", [1e-30, 1e-4, 1e4, 1e30])
 def test_latents_of_any_size_train_or_are_refused(scale, tmp_path, pairs, capsys):
     with np.load(pairs) as found:
