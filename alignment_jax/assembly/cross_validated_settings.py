@@ -109,14 +109,13 @@ def _choose(config: ConfigDict, train: data.PairSplit, batch_size: int) -> dict[
         f"power {best.power:g}; held-out rsum {found.rsum(best):.1f}"
     ]
     if not given:
-        correction = HubnessCorrection("nnn", k=best.neighbours, strength=best.strength)
-        settings["eval.hubness"] = str(correction) if best.strength else "none"
-        plain = found.rsum(dataclasses.replace(best, strength=0.0))
-        notes.append(
-            f"hubness correction {settings['eval.hubness']}: held-out rsum {found.rsum(best):.1f}, {plain:.1f} without"
-            if best.strength
-            else "hubness correction none: no other is better on the held-out parts"
-        )
+        correction, why = HubnessCorrection(), "no other is better on the held-out parts"
+        if best.strength:
+            correction = HubnessCorrection("nnn", k=best.neighbours, strength=best.strength)
+            plain = found.rsum(dataclasses.replace(best, strength=0.0))
+            why = f"held-out rsum {found.rsum(best):.1f}, {plain:.1f} without"
+        settings["eval.hubness"] = str(correction)
+        notes.append(f"hubness correction {correction}: {why}")
     if config.init.training == AUTO:
         scores = trial_scores(
             za,
@@ -148,4 +147,6 @@ def _grid(config: ConfigDict, za: np.ndarray, zb: np.ndarray) -> baselines.CcaGr
     a, b = (SHRINKAGES if text == AUTO else (float(text),) for text in sides)
     dims = sorted({max(1, most // 4), max(1, most // 2), most}) if init.dim == AUTO else dim_candidates(init.dim, most)
     powers = POWERS if init.power == AUTO else power_candidates(init.power)
-    return baselines.CcaGrid(shrinkages_a=a, shrinkages_b=b, powers=powers, dims=dims)
+    # The share of the identity in a covariance of n samples and d features falls with n / d (Ledoit and Wolf 2004).
+    start = (*(z.shape[2] / (z.shape[2] + za.shape[1]) for z in (za, zb)), 1.0)
+    return baselines.CcaGrid(shrinkages_a=a, shrinkages_b=b, powers=powers, dims=dims, start=start)

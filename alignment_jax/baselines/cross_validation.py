@@ -27,6 +27,8 @@ class CcaGrid:
     dims: dimensions to keep; those above the smaller number of features count as all features.
     neighbours: k of the nearest-neighbour normalisation, see `retrieval.nnn_bias`.
     strengths: its factors; no correction is always a candidate.
+    start: (shrinkage a, shrinkage b, power) of the first candidate, the nearest in the lists; it also decides between
+      candidates that score alike. None for the middle of each list.
     """
 
     shrinkages_a: Sequence[float]
@@ -35,6 +37,7 @@ class CcaGrid:
     dims: Sequence[int]
     neighbours: Sequence[int] = (16,)
     strengths: Sequence[float] = (0.5, 0.75)
+    start: Point | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +58,34 @@ class CrossValidation:
     settings: the S candidates that were tried.
     scores: [folds, S] mean reciprocal rank of each on the held-out items of each fold, in [0, 1].
     rsums: [folds, S] rsum of the same, in %.
+    steps: [S] distance of each from the start: places in the lists of shrinkages, powers and dimensions.
     """
 
     settings: tuple[CcaSettings, ...]
     scores: np.ndarray
     rsums: np.ndarray
+    steps: np.ndarray
 
     def best(self, *, corrected: bool = True) -> CcaSettings:
-        """The candidate with the best mean score; among those without correction where not `corrected`."""
-        allowed = [corrected or one.strength == 0 for one in self.settings]
-        return self.settings[int(np.argmax(np.where(allowed, self.scores.mean(axis=0), -np.inf)))]
+        """The candidate nearest to the start among those within one standard error of the best mean score.
+
+        The standard error is of the difference to the best over the folds. With few pairs many candidates score alike,
+        and the best of them is best by luck; with many pairs only the best one is left. Of equally near candidates the
+        one with the best mean score is chosen.
+
+        Args:
+          corrected: False for candidates without correction only.
+
+        Source: Breiman et al., Classification and Regression Trees (1984), the one-standard-error rule; there the
+        simplest model takes the place of the nearest.
+        """
+        allowed = np.array([corrected or one.strength == 0 for one in self.settings])
+        mean = np.where(allowed, self.scores.mean(axis=0), -np.inf)
+        behind = self.scores[:, [int(np.argmax(mean))]] - self.scores
+        error = behind.std(axis=0, ddof=1) / np.sqrt(len(behind))
+        alike = allowed & (behind.mean(axis=0) <= error)
+        nearest = alike & (self.steps == self.steps[alike].min())
+        return self.settings[int(np.argmax(np.where(nearest, mean, -np.inf)))]
 
     def rsum(self, settings: CcaSettings) -> float:
         """Mean rsum of a candidate over the folds, in %."""
@@ -79,8 +100,8 @@ def cross_validate_cca(
     Each fold's own training part gives the projections and the bank of queries. Its covariances are decomposed once;
     all candidates share them. The score of a candidate is the mean reciprocal rank of both directions on the held-out
     items: with few items it changes in smaller steps than recall. Every dimension and correction is tried with each
-    (shrinkage a, shrinkage b, power) that a coordinate search visits: it starts from the middle of each list and
-    changes one of the three at a time until nothing improves.
+    (shrinkage a, shrinkage b, power) that a coordinate search visits: it changes one of the three at a time until
+    nothing improves.
 
     Runs on the host, in NumPy: float64 for covariances, float32 for projections and similarities.
 
@@ -99,7 +120,7 @@ def cross_validate_cca(
 
     >>> rng = np.random.default_rng(0)
     >>> za = rng.normal(size=(60, 4))
-    ... zb = za @ rng.normal(size=(4, 5)) + rng.normal(size=(60, 5))
+    >>> zb = za @ rng.normal(size=(4, 5)) + rng.normal(size=(60, 5))
     >>> from alignment_jax.baselines import hold_out
     >>> grid = CcaGrid(shrinkages_a=(0.1, 0.9), shrinkages_b=(0.1, 0.9), powers=(1.0,), dims=(2, 4))
     >>> cross_validate_cca(za, zb, grid, hold_out(60, 60, folds=3)).best().dim
@@ -119,14 +140,27 @@ def cross_validate_cca(
         table.update(found)
         return max(float(each[:, 0].mean()) for each in found.values())
 
-    _coordinate_search(axes, score)
+    first = [
+        (len(axis) // 2 if grid.start is None else int(np.argmin(np.abs(np.subtract(axis, grid.start[place])))))
+        for place, axis in enumerate(axes)
+    ]
+    _coordinate_search(axes, first, score)
     values = np.stack(list(table.values()), axis=1)
-    return CrossValidation(tuple(table), values[..., 0], values[..., 1])
+    dims = sorted({one.dim for one in table})
+    steps = [
+        abs(dims.index(one.dim) - len(dims) // 2)
+        + sum(
+            abs(axis.index(value) - place)
+            for axis, value, place in zip(axes, (*one.shrinkage, one.power), first, strict=True)
+        )
+        for one in table
+    ]
+    return CrossValidation(tuple(table), values[..., 0], values[..., 1], np.array(steps))
 
 
-def _coordinate_search(axes: Sequence[Sequence[float]], score: Callable[[Point], float]) -> None:
+def _coordinate_search(axes: Sequence[Sequence[float]], first: Sequence[int], score: Callable[[Point], float]) -> None:
     """Scores the candidates of one axis after the other, from the best point so far."""
-    point = [axis[len(axis) // 2] for axis in axes]
+    point = [axis[place] for axis, place in zip(axes, first, strict=True)]
     for _ in range(_ROUNDS):
         before = list(point)
         for place, axis in enumerate(axes):

@@ -94,6 +94,28 @@ def test_a_candidate_scores_as_its_own_fit_does():
     assert found.best(corrected=False).strength == 0
 
 
+def test_candidates_that_score_alike_leave_the_choice_to_the_start():
+    def candidate(shrinkage):
+        return baselines.CcaSettings((shrinkage, shrinkage), 4, 1.0, 16, 0.0)
+
+    settings = tuple(map(candidate, (0.1, 0.5, 0.9)))
+    scores = np.array([[0.50, 0.49, 0.30], [0.50, 0.52, 0.31], [0.54, 0.50, 0.32]])
+    found = baselines.CrossValidation(settings, scores, 100 * scores, np.array([2, 0, 1]))
+    assert found.best() == candidate(0.5)
+    scores[:, 1] -= 0.1
+    assert baselines.CrossValidation(settings, scores, 100 * scores, np.array([2, 0, 1])).best() == candidate(0.1)
+
+
+def test_the_search_starts_at_the_nearest_candidates():
+    za, zb, own = pairs()
+    grid = baselines.CcaGrid(
+        shrinkages_a=(0.1, 0.5, 0.9), shrinkages_b=(0.3, 0.6), powers=(1.0,), dims=(4,), start=(0.8, 0.4, 2.0)
+    )
+    found = baselines.cross_validate_cca(za, zb, grid, baselines.hold_out(90, 180, b_to_a=own, folds=2))
+    (start,) = {one.shrinkage for one, steps in zip(found.settings, found.steps, strict=True) if steps == 0}
+    assert start == (0.9, 0.3)
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
