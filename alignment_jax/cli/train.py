@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from alignment_jax.assembly.build import Built, build
+from alignment_jax.assembly.cross_validated_settings import chooses_by_cross_validation
 from alignment_jax.assembly.file_checks import check_source_files
 from alignment_jax.assembly.inferred_settings import restore_inferred_settings
 from alignment_jax.assembly.saved_run import TOKENIZER
@@ -61,6 +62,8 @@ def _run(config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
         config = restore_inferred_settings(config, before)
     resuming = holds_run(folder, config)
     processes.check_equal("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
+    if chooses_by_cross_validation(config) and processes.is_primary() and not quiet:
+        print("choosing settings by cross-validation inside train", flush=True)
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     built, renamed = _build_resumed(config, folder, before) if resuming else (build(config), False)
     if not resuming:
