@@ -22,6 +22,7 @@ from alignment_jax.assembly.cca_start import (
 )
 from alignment_jax.assembly.prepared_data import PreparedData
 from alignment_jax.assembly.trial_training import trial_scores
+from alignment_jax.config.durations import parse_duration
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.retrieval import HubnessCorrection
 from alignment_jax.train import processes
@@ -116,7 +117,7 @@ def _choose(config: ConfigDict, train: data.PairSplit, batch_size: int) -> dict[
             why = f"held-out rsum {found.rsum(best):.1f}, {plain:.1f} without"
         settings["eval.hubness"] = str(correction)
         notes.append(f"hubness correction {correction}: {why}")
-    if config.init.training == AUTO:
+    if config.init.training == AUTO and parse_duration(config.train.duration, name="train.duration").amount:
         scores = trial_scores(
             za,
             zb,

@@ -12,8 +12,6 @@ from alignment_jax.assembly.trial_training import trial_scores
 from alignment_jax.core import ConfigError
 from alignment_jax.retrieval import HubnessCorrection
 
-pytestmark = pytest.mark.optimized
-
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
@@ -68,6 +66,12 @@ def test_it_trains_only_where_every_part_gains(file, monkeypatch, gain, duration
     monkeypatch.setattr(chosen, "trial_scores", lambda *arguments, **options: scores)
     given = {"init.shrinkage": "0.5", "init.dim": "4", "init.power": "1.0", "eval.hubness": "none"}
     assert build(recipe(file, **given)).experiment.config["train"]["duration"] == duration
+
+
+def test_without_steps_there_is_no_trial(file, monkeypatch):
+    monkeypatch.setattr(chosen, "trial_scores", lambda *arguments, **options: pytest.fail("trained"))
+    given = {"init.shrinkage": "0.5", "init.dim": "4", "init.power": "1.0", "train.duration": "0 steps"}
+    assert build(recipe(file, **given)).experiment.plan.total_steps == 0
 
 
 def test_a_trial_trains_from_the_closed_form():

@@ -100,6 +100,7 @@ def test_runlocal_trains(name, tmp_path, latents, recordings, paper_sets):
     )
     config.train.duration, config.eval.interval, config.input.batch_size = "2 steps", "2 steps", 16
     config.train.devices = 1
+    config.init.training = "always"
     built = build(config)
     finished = fit(built.experiment, tmp_path, quiet=True)
     assert finished.position.step == 2
