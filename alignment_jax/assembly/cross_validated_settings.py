@@ -20,6 +20,7 @@ from alignment_jax.assembly.cca_start import (
     shrinkage_texts,
     subsample,
 )
+from alignment_jax.assembly.methods import registered_loss
 from alignment_jax.assembly.prepared_data import PreparedData
 from alignment_jax.assembly.trial_training import trial_scores
 from alignment_jax.config.durations import parse_duration
@@ -67,9 +68,10 @@ def with_cross_validated_settings(prepared: PreparedData, *, batch_size: int) ->
     check_linear(config.model)
     if is_weighted(config.init):
         raise ConfigError("init.selection=cross_validation scores the cosine: set init.similarity=cosine")
-    if config.init.training == AUTO and config.loss.name != "infonce":
+    loss = registered_loss(config.loss.name)
+    if config.init.training == AUTO and (loss.anchor_scale != "temperature" or loss.bias):
         raise ConfigError(
-            f"init.training=auto tries InfoNCE from the closed form, but loss.name is {config.loss.name}: "
+            f"init.training=auto tries losses with a temperature and without a bias, not loss.name={config.loss.name}: "
             "set init.training=always"
         )
     # LAPACK gives other bits on another processor, and another setting may then be the best.
@@ -117,6 +119,7 @@ def _choose(config: ConfigDict, train: data.PairSplit, batch_size: int) -> dict[
             why = f"held-out rsum {found.rsum(best):.1f}, {plain:.1f} without"
         settings["eval.hubness"] = str(correction)
         notes.append(f"hubness correction {correction}: {why}")
+    loss = registered_loss(config.loss.name)
     if config.init.training == AUTO and parse_duration(config.train.duration, name="train.duration").amount:
         scores = trial_scores(
             za,
@@ -126,6 +129,7 @@ def _choose(config: ConfigDict, train: data.PairSplit, batch_size: int) -> dict[
             optimizer=config.optimizer,
             duration=config.train.duration,
             batch_size=batch_size,
+            pair_loss=loss.pair_loss(config.loss.similarity, *([config.loss.duplicates] if loss.duplicates else [])),
             temperature=config.temperature.init,
             ids_b=ids_b,
             average_views=averaged,

@@ -16,6 +16,7 @@ from alignment_jax.assembly.step_counts import StepCounts
 from alignment_jax.baselines import CcaSettings, HeldOut
 from alignment_jax.config.durations import parse_duration
 from alignment_jax.core.types import PyTree
+from alignment_jax.train.objective import PairLoss
 
 
 def trial_scores(
@@ -27,12 +28,13 @@ def trial_scores(
     optimizer: ConfigDict,
     duration: str,
     batch_size: int,
+    pair_loss: PairLoss,
     temperature: float,
     ids_b: np.ndarray | None,
     average_views: bool,
     seed: int,
 ) -> np.ndarray:
-    """Scores of the closed form and of linear maps that InfoNCE trains from it, in each fold.
+    """Scores of the closed form and of linear maps that are trained from it, in each fold.
 
     The trial takes the steps of the run: same optimizer, batch size and schedule. It works on one device. A batch holds
     random views and a random partner of each a-item, as the trainer's batches do.
@@ -44,6 +46,7 @@ def trial_scores(
       optimizer: section of the configuration.
       duration: `train.duration`.
       batch_size: of the run.
+      pair_loss: the loss of the run, with a temperature and without a bias.
       temperature: first value of the learned temperature.
       ids_b: [m] content ids, by which equal partners in a batch are no negatives; None where all differ.
       average_views: embed an a-item as the mean over its views.
@@ -60,7 +63,7 @@ def trial_scores(
     counts = StepCounts(per_epoch, batch, lambda epochs: epochs * per_epoch, total)
     ids = np.zeros(zb.shape[1], np.int32) if ids_b is None else np.asarray(ids_b, np.int32)
     tables = (jnp.asarray(za, jnp.float32), jnp.asarray(zb[0], jnp.float32), jnp.asarray(ids))
-    train = _make_training(optimizer, counts, views=len(za), ids=ids_b is not None)
+    train = _make_training(optimizer, counts, pair_loss, views=len(za), ids=ids_b is not None)
     found = []
     for number, fold in enumerate(folds):
         a, b = baselines.fit_cca(
@@ -104,15 +107,21 @@ def _samples(
     return fold.train_a[place], partners[place], counts[place]
 
 
-def _make_training(optimizer: ConfigDict, counts: StepCounts, *, views: int, ids: bool) -> Callable[..., PyTree]:
+def _make_training(
+    optimizer: ConfigDict, counts: StepCounts, pair_loss: PairLoss, *, views: int, ids: bool
+) -> Callable[..., PyTree]:
     transformation, _ = build_optimizer(optimizer, counts)
 
     def loss_of(params: PyTree, a: jax.Array, b: jax.Array, ids_b: jax.Array) -> jax.Array:
-        za, zb = (
-            losses.l2_normalize(z @ params[side]["kernel"] + params[side]["bias"]) for side, z in (("a", a), ("b", b))
-        )
+        outputs = {
+            side: losses.l2_normalize(z @ params[side]["kernel"] + params[side]["bias"])
+            for side, z in (("a", a), ("b", b))
+        }
+        outputs |= {"id_b": ids_b} if ids else {}
         temperature = jnp.exp(params["logit_scale"]["log_temperature"])
-        return losses.reduce(*losses.infonce(za, zb, temperature=temperature, ids_b=ids_b if ids else None))
+        where = jnp.ones(len(a), bool)
+        loss_ab, loss_ba, _ = pair_loss(outputs, temperature, jnp.float32(0.0), where, None, None)
+        return losses.reduce(loss_ab, loss_ba)
 
     @jax.jit
     def train(params, za, zb, ids_b, rows, partners, count, key) -> PyTree:

@@ -11,6 +11,7 @@ from alignment_jax.assembly.inferred_settings import restore_inferred_settings
 from alignment_jax.assembly.trial_training import trial_scores
 from alignment_jax.core import ConfigError
 from alignment_jax.retrieval import HubnessCorrection
+from alignment_jax.train.objective import infonce_pair_loss
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,9 @@ def test_a_trial_trains_from_the_closed_form():
     folds = baselines.hold_out(120, 240, b_to_a=own, folds=2)
     optimizer = configs.default().optimizer
     optimizer.learning_rate = 0.03
-    options = dict(optimizer=optimizer, batch_size=60, temperature=0.1, average_views=True, seed=0)
+    options = dict(
+        pair_loss=infonce_pair_loss(), optimizer=optimizer, batch_size=60, temperature=0.1, average_views=True, seed=0
+    )
     poor = baselines.CcaSettings((1.0, 1.0), 12, 0.0, 4, 0.5)
     scores = trial_scores(za, zb, folds, poor, duration="40 epochs", ids_b=np.arange(240), **options)
     assert (scores[:, 1] > scores[:, 0]).all()
