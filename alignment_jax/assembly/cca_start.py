@@ -235,9 +235,14 @@ def latents(norm: str, column: data.Column) -> np.ndarray:
 def _scaled(
     norm: str, project: baselines.Projection, column: data.Column, rows: int = 1024
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(matrix, bias) of a projection, divided by the mean length of its output on the first latents."""
+    """`scaled_map` by the first latents of a column."""
     some = column.take(np.arange(min(rows, len(column))))
-    length = np.linalg.norm(np.asarray(project(latents(norm, some)[0])), axis=1).mean()
+    return scaled_map(project, latents(norm, some)[0])
+
+
+def scaled_map(project: baselines.Projection, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(matrix, bias) of a projection, divided by the mean length of its output on the latents [n, d]."""
+    length = np.linalg.norm(np.asarray(project(z)), axis=1).mean()
     return np.asarray(project.matrix) / length, np.asarray(project.bias) / length
 
 

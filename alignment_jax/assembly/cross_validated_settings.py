@@ -20,7 +20,7 @@ from alignment_jax.assembly.cca_start import (
     shrinkage_texts,
     subsample,
 )
-from alignment_jax.assembly.methods import registered_loss
+from alignment_jax.assembly.methods import configured_pair_loss, registered_loss
 from alignment_jax.assembly.prepared_data import PreparedData
 from alignment_jax.assembly.trial_training import trial_scores
 from alignment_jax.config.durations import parse_duration
@@ -119,7 +119,6 @@ def _choose(config: ConfigDict, train: data.PairSplit, batch_size: int) -> dict[
             why = f"held-out rsum {found.rsum(best):.1f}, {plain:.1f} without"
         settings["eval.hubness"] = str(correction)
         notes.append(f"hubness correction {correction}: {why}")
-    loss = registered_loss(config.loss.name)
     if config.init.training == AUTO and parse_duration(config.train.duration, name="train.duration").amount:
         scores = trial_scores(
             za,
@@ -129,7 +128,7 @@ def _choose(config: ConfigDict, train: data.PairSplit, batch_size: int) -> dict[
             optimizer=config.optimizer,
             duration=config.train.duration,
             batch_size=batch_size,
-            pair_loss=loss.pair_loss(config.loss.similarity, *([config.loss.duplicates] if loss.duplicates else [])),
+            pair_loss=configured_pair_loss(config.loss),
             temperature=config.temperature.init,
             ids_b=ids_b,
             average_views=averaged,

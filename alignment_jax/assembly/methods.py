@@ -132,7 +132,7 @@ def build_objective(
         )
     sigma = perturb.sigma
     return objective.Contrastive(
-        pair_loss=entry.pair_loss(loss.similarity, *([loss.duplicates] if entry.duplicates else [])),
+        pair_loss=configured_pair_loss(loss),
         anchor_scale=anchor_scale,
         temperature=of_temperature,
         smoothing=_smoothing(smoothing, loss.name, steps.total),
@@ -153,6 +153,12 @@ def registered_loss(name: str) -> Loss:
     if name not in LOSSES:
         raise ConfigError(f"loss.name is {name!r}{suggest(name, LOSSES)}")
     return LOSSES[name]
+
+
+def configured_pair_loss(section: ConfigDict) -> objective.PairLoss:
+    """The loss of each pair with the options of the section `loss`."""
+    entry = registered_loss(section.name)
+    return entry.pair_loss(section.similarity, *([section.duplicates] if entry.duplicates else []))
 
 
 def learns_temperature(loss: str, temperature: ConfigDict) -> bool:

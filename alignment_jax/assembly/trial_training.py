@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import baselines, losses
+from alignment_jax.assembly.cca_start import scaled_map
 from alignment_jax.assembly.optimization import build_optimizer
 from alignment_jax.assembly.step_counts import StepCounts
 from alignment_jax.baselines import CcaSettings, HeldOut
@@ -74,21 +75,15 @@ def trial_scores(
             dim=settings.dim,
             power=settings.power,
         )
-        start = {"a": _layer(a, za[0, fold.train_a]), "b": _layer(b, zb[0, fold.train_b])}
-        start["logit_scale"] = {"log_temperature": np.log(np.float32(temperature))}
+        start = {"logit_scale": {"log_temperature": np.log(np.float32(temperature))}}
+        for side, project, z in (("a", a, za[0, fold.train_a]), ("b", b, zb[0, fold.train_b])):
+            matrix, bias = scaled_map(project, z[:1024])
+            start[side] = {"kernel": matrix, "bias": bias}
         rows, partners, count = _samples(fold, size, per_epoch, batch, total, seed=seed + number)
         trained = train(start, *tables, rows, partners, count, jax.random.key(seed + number))
         both = (start, jax.device_get(trained))
         found.append([_score(maps, za, zb, fold, settings, average_views) for maps in both])
     return np.array(found)
-
-
-def _layer(project: baselines.Projection, latents: np.ndarray) -> dict[str, np.ndarray]:
-    """The linear map as a layer whose outputs have a mean length of about one, as a run starts."""
-    matrix = np.asarray(project.matrix)
-    bias = -np.asarray(project.mean) @ matrix
-    length = np.linalg.norm(latents[:1024].astype(np.float32) @ matrix + bias, axis=1).mean()
-    return {"kernel": matrix / length, "bias": bias / length}
 
 
 def _samples(

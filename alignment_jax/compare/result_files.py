@@ -11,7 +11,8 @@ from typing import Any
 from alignment_jax import report
 from alignment_jax.compare.equivalent_methods import equivalent_under
 from alignment_jax.compare.run_matrix import DataCondition
-from alignment_jax.compare.summary import CORRECTED, MethodSummary
+from alignment_jax.compare.summary import MethodSummary
+from alignment_jax.core.types import CORRECTED
 from alignment_jax.report import Cell, Table, is_percent, metric_label, table
 
 CSV, JSON, LATEX = "results.csv", "results.json", "results.tex"

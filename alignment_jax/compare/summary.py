@@ -13,8 +13,8 @@ from alignment_jax.compare.item_scores import item_scores
 from alignment_jax.compare.paired_differences import Difference, compare_paired, mean_and_deviation
 from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.core.errors import DataError, RunError
+from alignment_jax.core.types import CORRECTED
 
-CORRECTED = "corrected/"  # prefix of the metrics of corrected scores
 RunRecord = Mapping[str, Any]
 
 

@@ -21,3 +21,5 @@ BATCH_KEYS = ("a", "b", "index", "where")
 OPTIONAL_BATCH_KEYS = ("stat", "label", "id_a", "id_b")
 # Latents [k, d] without partners, drawn for each step; no padding, and no row belongs to one of the batch.
 UNPAIRED_KEYS = ("a_unpaired", "b_unpaired")
+
+CORRECTED = "corrected/"  # prefix of the metrics of scores after a hubness correction

@@ -16,11 +16,10 @@ import jax
 import numpy as np
 
 from alignment_jax import retrieval
-from alignment_jax.core.types import Array
+from alignment_jax.core.types import CORRECTED, Array
 from alignment_jax.evals.retrieval_results import SplitEmbeddings, recall_metrics
 from alignment_jax.retrieval import HubnessCorrection
 
-CORRECTED = "corrected/"  # prefix of a metric with corrected scores
 NEIGHBOURS = 10  # of the k-occurrence
 # Tried on val, the weakest first: of equal results the first is chosen. Strength 0.75 won on 100 items of val and lost
 # on test (benchmarks/results/hubness.md).

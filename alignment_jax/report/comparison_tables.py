@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alignment_jax.core.types import CORRECTED
 from alignment_jax.report.blocks import flatten
 from alignment_jax.report.comparison_charts import NOISES, noise_kinds
 from alignment_jax.report.comparison_runs import Comparison, MeanStd, Run, mean_std, number_at
@@ -15,7 +16,6 @@ from alignment_jax.report.tables import Cell, Table, table
 
 Verdicts = Sequence[Mapping[str, Any]]
 _UNCHANGED = "·"
-_CORRECTED = "corrected/"  # prefix of the metrics of corrected scores
 # Columns beside the metric that decides, where the runs have them.
 _BESIDE = ("a2b_R@1", "b2a_R@1", "accuracy", "macro_f1", "mAP")
 
@@ -167,10 +167,10 @@ def retained_table(comparison: Comparison) -> Table | None:
 def hubness_table(comparison: Comparison, verdicts: Verdicts) -> Table | None:
     """One row per method: the metric plain and corrected with its paired difference, and the skewness of both."""
     metric, names, largest = comparison.metric, comparison.names, comparison.fractions[-1]
-    columns = {_titled(metric, names): (metric, 1), "corrected": (f"{_CORRECTED}{metric}", 1)}
+    columns = {_titled(metric, names): (metric, 1), "corrected": (f"{CORRECTED}{metric}", 1)}
     skewness = {}
     for direction, words in directions(names).items():
-        for when, prefix in (("skewness", ""), ("skewness, corrected", _CORRECTED)):
+        for when, prefix in (("skewness", ""), ("skewness, corrected", CORRECTED)):
             skewness[f"{words} {when}"] = (f"{prefix}{direction}_skewness", 2)
     titles = ["method", "correction", *columns, "difference, corrected", "verdict, corrected", *skewness]
     rows = []

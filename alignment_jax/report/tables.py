@@ -8,10 +8,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from alignment_jax.core.types import CORRECTED
 from alignment_jax.report.metric_names import as_percent, in_reading_order, is_percent, metric_label
 from alignment_jax.report.rendering import macros
-
-_CORRECTED = "corrected/"  # prefix of the metrics of corrected scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,15 +115,15 @@ def metrics_table(
     """
     percent = {split: as_percent(metrics) for split, metrics in results.items()}
     level = {split: as_percent(metrics) for split, metrics in (chance or {}).items() if split in results}
-    keys = in_reading_order(key.removeprefix(_CORRECTED) for metrics in percent.values() for key in metrics)
+    keys = in_reading_order(key.removeprefix(CORRECTED) for metrics in percent.values() for key in metrics)
     shared = len(level) == len(percent) and all(
         len({metric_cell(key, metrics.get(key)).text for metrics in level.values()}) == 1 for key in keys
     )
     columns: dict[str, tuple[Mapping[str, float], str, dict[str, bool]]] = {}
     for split, metrics in percent.items():
         columns[split] = (metrics, "", {"strong": True})
-        if any(key.startswith(_CORRECTED) for key in metrics):
-            columns[f"{split}, corrected"] = (metrics, _CORRECTED, {"strong": True})
+        if any(key.startswith(CORRECTED) for key in metrics):
+            columns[f"{split}, corrected"] = (metrics, CORRECTED, {"strong": True})
         if not shared and split in level:
             columns[f"chance ({split})"] = (level[split], "", {"muted": True})
     if shared and level:
