@@ -22,7 +22,7 @@ class Command:
 COMMANDS = {
     "train": Command("train a model, or resume an interrupted run", "train"),
     "evaluate": Command("evaluate the best checkpoint of a run", "evaluate"),
-    "embed": Command("embed a data set with a trained model, into one .npz file", "embed"),
+    "embed": Command("embed a data set with a trained model, for an index", "embed"),
     "extract": Command("compute latents of frozen encoders, to train on", "extract"),
     "compare": Command("train several methods over seeds and test which differ", "compare"),
     "report": Command("write the report of a run or a comparison again", "report"),

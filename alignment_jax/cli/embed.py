@@ -1,4 +1,4 @@
-"""`alignment-jax embed`: embeds a data set, or one side, in the format of `embeddings:FILE.npz`."""
+"""`alignment-jax embed`: embeds a data set, or one side, into an .npz file, .npy files or Parquet files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from alignment_jax import data, evals
 from alignment_jax.cli import common
 from alignment_jax.cli.hubness_flag import define_hubness, hubness_of
 from alignment_jax.core.errors import UserError, one_line
-from alignment_jax.core.storage import write_npz_atomic
+from alignment_jax.core.optional import require
+from alignment_jax.core.storage import check_new_folder, new_folder, write_npz_atomic
 from alignment_jax.inference.one_side import embed_one_side
 from alignment_jax.inference.query_bank import RunHubness
 from alignment_jax.inference.trained_model import load_trained, open_run, open_source
+
+NPZ = "npz"
+FOLDERS = {"npy": data.write_npy_files, "parquet": data.write_parquet_files}
 
 
 def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -26,16 +30,14 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     flags.DEFINE_string("data", None, about, flag_values=values)
     define_hubness(values, "Write vectors with the correction of hubs, for an inner-product index.")
     common.define_on_bad_sample(values, default=None)
-    flags.DEFINE_string("out", None, "The .npz file to write.", flag_values=values)
+    about = "npz: one file; npy: a folder with a file for each array; parquet: a folder with a file for each side."
+    flags.DEFINE_enum("format", NPZ, [NPZ, *FOLDERS], about, flag_values=values)
+    flags.DEFINE_string("out", None, "The .npz file to write, or the folder to make.", flag_values=values)
 
 
 def run(values: flags.FlagValues) -> int:
     folder = common.workdir(values)
-    if not values["out"].value:
-        raise UserError("--out is missing: give the file to write, for example --out=embeddings.npz")
-    out = pathlib.Path(values["out"].value).expanduser()
-    if out.suffix != ".npz" or not out.parent.is_dir():
-        raise UserError(f"--out={out}: it must end in .npz, in a folder that exists")
+    out = _out(values)
     spec = values["data"].value
     if spec and data.is_one_side(spec):
         return _one_side(values, folder, spec, out)
@@ -62,11 +64,40 @@ def run(values: flags.FlagValues) -> int:
     arrays: dict[str, Any] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     if not source.has_splits:
         del arrays["split"]
-    data.save_embeddings(out, **arrays)
+    _write(values, out, arrays)
     dim = arrays["image"].shape[1]
     print(f"{out}: image {len(arrays['image'])} x {dim}, text {len(arrays['text'])} x {dim}, of step {trained.step}")
     _print_hubness(hubness)
     return 0
+
+
+def _out(values: flags.FlagValues) -> pathlib.Path:
+    """--out, checked before anything is computed."""
+    kind = values["format"].value
+    if not values["out"].value:
+        what = "the file to write, for example --out=embeddings.npz" if kind == NPZ else "the folder to make"
+        raise UserError(f"--out is missing: give {what}")
+    out = pathlib.Path(values["out"].value).expanduser()
+    if kind == NPZ and (out.suffix != ".npz" or not out.parent.is_dir()):
+        raise UserError(
+            f"--out={out}: it must end in .npz, in a folder that exists; --format npy or parquet writes a folder"
+        )
+    if kind != NPZ:
+        if out.suffix:
+            raise UserError(f"--out={out}: --format={kind} writes a folder; give a name without {out.suffix!r}")
+        check_new_folder(out, setting="--out")
+    if kind == "parquet":
+        require("pyarrow", extra="tables", purpose="write Parquet files")
+    return out
+
+
+def _write(values: flags.FlagValues, out: pathlib.Path, arrays: dict[str, Any]) -> None:
+    kind = str(values["format"].value)
+    if kind == NPZ:
+        write_npz_atomic(out, arrays)
+        return
+    with new_folder(out, setting="--out") as folder:
+        FOLDERS[kind](folder, arrays)
 
 
 def _one_side(values: flags.FlagValues, folder: pathlib.Path, spec: str, out: pathlib.Path) -> int:
@@ -79,7 +110,7 @@ def _one_side(values: flags.FlagValues, folder: pathlib.Path, spec: str, out: pa
         print(one_line(line))
     found = embed_one_side(trained, items, hubness=hubness)
     arrays = {name: trained.drop_unused(x) if x.ndim == 2 else x for name, x in found.items()}
-    write_npz_atomic(out, arrays)
+    _write(values, out, arrays)
     side, (count, dim) = next((name, array.shape) for name, array in arrays.items() if array.ndim == 2)
     print(f"{out}: {side} {count} x {dim}, of step {trained.step}")
     _print_hubness(hubness)

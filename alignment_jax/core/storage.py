@@ -1,4 +1,4 @@
-"""Atomic writes of bytes, text, JSON and npz: to a temporary file, flushed to disk, then renamed."""
+"""Atomic writes of bytes, text, JSON, npz and folders: to a temporary name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import math
 import os
 import pathlib
 import secrets
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
 
-from alignment_jax.core.errors import RunError
+from alignment_jax.core.errors import RunError, UserError
 
 # A fixed date, the oldest of the zip format: the same arrays give the same bytes.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -64,6 +65,60 @@ def open_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         # It exists here only after an error.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
+
+
+def check_new_folder(path: str | os.PathLike[str], *, setting: str = "") -> pathlib.Path:
+    """The absolute path of a folder that `new_folder` can make.
+
+    Args:
+      path: it must not exist, or be an empty folder.
+      setting: start of the message, as in "--out".
+
+    Raises:
+      UserError: `path` exists and is no empty folder, or its parent does not exist.
+    """
+    target, name = pathlib.Path(os.path.realpath(path)), f"{setting}={path}" if setting else os.fspath(path)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{name}: it exists and nothing is overwritten; name a new folder, or remove it first")
+    if not target.parent.is_dir():
+        raise UserError(f"{name}: {target.parent} does not exist; make it, or name another folder")
+    return target
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str], *, setting: str = "") -> Iterator[pathlib.Path]:
+    """A folder to fill; it gets the name `path` only if the block ends without an error.
+
+    Args:
+      path, setting: as for `check_new_folder`.
+
+    Yields:
+      A hidden folder beside `path`.
+
+    Raises:
+      UserError: as `check_new_folder`.
+      RunError: the folder cannot be written.
+
+    >>> import pathlib, tempfile
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "new"
+    >>> with new_folder(target) as folder:
+    ...     _ = (folder / "a.txt").write_text("whole")
+    >>> (target / "a.txt").read_text()
+    'whole'
+    """
+    target = check_new_folder(path, setting=setting)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; check the folder and the free space"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # it exists here only after an error
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

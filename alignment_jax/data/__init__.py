@@ -41,6 +41,7 @@ from alignment_jax.data.thumbnails import small_images, thumbnails
 from alignment_jax.data.tokenizer import Tokenizer, caption_texts, encode_texts, train_tokenizer
 from alignment_jax.data.transforms import Transform, eval_image, train_image
 from alignment_jax.data.validation import check_files
+from alignment_jax.data.vector_files import write_npy_files, write_parquet_files
 
 __all__ = [
     "IMAGE_NOISES",
@@ -107,6 +108,8 @@ __all__ = [
     "with_label_names",
     "with_pixel_range",
     "with_splits",
+    "write_npy_files",
+    "write_parquet_files",
 ]
 
 __getattr__ = renamed_names(__name__, {"repeats": "count_duplicates", "repeats_line": "duplicates_note"})
