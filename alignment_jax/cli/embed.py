@@ -58,13 +58,16 @@ def run(values: flags.FlagValues) -> int:
         parts["text"].append(trained.drop_unused(embedded.b))
         parts["text_to_image"].append(embedded.b_to_a.astype(np.int32) + before)
         parts["image_id"].append(np.asarray(split.ids, np.str_))
-        parts["caption"].append(np.asarray(data.caption_texts(split), np.str_))
+        parts["caption"].append(np.asarray([text[:1000] for text in data.caption_texts(split)], np.str_))
         parts["split"].append(np.full(len(split.a), name))
         before += len(split.a)
     arrays: dict[str, Any] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     if not source.has_splits:
         del arrays["split"]
-    _write(values, out, arrays)
+    if values["format"].value == NPZ:
+        data.save_embeddings(out, **arrays)
+    else:
+        _write_folder(values, out, arrays)
     dim = arrays["image"].shape[1]
     print(f"{out}: image {len(arrays['image'])} x {dim}, text {len(arrays['text'])} x {dim}, of step {trained.step}")
     _print_hubness(hubness)
@@ -91,13 +94,9 @@ def _out(values: flags.FlagValues) -> pathlib.Path:
     return out
 
 
-def _write(values: flags.FlagValues, out: pathlib.Path, arrays: dict[str, Any]) -> None:
-    kind = str(values["format"].value)
-    if kind == NPZ:
-        write_npz_atomic(out, arrays)
-        return
+def _write_folder(values: flags.FlagValues, out: pathlib.Path, arrays: dict[str, Any]) -> None:
     with new_folder(out, setting="--out") as folder:
-        FOLDERS[kind](folder, arrays)
+        FOLDERS[str(values["format"].value)](folder, arrays)
 
 
 def _one_side(values: flags.FlagValues, folder: pathlib.Path, spec: str, out: pathlib.Path) -> int:
@@ -110,7 +109,10 @@ def _one_side(values: flags.FlagValues, folder: pathlib.Path, spec: str, out: pa
         print(one_line(line))
     found = embed_one_side(trained, items, hubness=hubness)
     arrays = {name: trained.drop_unused(x) if x.ndim == 2 else x for name, x in found.items()}
-    _write(values, out, arrays)
+    if values["format"].value == NPZ:
+        write_npz_atomic(out, arrays)
+    else:
+        _write_folder(values, out, arrays)
     side, (count, dim) = next((name, array.shape) for name, array in arrays.items() if array.ndim == 2)
     print(f"{out}: {side} {count} x {dim}, of step {trained.step}")
     _print_hubness(hubness)
