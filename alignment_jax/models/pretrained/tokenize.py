@@ -1,0 +1,172 @@
+"""Texts to the token ids that a checkpoint was trained on, by its tokenizer.json."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignment_jax.core.errors import ConfigError, suggest
+from alignment_jax.core.optional import require
+from alignment_jax.models.pretrained.pooling import read_json
+
+FILE = "tokenizer.json"
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def canonical(text: str) -> str:
+    """Lower case, without ASCII punctuation, single spaces: the texts that SigLIP was trained on.
+
+    >>> canonical("  A dog's   ball. ")
+    'a dogs ball'
+    """
+    return re.sub(r"\s+", " ", text.lower().translate(_PUNCTUATION)).strip()
+
+
+# What a tokenizer does before its tokenizer.json, by `tokenizer_class`.
+_BEFORE: dict[str, Callable[[str], str]] = {"SiglipTokenizer": canonical, "Siglip2Tokenizer": str.lower}
+
+
+class TextPreprocess:
+    """Tokenises texts as the checkpoint's own tokenizer does.
+
+    Attributes:
+      longest: tokens of the longest text, special ones included; longer texts are cut.
+      fixed: whether every text is filled up to `longest` and padding is attended to (SigLIP).
+      prompts: name -> prefix, of `config_sentence_transformers.json` ("query: " of E5).
+      prefix: put before every text where a call names none: the file's default prompt, usually "".
+
+    Args:
+      folder: of the tokenizer's files.
+      longest: see above.
+      padding: id of the padding token.
+      fixed: see above.
+      prompts, prefix: see above.
+      before: applied to every text first.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        longest: int,
+        padding: int,
+        fixed: bool = False,
+        prompts: Mapping[str, str] | None = None,
+        prefix: str = "",
+        before: Callable[[str], str] = str,
+    ) -> None:
+        self.longest, self.fixed = longest, fixed
+        self.prompts, self.prefix = dict(prompts or {}), prefix
+        self._padding, self._before = padding, before
+        self._tokenizer = _open(folder / FILE)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length=longest)
+
+    def __call__(
+        self, texts: Sequence[str], *, prefix: str | None = None, prompt: str | None = None, length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Makes a batch: the arguments `tokens` and `mask` of `encode_text`.
+
+        Args:
+          texts: n texts.
+          prefix: put before every text; None means the attribute `prefix`.
+          prompt: instead: a name in `prompts`.
+          length: number of tokens L of the batch; None means the longest text's (`longest` where `fixed`). One length
+            for all batches compiles once.
+
+        Returns:
+          {"tokens": int32 [n, L], "mask": bool [n, L]}; mask is false for padding, but all true where `fixed`.
+
+        Raises:
+          ValueError: an unknown prompt, prompt and prefix together, a length above `longest`, or one string as texts.
+        """
+        if isinstance(texts, str):
+            raise ValueError(f"texts must be a sequence of strings, got the string {texts[:40]!r}; put it into a list")
+        if prompt is not None:
+            if prefix is not None:
+                raise ValueError("give prompt or prefix, not both")
+            if prompt not in self.prompts:
+                raise ValueError(f"no prompt {prompt!r}{suggest(prompt, self.prompts)}")
+            prefix = self.prompts[prompt]
+        if length is not None and not 0 < length <= self.longest:
+            raise ValueError(f"length must be in [1, {self.longest}], got {length}")
+        prefix = self.prefix if prefix is None else prefix
+        limit = self.longest if length is None else length
+        self._tokenizer.enable_truncation(max_length=limit)
+        encoded = self._tokenizer.encode_batch([self._before(prefix + text) for text in texts])
+        if length is None:
+            length = self.longest if self.fixed else max((len(one.ids) for one in encoded), default=1)
+        tokens = np.full((len(encoded), length), self._padding, np.int32)
+        mask = np.zeros(tokens.shape, bool)
+        for row, one in enumerate(encoded):
+            tokens[row, : len(one.ids)] = one.ids
+            mask[row, : len(one.ids)] = True
+        return {"tokens": tokens, "mask": np.ones_like(mask) if self.fixed else mask}
+
+
+def _open(file: pathlib.Path) -> Any:
+    library: Any = require("tokenizers", extra="pretrained", purpose="tokenise texts")
+    if not file.is_file():
+        raise ConfigError(
+            f"{file}: no such file; load the tokenizer with transformers' AutoTokenizer and save_pretrained it there"
+        )
+    try:
+        return library.Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ConfigError(f"{file}: not a tokenizer of this version of tokenizers; copy it again") from error
+
+
+def read_text_preprocess(
+    folder: pathlib.Path, *, longest: int, padding: int | None, fixed: bool, root: pathlib.Path
+) -> TextPreprocess:
+    """The tokenizer of a folder.
+
+    Args:
+      folder: with `tokenizer.json`, and usually `tokenizer_config.json`.
+      longest: rows of the position table that texts can use; the files may ask for fewer.
+      padding: id of the padding token for files that do not name it.
+      fixed: every text has `longest` tokens.
+      root: folder of sentence-transformers' files.
+
+    Raises:
+      ConfigError: a file is missing or damaged.
+    """
+    config = _optional(folder / "tokenizer_config.json")
+    sentence = _optional(folder / "sentence_bert_config.json")
+    limit = sentence.get("max_seq_length") or config.get("model_max_length")
+    if isinstance(limit, (int, float)) and 0 < limit < longest:
+        longest = int(limit)
+    kind = str(config.get("tokenizer_class") or "").removesuffix("Fast")
+    before = _BEFORE.get(kind, str)
+    if sentence.get("do_lower_case"):
+        before = str.lower
+    prompts = _optional(root / "config_sentence_transformers.json")
+    named = prompts.get("prompts") or {}
+    return TextPreprocess(
+        folder,
+        longest=longest,
+        padding=_padding(folder, config, padding),
+        fixed=fixed,
+        prompts=named,
+        prefix=named.get(prompts.get("default_prompt_name"), ""),
+        before=before,
+    )
+
+
+def _padding(folder: pathlib.Path, config: Mapping[str, Any], fallback: int | None) -> int:
+    token = config.get("pad_token") or _optional(folder / "special_tokens_map.json").get("pad_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    found = None if token is None else _open(folder / FILE).token_to_id(token)
+    found = fallback if found is None else found
+    if found is None:
+        raise ConfigError(f"{folder / 'tokenizer_config.json'}: no pad_token; name the token of the vocabulary there")
+    return found
+
+
+def _optional(file: pathlib.Path) -> dict[str, Any]:
+    return read_json(file) if file.is_file() else {}

