@@ -22,9 +22,11 @@ def registries():
     from alignment_jax.assembly.regularizers import REGULARIZERS
     from alignment_jax.config.recipes import METHODS
     from alignment_jax.data.sources import SOURCES
+    from alignment_jax.report import METRIC_WRITERS
     from alignment_jax.sampling.orders import ORDERS
 
-    saved = [(registry, dict(registry)) for registry in (LOSSES, SMOOTHINGS, REGULARIZERS, METHODS, SOURCES, ORDERS)]
+    all_of_them = (LOSSES, SMOOTHINGS, REGULARIZERS, METHODS, SOURCES, ORDERS, METRIC_WRITERS)
+    saved = [(registry, dict(registry)) for registry in all_of_them]
     yield
     for registry, entries in saved:
         registry.clear()

@@ -32,7 +32,7 @@ LABELS = "label_names"  # of a classifier: its classes in the order of its outpu
 HINTS = "hints"  # limits of augmentation, which decide the size that images are decoded at
 LEARNED = "learned"  # see `methods.logit_scale_options`; a program may have registered the loss itself
 # kind of an item -> the dtype that the model takes
-_DTYPES = {"text": np.int32, "image": np.uint8}
+INPUT_DTYPES = {"text": np.int32, "image": np.uint8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SavedRun:
             weighted=is_weighted(config.init),
         )
         sample = (
-            jax.ShapeDtypeStruct((2, *self.signature[side]["shape"]), _DTYPES.get(kind, np.float32))
+            jax.ShapeDtypeStruct((2, *self.signature[side]["shape"]), INPUT_DTYPES.get(kind, np.float32))
             for side, kind in self.kinds.items()
         )
         params, model_state = jax.eval_shape(model.init, jax.random.key(0), *sample)

@@ -12,6 +12,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from alignment_jax import report
 from alignment_jax.assembly.build import Built, build
 from alignment_jax.assembly.cross_validated_settings import chooses_by_cross_validation
 from alignment_jax.assembly.file_checks import check_source_files
@@ -61,6 +62,7 @@ def _run(config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
     if before is not None and has_checkpoints(folder):
         config = restore_inferred_settings(config, before)
     resuming = holds_run(folder, config)
+    report.writers_of(config.log.to_dict())  # an unknown one is an error before anything is read
     processes.check_equal("configuration", json.dumps(config.to_dict(), sort_keys=True, default=str))
     if chooses_by_cross_validation(config) and processes.is_primary() and not quiet:
         print("choosing settings by cross-validation inside train", flush=True)
@@ -107,7 +109,9 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
                 f"already finished: {last_saved_step(folder)} steps; evaluate other data with alignment-jax evaluate "
                 f"--workdir {folder}"
             )
-    finished = fit(built.experiment, folder, quiet=quiet, tensorboard=config.log.tensorboard)
+    finished = fit(
+        built.experiment, folder, quiet=quiet, tensorboard=False, writers=report.writers_of(config.log.to_dict())
+    )
     if finished.preempted:
         return status_of(finished.stopped_by)
 

@@ -288,7 +288,8 @@ def default() -> ConfigDict:
         }
     )
     config.checkpoint = ConfigDict({"interval": "1 epochs", "keep": 2})
-    config.log = ConfigDict({"interval": "10 steps", "tensorboard": True})
+    # Writers of metrics beside metrics.jsonl; wandb: Weights & Biases (WANDB_MODE=offline writes files alone).
+    config.log = ConfigDict({"interval": "10 steps", "tensorboard": True, "wandb": False})
     config.report = ConfigDict({"gallery": 24})  # examples in the report
     config.search = DEFAULT_SEARCH  # search space of `compare --search`; config/search_space.py explains the format
     return config

@@ -1,6 +1,7 @@
 """Data sets of paired modalities: SPEC string -> splits -> batches of arrays."""
 
 from alignment_jax.core.deprecation import renamed_names
+from alignment_jax.data.array_formats import write_safetensors
 from alignment_jax.data.audio import AudioColumn, log_mel
 from alignment_jax.data.class_labels import absent_class_notes, class_notes, few_samples, with_label_names
 from alignment_jax.data.clusters import (
@@ -110,6 +111,7 @@ __all__ = [
     "with_splits",
     "write_npy_files",
     "write_parquet_files",
+    "write_safetensors",
 ]
 
 __getattr__ = renamed_names(__name__, {"repeats": "count_duplicates", "repeats_line": "duplicates_note"})

@@ -1,15 +1,17 @@
-"""Reads the named arrays of a file: .npz, .safetensors, or the columns of a Parquet file."""
+"""Reads the named arrays of a file: .npz, .safetensors, or the columns of a Parquet file. Writes .safetensors."""
 
 from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.core.optional import require
+from alignment_jax.core.storage import open_atomic
 from alignment_jax.data.npz_files import read_archive
 
 _DTYPES = {
@@ -61,6 +63,42 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
             f"{path}: not a complete .safetensors file; copy it again, or write it with safetensors.numpy.save_file"
         ) from error
     return arrays
+
+
+def write_safetensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays of numbers to a .safetensors file, atomically; the same arrays give the same bytes.
+
+    Args:
+      path: the file.
+      arrays: by name; bfloat16 is stored as such.
+
+    Raises:
+      ValueError: an array has a dtype that the format lacks; the message names it.
+      RunError: the file cannot be written.
+
+    >>> import tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "w.safetensors"
+    >>> write_safetensors(path, {"kernel": np.eye(2, dtype=np.float32)})
+    >>> read_safetensors(path)["kernel"].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    known = {np.dtype(kind).str: name for name, kind in _DTYPES.items() if name != "BF16"}
+    header: dict[str, Any] = {}
+    start = 0
+    ready = {name: np.asarray(array) for name, array in sorted(arrays.items())}
+    for name, array in ready.items():
+        kind = "BF16" if array.dtype.name == "bfloat16" else known.get(array.dtype.newbyteorder("<").str)
+        if kind is None:
+            raise ValueError(f"array {name!r} for {path} has dtype {array.dtype}; give it a number dtype")
+        end = start + array.nbytes
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
+    with open_atomic(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in ready.values():
+            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def read_parquet_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from alignment_jax.inference.analysis import (
     softmax_temperature,
 )
 from alignment_jax.inference.class_prompts import zero_shot_accuracy
+from alignment_jax.inference.export import export_run
 from alignment_jax.inference.one_side import embed_one_side
 from alignment_jax.inference.query_bank import RunHubness, load_query_bank
 from alignment_jax.inference.seed_models import SeedModels
@@ -25,6 +26,7 @@ __all__ = [
     "applicable_noises",
     "embed_one_side",
     "embedding_arrays",
+    "export_run",
     "load_query_bank",
     "load_trained",
     "open_run",

@@ -22,7 +22,10 @@ from alignment_jax.report.environment import environment
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
+from alignment_jax.report.metric_writers import METRIC_WRITERS, MetricWriter, writers_of
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics
+from alignment_jax.report.model_card import UNKNOWN as UNKNOWN_LICENSE
+from alignment_jax.report.model_card import model_card
 from alignment_jax.report.pictures import data_url, encode_picture
 from alignment_jax.report.plots import draw_chart
 from alignment_jax.report.progress import Progress, append_to_log
@@ -30,9 +33,12 @@ from alignment_jax.report.rendering import escape
 from alignment_jax.report.run_page import best_row, write_report
 from alignment_jax.report.tables import Cell, Table, metrics_table, table, to_html, to_markdown, to_plain
 from alignment_jax.report.tensorboard import TensorBoardLog
+from alignment_jax.report.wandb_log import WandbLog
 from alignment_jax.report.weight_shift import weight_shift
 
 __all__ = [
+    "METRIC_WRITERS",
+    "UNKNOWN_LICENSE",
     "Cell",
     "Chart",
     "Comparison",
@@ -40,11 +46,13 @@ __all__ = [
     "EnergyMeter",
     "Gallery",
     "MeanStd",
+    "MetricWriter",
     "MetricsLog",
     "Progress",
     "Series",
     "Table",
     "TensorBoardLog",
+    "WandbLog",
     "append_row",
     "append_to_log",
     "as_percent",
@@ -71,6 +79,7 @@ __all__ = [
     "metric_label",
     "metrics_line",
     "metrics_table",
+    "model_card",
     "open_atomic",
     "page",
     "peak_host_memory",
@@ -92,6 +101,7 @@ __all__ = [
     "write_npz_atomic",
     "write_report",
     "write_text_atomic",
+    "writers_of",
 ]
 
 __getattr__ = renamed_names(

@@ -47,6 +47,8 @@ class TensorBoardLog:
             if value is not None and not isinstance(value, str):
                 self._writer.add_scalar(name, float(value), int(step))
 
+    write_scalars = write  # as clu.metric_writers calls it
+
     def flush(self) -> None:
         """Flushes to disk."""
         self._writer.flush()

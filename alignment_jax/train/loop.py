@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import pathlib
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -55,6 +56,7 @@ def fit(
     *,
     quiet: bool = False,
     tensorboard: bool = True,
+    writers: Sequence[str] = (),
     placement: Placement | None = None,
 ) -> Finished:
     """Trains, or resumes from the checkpoints in `workdir`, with the same bits as an uninterrupted run.
@@ -64,6 +66,7 @@ def fit(
       workdir: gets metrics.jsonl, log.txt, tensorboard/ and checkpoints/.
       quiet: print no progress; log.txt has it in any case.
       tensorboard: write event files too.
+      writers: further names of `report.METRIC_WRITERS`.
       placement: of the same experiment with another seed, see `placement_of`; None compiles a new one.
 
     Raises:
@@ -107,7 +110,13 @@ def fit(
             progress.message(f"resumed at step {position.step} of {plan.total_steps}")
         resume_step = position.step if restored is not None else -1
         writer = stack.enter_context(
-            MetricsWriter(workdir, resume_step=resume_step, primary=primary, tensorboard=tensorboard)
+            MetricsWriter(
+                workdir,
+                resume_step=resume_step,
+                primary=primary,
+                writers=tuple(dict.fromkeys((*(("tensorboard",) if tensorboard else ()), *writers))),
+                config=experiment.config,
+            )
         )
         best = BestCheckpoint(plan, position, checkpoints, placement.replicated, message=progress.message)
         run = _Run(experiment, placement, checkpoints, progress, writer, best, state, position, stop)

@@ -25,6 +25,7 @@ _BEFORE = {
     "classification.class_weights": "none",
     "eval.hubness": "none",
     "eval.bank_size": 4096,
+    "log.wandb": False,
 }
 
 
