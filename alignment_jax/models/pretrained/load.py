@@ -43,7 +43,7 @@ class Preprocess:
         if isinstance(self._module, TextTower):
             raise ConfigError(f"{self._folder}: a checkpoint of texts has no image preprocessing")
         if self._images is None:
-            self._images = read_image_preprocess(self._folder)
+            self._images = read_image_preprocess(self._sentence.transformer)
         return self._images
 
     @property
@@ -57,6 +57,7 @@ class Preprocess:
             self._texts = read_text_preprocess(
                 self._sentence.transformer,
                 longest=tower.spec.longest,
+                vocabulary=tower.spec.vocabulary,
                 padding=padding,
                 fixed=not tower.spec.poolings and tower.spec.end is None,
                 root=self._folder,
@@ -118,7 +119,9 @@ def load(
     config, family, sentence = read_config(path)
     tensors = Tensors(sentence.transformer, prefixes=family.prefixes)
     rate = config.get("hidden_dropout_prob", 0.0) if dropout is None else dropout
-    numerics = Numerics(dtype=dtype, param_dtype=param_dtype, remat=remat, dropout=float(rate))
+    numerics = Numerics(
+        dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(param_dtype), remat=remat, dropout=float(rate or 0.0)
+    )
     try:
         module = family.build(Checkpoint(config, tensors.names, sentence), numerics)
     except ConfigError as error:
@@ -126,7 +129,7 @@ def load(
     plain = with_numerics(module, Numerics())  # shapes do not depend on it
     shapes = jax.eval_shape(plain.init, jax.random.key(0), *plain.example())["params"]
     params = read_weights(
-        tensors, shapes, family.weights(config), ignored=family.ignored, param_dtype=jnp.dtype(param_dtype)
+        tensors, shapes, family.weights(config), ignored=family.ignored, param_dtype=numerics.param_dtype
     )
     return Pretrained(module, {"params": params}, Preprocess(path, module, config, sentence))
 

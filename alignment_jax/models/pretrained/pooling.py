@@ -119,7 +119,10 @@ def read_sentence_modules(folder: pathlib.Path) -> SentenceModules:
     transformer, normalize = folder, False
     poolings: tuple[str, ...] = ("mean",)
     for module in read_json(file):
-        kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], folder / str(module.get("path", ""))
+        kind, named = str(module.get("type", "")).rsplit(".", 1)[-1], pathlib.PurePath(str(module.get("path", "")))
+        if named.is_absolute() or ".." in named.parts:
+            raise ConfigError(f"{file}: the path {str(named)!r} leaves the folder; download the checkpoint again")
+        path = folder / named
         if kind == "Transformer":
             transformer = path
         elif kind == "Pooling":

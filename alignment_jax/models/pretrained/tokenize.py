@@ -42,10 +42,10 @@ class TextPreprocess:
 
     Args:
       folder: of the tokenizer's files.
-      longest: see above.
+      longest, fixed, prompts, prefix: see above.
+      vocabulary: ids must be below it: JAX would clip others silently.
       padding: id of the padding token.
-      fixed: see above.
-      prompts, prefix: see above.
+      padding_side, truncation_side: "right" or "left".
       before: applied to every text first.
     """
 
@@ -54,7 +54,10 @@ class TextPreprocess:
         folder: pathlib.Path,
         *,
         longest: int,
+        vocabulary: int,
         padding: int,
+        padding_side: str = "right",
+        truncation_side: str = "right",
         fixed: bool = False,
         prompts: Mapping[str, str] | None = None,
         prefix: str = "",
@@ -62,10 +65,11 @@ class TextPreprocess:
     ) -> None:
         self.longest, self.fixed = longest, fixed
         self.prompts, self.prefix = dict(prompts or {}), prefix
-        self._padding, self._before = padding, before
-        self._tokenizer = _open(folder / FILE)
+        self._vocabulary, self._padding, self._before = vocabulary, padding, before
+        self._left, self._truncation_side = padding_side == "left", truncation_side
+        self._file = folder / FILE
+        self._tokenizer = _open(self._file)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length=longest)
 
     def __call__(
         self, texts: Sequence[str], *, prefix: str | None = None, prompt: str | None = None, length: int | None = None
@@ -84,6 +88,7 @@ class TextPreprocess:
 
         Raises:
           ValueError: an unknown prompt, prompt and prefix together, a length above `longest`, or one string as texts.
+          ConfigError: the tokenizer is that of another checkpoint.
         """
         if isinstance(texts, str):
             raise ValueError(f"texts must be a sequence of strings, got the string {texts[:40]!r}; put it into a list")
@@ -97,15 +102,21 @@ class TextPreprocess:
             raise ValueError(f"length must be in [1, {self.longest}], got {length}")
         prefix = self.prefix if prefix is None else prefix
         limit = self.longest if length is None else length
-        self._tokenizer.enable_truncation(max_length=limit)
+        self._tokenizer.enable_truncation(max_length=limit, direction=self._truncation_side)
         encoded = self._tokenizer.encode_batch([self._before(prefix + text) for text in texts])
         if length is None:
             length = self.longest if self.fixed else max((len(one.ids) for one in encoded), default=1)
         tokens = np.full((len(encoded), length), self._padding, np.int32)
         mask = np.zeros(tokens.shape, bool)
         for row, one in enumerate(encoded):
-            tokens[row, : len(one.ids)] = one.ids
-            mask[row, : len(one.ids)] = True
+            columns = slice(length - len(one.ids), length) if self._left else slice(len(one.ids))
+            tokens[row, columns] = one.ids
+            mask[row, columns] = True
+        if tokens.size and tokens.max() >= self._vocabulary:
+            raise ConfigError(
+                f"{self._file}: token id {tokens.max()}, but the checkpoint has {self._vocabulary}; copy the tokenizer "
+                "of this checkpoint"
+            )
         return {"tokens": tokens, "mask": np.ones_like(mask) if self.fixed else mask}
 
 
@@ -122,13 +133,14 @@ def _open(file: pathlib.Path) -> Any:
 
 
 def read_text_preprocess(
-    folder: pathlib.Path, *, longest: int, padding: int | None, fixed: bool, root: pathlib.Path
+    folder: pathlib.Path, *, longest: int, vocabulary: int, padding: int | None, fixed: bool, root: pathlib.Path
 ) -> TextPreprocess:
     """The tokenizer of a folder.
 
     Args:
       folder: with `tokenizer.json`, and usually `tokenizer_config.json`.
       longest: rows of the position table that texts can use; the files may ask for fewer.
+      vocabulary: rows of the table of words.
       padding: id of the padding token for files that do not name it.
       fixed: every text has `longest` tokens.
       root: folder of sentence-transformers' files.
@@ -150,7 +162,10 @@ def read_text_preprocess(
     return TextPreprocess(
         folder,
         longest=longest,
+        vocabulary=vocabulary,
         padding=_padding(folder, config, padding),
+        padding_side=config.get("padding_side") or ("left" if kind == "Siglip2Tokenizer" else "right"),
+        truncation_side=config.get("truncation_side") or "right",
         fixed=fixed,
         prompts=named,
         prefix=named.get(prompts.get("default_prompt_name"), ""),

@@ -15,6 +15,7 @@ import pytest
 
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.models import pretrained
+from alignment_jax.models.pretrained.tokenize import read_text_preprocess
 
 pytest.importorskip("safetensors", reason="needs safetensors, of the extra 'pretrained'")
 pytest.importorskip("tokenizers", reason="needs tokenizers, of the extra 'pretrained'")
@@ -176,6 +177,9 @@ def test_files_of_sentence_transformers(folder, tmp_path):
     (tmp_path / "modules.json").write_text(json.dumps(listed))
     with pytest.raises(ConfigError, match=r"modules\.json.*Dense"):
         pretrained.load(tmp_path)
+    (tmp_path / "modules.json").write_text(whole.replace("1_Pooling", "../1_Pooling"))
+    with pytest.raises(ConfigError, match=r"modules\.json.*\.\./1_Pooling"):
+        pretrained.load(tmp_path)
     (tmp_path / "modules.json").write_text(whole)
     (pooling / "config.json").write_text(json.dumps({"pooling_mode": "median"}))
     with pytest.raises(ConfigError, match=r"1_Pooling.*median"):
@@ -231,6 +235,29 @@ def test_checkpoints_that_cannot_be_loaded(change, named, copy):
     with pytest.raises(ConfigError, match=named) as caught:
         pretrained.load(copy)
     assert str(copy) in str(caught.value)
+
+
+def test_the_tokenizer_of_another_checkpoint(copy):
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["bird"] = 8
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    texts = pretrained.load(copy).preprocess.texts
+    assert texts(["a dog"])["tokens"].shape == (1, 4)
+    with pytest.raises(ConfigError, match=r"tokenizer\.json.* 8"):
+        texts(["a bird"])
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=r"tokenizer\.json"):
+        _ = pretrained.load(copy).preprocess.texts
+
+
+def test_siglip_texts_are_canonical_and_of_one_length(copy):
+    """Its tokenizer drops case and punctuation before tokenizer.json, and attends to padding."""
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**config, "tokenizer_class": "SiglipTokenizer"}))
+    preprocess = read_text_preprocess(copy, longest=9, vocabulary=8, padding=0, fixed=True, root=copy)
+    found = preprocess(["A  red, DOG!"])
+    assert found["tokens"].tolist() == [[2, 4, 5, 6, 3, 0, 0, 0, 0]]
+    assert found["mask"].all()
 
 
 def test_wrong_arguments(folder, tmp_path):

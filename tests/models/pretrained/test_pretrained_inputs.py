@@ -1,12 +1,12 @@
 """Preprocessing equals that of transformers: images to one level, token ids exactly."""
 
-import csv
-import itertools
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
+from alignment_jax.core import l2_normalize
 from alignment_jax.models import pretrained
 from alignment_jax.models.pretrained.image_preprocess import read_image_preprocess
 from alignment_jax.models.pretrained.tokenize import read_text_preprocess
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 for package in ("torch", "transformers"):
     pytest.importorskip(package, reason=f"needs {package}, of the extra 'encoders'")
 
+DOCS = pathlib.Path(__file__).resolve().parents[3] / "docs"
 PROCESSORS = {
     "CLIP": {"size": {"shortest_edge": 97}, "crop_size": {"height": 97, "width": 97}},
     "Bit": {"size": {"shortest_edge": 64}, "crop_size": {"height": 56, "width": 81}},  # wider than a tall image
@@ -68,10 +69,10 @@ def test_files_of_older_versions(written, expected, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def captions(shared_data):
-    with open(shared_data / "flickr8k_mini" / "captions.txt", newline="", encoding="utf-8") as file:
-        found = [row[1] for row in itertools.islice(csv.reader(file), 1, 600)]
-    return [*found, "", "  Two   SPACES, and punctuation!? ", "Ünïcödé 漢字 🐕", "a " * 90]
+def captions():
+    """Lines of the documentation, and texts that are hard to tokenise."""
+    lines = [line for page in sorted(DOCS.glob("*.md"))[:8] for line in page.read_text(encoding="utf-8").splitlines()]
+    return [*lines, "", "  Two   SPACES, and punctuation!? ", "Ünïcödé 漢字 🐕", "a " * 90]
 
 
 def bpe(captions, **options):
@@ -115,7 +116,7 @@ def xlm_roberta_tokenizer(captions):
     return transformers.XLMRobertaTokenizer(vocab=vocab, model_max_length=20)
 
 
-def siglip2_tokenizer(captions):
+def siglip2_tokenizer(captions, side="right"):
     import transformers
     from tokenizers import pre_tokenizers
 
@@ -124,19 +125,28 @@ def siglip2_tokenizer(captions):
         [text.replace(" ", "▁") for text in captions], pre=pre_tokenizers.Whitespace(), special_tokens=special
     )
     return transformers.Siglip2Tokenizer(
-        vocab=vocab, merges=merges, model_max_length=20, add_eos_token=True, padding_side="right"
+        vocab=vocab, merges=merges, model_max_length=20, add_eos_token=True, padding_side=side
     )
 
 
-@pytest.mark.parametrize("build", [clip_tokenizer, bert_tokenizer, xlm_roberta_tokenizer, siglip2_tokenizer])
+def left_siglip2_tokenizer(captions):
+    return siglip2_tokenizer(captions, side="left")
+
+
+BUILDERS = [clip_tokenizer, bert_tokenizer, xlm_roberta_tokenizer, siglip2_tokenizer, left_siglip2_tokenizer]
+
+
+@pytest.mark.parametrize("build", BUILDERS)
 @pytest.mark.parametrize("prefix", ["", "query: "])
 def test_token_ids(build, prefix, captions, tmp_path):
     build(captions).save_pretrained(tmp_path)
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    fixed = build is siglip2_tokenizer
-    preprocess = read_text_preprocess(tmp_path, longest=64, padding=None, fixed=fixed, root=tmp_path)
+    fixed = build in (siglip2_tokenizer, left_siglip2_tokenizer)
+    preprocess = read_text_preprocess(
+        tmp_path, longest=64, vocabulary=len(tokenizer), padding=None, fixed=fixed, root=tmp_path
+    )
     expected = tokenizer(
         [prefix + text for text in captions],
         padding="max_length" if fixed else True,
@@ -178,5 +188,7 @@ def test_a_whole_checkpoint(captions, photographs, tmp_path):
     found = jax.jit(module.apply)(variables, preprocess.images(photographs), **preprocess.texts(captions[:3]))
     np.testing.assert_allclose(found["a"], expected.image_embeds.detach(), atol=1e-4)  # one level of a few pixels
     np.testing.assert_allclose(found["b"], expected.text_embeds.detach(), atol=1e-5)
+    alone = module.image.apply({"params": variables["params"]["image"]}, preprocess.images(photographs[:1]))
+    np.testing.assert_allclose(l2_normalize(alone["features"]), found["a"][:1], atol=1e-5)
     scores = found["a"] @ found["b"].T / found["temperature"] + found["bias"]
     np.testing.assert_allclose(scores, expected.logits_per_image.detach(), atol=2e-3)

@@ -4,6 +4,7 @@ import csv
 import pathlib
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -66,7 +67,6 @@ def captions(shared_data):
 
 
 def test_a_real_sentence_encoder(sentences, captions):
-    import jax
     from sentence_transformers import SentenceTransformer
 
     module, variables, preprocess = pretrained.load(sentences)
@@ -77,12 +77,26 @@ def test_a_real_sentence_encoder(sentences, captions):
     assert cosine.min() >= 0.99999
 
 
-def test_its_saved_copy_works_in_sentence_transformers(sentences, captions, tmp_path):
+def test_its_saved_copy_works_in_sentence_transformers(sentences, tmp_path):
     from sentence_transformers import SentenceTransformer
 
     _, variables, _ = pretrained.load(sentences)
     pretrained.save_pretrained(tmp_path, variables, source=sentences)
-    first, second = (
-        SentenceTransformer(str(path), device="cpu").encode(captions[:2]) for path in (sentences, tmp_path)
-    )
+    texts = ["a dog", "two cats sleep"]
+    first, second = (SentenceTransformer(str(path), device="cpu").encode(texts) for path in (sentences, tmp_path))
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_poolings(side):
+    import torch
+    from sentence_transformers.models import Pooling
+
+    rng = np.random.default_rng(0)
+    tokens, lengths = rng.standard_normal((3, 5, 4)).astype(np.float32), np.array([5, 3, 1])
+    where = np.arange(5) < lengths[:, None]
+    where = where[:, ::-1].copy() if side == "left" else where
+    given = {"token_embeddings": torch.tensor(tokens), "attention_mask": torch.tensor(where).long()}
+    expected = Pooling(4, pooling_mode=pretrained.POOLINGS)(given)["sentence_embedding"]
+    found = jax.jit(lambda *arrays: pretrained.pool(*arrays, poolings=pretrained.POOLINGS))(tokens, where)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alignment_jax.models.pretrained.families.family import Checkpoint, Config, Family, grid_and_patch, layers_of, size
 from alignment_jax.models.pretrained.image_text import ImageText
 from alignment_jax.models.pretrained.text import TextSpec, TextTower
@@ -38,8 +40,9 @@ VISION = {
 
 def part(config: Config, name: str, defaults: Config) -> Config:
     """The settings of one tower in a config.json of both."""
-    # Old files hold them twice; transformers prefers the second.
-    return {**defaults, **(config.get(f"{name}_config") or {}), **(config.get(f"{name}_config_dict") or {})}
+    settings, twice = config.get(f"{name}_config") or {}, config.get(f"{name}_config_dict")
+    # Old files hold them twice; transformers prefers the second, its defaults included.
+    return {**defaults, **settings} if twice is None else {**settings, **defaults, **twice}
 
 
 def transformer(path: str, name: str) -> list[Weight]:
@@ -93,7 +96,7 @@ def image_tower(config: Config, numerics: Numerics, *, projection: int) -> Image
 
 
 def text_tower(config: Config, numerics: Numerics, *, projection: int) -> TextTower:
-    end = config["eos_token_id"]
+    end: Any = TEXT["eos_token_id"] if config["eos_token_id"] is None else config["eos_token_id"]
     spec = TextSpec(
         layers_of(config, causal=True),
         vocabulary=size(config, "vocab_size"),
