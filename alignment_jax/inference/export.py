@@ -29,7 +29,9 @@ from alignment_jax.inference.trained_model import TrainedModel, open_run
 
 FORMATS = ("safetensors", "stablehlo")
 _SAFETENSORS = "model.safetensors"
-_UNTOLD = ("name", "data", "search.", "report.", "log.", "checkpoint.", "input.threads", "input.cache_mib")
+# Settings without an effect on the model: sections that are left out, and entries that are not in the card's recipe.
+_SECTIONS = ("search", "report", "log", "checkpoint")
+_UNTOLD = ("name", "data", "input.threads", "input.cache_mib")
 
 
 def export_run(
@@ -43,7 +45,7 @@ def export_run(
 
     README.md: the model card. model.json: both sides (shapes, dtypes, preprocessing, files; for adapters their
     arithmetic, see `exported_encoders.adapter_steps`), settings, versions. tokenizer.json where texts are read.
-    Weights: model.safetensors, and a file for each side in every other format. Paths of this machine are left out.
+    Weights: model.safetensors, and a file for each side in every other format. Absolute paths lose their folders.
 
     Args:
       workdir: of the run.
@@ -151,7 +153,7 @@ def _card(
         recipe={
             name: value
             for name, value in flatten_config(settings).items()
-            if not name.startswith(_UNTOLD) and value != standard.get(name)
+            if name not in _UNTOLD and value != standard.get(name)
         },
         files=files,
     )
@@ -166,8 +168,8 @@ def _report_facts(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _settings(settings: ConfigDict) -> dict[str, Any]:
-    """The configuration without paths of this machine."""
-    found = settings.to_dict()
+    """The settings that shape the model, without absolute paths."""
+    found = {name: value for name, value in settings.to_dict().items() if name not in _SECTIONS}
     return found | {
         "data": _without_folders(found["data"]),
         "init": {**found["init"], "name": _without_folders(found["init"]["name"])},
@@ -175,9 +177,9 @@ def _settings(settings: ConfigDict) -> dict[str, Any]:
 
 
 def _without_folders(text: str) -> str:
-    """A SPEC with the names of its files alone.
+    """A SPEC without the folders of absolute paths.
 
-    >>> _without_folders("embeddings:/home/me/data/pairs.npz,split=a/b.txt")
-    'embeddings:pairs.npz,split=b.txt'
+    >>> _without_folders("embeddings:/home/me/pairs.npz,split=~/b.txt"), _without_folders("tfds:coco_captions/2014")
+    ('embeddings:pairs.npz,split=b.txt', 'tfds:coco_captions/2014')
     """
-    return re.sub(r"[^:,=]*/", "", text)
+    return re.sub(r"(?<![^:,=])[/~][^:,=]*/", "", text)

@@ -155,4 +155,5 @@ def preprocessing(trained: TrainedModel, side: str) -> Mapping[str, Any]:
         }
     if kind == "audio":
         return {"log_mel": trained.config.audio.to_dict()}
-    return {"encoder": "the one that made the latents of the training data"}
+    views = {"views": trained.config.eval.get("views", "first")} if side == "a" else {}
+    return {"encoder": "the one that made the latents of the training data", **views}

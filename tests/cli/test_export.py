@@ -161,6 +161,7 @@ def test_the_card_and_the_description(frozen_run, embeddings, exported):
     assert about["sides"]["b"]["modality"] == "text"
     assert about["settings"]["optimizer"]["learning_rate"] == 0.01
     assert "| optimizer.learning_rate | 0.01 |" in card
+    assert "search" not in card
     # Nothing of this machine: the folder of the data, the workdir.
     assert about["settings"]["data"] == f"embeddings:{embeddings.name}"
     for private in (str(embeddings.parent), str(frozen_run[0])):
