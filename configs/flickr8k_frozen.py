@@ -6,14 +6,15 @@ The default is the recommended recipe (docs/recipe.md): a closed form with a hub
 train chooses the settings, and whether to train from there. `method=` trains InfoNCE instead, with these methods:
 baseline, vals, modest_align, fusemix, noise, smoothing, mm_ts, mm_ts_margin, structure, sotalign, sigmoid, bss, all, or
 several joined by "+". `method=cca` is the closed form with settings chosen on val, without training, `method=csa` the
-same with a weighted cosine. `init=cca` starts the training of another method from the closed form.
+same with a weighted cosine. `init=cca` starts the training of another method from the closed form. A method trains 150
+epochs, one step each for up to 600 pairs; `steps=400` sets the number of steps instead, for thousands of pairs.
 """
 
 from alignment_jax import config
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, method="", init="")
+    arg = config.parse_arg(arg, method="", init="", steps=0)
     c = config.default()
     c.name = f"Flickr8k, frozen latents, {arg.method or 'recipe'}" + (f" from {arg.init}" if arg.init else "")
     c.data = "embeddings:flickr8k.npz"
@@ -35,6 +36,8 @@ def get_config(arg=None):
         c.eval.interval = "1 epochs"
     if arg.method:
         config.apply_methods(c, arg.method)
+        if arg.steps:
+            c.train.duration, c.eval.interval = f"{arg.steps} steps", f"{max(1, arg.steps // 16)} steps"
     else:
         c.init.name = "cca"
         c.init.shrinkage = c.init.dim = c.init.power = "auto"
