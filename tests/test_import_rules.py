@@ -141,6 +141,7 @@ def test_a_forbidden_import_is_found(tmp_path):
     assert len(list(violations("train/step", bad))) == 2
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [

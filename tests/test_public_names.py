@@ -69,6 +69,7 @@ def unstable(source):
             yield name
 
 
+@pytest.mark.slow
 def test_other_libraries_are_used_by_public_names():
     found = {path.relative_to(REPOSITORY).as_posix(): [*unstable(path.read_text(encoding="utf-8"))] for path in FILES}
     assert {path: names for path, names in found.items() if names} == ALLOWED_IN
@@ -105,6 +106,7 @@ def resolve(name):
             found = importlib.import_module(path)  # a module that its package does not import
 
 
+@pytest.mark.slow
 def test_every_name_exists_and_is_not_deprecated():
     """Also where no test comes by: kernels for a TPU, branches for several processes."""
     used = {name for path in FILES for name in names(path.read_text(encoding="utf-8"))}

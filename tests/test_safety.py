@@ -38,6 +38,7 @@ def _is_false(node):
     return isinstance(node, ast.Constant) and node.value is False
 
 
+@pytest.mark.slow
 def test_no_file_of_the_package_can_execute_its_input():
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):

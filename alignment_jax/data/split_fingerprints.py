@@ -6,7 +6,7 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,13 @@ from alignment_jax.data.shards import StoredTextColumn
 from alignment_jax.data.split import Column, PairSplit
 
 
-def fingerprints(splits: Mapping[str, PairSplit], *, exact: bool = False, probe: int = 0) -> dict[str, str]:
+def fingerprints(
+    splits: Mapping[str, PairSplit],
+    *,
+    unpaired: Mapping[str, Column] | None = None,
+    exact: bool = False,
+    probe: int = 0,
+) -> dict[str, str]:
     """A digest of the ids, pairs, labels and items of every split.
 
     Texts and arrays enter with their content, files with their size, and memory-mapped columns only with their number
@@ -22,6 +28,7 @@ def fingerprints(splits: Mapping[str, PairSplit], *, exact: bool = False, probe:
 
     Args:
       splits: name -> split.
+      unpaired: side -> latents without partners, which training reads: they enter the digest of "train".
       exact: files enter with their content, too, which reads them once.
       probe: number of evenly spaced rows of memory-mapped columns that enter with their content.
 
@@ -30,16 +37,17 @@ def fingerprints(splits: Mapping[str, PairSplit], *, exact: bool = False, probe:
     >>> {name: one[name] == other[name] for name in one}["train"]
     False
     """
-    return {name: _fingerprint(split, exact, probe) for name, split in splits.items()}
+    more = [column for _, column in sorted((unpaired or {}).items())]
+    return {name: _fingerprint(split, more if name == "train" else [], exact, probe) for name, split in splits.items()}
 
 
-def _fingerprint(split: PairSplit, exact: bool, probe: int) -> str:
+def _fingerprint(split: PairSplit, unpaired: Sequence[Column], exact: bool, probe: int) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for array in (split.b_to_a, split.label):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
     for name in split.ids.tolist():
         digest.update(name.encode("utf-8", "surrogatepass") + b"\n")
-    for column in (split.a, split.b, split.c):
+    for column in (split.a, split.b, split.c, *unpaired):
         if column is None:
             continue
         digest.update(f"{column.kind} {len(column)}\n".encode())

@@ -41,7 +41,8 @@ def renamed_source(workdir: pathlib.Path, config: ConfigDict) -> data.PairSource
     if known is None:  # earlier versions: names and sizes of files, content of arrays and texts
         source = load_source(config)
         record = saved_fingerprints(workdir)
-        changed = sorted(source.splits) if record is None else changed_names(record, data.fingerprints(source.splits))
+        found_now = data.fingerprints(source.splits, unpaired=source.unpaired)
+        changed = sorted(source.splits) if record is None else changed_names(record, found_now)
     else:
         loaded = load_data(config, config.data)
         source = data.with_splits(with_run_splits(loaded, known, config), seed=config.data_seed)

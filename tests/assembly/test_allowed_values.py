@@ -117,6 +117,7 @@ def test_an_encoder_may_be_its_name_alone(unread):
         check_settings(config)
 
 
+@pytest.mark.slow
 def test_the_metrics_of_a_task_are_those_that_it_gives(embeddings, tmp_path):
     config = aligner()
     config.data, config.model.dim = f"embeddings:{embeddings}", 8

@@ -81,6 +81,7 @@ def test_a_run_without_a_step_is_the_closed_form(latents, tmp_path):
     assert all(part in log for part in ("0.4 (image)", "0.2 (text)", "5 dimensions", "power 0.5"))
 
 
+@pytest.mark.slow
 def test_the_same_run_again_changes_nothing(latents, tmp_path):
     config = make_config(latents, **{"init.shrinkage": "0.4", "init.dim": "5"})
     first = fit(build(config).experiment, tmp_path, quiet=True)
@@ -90,6 +91,7 @@ def test_the_same_run_again_changes_nothing(latents, tmp_path):
     assert again.position.best_value == first.position.best_value
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("similarity", ["cosine", "weighted_cosine"])
 def test_auto_settings_are_chosen_on_val_and_logged(similarity, latents):
     changes = {"init.shrinkage": "auto", "init.power": "auto", "init.similarity": similarity}
@@ -105,6 +107,7 @@ def test_auto_settings_are_chosen_on_val_and_logged(similarity, latents):
     assert f"rsum {found['rsum']:.1f} on val" in line
 
 
+@pytest.mark.slow
 def test_a_weighted_cosine_weighs_after_the_normalization(latents):
     changes = {"init.shrinkage": "0.4", "init.dim": "5", "init.similarity": "weighted_cosine", "eval.views": "first"}
     experiment = build(make_config(latents, **changes)).experiment

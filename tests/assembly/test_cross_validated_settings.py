@@ -75,6 +75,7 @@ def test_without_steps_there_is_no_trial(file, monkeypatch):
     assert build(recipe(file, **given)).experiment.plan.total_steps == 0
 
 
+@pytest.mark.slow
 def test_a_trial_trains_from_the_closed_form():
     rng = np.random.default_rng(0)
     own = np.repeat(np.arange(120), 2)

@@ -57,6 +57,7 @@ def refused(config, **changes):
     return False
 
 
+@pytest.mark.costly
 def test_the_name_of_a_loss_decides_nothing(renamed):
     config, own = renamed
     same = config.copy_and_resolve_references()
@@ -165,6 +166,7 @@ def test_an_order_without_scores_may_be_combined_with_mixing(config, monkeypatch
     build(config)
 
 
+@pytest.mark.slow
 def test_a_loss_gets_the_anchor_scale_of_its_section(config, monkeypatch):
     seen = []
 
@@ -188,6 +190,7 @@ def test_a_loss_gets_the_anchor_scale_of_its_section(config, monkeypatch):
     assert [float(value) for value in seen] == [0.375]
 
 
+@pytest.mark.slow
 def test_no_code_asks_for_a_loss_or_an_order_by_its_name():
     names = {*LOSSES, *ORDERS} - {"shuffle"}  # the order of a run without any method
     found = []

@@ -108,3 +108,14 @@ def test_bad_rows_may_be_skipped(tmp_path):
 def test_numbers_out_of_range_are_named(name, build_with):
     with pytest.raises(ConfigError, match=rf"transport\.{name}"):
         build_with(UNPAIRED, **{f"transport.{name}": -1 if name in ("iterations", "batch_size") else -1.0})
+
+
+def test_other_unpaired_latents_are_other_training_data(build_with):
+    def digests(arrays):
+        source = build_with(arrays).source
+        return data.fingerprints(source.splits, unpaired=source.unpaired)
+
+    one, none = digests(UNPAIRED), digests({})
+    other = digests({**UNPAIRED, "a_unpaired": UNPAIRED["a_unpaired"] + 1})
+    assert one["val"] == other["val"] == none["val"]
+    assert len({one["train"], other["train"], none["train"]}) == 3

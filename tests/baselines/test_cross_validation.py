@@ -43,6 +43,7 @@ def test_equal_items_share_a_fold_and_equal_texts_are_one_item():
         np.testing.assert_array_equal(fold.partners, own_texts | (ids_b[2 * fold.scored_a + 1][:, None] == texts))
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_metrics_and_of_the_corrected_similarities():
     za, zb, own = pairs()
     fold = baselines.hold_out(90, 180, b_to_a=own, folds=3)[0]

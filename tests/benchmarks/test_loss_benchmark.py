@@ -15,6 +15,7 @@ def batch():
     return za, zb, rng.uniform(0.1, 0.2, 16).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_cases_of_infonce_have_the_same_value(batch):
     expected = loss_cases.make_infonce("tiled:8")(*batch)
     for form in (

@@ -148,6 +148,7 @@ def test_output_of_evaluate_has_no_control_characters(frozen_run, monkeypatch, c
     assert not set(shown) & {"\x1b", "\x9b"}
 
 
+@pytest.mark.slow
 def test_evaluation_of_held_out_data_needs_no_training_data(frozen_run, tmp_path, embeddings):
     """The checkpoint is enough: the training file may be gone."""
     workdir, _ = frozen_run
@@ -300,6 +301,7 @@ def test_a_failed_command_does_not_wait_for_threads_that_it_left_behind():
     assert (found.returncode, found.stdout) == (1, "said before\n")
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_the_console_script_does():
     found = subprocess.run([sys.executable, "-m", "alignment_jax", "nonsense"], capture_output=True, text=True)
     assert found.returncode == 2
@@ -315,6 +317,7 @@ def test_a_locked_workdir_is_refused(frozen_run, capsys):
     assert "in use" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, embeddings, repository, capsys):
     (tmp_path / "file").touch()
     config = f"{repository / 'configs' / 'flickr8k_frozen.py'}:runlocal,data=embeddings:{embeddings}"
@@ -322,6 +325,7 @@ def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, embeddings, repos
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, embeddings, repository, capsys):
     config = f"{repository}/configs/flickr8k_frozen.py:runlocal,method=baseline,data=embeddings:{embeddings}"
     arguments = ["train", "--config", config, "--workdir", str(tmp_path / "w"), *FAST, "--config.optimizer.clip=0.0"]
@@ -336,6 +340,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, embeddings, repositor
     assert "optimizer.learning_rate" in line
 
 
+@pytest.mark.slow
 def test_texts_of_ones_own_are_embedded(raw_run):
     """The captions of the test split, given as plain strings, land where `embed` puts them."""
     from alignment_jax import data

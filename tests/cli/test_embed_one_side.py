@@ -20,6 +20,7 @@ def embed(workdir, spec, out):
     return main(["embed", "--workdir", str(workdir), "--data", spec, "--out", str(out)])
 
 
+@pytest.mark.slow
 def test_images_and_texts_are_embedded_as_they_are_in_pairs(raw, tmp_path, capsys):
     workdir, split, expected = raw
     (tmp_path / "photos").mkdir()

@@ -35,6 +35,7 @@ def test_evaluate_gives_plain_and_corrected_metrics(frozen_run, corrected, tmp_p
     assert evaluate(workdir, tmp_path / "m.json", "--nohubness") == plain
 
 
+@pytest.mark.slow
 def test_embed_writes_vectors_whose_inner_product_is_the_corrected_score(frozen_run, corrected, tmp_path, capsys):
     workdir, _ = frozen_run
     found = {}
@@ -71,6 +72,7 @@ def test_one_side_gets_the_same_vectors(frozen_run, tmp_path):
     np.testing.assert_allclose(both[order[0]], one[order[1]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_setting_of_a_run_changes_without_a_training(frozen_run, corrected, tmp_path, capsys):
     workdir, arguments = frozen_run
     copy = tmp_path / "run"

@@ -18,6 +18,7 @@ def test_the_table_holds_every_loss():
     assert public == {getattr(row.function, "func", row.function).__name__ for row in TABLE.values()}
 
 
+@pytest.mark.slow
 @every_loss
 def test_compiled_equals_eager(row):
     za, zb = pairs()

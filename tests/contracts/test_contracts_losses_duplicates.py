@@ -130,6 +130,7 @@ def check(parts, gradients):
         np.testing.assert_allclose(found, value, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["dense", "tiled:5", "pallas:16"])
 def test_one_device_equals_the_sums(similarity):
     trained, data = given()
@@ -138,6 +139,7 @@ def test_one_device_equals_the_sums(similarity):
     check(parts, gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["dense", "gathered:3", "ring:3"])
 def test_devices_equal_the_sums(similarity):
     """Duplicates on other devices are duplicates."""
@@ -167,6 +169,7 @@ def test_statistics_are_over_the_candidates_that_are_left(similarity):
     same([loss_ab, loss_ba], parts["max_margin, mask"])
 
 
+@pytest.mark.slow
 def test_half_widths_equal_the_whole_block():
     trained, data = given()
     half = [jnp.nan_to_num(z).astype(jnp.bfloat16) for z in trained[:2]]
@@ -174,6 +177,7 @@ def test_half_widths_equal_the_whole_block():
     same(*(function(*half, *trained[2:], *data, similarity=form) for form in ("tiled:5", "dense")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mask", "positive", "max_margin"])
 def test_gradients_of_gradients_equal_the_whole_block(name):
     (za, zb, t, *_), (where, *ids) = given()
@@ -229,6 +233,7 @@ def test_ids_keep_the_memory_of_tiles_linear(mode):
     assert program.memory_analysis().temp_size_in_bytes < 4096**2  # a mask alone would be a byte a pair
 
 
+@pytest.mark.slow
 def test_several_numbers_are_one_id_and_wide_ids_are_not_cut():
     za, zb = pairs(n=4)
     two = np.array([[1, 2], [1, 3], [2, 2], [1, 2]])

@@ -101,6 +101,7 @@ def check_devices(name, similarity, devices, way):
     assert np.abs(jax.tree.leaves(expected)[0]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONCE)
 def test_tiles_equal_the_whole_block(name):
     """Without an axis: tiles that divide the batch, that do not, and that are larger than it."""
@@ -135,6 +136,7 @@ def test_every_form_on_any_number_of_devices_equals_one(name, similarity, device
     check_devices(name, similarity, devices, way)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("similarity", "devices", "way"), [("ring:3", 4, "shard_map"), ("gathered:3", 2, "pmap"), ("dense", 8, "shard_map")]
 )
@@ -143,6 +145,7 @@ def test_losses_with_statistics_equal_one_device(name, similarity, devices, way)
     check_devices(name, similarity, devices, way)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["dense", "tiled:3"])
 def test_statistics_beside_a_loss_are_those_of_their_own_function(similarity):
     arguments, _ = arguments_and_reference("infonce, with statistics", "uneven")
@@ -181,6 +184,7 @@ def second_order_of_the_whole_block(name):
     return jax.jit(jax.grad(gradient_norm(TABLE[name], "dense"), (0, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["infonce", "max_margin", "sigmoid"])
 @pytest.mark.parametrize(("similarity", "devices"), [("tiled:4", None), ("tiled:3", None), ("ring:3", 4)])
 def test_gradients_of_gradients_by_the_weights_equal_the_whole_block(name, similarity, devices):
@@ -194,6 +198,7 @@ def test_gradients_of_gradients_by_the_weights_equal_the_whole_block(name, simil
             np.testing.assert_allclose(x, y, rtol=0, atol=1e-5 * np.abs(y).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["infonce", "max_margin", "sigmoid"])
 def test_forward_mode_over_a_gradient_equals_the_whole_block(name):
     row, (za, zb), where, w = TABLE[name], pairs(n=N), MASKS["uneven"], np.ones(N, np.float32)

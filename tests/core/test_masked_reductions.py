@@ -19,6 +19,7 @@ from alignment_jax.core.optional import require
 pytestmark = pytest.mark.optimized
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("devices", [1, 2, 8])
 def test_means_over_uneven_shards_are_the_mean_of_the_whole(devices):
     x = np.random.default_rng(0).normal(size=16).astype(np.float32)
@@ -42,6 +43,7 @@ def test_masked_rows_reach_neither_value_nor_gradient():
     np.testing.assert_array_equal(jax.grad(lambda x: masked_sum(x**2, where).sum())(x)[0], [2, 4])
 
 
+@pytest.mark.slow
 def test_unit_length_over_the_whole_range_of_float32():
     z = jnp.array([3.0, 4.0])
     for unit in (1e-11, 1.0, 1e9, 1e10, 1e13, 3e19, 1e36):

@@ -227,6 +227,7 @@ def test_it_is_skipped_counted_and_listed(case, tmp_path):
     assert HOSTILE[case][1][0] in source.problems[0]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("case", ["an image of zeros", "a zip bomb", "text called .wav", "half a character"])
 def test_the_command_line_gives_the_same_error(case, tmp_path, capsys):
     build, parts = HOSTILE[case]

@@ -1,6 +1,7 @@
 """Real images and latents, if they exist on this machine."""
 
 import numpy as np
+import pytest
 
 from alignment_jax import data
 
@@ -26,6 +27,7 @@ def test_flickr8k(shared_data):
     assert cut < 60  # 32 tokens hold nearly every caption
 
 
+@pytest.mark.slow
 def test_latents_belong_to_the_same_pairs(shared_data):
     folder = shared_data / "flickr8k_mini"
     pictures, latents = data.load(f"flickr:{folder}"), data.load(f"embeddings:{folder / 'features.npz'}")

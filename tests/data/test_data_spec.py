@@ -75,6 +75,7 @@ def test_paths_may_hold_colons_and_commas(tmp_path):
         data.load(f"flickr:{tmp_path}/a:b,c=d")
 
 
+@pytest.mark.slow
 def test_import_is_light():
     heavy = ("grain", "PIL", "tokenizers", "sklearn", "flax", "tensorflow", "tensorflow_datasets", "matplotlib")
     code = f"import sys, alignment_jax.data; print([m for m in {heavy} if m in sys.modules])"

@@ -48,6 +48,7 @@ def test_more_training_data_leaves_the_rest_as_it_was():
     np.testing.assert_array_equal(content(few.splits["train"])[0], content(many.splits["train"])[0][:120])
 
 
+@pytest.mark.slow
 def test_no_scene_image_or_pair_occurs_twice():
     signatures = scene_signatures()
     everything = [scene for scenes in signatures.values() for scene in scenes]
@@ -58,6 +59,7 @@ def test_no_scene_image_or_pair_occurs_twice():
     assert len(set(groups.tolist())) == 2000
 
 
+@pytest.mark.slow
 def test_concepts_are_long_tailed():
     source = data.load("synthetic:size=8")
     train = source.splits["train"]
@@ -198,6 +200,7 @@ def test_mirrored_images_are_advised_against():
     assert data.load(SMALL).hints["flip"] is False
 
 
+@pytest.mark.slow
 def test_it_is_quick():
     start = time.process_time()
     data.load("synthetic:size=48")

@@ -86,6 +86,7 @@ def test_of_a_million_words_no_more_is_read_than_fits(tokenizer):
     assert data.train_tokenizer([*CORPUS, "word " * 1_000_000, "y" * 5_000_000], vocab_size=300).vocab_size <= 300
 
 
+@pytest.mark.slow
 def test_another_process_trains_the_same_tokenizer_from_another_order(tmp_path):
     corpus = [f"{word} number {i} of {i % 7} things" for i, word in enumerate(CORPUS * 5)]
     (tmp_path / "corpus.json").write_text(json.dumps(corpus))

@@ -51,6 +51,7 @@ def measured(embedded):
     }
 
 
+@pytest.mark.slow
 def test_an_image_stored_once_a_caption_is_measured_as_if_stored_once():
     once, copied = measured(stored(False)), measured(stored(True))
     assert 0 < once["recall"]["b2a_R@1"] < 100

@@ -73,6 +73,7 @@ def test_buckets_follow_the_sizes(train, expected):
     assert dict(zip(expected, bucket.tolist(), strict=True)) == expected
 
 
+@pytest.mark.slow
 def test_long_tail_recalls_are_those_of_the_queries_in_each_bucket():
     rng = np.random.default_rng(0)
     za, zb = rng.standard_normal((9, 4)).astype(np.float32), rng.standard_normal((18, 4)).astype(np.float32)

@@ -63,6 +63,7 @@ def test_blocks_change_nothing(monkeypatch):
     assert evals.zero_shot(items, classes, label) == pytest.approx(whole)
 
 
+@pytest.mark.slow
 def test_the_command_on_frozen_latents(frozen_run, tmp_path, capsys):
     """Classes are hidden codes; their prompts are texts of that code, the input of the frozen text encoder."""
     workdir, _ = frozen_run

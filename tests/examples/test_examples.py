@@ -36,6 +36,7 @@ def test_pmap_and_shard_map_are_the_same_training(example):
     assert example("pmap_step").main(steps=3) == pytest.approx(example("shard_map_step").main(steps=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["gathered", "ring"])
 def test_the_sharded_step_is_that_of_one_device(similarity, example):
     """The example computes gradients of the whole batch, however the batch is stored."""

@@ -91,6 +91,7 @@ def test_one_block(golden):
     np.testing.assert_allclose(y, golden["block_out_f64"], rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_embeddings_of_unmixed_latents(golden, model):
     outputs = model.apply({"params": parameters(golden)}, golden["vis_embed"], golden["text_embed"])
     # The golden projections are stored before their normalisation. Sums of 48 and of 12 products lie behind a number.

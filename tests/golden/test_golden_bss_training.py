@@ -55,6 +55,7 @@ def loss_of(logits, labels, weights):
     return jax.value_and_grad(loss, has_aux=True)(logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_training_loss_and_gradients(name, golden):
     logits, labels, weights, _ = case(golden, name)

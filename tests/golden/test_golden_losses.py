@@ -168,6 +168,7 @@ def test_temperature_of_each_anchor(case):
     close(grad_text, case.exact("grad_text"), slope)
 
 
+@pytest.mark.slow
 def test_a_temperature_of_exactly_zero():
     """The authors' loss is NaN there. Ours refuses the number, its schedule never gets there, and an array that holds
     a zero makes a loss that is not finite, as theirs: a training step that must be noticed."""

@@ -76,6 +76,7 @@ def test_models_of_several_seeds_are_judged_as_each_alone(untrained):
     assert both[0]["stress"] != both[1]["stress"]
 
 
+@pytest.mark.slow
 def test_the_query_bank_of_several_seeds_is_that_of_each_alone(embeddings):
     """A bank of some of the 40 images and 80 texts of train; every seed draws the same."""
     changes = {"eval.bank_size": 30, "eval.hubness": "nnn:k=5"}

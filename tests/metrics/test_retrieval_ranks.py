@@ -54,6 +54,7 @@ def test_ranks_are_the_definition_with_every_kind_of_tie(seed, shape, d, high):
     assert rank_ab.dtype == rank_ba.dtype == jnp.int32
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([(1, 7), (12, 60), (70, 65), (64, 128)]), st.sampled_from([1, 20, 200]))
 def test_rows_with_equal_ids_are_one_item(seed, shape, kinds):
@@ -76,6 +77,7 @@ def test_rows_with_equal_ids_are_one_item(seed, shape, kinds):
         np.testing.assert_array_equal(np.asarray(got)[rows], expected)
 
 
+@pytest.mark.slow
 def test_equal_content_is_a_right_answer():
     """Vectors stored once a caption, and captions that several images share, score as if stored once."""
     rng = np.random.default_rng(0)
@@ -95,6 +97,7 @@ def test_equal_content_is_a_right_answer():
         metrics.retrieval_recall(image, text, ids, ids_b=np.arange(59))
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("tile", [64, 192, 1024])
@@ -110,6 +113,7 @@ def test_real_valued_embeddings_over_many_tiles(tile, ordered):
     assert len(np.unique(want_ab)) > 20  # neither trivial nor chance
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 @pytest.mark.parametrize("width", [3, 64, 385])
 def test_duplicates_tie_exactly_wherever_they_stand(width):
@@ -128,6 +132,7 @@ def test_duplicates_tie_exactly_wherever_they_stand(width):
         assert np.all(np.asarray(rank_ba) == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 def test_zero_and_minus_zero_are_the_same_number():
     za = np.array([[1.0, 1.0], [1.0, 1.0]], np.float32)
@@ -271,6 +276,7 @@ def test_top_k_never_answers_with_padding():
     assert np.all(np.asarray(similarity) == -2)
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 def test_row_classes_are_equal_exactly_where_rows_are():
     from alignment_jax.metrics._equal_rows import row_classes
@@ -307,6 +313,7 @@ def test_duplicates_tie_even_where_a_matmul_rounds_by_position(monkeypatch):
     assert set(alone_ab.tolist()) == set(alone_ba.tolist()) == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [True, False])
 def test_every_device_ranks_its_own_items(check):
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("i",))

@@ -85,6 +85,7 @@ def features(case, x, *, train=False, where=None, rows=None):
     return y[0] if train else y
 
 
+@pytest.mark.slow
 @EVERY
 def test_shape_and_dtype(case):
     _, x, width = CASES[case]
@@ -95,6 +96,7 @@ def test_shape_and_dtype(case):
     assert np.std(y, axis=0).max() > 1e-4, "different inputs give different features"
 
 
+@pytest.mark.slow
 @EVERY
 def test_bfloat16_computes_near_float32_with_float32_parameters(case):
     _, x, _ = CASES[case]
@@ -117,6 +119,7 @@ def test_padded_rows_change_no_other_row(case, train):
     assert np.isfinite(padded).all()
 
 
+@pytest.mark.slow
 @EVERY
 def test_gradients_stay_finite_for_zero_input(case):
     encoder, variables = made(case)
@@ -140,6 +143,7 @@ def test_more_padding_changes_nothing(case, extra):
     np.testing.assert_allclose(features(case, longer), features(case, TOKENS), atol=1e-6)
 
 
+@pytest.mark.slow
 @TEXT
 def test_every_token_counts(case):
     y = features(case, TOKENS)
@@ -157,6 +161,7 @@ def test_order_of_words_counts(case):
     assert np.abs(features(case, swapped)[2] - features(case, TOKENS)[2]).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_a_token_outside_the_vocabulary_is_not_silent():
     assert np.isnan(features("lstm", np.full((4, 5), 11, np.int32))).any()
 
@@ -167,6 +172,7 @@ def test_last_state_of_an_lstm_is_the_state_at_the_last_word():
     np.testing.assert_allclose(whole[:1], alone, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only_and_needs_a_key():
     encoder, variables = made("mlp")
     np.testing.assert_array_equal(features("mlp", VECTORS), features("mlp", VECTORS))

@@ -252,6 +252,7 @@ def test_decay_mask_goes_by_name():
     }
 
 
+@pytest.mark.slow
 def test_l2_normalize_at_zero_and_in_bfloat16():
     z = jnp.array([[0.0, 0.0], [3.0, 4.0]])
     gradient = jax.grad(lambda z: l2_normalize(z).sum())(z)

@@ -55,6 +55,7 @@ def applied(case: str, train: bool):
     return jax.jit(apply)
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_outputs_are_unit_length_and_float32(case, dtype):
@@ -102,6 +103,7 @@ def test_padding_reaches_no_other_row(case, train):
             np.testing.assert_allclose(padded[side][where], alone[side], atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["adapters", "linear"])
 def test_nan_in_a_padded_row_reaches_no_gradient(case):
     model, variables = made(case)
@@ -119,6 +121,7 @@ def test_nan_in_a_padded_row_reaches_no_gradient(case):
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradients[1]))
 
 
+@pytest.mark.slow
 @EVERY
 def test_training_and_evaluation_differ_where_they_should(case):
     _, a, b = CASES[case]
@@ -132,6 +135,7 @@ def test_training_and_evaluation_differ_where_they_should(case):
     assert ("batch_stats" in updated) == (case == "two_tower")
 
 
+@pytest.mark.slow
 @EVERY
 def test_gradients_stay_finite_for_zero_input(case):
     _, a, b = CASES[case]
@@ -227,6 +231,7 @@ def classifier(fusion: str, modalities: int):
     return model, jax.jit(model.init)(KEY, *inputs), inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["concat", "sum", "gated"])
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_a_head_for_each_modality_and_for_all(fusion, modalities):

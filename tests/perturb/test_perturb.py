@@ -119,6 +119,7 @@ def test_fusemix_at_the_ends_returns_a_half():
     np.testing.assert_array_equal(fusemix(za, zb, lam=0.0)[1], zb[3:])
 
 
+@pytest.mark.slow
 def test_sample_lambda_is_beta():
     keys = jax.random.split(jax.random.key(1), 20_000)
     for alpha in (0.2, 1.0, 4.0):

@@ -71,6 +71,7 @@ def batch(seed, n, norm, some_zero, pairing, dtype):
 temperatures = st.one_of(st.sampled_from([0.001, 10.0]), st.floats(-3, 1).map(lambda e: 10.0**e))
 
 
+@pytest.mark.slow
 @settings
 @hypothesis.given(batches, temperatures, st.sampled_from([0.0, 0.1, 0.99]))
 def test_infonce_is_finite(parameters, temperature, smoothing):
@@ -80,6 +81,7 @@ def test_infonce_is_finite(parameters, temperature, smoothing):
         assert all((np.asarray(part) >= 0).all() for part in found[0])
 
 
+@pytest.mark.slow
 @settings
 @hypothesis.given(batches, st.floats(-10, 10, width=32))
 def test_max_margin_is_finite(parameters, margin):
@@ -121,6 +123,7 @@ def test_smoothing_moves_towards_a_uniform_target(seed, n, smoothing):
     np.testing.assert_allclose(smoothed[0], expected, rtol=1e-5, atol=5e-6)
 
 
+@pytest.mark.slow
 @few
 @hypothesis.given(st.integers(1, DIM), st.floats(0.001, 1e4), st.floats(0, 0.999))
 def test_separated_pairs_within_their_margin_cost_nothing(n, norm, share):

@@ -58,6 +58,7 @@ def test_the_formula_with_and_without_masked_rows():
     assert found.max() > 100 * ATOL  # the comparison above could fail
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_differences_and_zero_where_the_neighbours_agree():
     original, aligned = latents()
     derivative = jax.jit(jax.value_and_grad(loss))
@@ -76,6 +77,7 @@ def test_the_gradient_is_that_of_differences_and_zero_where_the_neighbours_agree
         assert np.all(nothing == 0)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("devices", "way"), [(4, "shard_map"), (8, "shard_map"), (2, "shard_map, no check"), (4, "pmap")]
 )

@@ -60,6 +60,7 @@ def unrolled(za, zb, teacher_a, teacher_b):
     return jnp.sum(t * jnp.log(t / p))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mask", [False, True])
 def test_value_and_derivative_are_those_of_an_unrolled_sinkhorn(mask):
     arrays = latents()
@@ -87,6 +88,7 @@ def test_the_teacher_itself_is_the_minimum_and_masked_sides_give_zero():
     assert derivative(-za, np.ones(N, bool))[0] > 100 * ATOL
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("devices", "way"), [(8, "shard_map"), (2, "shard_map, no check"), (4, "pmap")])
 def test_devices_equal_one(devices, way):
     arguments = (*map(masked, latents()), jnp.asarray(WHERE_A), jnp.asarray(WHERE_B))

@@ -98,6 +98,7 @@ def test_long_histories_are_averaged_and_say_so():
     assert len(draw_chart(chart)) < 200_000
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("image_format", ["svg", "png"])
 def test_drawings_are_the_same_bytes_every_time(image_format):
     chart = learning_curves(_history())[1]
@@ -106,6 +107,7 @@ def test_drawings_are_the_same_bytes_every_time(image_format):
     assert first != draw_chart(chart, best_step=15, image_format=image_format)
 
 
+@pytest.mark.slow
 def test_drawings_are_the_same_in_another_process_and_with_another_matplotlibrc(tmp_path):
     (tmp_path / "matplotlibrc").write_text("font.size: 20\naxes.grid: True\nbackend: svg\n")
     code = (

@@ -78,6 +78,7 @@ def written(tmp_path_factory):
     return _write(tmp_path_factory.mktemp("page"))
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_and_complete(tmp_path):
     path, text = _write(tmp_path, names=("image", "text"))
     assert path == tmp_path / "report.html"
@@ -140,6 +141,7 @@ def test_every_picture_has_words_for_those_who_cannot_see_it(written):
     assert all(attrs.get("alt") for attrs in pictures)
 
 
+@pytest.mark.slow
 def test_pictures_lie_beside_the_page_and_old_ones_go(tmp_path):
     _write(tmp_path)
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
@@ -161,6 +163,7 @@ def test_pictures_lie_beside_the_page_and_old_ones_go(tmp_path):
     assert files == ["report.html", "report_files/loss.svg"]
 
 
+@pytest.mark.slow
 def test_equal_input_gives_an_equal_page(written, tmp_path):
     assert _write(tmp_path)[1] == written[1]
 
@@ -288,6 +291,7 @@ def test_rows_of_other_pages_can_be_composed():
     assert "n = 5" in found.text
 
 
+@pytest.mark.slow
 def test_importing_the_subpackage_stays_light():
     import sys
 

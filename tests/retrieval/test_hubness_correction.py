@@ -37,6 +37,7 @@ def bias(name, *arrays, **more):
     return function(*arrays, **options, **more)
 
 
+@pytest.mark.costly
 @each_bias
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 4), (50, 700), (1100, 300), (40, 4097)])
 def test_a_bias_is_its_formula(name, n, m):
@@ -47,6 +48,7 @@ def test_a_bias_is_its_formula(name, n, m):
     np.testing.assert_allclose(found, reference(name, candidates, bank), atol=40 * np.finfo(np.float32).eps)
 
 
+@pytest.mark.costly
 @each_bias
 def test_a_masked_row_is_a_row_that_is_not_there(name):
     candidates, bank = embeddings(3, 30), embeddings(4, 90)
@@ -67,6 +69,7 @@ def test_a_mask_without_rows_gives_no_bias_under_jit(name):
     np.testing.assert_array_equal(found, np.zeros(4))
 
 
+@pytest.mark.costly
 @each_bias
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_eight_devices_give_what_one_gives(name, check_vma):
@@ -83,6 +86,7 @@ def test_eight_devices_give_what_one_gives(name, check_vma):
     np.testing.assert_allclose(jax.jit(sharded)(candidates, bank, where), expected, atol=1e-6)
 
 
+@pytest.mark.costly
 @each_bias
 def test_half_precision_is_only_that_of_the_inputs(name):
     candidates, bank = (jnp.asarray(embeddings(seed, 200), jnp.bfloat16) for seed in (8, 9))
@@ -108,6 +112,7 @@ def test_a_constant_bias_changes_no_neighbour():
     assert int(plain.sum()) == 250
 
 
+@pytest.mark.slow
 def test_a_correction_lowers_the_skewness_of_hubs():
     """A direction that all queries share makes hubs of the candidates along it."""
     rng = np.random.default_rng(15)
@@ -127,6 +132,7 @@ def test_skewness_is_the_third_standardised_moment():
     assert retrieval.skewness(np.full(5, 3)) == 0.0
 
 
+@pytest.mark.costly
 @pytest.mark.optimized
 @pytest.mark.parametrize("name", ["nnn", "inverted_softmax"])
 def test_memory_is_linear(name):

@@ -81,6 +81,7 @@ def check_accuracy(kind, exact_products, forms, devices):
             check(ours(form, a, b, rows, devices=devices), expected, f"{form}, temperature {temperature}:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact_products", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_infonce_is_as_exact_as_float32_allows(kind, exact_products):
@@ -88,6 +89,7 @@ def test_infonce_is_as_exact_as_float32_allows(kind, exact_products):
     check_accuracy(kind, exact_products, FORMS, devices=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact_products", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_infonce_on_devices_is_as_exact_as_float32_allows(kind, exact_products):
@@ -115,6 +117,7 @@ def test_the_bound_has_no_room_for_a_gradient_of_other_similarities():
     assert (off > bounds[2]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", FORMS)
 def test_per_row_temperature_mask_smoothing_and_weights(similarity):
     a, b = embeddings("random")
@@ -166,6 +169,7 @@ def test_all_rows_masked_give_zero(similarity):
         np.testing.assert_array_equal(x, np.zeros_like(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_tiles_equal_the_whole_block_for_every_loss(masked):
     a, b = embeddings("random")
@@ -176,6 +180,7 @@ def test_tiles_equal_the_whole_block_for_every_loss(masked):
         np.testing.assert_allclose(x, y, rtol=0, atol=agreement(N, D, 0.1) * np.abs(y).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["max_margin", "sigmoid"])
 @pytest.mark.parametrize("uniform", [True, False])
 def test_pairwise_gradients_for_equal_and_unequal_cotangents(loss, uniform):
@@ -224,6 +229,7 @@ def test_second_use_of_a_side_adds_up():
     np.testing.assert_allclose(gradient("tiled:16"), expected, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 def test_vmap_over_batches():
     a, b = (np.stack([embeddings("random", seed=seed)[side] for seed in (0, 1)]) for side in (0, 1))
     for similarity in ("dense", "tiled:16"):

@@ -43,6 +43,7 @@ def temporary(program):
     return program.memory_analysis().temp_size_in_bytes / MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_tiled_memory_is_linear_in_the_batch(name):
     sizes = (4096, 32768)
@@ -56,6 +57,7 @@ def test_tiles_avoid_the_whole_block():
     assert temporary(compiled("infonce", 4096, similarity="dense")) >= 4 * 4096**2 / MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_ring_of_eight_holds_its_shard_and_gathers_nothing(name):
     program = compiled(name, 32768, devices=8, similarity="ring")
@@ -65,6 +67,7 @@ def test_ring_of_eight_holds_its_shard_and_gathers_nothing(name):
     assert not re.search(r"all-gather|all-to-all", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_gathered_tiles_hold_one_copy_of_the_other_side(name):
     program = compiled(name, 32768, devices=8, similarity="gathered")

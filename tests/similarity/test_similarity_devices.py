@@ -112,6 +112,7 @@ RUNS += [("ring:3", "shard_map", 1), ("ring:3", "shard_map", 2), ("ring:3", "pma
 RUNS += [("dense", "shard_map", 1), ("dense", "pmap", 2), ("gathered:3", "shard_map", 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("similarity", "wrapper", "devices"), RUNS)
 def test_devices_agree_with_one_that_holds_all(similarity, wrapper, devices, batch):
     trained = (batch["a"], batch["b"], batch["own"], np.float32(0.07))

@@ -45,6 +45,7 @@ def assert_equal(found, expected, share=AGREE):
         np.testing.assert_allclose(np.asarray(x, np.float32), y, rtol=0, atol=share * np.abs(y).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("tile", [16, 64])
 def test_kernels_equal_the_whole_block(tile, masked, batch):
@@ -58,6 +59,7 @@ def test_kernels_equal_the_whole_block(tile, masked, batch):
     assert_equal(run[f"pallas:{tile}"], run["dense"])
 
 
+@pytest.mark.slow
 def test_bfloat16_is_summed_in_float32(batch):
     a, b, temperature, _ = batch
     arguments = jnp.asarray(a, jnp.bfloat16), jnp.asarray(b, jnp.bfloat16), temperature, None
@@ -69,6 +71,7 @@ def test_bfloat16_is_summed_in_float32(batch):
     assert_equal(found[2:4], tiled[2:4], share=2**-7)  # weights and results are rounded to 8 bits
 
 
+@pytest.mark.slow
 def test_kernels_serve_the_rows_of_two_devices(batch):
     """Without replication checks: JAX's interpreter of kernels does not support them."""
 
@@ -98,6 +101,7 @@ def test_other_accelerators_are_refused(monkeypatch):
         losses.infonce(jnp.eye(2), jnp.eye(2), similarity="pallas")
 
 
+@pytest.mark.slow
 def test_shapes_without_a_kernel_are_tiled(batch):
     a, b, _, where = batch
     for function in (losses.max_margin, losses.sigmoid, losses.infonce_with_statistics):

@@ -280,6 +280,7 @@ def test_settings_are_checked(make, changes, message, features, pairs):
         build(config)
 
 
+@pytest.mark.slow
 def test_features_of_different_widths_are_refused_by_name(tmp_path, features):
     config = classifier(features, **{"sampling.name": "curriculum", "sampling.similarity": "feature"})
     config.model.encoder_a.widths = (9,)

@@ -68,6 +68,7 @@ def test_measurements_are_those_of_the_sampling_room(arrays, modalities):
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["concat", "sum", "gated"])
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_the_gradient_magnitude_is_that_of_the_heads_parameters(arrays, modalities, fusion):
@@ -135,6 +136,7 @@ def test_several_devices_train_as_one(arrays, devices):
         )
 
 
+@pytest.mark.slow
 def test_scoring_changes_nothing_and_drops_nothing(arrays):
     model = module(2, dropout=0.5)
     inputs = [arrays["a"], arrays["b"]]

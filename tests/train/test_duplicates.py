@@ -52,6 +52,7 @@ def first_step(built, rows=None):
     return batch, float(loss), measured, outputs
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_step_is_the_function_with_ids(files):
     image, text = np.arange(N), np.arange(N)
     image[3], text[[4, 5]] = 1, 0
@@ -75,6 +76,7 @@ def test_the_loss_of_a_step_is_the_function_with_ids(files):
     assert np.abs(found["positive"] - found["negative"]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_mixed_samples_are_equal_where_both_parts_are(files):
     """Rows 0 and 4 have one text; with mixed ones they have it only where the other halves agree too."""
     for rows, equal in (([0, 4, 5, 6, 7, 8], False), ([0, 4, 6, 5, 0, 8], True)):

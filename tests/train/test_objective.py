@@ -50,6 +50,7 @@ def test_direction_weights_cost_no_second_product(loss, similarity, count, signa
     assert products(jax.make_jaxpr(function)(*arguments).jaxpr, LARGE) == count
 
 
+@pytest.mark.slow
 def test_a_scheduled_temperature_is_not_logged_as_a_margin():
     def schedule(step, stat, outputs):
         return jnp.float32(0.1) + 0 * step

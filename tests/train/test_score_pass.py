@@ -59,6 +59,7 @@ def test_scores_of_pairs_are_similarity_and_infonce_without_noise_or_smoothing(t
         np.testing.assert_allclose(found["difficulty"][members], np.mean(both, axis=0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_scores_of_three_modalities_are_those_of_the_sampling_room(tmp_path):
     config = three_modalities(tmp_path / "f.npz")
     found, experiment = scores(config, 4), experiment_of(config, 1)

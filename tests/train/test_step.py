@@ -152,6 +152,7 @@ def test_eight_devices_train_as_one(method, latents):
     assert_same(train(method, latents, way="shard_map", devices=8), reference(method, latents))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "devices"), WAYS)
 def test_every_way_to_run_the_step_gives_the_same(way, devices, latents):
     assert_same(train("all", latents, way=way, devices=devices), reference("all", latents))

@@ -123,6 +123,7 @@ def hubs():
     return [np.float32(z - z.mean(0)) / np.float32(4) for z in (za, zb)]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("signal", ["variance", "probability", "loss"])
 def test_weights_move_where_those_of_centred_embeddings_cannot(signal):
     za, zb = hubs()
