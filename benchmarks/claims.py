@@ -45,8 +45,9 @@ class Claim:
     condition: DataCondition = _ALL
 
 
-_RSUM, _ECE, _FITTED = (
+_RSUM, _CORRECTED, _ECE, _FITTED = (
     ("test", "rsum"),
+    ("test", "corrected/rsum"),
     ("analysis", "calibration", "ece"),
     ("analysis", "calibration", "fitted", "ece"),
 )
@@ -71,13 +72,25 @@ ALIGNMENT = (
     ),
     Claim("MM-TS", "scheduled temperatures beat a learned one", "mm_ts", "baseline", _RSUM),
     Claim("MM-TS", "rare content is found better", "mm_ts", "baseline", ("analysis", "long_tail", "tail", "rsum")),
+    Claim("VALS", "the reading `probability` beats fixed weights", "vals_probability", "baseline", _RSUM),
+    Claim("VALS", "the reading `loss` beats fixed weights", "vals_loss", "baseline", _RSUM),
     Claim("BSS", "balance-aware order beats shuffling", "bss", "baseline", _RSUM),
+    Claim("STRUCTURE", "keeping the neighbours of the latents beats plain InfoNCE", "structure", "baseline", _RSUM),
+    Claim("STRUCTURE", "the same with a tenth of the data", "structure", "baseline", _RSUM, condition=_SMALL),
+    Claim("CSA", "a weighted cosine beats CCA", "csa", "cca", _RSUM),
     Claim("all four", "all methods together beat none", "all", "baseline", _RSUM),
-    Claim("ours", "the recipe (a closed form) beats plain InfoNCE", "recipe", "baseline", _RSUM),
+    Claim("ours", "the recipe beats plain InfoNCE", "recipe", "baseline", _RSUM),
+    Claim("ours", "the recipe beats plain InfoNCE, both with hubness correction", "recipe", "baseline", _CORRECTED),
+    Claim("ours", "the recipe beats CCA, both with hubness correction", "recipe", "cca", _CORRECTED),
     Claim("ours", "closed-form CCA beats plain InfoNCE", "cca", "baseline", _RSUM),
 )
 SEARCHED = tuple(
     claim for claim in ALIGNMENT if claim.condition == _ALL and claim.method in ("vals", "modest_align", "mm_ts", "all")
+)
+UNPAIRED_CLAIMS = (
+    Claim("SOTAlign", "latents without partners beat the pairs alone", "sotalign", "sigmoid", _RSUM),
+    Claim("SOTAlign", "and plain InfoNCE", "sotalign", "baseline", _RSUM),
+    Claim("SOTAlign", "and the closed form", "sotalign", "cca", _RSUM),
 )
 PIXELS = (
     Claim("VALS", "weighting by variance beats fixed weights", "vals", "baseline", _RSUM),
@@ -157,7 +170,11 @@ def claims_table(tested: Sequence[TestedClaim]) -> str:
 def _difference(folder: pathlib.Path, runs: Sequence[Run], claim: Claim) -> Difference | None:
     """The claim's number, the method's minus the other's; of a test metric with the interval over items, too."""
     here = [
-        run for run in runs if condition_of(run) == claim.condition and run["method"] in (claim.method, claim.against)
+        run
+        for run in runs
+        if condition_of(run) == claim.condition
+        and run["method"] in (claim.method, claim.against)
+        and (claim.path[0] != "test" or _at(run, claim.path) is not None)
     ]
     if claim.path[0] == "test":
         rows = summarize(

@@ -20,9 +20,20 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from claims import ALIGNMENT, CLASSIFICATION, PIXELS, SEARCHED, Claim, claims_table, count_outcomes, measure_claims
+from claims import (
+    ALIGNMENT,
+    CLASSIFICATION,
+    PIXELS,
+    SEARCHED,
+    UNPAIRED_CLAIMS,
+    Claim,
+    claims_table,
+    count_outcomes,
+    measure_claims,
+)
 from noise_table import noise_table
 from sections import RESULTS, write_section
+from unpaired_latents import write as write_unpaired
 
 from alignment_jax.cli.main import main as alignment_jax
 from alignment_jax.compare import run_records as records
@@ -40,7 +51,7 @@ class Part:
     """One comparison of the page.
 
     name: of its folder. config: file and arguments. needs: what must be there. flags: of the command. about: what a
-    reader must know of the data. claims: of the papers. page: that shows it.
+    reader must know of the data. claims: of the papers. page: that shows it. before: the command that makes the data.
     """
 
     name: str
@@ -51,6 +62,7 @@ class Part:
     about: str
     claims: tuple[Claim, ...]
     page: pathlib.Path = RESULTS
+    before: str = ""
 
 
 METHODS = "baseline,vals,vals_probability,vals_loss,modest_align,mm_ts,structure,sigmoid,all,csa,cca,recipe"
@@ -60,6 +72,8 @@ FROZEN = (
     "on val. recipe is the configuration without arguments: its settings are chosen by cross-validation inside the "
     "training pairs, for each fraction, and it trains only where that shows a gain."
 )
+FOLDER = "runs/results"
+UNPAIRED = f"{FOLDER}/unpaired.npz"
 STEPS = "Trained methods take 400 steps with batches of up to 600."
 PARTS = (
     Part(
@@ -92,6 +106,18 @@ PARTS = (
         "4,351 photographs with 1 to 12 short questions and answers each (Visual7W), 500 for val, 1,000 for test: "
         f"weakly aligned pairs, a third of the texts occurs more than once. {STEPS}",
         ALIGNMENT,
+    ),
+    Part(
+        "unpaired",
+        "A thousand pairs and many latents without partners",
+        f"flickr8k_frozen.py:data=embeddings:{UNPAIRED},steps=400",
+        "multi30k_text/features.npz",
+        ("--methods=baseline,sigmoid,sotalign,cca,recipe", "--seeds=5"),
+        "The English and German captions again: 1,000 pictures with captions of both languages, 5,000 with an English "
+        "caption and 5,000 others with two German ones. sotalign reads all of them, the other methods the pairs. "
+        f"{STEPS}",
+        UNPAIRED_CLAIMS,
+        before=f"python benchmarks/unpaired_latents.py multi30k_text/features.npz {UNPAIRED} --pairs 1000",
     ),
     Part(
         "search",
@@ -138,14 +164,15 @@ of `retained`, `calibration`, `long_tail` and `balance` are over seeds alone; ot
 
 
 def command(part: Part, data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
-    config = f"--config={ROOT / 'configs' / part.config}"
+    config = f"--config={ROOT / 'configs' / part.config}".replace(FOLDER, str(workdir))
     return ["compare", config, *part.flags, f"--workdir={workdir / part.name}"]
 
 
 def shown(part: Part) -> str:
     """The command to type."""
-    words = [f"--config={'configs/' + part.config}", *part.flags, f"--workdir=runs/results/{part.name}"]
-    return "```bash\n" + " \\\n  ".join(["alignment-jax compare", *map(shlex.quote, words)]) + "\n```"
+    words = [f"--config={'configs/' + part.config}", *part.flags, f"--workdir={FOLDER}/{part.name}"]
+    first = f"{part.before}\n" if part.before else ""
+    return f"```bash\n{first}" + " \\\n  ".join(["alignment-jax compare", *map(shlex.quote, words)]) + "\n```"
 
 
 def text(part: Part, folder: pathlib.Path) -> str | None:
@@ -212,7 +239,10 @@ def main() -> None:
         for part in chosen:
             if part.needs and not pathlib.Path(part.needs).exists():
                 print(f"{part.name}: {part.needs} is not in {arguments.data}, left out")
-            elif status := alignment_jax(command(part, arguments.data, workdir)):
+                continue
+            if part.name == "unpaired":
+                write_unpaired(pathlib.Path(part.needs), workdir / "unpaired.npz", pairs=1000)
+            if status := alignment_jax(command(part, arguments.data, workdir)):
                 raise SystemExit(status)
     parts = [(part.page, found) for part in PARTS if (found := text(part, workdir / part.name))]
     for page in {page for page, _ in parts}:

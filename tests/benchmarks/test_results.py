@@ -1,9 +1,11 @@
 """The sentences of the results page follow from the records."""
 
+import collections
 import json
 import pathlib
 import sys
 
+import numpy as np
 import pytest
 
 from alignment_jax.core.jsonl import append_row
@@ -17,7 +19,7 @@ def results(monkeypatch):
     import results
 
     yield results
-    for name in ("results", "claims", "noise_table", "sections", "recipe", "bss_av_digits"):
+    for name in ("results", "claims", "noise_table", "sections", "recipe", "bss_av_digits", "unpaired_latents"):
         sys.modules.pop(name, None)
 
 
@@ -36,18 +38,19 @@ def test_a_page_with_a_search_counts_its_trial_runs(results, tmp_path):
     assert "6 trial runs" in results.text(results.PARTS[1], tmp_path)
 
 
-def test_settings_chosen_on_all_pairs_are_not_compared_on_fewer(results, tmp_path):
-    part = next(part for part in results.PARTS if part.name == "latents")
-    assert part.chosen_on_all == ("recipe",)
-    about = {"metric": "rsum", "baseline": "baseline", "modalities": ["image", "text"], "complete": True}
-    (tmp_path / "comparison.json").write_text(json.dumps({**about, "methods": ["baseline", "recipe"]}))
-    for number, (fraction, mismatched) in enumerate([(1.0, 0.0), (1.0, 0.2), (0.1, 0.0)]):
-        for method, rsum in (("baseline", 300.0 + number), ("recipe", 400.0 + number)):
-            run = {"method": method, "seed": 0, "test": {"rsum": rsum}, "cost": {"seconds": 2.0}}
-            append_row(tmp_path / "runs.jsonl", {**run, "fraction": fraction, "mismatched": mismatched})
-    text = results.text(part, tmp_path)
-    assert "| baseline | 300.0 | 301.0 | 302.0 |" in text
-    assert "| recipe | 400.0 | – | – |" in text
+def test_unpaired_latents_have_no_partner(results, tmp_path):
+    count = 40
+    a, b_to_a = np.arange(count, dtype="f4")[:, None], np.repeat(np.arange(count, dtype="i4"), 2)
+    split = np.array(["train"] * 30 + ["val"] * 5 + ["test"] * 5)
+    np.savez(tmp_path / "all.npz", a=a, b=100 + b_to_a[:, None], b_to_a=b_to_a, split=split)
+    results.write_unpaired(tmp_path / "all.npz", tmp_path / "out.npz", pairs=8)
+    with np.load(tmp_path / "out.npz") as found:
+        assert collections.Counter(found["split"].tolist()) == {"train": 8, "val": 5, "test": 5}
+        np.testing.assert_array_equal(100 + found["a"][found["b_to_a"]], found["b"])
+        alone, partners = found["a_unpaired"].ravel(), np.unique(found["b_unpaired"].ravel()) - 100
+        assert len(alone) == len(partners) == 11
+        assert not set(alone) & set(partners)
+        assert not (set(alone) | set(partners)) & set(found["a"].ravel())
 
 
 def test_the_page_marks_claims_over_seeds_alone(results):
@@ -69,7 +72,6 @@ def test_pages_equal_the_kept_rows(results):
     kept = BENCHMARKS / "results"
     rows = recipe.read_rows(kept / "recipe.jsonl")
     part, details = bss_av_digits.pages(kept / "bss_av_digits.jsonl")
-    assert recipe.results_part(rows).strip() in page
-    assert recipe.ablation_page(rows).strip() in recipe.PAGE.read_text(encoding="utf-8")
+    assert recipe.page(rows).strip() in page
     assert part.strip() in page
     assert details.strip() in bss_av_digits.PAGE.read_text(encoding="utf-8")
