@@ -14,9 +14,17 @@ fi
 echo "== ruff"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
-echo "== types"
-"$python" -m mypy
+# The types are checked beside the tests: near the end of these one core is idle.
+types=$(mktemp)
+"$python" -m mypy >"$types" 2>&1 &
+checker=$!
 echo "== tests"
 # A file stays in one process, so what its tests share is made once. Later arguments win: -n 0 for a debugger.
 workers=(-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
-exec "$python" -m pytest "${workers[@]}" "${selection[@]}" "$@"
+status=0
+"$python" -m pytest "${workers[@]}" "${selection[@]}" "$@" || status=$?
+echo "== types"
+wait "$checker" || status=$?
+cat "$types"
+rm -f "$types"
+exit "$status"

@@ -18,7 +18,7 @@ import tempfile
 import time
 
 import numpy as np
-from sections import RESULTS, write_section
+from sections import write_section
 
 from alignment_jax.assembly.build import build
 from alignment_jax.inference.seed_models import SeedModels

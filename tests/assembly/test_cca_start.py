@@ -91,7 +91,7 @@ def test_the_same_run_again_changes_nothing(latents, tmp_path):
     assert again.position.best_value == first.position.best_value
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["cosine", "weighted_cosine"])
 def test_auto_settings_are_chosen_on_val_and_logged(similarity, latents):
     changes = {"init.shrinkage": "auto", "init.power": "auto", "init.similarity": similarity}

@@ -41,6 +41,7 @@ def test_memory_of_log_softmax_is_quadratic():
     assert plain[1] > 3 * plain[0]
 
 
+@pytest.mark.slow
 def test_pytorch_cases_have_the_same_values(batch):
     torch = loss_cases.torch_or_none()
     if torch is None:

@@ -286,6 +286,7 @@ def test_debug_shows_the_traceback():
         main(["evaluate", "--workdir", "nowhere", "--debug"])
 
 
+@pytest.mark.slow
 def test_a_failed_command_does_not_wait_for_threads_that_it_left_behind():
     code = (
         "import sys, threading, time\n"

@@ -38,7 +38,7 @@ class Page(html.parser.HTMLParser):
             self._heading = False
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cremad", "twitter2015", "epic", "nvgesture", "webdataset"])
 def test_a_page_is_complete_in_itself(name, tmp_path, capsys):
     expected = paper.MOCKS[name]

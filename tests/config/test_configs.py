@@ -186,6 +186,12 @@ def train_two_steps(config, workdir):
     assert fit(build(config).experiment, workdir, quiet=True).position.step == 2
 
 
+def test_the_steps_of_frozen_latents_are_an_argument():
+    config = get_config("flickr8k_frozen", "method=baseline,steps=400,data=embeddings:x.npz")
+    assert (config.train.duration, config.eval.interval) == ("400 steps", "25 steps")
+    assert get_config("flickr8k_frozen", "method=baseline").train.duration == "150 epochs"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", CHANGES)
 def test_methods_are_switched_on_by_their_section(changes, tmp_path, latents):

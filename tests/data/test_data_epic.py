@@ -180,6 +180,7 @@ def test_training_and_evaluation_report_map_and_ndcg(tmp_path, repository):
     assert json.loads(out.read_text()) == pytest.approx(results["test"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_graded_relevancy_is_evaluated_while_training_and_after():
     """Without training: the log of val and the results of test both hold mAP and nDCG."""
     eye = np.eye(3, dtype=np.float32)

@@ -48,6 +48,7 @@ def test_frequent_words_are_one_token(tokenizer):
     assert (tokenizer.encode(["a big red dog near the water"], 16)[0] > 3).sum() == 7
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(max_size=40))
 def test_any_text_has_ids(text):

@@ -183,6 +183,7 @@ def test_a_missing_file_is_named(tmp_path):
         read_plain_pickle(tmp_path / "none.pkl")
 
 
+@pytest.mark.slow
 def test_random_changes_never_raise_anything_else(tmp_path):
     """A thousand damaged files: a value or a DataError, nothing else, and every name in them is NumPy's."""
     good = pickle.dumps({"a": np.eye(3), "b": [np.float32(1), "text"]}, 4)

@@ -62,6 +62,7 @@ def test_an_image_stored_once_a_caption_is_measured_as_if_stored_once():
             assert copied[name] == of_once
 
 
+@pytest.mark.slow
 def test_a_caption_of_several_images_is_right_for_all_of_them():
     embedded = shared()
     found = measured(embedded)

@@ -44,7 +44,7 @@ def bias(name, candidates, queries):
     return factor * np.sort(s, axis=1)[:, ::-1][:, :k].mean(axis=1)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CORRECTIONS)
 def test_folded_vectors_give_the_corrected_scores_in_both_directions(text):
     correction = HubnessCorrection.parse(text)

@@ -97,6 +97,7 @@ def test_an_empty_bucket_is_none_and_not_zero():
     assert found["tail"]["rsum"] == 200.0
 
 
+@pytest.mark.slow
 def test_maps_keep_neighbours_together_and_repeat():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.eye(3) * 10, 10, axis=0)

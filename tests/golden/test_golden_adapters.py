@@ -107,6 +107,7 @@ def test_loss_of_mixed_latents(golden, model):
     np.testing.assert_allclose(ours, golden["loss_f64"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_of_weights_and_latents(golden, model):
     lam = golden["lam"][golden["grad_lam_index"]]
 
@@ -127,6 +128,7 @@ def test_gradients_of_weights_and_latents(golden, model):
     np.testing.assert_allclose(grad_text, golden["grad_text_embed_f64"], rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_temperature_is_clamped_and_its_gradient_is_not_masked(golden, model):
     def loss(log_temperature):
         params = {**from_torch(golden, "param"), "logit_scale": {"log_temperature": log_temperature}}

@@ -218,6 +218,7 @@ def check_ranking(case, margin, expected_margin):
         close((n - 1) / n * grad_text, case.grad_text_withdiag, slope)
 
 
+@pytest.mark.slow
 @every_case("mmts_max_margin")
 def test_margin_of_each_anchor(case):
     check_ranking(case, case.margin_f64.astype(np.float32), case.margin_f64)

@@ -41,6 +41,7 @@ def untrained(embeddings):
     return built, evaluation_variables(initial_state(built.experiment))
 
 
+@pytest.mark.slow
 def test_everything_that_suits_frozen_latents(untrained):
     built, variables = untrained
     found = analyse(built, variables)
@@ -60,6 +61,7 @@ def test_everything_that_suits_frozen_latents(untrained):
     assert other["stress"][1:] != rows[1:]
 
 
+@pytest.mark.slow
 def test_models_of_several_seeds_are_judged_as_each_alone(untrained):
     built, first = untrained
     second = evaluation_variables(initial_state(with_seed(built, 1).experiment))

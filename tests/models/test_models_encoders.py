@@ -108,6 +108,7 @@ def test_bfloat16_computes_near_float32_with_float32_parameters(case):
     np.testing.assert_allclose(y, expected, atol=0.05 * float(np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("train", [False, True])
 def test_padded_rows_change_no_other_row(case, train):
@@ -155,6 +156,7 @@ def test_every_token_counts(case):
         np.testing.assert_allclose(difference[1:], 0.0, atol=1e-7)
 
 
+@pytest.mark.slow
 @TEXT
 def test_order_of_words_counts(case):
     swapped = TOKENS[:, [1, 0, 2, 3, 4]]
@@ -166,6 +168,7 @@ def test_a_token_outside_the_vocabulary_is_not_silent():
     assert np.isnan(features("lstm", np.full((4, 5), 11, np.int32))).any()
 
 
+@pytest.mark.slow
 def test_last_state_of_an_lstm_is_the_state_at_the_last_word():
     whole = features("lstm", TOKENS)
     alone = features("lstm", TOKENS[:1, :3])

@@ -74,6 +74,7 @@ def batch_norm_by_hand(x, epsilon=1e-5):
     return (x - x.mean(axes)) / np.sqrt(x.var(axes) + epsilon)
 
 
+@pytest.mark.slow
 def test_batch_norm_counts_real_rows_only():
     x = np.asarray(3.0 + jax.random.normal(KEY, (6, 4, 4, 5)), np.float32)
     where = np.array([True, True, False, True, False, True])
@@ -161,6 +162,7 @@ def test_batch_norm_on_devices_with_uneven_padding_is_that_of_one_device(mode):
     np.testing.assert_allclose((8 if mode == "shard_map" else 1) * grads_x, expected[3], atol=2e-6)
 
 
+@pytest.mark.slow
 def test_group_norm_needs_no_other_row():
     x = jax.random.normal(KEY, (4, 3, 3, 24))
     norm = Norm("group")

@@ -71,6 +71,7 @@ def test_outputs_are_unit_length_and_float32(case, dtype):
         np.testing.assert_allclose(jnp.linalg.norm(outputs[side], axis=1), 1.0, rtol=1e-6)
 
 
+@pytest.mark.slow
 @EVERY
 def test_one_side_alone_is_the_same_as_in_a_pair(case):
     _, a, b = CASES[case]
@@ -247,6 +248,7 @@ def test_a_head_for_each_modality_and_for_all(fusion, modalities):
     assert [outputs["features"][m].shape[1] for m in heads] == [*widths, sum(widths) if fusion == "concat" else 8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["concat", "sum", "gated"])
 def test_single_heads_see_their_own_modality_and_the_fused_head_all(fusion):
     model, variables, (a, b) = classifier(fusion, 2)

@@ -90,6 +90,7 @@ def test_max_margin_is_finite(parameters, margin):
     assert all((np.asarray(part) >= 0).all() for part in parts)
 
 
+@pytest.mark.slow
 @settings
 @hypothesis.given(batches, temperatures, st.floats(-100, 100, width=32))
 def test_sigmoid_is_finite(parameters, temperature, bias):
@@ -98,6 +99,7 @@ def test_sigmoid_is_finite(parameters, temperature, bias):
     assert all((np.asarray(part) >= 0).all() for part in parts)
 
 
+@pytest.mark.slow
 @few
 @hypothesis.given(seeds, st.sampled_from(SIZES), temperatures)
 def test_smoothing_of_zero_is_one_hot(seed, n, temperature):

@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from alignment_jax.weighting import DirectionStatistics, direction_statistics, directional
 
@@ -22,6 +23,7 @@ histories = st.lists(st.tuples(anything, anything), min_size=STEPS, max_size=STE
 unit = st.floats(0, 1)
 
 
+@pytest.mark.slow
 @settings
 @hypothesis.given(
     histories,

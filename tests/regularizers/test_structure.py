@@ -77,7 +77,7 @@ def test_the_gradient_is_that_of_differences_and_zero_where_the_neighbours_agree
         assert np.all(nothing == 0)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "way"), [(4, "shard_map"), (8, "shard_map"), (2, "shard_map, no check"), (4, "pmap")]
 )

@@ -48,7 +48,7 @@ def test_a_bias_is_its_formula(name, n, m):
     np.testing.assert_allclose(found, reference(name, candidates, bank), atol=40 * np.finfo(np.float32).eps)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @each_bias
 def test_a_masked_row_is_a_row_that_is_not_there(name):
     candidates, bank = embeddings(3, 30), embeddings(4, 90)
@@ -69,7 +69,7 @@ def test_a_mask_without_rows_gives_no_bias_under_jit(name):
     np.testing.assert_array_equal(found, np.zeros(4))
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @each_bias
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_eight_devices_give_what_one_gives(name, check_vma):
@@ -96,6 +96,7 @@ def test_half_precision_is_only_that_of_the_inputs(name):
     np.testing.assert_allclose(found, expected, atol=40 * np.finfo(np.float32).eps)
 
 
+@pytest.mark.slow
 def test_folding_gives_the_corrected_scores():
     candidates, queries, bank = embeddings(10, 60), embeddings(11, 20), embeddings(12, 100)
     correction = retrieval.nnn_bias(candidates, bank)

@@ -287,7 +287,7 @@ def test_a_disk_that_refuses_leaves_the_earlier_ones_intact(tmp_path):
     is_refused_and_used_again(tmp_path, "small_files", lambda: None)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["full", "read_only"])
 def test_a_failing_disk_keeps_its_checkpoints_and_is_used_again(trouble, disk):
     def mend():

@@ -88,6 +88,7 @@ def test_the_gradient_magnitude_is_that_of_the_heads_parameters(arrays, modaliti
     np.testing.assert_allclose(run(*inputs)["gradient"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_features_of_different_widths_have_no_similarity():
     logits = {name: jnp.zeros((2, 3)) for name in ("a", "b", "fused")}
     features = {"a": jnp.zeros((2, 3)), "b": jnp.zeros((2, 4)), "fused": jnp.zeros((2, 7))}
