@@ -35,9 +35,9 @@ def get_config(arg=None):
         c.train.duration = "3 epochs"
         c.eval.interval = "1 epochs"
     if arg.method:
-        config.apply_methods(c, arg.method)
         if arg.steps:
             c.train.duration, c.eval.interval = f"{arg.steps} steps", f"{max(1, arg.steps // 16)} steps"
+        config.apply_methods(c, arg.method)
     else:
         c.init.name = "cca"
         c.init.shrinkage = c.init.dim = c.init.power = "auto"

@@ -190,6 +190,7 @@ def test_the_steps_of_frozen_latents_are_an_argument():
     config = get_config("flickr8k_frozen", "method=baseline,steps=400,data=embeddings:x.npz")
     assert (config.train.duration, config.eval.interval) == ("400 steps", "25 steps")
     assert get_config("flickr8k_frozen", "method=baseline").train.duration == "150 epochs"
+    assert get_config("flickr8k_frozen", "method=cca,steps=400").train.duration == "0 steps"
 
 
 @pytest.mark.slow
