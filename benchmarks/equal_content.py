@@ -30,9 +30,9 @@ Latents of photographs with short questions and answers as captions (Visual7W): 
 for test. Of test:
 {line}
 
-rsum on test, mean ± standard deviation over {seeds} seeds. Trained methods take 400 steps. "Rows" counts every row as a separate item, as the usual
-protocol does; "items" counts equal captions as one. `negative` and `mask` are values of `loss.duplicates`; cca and
-recipe (plain, without its hubness correction) have one run, with `negative`. Made by
+rsum on test, mean ± standard deviation over {seeds} seeds. Trained methods take 400 steps. "Rows" counts every row as a
+separate item, as the usual protocol does; "items" counts equal captions as one. `negative` and `mask` are values of
+`loss.duplicates`; cca and recipe (without its hubness correction) have one run, with `negative`. Made by
 
     python benchmarks/equal_content.py --data embeddings:v7w_mini/features.npz \\
       --seeds {seeds} --page
