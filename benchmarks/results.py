@@ -1,4 +1,4 @@
-"""Trains missing runs and writes the part `comparison` of docs/results.md, with claims.md and noise.md beside it.
+"""Trains missing runs and writes their parts of docs/results.md and choose.md, and of claims.md and noise.md.
 
     python benchmarks/results.py --data DIR --workdir runs/results
 
@@ -31,6 +31,7 @@ from claims import (
     count_outcomes,
     measure_claims,
 )
+from details_table import details_table
 from gains import columns, gains_table
 from noise_table import noise_table
 from sections import RESULTS, write_section
@@ -157,21 +158,11 @@ PARTS = (
 )
 # Comparisons of the table of gains, with the name of the data and the number of its training items.
 GAINS = {"latents": ("Flickr8k", 600), "captions": ("Multi30k", 11_000), "answers": ("Visual7W", 4_351)}
-CHOOSE = ROOT / "docs" / "choose.md"
+CHOOSE, README = ROOT / "docs" / "choose.md", ROOT / "README.md"
 GAINS_INTRODUCTION = """rsum on test of InfoNCE (`baseline`), and the difference of each method to it, by data set and
 number of training items; five seeds. * marks a 95 % interval without zero. First without correction:
 """
-NOISE, CLAIMS = TABLES / "noise.md", TABLES / "claims.md"
-INTRODUCTION = """## Comparison of the methods
-
-Made by `python benchmarks/results.py --data DIR --workdir runs/results`. Test numbers are mean ± standard deviation
-over seeds, of the checkpoints that were best on val. Methods have the settings of their paper or the package's
-defaults, not tuned for these data, unless stated. How to read the interval and the verdict:
-[compare](compare.md#read-the-verdict).
-"""
-CLAIMS_INTRODUCTION = """The interval is the 95 % interval of the paired difference over seeds and test items. Intervals
-of `retained`, `calibration`, `long_tail` and `balance` are over seeds alone; other test items would widen them.
-"""
+NOISE, CLAIMS, DETAILS = TABLES / "noise.md", TABLES / "claims.md", TABLES / "details.md"
 
 
 def command(part: Part, data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
@@ -209,6 +200,8 @@ def text(part: Part, folder: pathlib.Path) -> str | None:
         lines += [f"[Claims of the papers]({link}) in these runs: {count_outcomes(tested)}.", ""]
     if noise_table(runs, about["methods"], metric, names) is not None:
         lines += [f"[{metric} on disturbed test data]({os.path.relpath(NOISE, part.page.parent)}).", ""]
+    if details_table(runs, about["methods"]) is not None:
+        lines += [f"[Rare content, calibration, hubs]({os.path.relpath(DETAILS, part.page.parent)}).", ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
     tried = sum(len(trial["seeds"]) for trial in trials)
     searched = f", not counting the {tried} trial runs of the search" if tried else ""
@@ -221,6 +214,14 @@ def claims_text(part: Part, folder: pathlib.Path) -> str | None:
     runs, _ = records.read_runs_and_trials(folder)
     found = claims_table(measure_claims(folder, runs, part.claims))
     return f"## {part.title}\n\n{found}\n" if found else None
+
+
+def details_text(part: Part, folder: pathlib.Path) -> str | None:
+    """The table of the page on rare content, calibration and hubs; None without such runs."""
+    about: dict[str, Any] | None = records.read_comparison(folder)
+    runs, _ = records.read_runs_and_trials(folder)
+    found = None if about is None else details_table(runs, about["methods"])
+    return f"## {part.title}\n\n{to_markdown(found)}\n" if found is not None else None
 
 
 def noise_text(part: Part, folder: pathlib.Path) -> str | None:
@@ -236,17 +237,18 @@ def noise_text(part: Part, folder: pathlib.Path) -> str | None:
     return f"## {part.title}\n\nMetric: {about['metric']}.\n\n{to_markdown(noises)}\n"
 
 
-def gains_text(workdir: pathlib.Path) -> str | None:
-    """The part `gains` of docs/choose.md; None while a comparison is missing."""
+def write_gains(workdir: pathlib.Path) -> None:
+    """Writes the part `gains` of docs/choose.md and of the README, unless a comparison is missing."""
     each = {name: columns(workdir / name, title, items) for name, (title, items) in GAINS.items()}
     if not all(each.values()):
-        return None
+        return
     found = [column for columns_of in each.values() for column in columns_of]
-    methods = [method for method in METHODS.split(",") if any(method in rows for _, rows in found)]
-    methods[-1:-1] = sorted({method for _, rows in found for method in rows} - set(methods))
+    everywhere = [method for method in METHODS.split(",") if all(method in rows for _, rows in found)]
+    methods = list(dict.fromkeys((*METHODS.split(","), *FEWER.split(","))))
     parts = [GAINS_INTRODUCTION, gains_table(found, methods, corrected=False)]
     parts += ["", "With the same hubness correction for all, the baseline too:", ""]
-    return "\n".join([*parts, gains_table(found, methods, corrected=True)])
+    write_section("gains", "\n".join([*parts, gains_table(found, methods, corrected=True)]), page=CHOOSE)
+    write_section("gains", gains_table(found, everywhere, corrected=True), page=README)
 
 
 def main() -> None:
@@ -268,17 +270,12 @@ def main() -> None:
                 write_unpaired(pathlib.Path(part.needs), workdir / "unpaired.npz", pairs=1000)
             if status := alignment_jax(command(part, arguments.data, workdir)):
                 raise SystemExit(status)
-    parts = [(part.page, found) for part in PARTS if (found := text(part, workdir / part.name))]
-    for page in {page for page, _ in parts}:
-        lines = [INTRODUCTION] if page == RESULTS else []
-        lines += [found for where, found in parts if where == page]
-        write_section("comparison", "\n".join(lines), page=page)
-    if gains := gains_text(workdir):
-        write_section("gains", gains, page=CHOOSE)
-    if claims := [found for part in PARTS if (found := claims_text(part, workdir / part.name))]:
-        write_section("claims", "\n".join([CLAIMS_INTRODUCTION, *claims]), page=CLAIMS)
-    if noises := [found for part in PARTS if (found := noise_text(part, workdir / part.name))]:
-        write_section("noise", "\n".join(noises), page=NOISE)
+    writers = (CLAIMS, claims_text), (NOISE, noise_text), (DETAILS, details_text)
+    for part in PARTS:  # a part without runs in the workdir keeps what the pages say
+        for page, write in ((part.page, text), *writers):
+            if found := write(part, workdir / part.name):
+                write_section(part.name, found, page=page)
+    write_gains(workdir)
 
 
 if __name__ == "__main__":
