@@ -17,8 +17,8 @@ from alignment_jax.compare import run_records as records
 from alignment_jax.report.canvas import canvas, encode_figure
 
 PANELS = {
-    "latents": ("Flickr8k: images and captions", 600),
-    "captions": ("Multi30k: English and German captions", 11_000),
+    "latents": ("Flickr8k: images and captions", "training images", 600),
+    "captions": ("Multi30k: English and German captions", "training captions (English)", 11_000),
 }
 METHODS = ("baseline", "modest_align", "mm_ts", "cca", "recipe")
 METRIC = "corrected/rsum"
@@ -46,7 +46,7 @@ def draw(workdir: pathlib.Path) -> bytes:
     """One panel for each set, as SVG."""
     with canvas(width=9.6, height=4.0) as (figure, palette):
         panels = figure.subplots(1, len(PANELS))
-        for axes, (name, (title, most)) in zip(panels, PANELS.items(), strict=True):
+        for axes, (name, (title, what, most)) in zip(panels, PANELS.items(), strict=True):
             for number, (method, (sizes, mean, deviation)) in enumerate(curves(workdir / name, most).items()):
                 style = palette.line(number)
                 axes.fill_between(sizes, mean - deviation, mean + deviation, color=style["color"], alpha=0.18, lw=0)
@@ -56,7 +56,7 @@ def draw(workdir: pathlib.Path) -> bytes:
             axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
             axes.minorticks_off()
             axes.set_title(title, fontsize=11)
-            axes.set_xlabel("training pairs (images, English captions)")
+            axes.set_xlabel(what)
             axes.grid(axis="y")
         panels[0].set_ylabel("rsum on test with hubness correction [%]")
         panels[0].legend(frameon=False, fontsize=9)
