@@ -124,7 +124,7 @@ PARTS = (
         "caption and 5,000 others with two German ones. sotalign reads all of them, the other methods the pairs. "
         f"{STEPS}",
         UNPAIRED_CLAIMS,
-        before=f"python benchmarks/unpaired_latents.py multi30k_text/features.npz {UNPAIRED} --pairs 1000",
+        before=f"python benchmarks/unpaired_latents.py multi30k_text/features.npz \\\n  {UNPAIRED} --pairs 1000",
     ),
     Part(
         "search",
@@ -174,8 +174,17 @@ def command(part: Part, data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
 def shown(part: Part) -> str:
     """The command to type."""
     words = [f"--config={'configs/' + part.config}", *part.flags, f"--workdir={FOLDER}/{part.name}"]
+    lines = ["alignment-jax compare", *(_broken(shlex.quote(word)) for word in words)]
     first = f"{part.before}\n" if part.before else ""
-    return f"```bash\n{first}" + " \\\n  ".join(["alignment-jax compare", *map(shlex.quote, words)]) + "\n```"
+    return f"```bash\n{first}" + " \\\n  ".join(lines) + "\n```"
+
+
+def _broken(word: str, width: int = 80) -> str:
+    """The word over several lines, as a shell reads it, broken after commas."""
+    if len(word) <= width:
+        return word
+    end = word.rindex(",", 0, width) + 1
+    return f"{word[:end]}\\\n{_broken(word[end:], width)}"
 
 
 def text(part: Part, folder: pathlib.Path) -> str | None:
