@@ -1,7 +1,6 @@
 """Writers of metrics: an entry of METRIC_WRITERS gets the rows of metrics.jsonl; W&B offline."""
 
 import json
-
 import time
 
 import numpy as np
