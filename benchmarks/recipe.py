@@ -49,19 +49,18 @@ VARIANTS = {
 COMMAND = "python benchmarks/recipe.py --data DIR --draws 3"
 ABOUT = """## The recipe beside other ways to choose its settings
 
-rsum on test (R@1 + R@5 + R@10 both ways, in %), plain / with hubness correction, by the number of training a-items; mean
-± standard deviation over {draws} draws of the training pairs. Closed forms alone, nothing is trained. Seconds are CPU time
-of one core, from the reading of the data to the fitted maps.
+rsum on test (R@1 + R@5 + R@10 both ways, in %), plain / with hubness correction, by the number of training a-items;
+mean ± standard deviation over {draws} draws of the training pairs. Closed forms alone, nothing is trained. Seconds are
+CPU time of one core, from the reading of the data to the fitted maps.
 
-- {fixed}: the recipe of earlier versions, chosen on Flickr8k. Shrinkage 0.8 and 0.5, 128 dimensions, power 1; here with
-  a correction of k = 16 and strength 0.5.
+- {fixed}: the recipe of earlier versions, chosen on Flickr8k. Shrinkage 0.8 and 0.5, 128 dimensions, power 1; here
+  with a correction of k = 16 and strength 0.5.
 - {tuned}: all settings, the correction too, by rsum on val.
 - {recipe}: all settings by cross-validation inside the training pairs, without val.
 
 Made by
 
     {command}
-
 """
 
 

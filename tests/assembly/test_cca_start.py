@@ -149,6 +149,7 @@ def test_training_continues_from_the_closed_form(latents, tmp_path):
     assert (finished.position.step, finished.position.best_step) == (2, 0)  # nothing learned: the start stays best
 
 
+@pytest.mark.slow
 def test_views_are_averaged_or_not(latents):
     config = make_config(latents, **{"init.shrinkage": "0.4", "init.dim": "5"})
     config.eval.views = "first"

@@ -9,6 +9,8 @@ from alignment_jax.cli.main import main
 
 KEYS = {"accuracy", "macro_f1", "mAP", "accuracy_a", "accuracy_b", "accuracy_fused"}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def classified_run(tmp_path_factory, recordings, repository):

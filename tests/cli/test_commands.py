@@ -355,6 +355,7 @@ def test_texts_of_ones_own_are_embedded(raw_run):
     np.testing.assert_allclose(trained.embed_texts(texts), trained.embed(split).b[:5], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_opened_without_its_data_decodes_images_alike(raw_run):
     """Hints of the data set decide the size of decoded images, so they are kept with the run."""
     from alignment_jax.inference.trained_model import load_trained, open_run

@@ -8,6 +8,8 @@ from alignment_jax import data
 from alignment_jax.cli.main import main
 from alignment_jax.inference.trained_model import open_run, open_source
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def raw(raw_run):

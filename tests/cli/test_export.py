@@ -73,6 +73,7 @@ def test_numpy_computes_the_vectors_of_adapters(frozen_run, exported):
         np.testing.assert_allclose(of_the_page("numpy_encoder")(exported, side)(items), vectors, atol=ROUNDING)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("form", ["blocks", "few dimensions", "weighted cosine"])
 def test_every_operation_of_adapters_is_described(form, frozen_run):
     """On random parameters: of residual blocks, and as closed forms of fewer dimensions than `model.dim` leave them."""
@@ -110,6 +111,7 @@ assert not {"flax", "alignment_jax.models"} & sys.modules.keys()
 """
 
 
+@pytest.mark.slow
 def test_compiled_encoders_run_without_this_package(frozen_run, raw_run, exported, exported_towers, tmp_path):
     runs = [(frozen_run[0], exported), (raw_run[0], exported_towers)]
     wanted, arguments = {}, []
@@ -126,6 +128,7 @@ def test_compiled_encoders_run_without_this_package(frozen_run, raw_run, exporte
             np.testing.assert_allclose(np.load(tmp_path / f"{number}.{side}.npy"), vectors, atol=4 * ROUNDING)
 
 
+@pytest.mark.slow
 def test_towers_are_rebuilt_from_their_files(raw_run, exported_towers):
     about = json.loads((exported_towers / "model.json").read_text())
     stored, params = load_file(exported_towers / about["tensors"]), {}

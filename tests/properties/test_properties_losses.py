@@ -114,6 +114,7 @@ def test_smoothing_of_zero_is_one_hot(seed, n, temperature):
         np.testing.assert_allclose(gradient, other, rtol=2e-6, atol=5e-7 * max(logit, 1) ** 2 / n)
 
 
+@pytest.mark.slow
 @few
 @hypothesis.given(seeds, st.sampled_from(SIZES), st.floats(0.01, 0.99))
 def test_smoothing_moves_towards_a_uniform_target(seed, n, smoothing):

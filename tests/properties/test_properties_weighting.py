@@ -62,6 +62,7 @@ def compiled():
     return init, step
 
 
+@pytest.mark.slow
 @settings
 @hypothesis.given(
     st.integers(0, 2**16),

@@ -26,6 +26,7 @@ class Recorder:
         self.closed = True
 
 
+@pytest.mark.slow
 def test_a_setting_turns_an_entry_on(tmp_path, embeddings, repository, monkeypatch):
     """`log.wandb` with another function in its entry: the command passes its rows on."""
     made = []
@@ -66,6 +67,7 @@ def test_an_unknown_writer_is_named():
         report.writers_of({"interval": "10 steps", "wandbb": True})
 
 
+@pytest.mark.slow
 def test_wandb_offline(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="needs wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

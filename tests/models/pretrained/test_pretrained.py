@@ -70,6 +70,7 @@ def test_padding_changes_nothing(folder, expected):
     np.testing.assert_allclose(encode(module, variables, {"tokens": longer["tokens"]}), found, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_and_remat(folder, expected):
     module, variables, preprocess = pretrained.load(folder, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.bfloat16)}
@@ -88,6 +89,7 @@ def test_bfloat16_and_remat(folder, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, again)
 
 
+@pytest.mark.slow
 def test_dropout_is_of_the_checkpoint_and_of_the_row(copy, expected):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "hidden_dropout_prob": 0.25}))
@@ -279,6 +281,7 @@ def test_wrong_arguments(folder, tmp_path):
         pretrained.ImagePreprocess()([np.zeros((4, 4, 3), np.float32)])
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported():
     code = (
         "import sys, alignment_jax.models.pretrained as p, tempfile; f = p.tiny_folder(tempfile.mkdtemp()); "
