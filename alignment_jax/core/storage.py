@@ -46,21 +46,17 @@ def open_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     b'whole'
     """
     target = pathlib.Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = _hidden_beside(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile.mkstemp: only the owner could read its files, but reports are shared.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}; check the folder and the free space"
-        ) from error
+        with _named_errors(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Not tempfile.mkstemp: only the owner could read its files, but reports are shared.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            _put_in_place(temporary, target)
     finally:
         # It exists here only after an error.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -107,18 +103,36 @@ def new_folder(path: str | os.PathLike[str], *, setting: str = "") -> Iterator[p
     'whole'
     """
     target = check_new_folder(path, setting=setting)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = _hidden_beside(target)
     try:
-        temporary.mkdir()
-        yield temporary
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
+        with _named_errors(path):
+            temporary.mkdir()
+            yield temporary
+            _put_in_place(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # it exists here only after an error
+
+
+def _hidden_beside(target: pathlib.Path) -> pathlib.Path:
+    """A new hidden name in the same folder."""
+    return target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
+@contextlib.contextmanager
+def _named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors of the system become a RunError that names the path."""
+    try:
+        yield
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror or error}; check the folder and the free space"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # it exists here only after an error
+
+
+def _put_in_place(temporary: pathlib.Path, target: pathlib.Path) -> None:
+    """Gives a complete file or folder its name."""
+    os.replace(temporary, target)
+    _sync_folder(target.parent)
 
 
 def _sync_folder(folder: pathlib.Path) -> None:
