@@ -16,6 +16,7 @@ from typing import Any
 from alignment_jax.compare.paired_differences import Difference, compare_paired
 from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.compare.summary import summarize
+from alignment_jax.core.types import CORRECTED
 from alignment_jax.report import to_markdown
 from alignment_jax.report.tables import table
 
@@ -47,7 +48,7 @@ class Claim:
 
 _RSUM, _CORRECTED, _ECE, _FITTED = (
     ("test", "rsum"),
-    ("test", "corrected/rsum"),
+    ("test", f"{CORRECTED}rsum"),
     ("analysis", "calibration", "ece"),
     ("analysis", "calibration", "fitted", "ece"),
 )
@@ -174,7 +175,7 @@ def _difference(folder: pathlib.Path, runs: Sequence[Run], claim: Claim) -> Diff
         for run in runs
         if condition_of(run) == claim.condition
         and run["method"] in (claim.method, claim.against)
-        and (claim.path[0] != "test" or _at(run, claim.path) is not None)
+        and (claim.path[0] != "test" or number_at(run, claim.path) is not None)
     ]
     if claim.path[0] == "test":
         rows = summarize(
@@ -183,7 +184,7 @@ def _difference(folder: pathlib.Path, runs: Sequence[Run], claim: Claim) -> Diff
         return next((row.difference for row in rows if row.method == claim.method), None)
     values: dict[str, dict[int, float]] = {claim.method: {}, claim.against: {}}
     for run in here:
-        if (value := _at(run, claim.path)) is not None:
+        if (value := number_at(run, claim.path)) is not None:
             values[run["method"]][run["seed"]] = value
     common = sorted(values[claim.method].keys() & values[claim.against].keys())
     if not common:
@@ -191,7 +192,8 @@ def _difference(folder: pathlib.Path, runs: Sequence[Run], claim: Claim) -> Diff
     return compare_paired(*([values[name][seed] for seed in common] for name in (claim.against, claim.method)))
 
 
-def _at(run: Run, path: Sequence[str]) -> float | None:
+def number_at(run: Run, path: Sequence[str]) -> float | None:
+    """The number at a path of a run's record; None where there is none."""
     found: Any = run
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from claims import number_at
+
 from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.core.types import CORRECTED
 from alignment_jax.report.comparison_runs import mean_std
@@ -34,7 +36,9 @@ def details_table(runs: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> 
     """
     own = {m: [run for run in runs if run["method"] == m and condition_of(run) == DataCondition()] for m in methods}
     known = [
-        column for column in COLUMNS if any(_at(run, column[1]) is not None for some in own.values() for run in some)
+        column
+        for column in COLUMNS
+        if any(number_at(run, column[1]) is not None for some in own.values() for run in some)
     ]
     if not known:
         return None
@@ -42,14 +46,7 @@ def details_table(runs: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> 
     for method, some in own.items():
         cells = []
         for _, path, digits in known:
-            values = [value for run in some if (value := _at(run, path)) is not None]
+            values = [value for run in some if (value := number_at(run, path)) is not None]
             cells.append(mean_std_cell(mean_std(values), digits=digits))
         rows.append([method, *cells])
     return table(["method", *(title for title, _, _ in known)], rows)
-
-
-def _at(run: Mapping[str, Any], path: Sequence[str]) -> float | None:
-    found: Any = run
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return float(found) if isinstance(found, int | float) else None

@@ -14,12 +14,11 @@ import importlib.util
 import pathlib
 import tempfile
 
-import numpy as np
 from sections import write_section
 
 from alignment_jax import data, evals
 from alignment_jax.assembly.build import build
-from alignment_jax.report import chance_recall, table, to_markdown
+from alignment_jax.report import chance_recall, mean_std, table, to_markdown
 from alignment_jax.train.loop import evaluation_variables, fit, initial_state
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -65,10 +64,6 @@ def run(config) -> dict[str, float]:
     }
 
 
-def spread(values: list[float]) -> str:
-    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
@@ -90,7 +85,7 @@ def main() -> None:
                 run(get_config(arguments.data, method, duplicates, seed))
                 for seed in range(1 if closed else arguments.seeds)
             ]
-            cells += [spread([one[name] for one in runs]) for name in ("rows", "items")]
+            cells += [mean_std([one[name] for one in runs]).text() for name in ("rows", "items")]
         rows.append(cells)
         print(cells, flush=True)
     chance = [

@@ -14,6 +14,7 @@ import pathlib
 import numpy as np
 
 from alignment_jax.compare import run_records as records
+from alignment_jax.core.types import CORRECTED
 from alignment_jax.report.canvas import canvas, encode_figure
 
 PANELS = {
@@ -21,7 +22,7 @@ PANELS = {
     "captions": ("Multi30k: English and German captions", "training captions (English)", 11_000),
 }
 METHODS = ("baseline", "modest_align", "mm_ts", "cca", "recipe")
-METRIC = "corrected/rsum"
+METRIC = f"{CORRECTED}rsum"
 
 
 def curves(folder: pathlib.Path, most: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -47,11 +48,12 @@ def draw(workdir: pathlib.Path) -> bytes:
     with canvas(width=9.6, height=4.0) as (figure, palette):
         panels = figure.subplots(1, len(PANELS))
         for axes, (name, (title, what, most)) in zip(panels, PANELS.items(), strict=True):
-            for number, (method, (sizes, mean, deviation)) in enumerate(curves(workdir / name, most).items()):
+            found = curves(workdir / name, most)
+            for number, (method, (sizes, mean, deviation)) in enumerate(found.items()):
                 style = palette.line(number)
                 axes.fill_between(sizes, mean - deviation, mean + deviation, color=style["color"], alpha=0.18, lw=0)
                 axes.plot(sizes, mean, label=method, **style, linewidth=1.8, markersize=5)
-            ticks = sorted({int(size) for sizes, _, _ in curves(workdir / name, most).values() for size in sizes})
+            ticks = sorted({int(size) for sizes, _, _ in found.values() for size in sizes})
             axes.set_xscale("log")
             axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
             axes.minorticks_off()

@@ -22,7 +22,7 @@ from sections import write_section
 
 from alignment_jax.assembly.build import build
 from alignment_jax.inference.seed_models import SeedModels
-from alignment_jax.report import append_row, read_rows, table, to_markdown
+from alignment_jax.report import append_row, mean_std, read_rows, table, to_markdown
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -133,7 +133,9 @@ def set_table(rows: list[dict]) -> str:
     for variant in VARIANTS:
         own = [[row for row in rows if row["variant"] == variant and row["items"] == size] for size in sizes]
         if any(own):
-            pairs = (" / ".join(spread([r[key] for r in some]) for key in ("plain", "corrected")) for some in own)
+            pairs = (
+                " / ".join(mean_std([r[key] for r in some]).text() for key in ("plain", "corrected")) for some in own
+            )
             cells.append([variant, *pairs])
     return to_markdown(table(["settings", *map(str, sizes)], cells))
 
@@ -152,11 +154,6 @@ def page(rows: list[dict]) -> str:
                 f"\n{RECIPE}: {min(seconds):.0f} to {max(seconds):.0f} s.\n",
             ]
     return "\n".join(parts)
-
-
-def spread(values: list[float]) -> str:
-    deviation = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{deviation}"
 
 
 def main() -> None:

@@ -53,7 +53,8 @@ class Part:
     """One comparison of the page.
 
     name: of its folder. config: file and arguments. needs: what must be there. flags: of the command. about: what a
-    reader must know of the data. claims: of the papers. page: that shows it. before: the command that makes the data.
+    reader must know of the data. claims: of the papers. page: that shows it. pairs: a-items of `needs` that keep
+    their partners (unpaired_latents.py); 0 for all.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Part:
     about: str
     claims: tuple[Claim, ...]
     page: pathlib.Path = RESULTS
-    before: str = ""
+    pairs: int = 0
 
 
 EVERY = "baseline,vals,vals_probability,vals_loss,modest_align,mm_ts,bss,structure,sigmoid,all,csa,cca,recipe"
@@ -124,7 +125,7 @@ PARTS = (
         "caption and 5,000 others with two German ones. sotalign reads all of them, the other methods the pairs. "
         f"{STEPS}",
         UNPAIRED_CLAIMS,
-        before=f"python benchmarks/unpaired_latents.py multi30k_text/features.npz \\\n  {UNPAIRED} --pairs 1000",
+        pairs=1000,
     ),
     Part(
         "search",
@@ -175,7 +176,8 @@ def shown(part: Part) -> str:
     """The command to type."""
     words = [f"--config={'configs/' + part.config}", *part.flags, f"--workdir={FOLDER}/{part.name}"]
     lines = ["alignment-jax compare", *(_broken(shlex.quote(word)) for word in words)]
-    first = f"{part.before}\n" if part.before else ""
+    make = f"python benchmarks/unpaired_latents.py {part.needs} \\\n  {UNPAIRED} --pairs {part.pairs}\n"
+    first = make if part.pairs else ""
     return f"```bash\n{first}" + " \\\n  ".join(lines) + "\n```"
 
 
@@ -276,8 +278,8 @@ def main() -> None:
             if part.needs and not pathlib.Path(part.needs).exists():
                 print(f"{part.name}: {part.needs} is not in {arguments.data}, left out")
                 continue
-            if part.name == "unpaired":
-                write_unpaired(pathlib.Path(part.needs), workdir / "unpaired.npz", pairs=1000)
+            if part.pairs:
+                write_unpaired(pathlib.Path(part.needs), workdir / "unpaired.npz", pairs=part.pairs)
             if status := alignment_jax(command(part, arguments.data, workdir)):
                 raise SystemExit(status)
     writers = (CLAIMS, claims_text), (NOISE, noise_text), (DETAILS, details_text)
