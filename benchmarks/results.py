@@ -78,6 +78,10 @@ FROZEN = (
 )
 FOLDER = "runs/results"
 UNPAIRED = f"{FOLDER}/unpaired.npz"
+SEARCH = (
+    "Twelve settings for each method, the baseline too, drawn from the ranges in the config; the first is the config "
+    "without changes. Each is tried with two seeds; the best on val is trained with five."
+)
 STEPS = "Trained methods take 400 steps with batches of up to 600."
 PARTS = (
     Part(
@@ -132,10 +136,24 @@ PARTS = (
         "The same with settings searched on val",
         "flickr8k_frozen.py:data=embeddings:flickr8k_mini/features.npz",
         "flickr8k_mini/features.npz",
-        ("--methods=baseline,vals,modest_align,mm_ts,all", "--seeds=5", "--search=12"),
-        "Twelve settings for each method, the baseline too, drawn from the ranges in the config; the first is the "
-        "config without changes. Each is tried with two seeds; the best on val is trained with five.",
+        (
+            "--methods=baseline,vals,vals_probability,vals_loss,modest_align,mm_ts,structure,sigmoid,all,csa,cca",
+            "--seeds=5",
+            "--search=12",
+        ),
+        f"{SEARCH} cca and csa are closed forms: their grid of settings is tried on val, here as above.",
         SEARCHED,
+    ),
+    Part(
+        "unpaired_search",
+        "A thousand pairs, with settings searched on val",
+        f"flickr8k_frozen.py:data=embeddings:{UNPAIRED},steps=400",
+        "multi30k_text/features.npz",
+        ("--methods=baseline,sigmoid,sotalign", "--seeds=5", "--search=12"),
+        f"{SEARCH} sotalign also searches the weight of its transport term, from 1e-5 to 10 (the paper: 1e-4), and the "
+        "entropy of the student's plan.",
+        UNPAIRED_CLAIMS,
+        pairs=1000,
     ),
     Part(
         "pixels",

@@ -43,6 +43,4 @@ def load_source(config: ConfigDict) -> data.PairSource:
 def check_same_on_all_processes(source: data.PairSource) -> None:
     """Raises RunError when another process loaded other data."""
     if processes.several():
-        processes.check_equal(
-            "data set", json.dumps(data.fingerprints(source.splits, unpaired=source.unpaired, probe=_PROBE_ROWS))
-        )
+        processes.check_equal("data set", json.dumps(data.fingerprints(source, probe=_PROBE_ROWS)))

@@ -73,7 +73,7 @@ def write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, rename
     Raises:
       DataError: train or val has changed. Nothing is written.
     """
-    fingerprints = data.fingerprints(built.source.splits, unpaired=built.source.unpaired)
+    fingerprints = data.fingerprints(built.source)
     changed = changed_splits(folder, fingerprints) if resuming and not renamed else []
     if {"train", "val"} & set(changed):
         # Other data gives other steps, and metrics on two val splits cannot be compared.

@@ -65,7 +65,7 @@ def compare(
     source = load_source(settings.base)
     check_source_files(source, threads=settings.base.input.threads, quiet=quiet)
     about["modalities"] = list(source.modalities)
-    fingerprints = data.fingerprints(source.splits, unpaired=source.unpaired)
+    fingerprints = data.fingerprints(source)
     builds: BuildCache = {}
 
     def plan_now() -> ComparisonPlan:

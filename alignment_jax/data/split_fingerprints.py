@@ -6,39 +6,35 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from alignment_jax.data.shards import StoredTextColumn
-from alignment_jax.data.split import Column, PairSplit
+from alignment_jax.data.split import Column, PairSource, PairSplit
 
 
-def fingerprints(
-    splits: Mapping[str, PairSplit],
-    *,
-    unpaired: Mapping[str, Column] | None = None,
-    exact: bool = False,
-    probe: int = 0,
-) -> dict[str, str]:
-    """A digest of the ids, pairs, labels and items of every split.
+def fingerprints(source: PairSource, *, exact: bool = False, probe: int = 0) -> dict[str, str]:
+    """A digest of the ids, pairs, labels and items of every split; unpaired latents enter that of "train".
 
     Texts and arrays enter with their content, files with their size, and memory-mapped columns only with their number
     of rows, because opening a data set must not read all of it.
 
     Args:
-      splits: name -> split.
-      unpaired: side -> latents without partners, which training reads: they enter the digest of "train".
+      source: the data set.
       exact: files enter with their content, too, which reads them once.
       probe: number of evenly spaced rows of memory-mapped columns that enter with their content.
 
     >>> from alignment_jax.data import load
-    >>> one, other = (fingerprints(load(f"synthetic:train={n},val=2,test=2,size=16").splits) for n in (8, 9))
+    >>> one, other = (fingerprints(load(f"synthetic:train={n},val=2,test=2,size=16")) for n in (8, 9))
     >>> {name: one[name] == other[name] for name in one}["train"]
     False
     """
-    more = [column for _, column in sorted((unpaired or {}).items())]
-    return {name: _fingerprint(split, more if name == "train" else [], exact, probe) for name, split in splits.items()}
+    unpaired = [column for _, column in sorted(source.unpaired.items())]
+    return {
+        name: _fingerprint(split, unpaired if name == "train" else [], exact, probe)
+        for name, split in source.splits.items()
+    }
 
 
 def _fingerprint(split: PairSplit, unpaired: Sequence[Column], exact: bool, probe: int) -> str:

@@ -139,7 +139,7 @@ def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Extr
     """All that the arrays depend on; the data enters by digests of its ids, texts and image files."""
     return {
         "data": source.spec,
-        "content": data.fingerprints(source.splits, exact=True),
+        "content": data.fingerprints(source, exact=True),
         "image_encoder": image.identity,
         "text_encoder": text.identity,
         "views": list(view_names(settings.views)),

@@ -41,7 +41,7 @@ def renamed_source(workdir: pathlib.Path, config: ConfigDict) -> data.PairSource
     if known is None:  # earlier versions: names and sizes of files, content of arrays and texts
         source = load_source(config)
         record = saved_fingerprints(workdir)
-        found_now = data.fingerprints(source.splits, unpaired=source.unpaired)
+        found_now = data.fingerprints(source)
         changed = sorted(source.splits) if record is None else changed_names(record, found_now)
     else:
         loaded = load_data(config, config.data)

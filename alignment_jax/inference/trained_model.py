@@ -244,7 +244,7 @@ def open_source(
         source = load_data(config, config.data if spec is None else spec)
     elif spec is None or spec == config.data:
         source = load_source(config)
-        changed = changed_splits(workdir, data.fingerprints(source.splits, unpaired=source.unpaired))
+        changed = changed_splits(workdir, data.fingerprints(source))
         # An unchanged split was held out. A changed split beside an unchanged train holds no training items.
         wanted = [split] if split is not None else changed
         if TRAIN in changed and any(name != TRAIN and name in changed for name in wanted):

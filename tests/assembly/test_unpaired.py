@@ -113,7 +113,7 @@ def test_numbers_out_of_range_are_named(name, build_with):
 def test_other_unpaired_latents_are_other_training_data(build_with):
     def digests(arrays):
         source = build_with(arrays).source
-        return data.fingerprints(source.splits, unpaired=source.unpaired)
+        return data.fingerprints(source)
 
     one, none = digests(UNPAIRED), digests({})
     other = digests({**UNPAIRED, "a_unpaired": UNPAIRED["a_unpaired"] + 1})

@@ -65,9 +65,9 @@ def test_a_few_rows_of_a_folder_show_that_it_holds_other_numbers(tmp_path):
     arrays = mock.embedding_arrays()
     folders = [write(tmp_path / "one", arrays=arrays), write(tmp_path / "same", arrays=arrays)]
     folders.append(write(tmp_path / "other", arrays={**arrays, "image": arrays["image"] + 1}))
-    splits = [data.load(folder).splits for folder in folders]
+    sources = [data.load(folder) for folder in folders]
     for probe, differs in ((0, False), (2, True)):
-        one, same, other = (data.fingerprints(found, probe=probe) for found in splits)
+        one, same, other = (data.fingerprints(found, probe=probe) for found in sources)
         assert one == same
         assert (one != other) == differs
 
