@@ -24,7 +24,7 @@ GENERIC = {
     "text_unpaired": "b_unpaired",
 }
 VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
-MODALITIES = "modalities"
+MODALITIES, ENCODERS = "modalities", "encoders"
 # Names in other tools, in lower case.
 _ALIASES = {
     "text_to_image": ("txt2img", "text2image", "txt_to_img", "caption_to_image", "image_index", "img_index"),
@@ -54,7 +54,7 @@ class NamedArrays:
     """Arrays by their canonical names.
 
     Attributes:
-      arrays: image, text and those of `GENERIC`, the views and `modalities` that were found.
+      arrays: image, text and those of `GENERIC`, the views, `modalities` and `encoders` that were found.
       modalities: names of the two sides.
       unused: names of arrays that are not used.
       exact: canonical names of the arrays that were not found by an alias.
@@ -156,7 +156,8 @@ def is_latent(array: np.ndarray) -> bool:
 
 def _by_own_names(left: dict[str, np.ndarray], found: dict[str, np.ndarray], words: dict[str, str], where: str) -> None:
     """Moves arrays with a canonical or generic name from `left` to `found`."""
-    own = {generic: role for role, generic in GENERIC.items()} | {role: role for role in (*GENERIC, MODALITIES)}
+    own = {generic: role for role, generic in GENERIC.items()}
+    own |= {role: role for role in (*GENERIC, MODALITIES, ENCODERS)}
     seen: dict[str, str] = {}
     for name in list(left):
         view = VIEW.fullmatch(name)

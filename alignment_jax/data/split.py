@@ -241,6 +241,8 @@ class PairSource:
       modalities: names of the columns in tables and plots, a first.
       from_label: sides ("b") whose items are made from the class, so that a classifier could read the answer.
       unpaired: side ("a", "b") -> latents without partners, of the width of that side.
+      encoders: side ("a", "b") -> record of the encoder that made its latents, see `extract.reopen`; empty where the
+        file names none.
     """
 
     name: str
@@ -254,6 +256,7 @@ class PairSource:
     modalities: tuple[str, ...] = ("image", "text")
     from_label: tuple[str, ...] = ()
     unpaired: Mapping[str, ArrayColumn] = dataclasses.field(default_factory=dict)
+    encoders: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # They quote file content and are shown in terminals and pages.

@@ -4,6 +4,7 @@ from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.extract.encoders import ENCODERS, Encoder, Options, open_encoder
 from alignment_jax.extract.latents import ExtractSettings, OnProgress, extract
 from alignment_jax.extract.prompt_latents import extract_prompts
+from alignment_jax.extract.recorded import reopen
 from alignment_jax.extract.views import make_views, view_names
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "extract_prompts",
     "make_views",
     "open_encoder",
+    "reopen",
     "view_names",
 ]
 

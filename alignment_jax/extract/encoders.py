@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,8 @@ class Encoder:
 
     Attributes:
       encode: uint8 [H, W, 3] images of any sizes, or texts -> floating point [k, width].
-      identity: JSON values of the model, its weights and all other settings that its vectors depend on.
+      identity: JSON values of the model, its weights and all other settings that its vectors depend on; `name` and
+        `options` open it again (see `reopen`). Versions of libraries are no part of it: they give the same vectors.
     """
 
     encode: Callable[[Sequence[Any]], np.ndarray]
@@ -73,4 +75,8 @@ def open_encoder(name: str, *, side: str, options: Options | None = None) -> Enc
         raise ConfigError(f"--{side}_encoder is {name!r}; it must be one of {known}")
     module = importlib.import_module(ENCODERS[prefix])
     encoder: Encoder = getattr(module, f"open_{side}_encoder")(model, options)
-    return dataclasses.replace(encoder, identity={"name": name, **encoder.identity})
+    path = pathlib.Path(model).expanduser()
+    if path.exists():  # a run may use the record from another folder
+        name = f"{prefix}:{path.absolute()}"
+    asked = {"pooling": options.pooling, "prefix": options.prefix}
+    return dataclasses.replace(encoder, identity={"name": name, **encoder.identity, "options": asked})

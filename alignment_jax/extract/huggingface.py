@@ -44,7 +44,7 @@ def open_image_encoder(name: str, options: Options) -> Encoder:
             outputs = model.get_image_features(**inputs) if pooling == "features" else model(**inputs)
             return _numpy(_pooled(name, outputs, pooling, mask=None))
 
-    return Encoder(encode, _identity(folder, library, pooling))
+    return Encoder(encode, _identity(folder, pooling))
 
 
 def open_text_encoder(name: str, options: Options) -> Encoder:
@@ -79,7 +79,7 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
             outputs = model.get_text_features(**inputs) if pooling == "features" else model(**inputs)
             return _numpy(_pooled(name, outputs, pooling, mask=inputs.get("attention_mask")))
 
-    return Encoder(encode, {**_identity(folder, library, pooling), "prefix": options.prefix})
+    return Encoder(encode, _identity(folder, pooling, options.prefix))
 
 
 def pick_device(wanted: str) -> str:
@@ -172,5 +172,5 @@ def _numpy(x: Any) -> np.ndarray:
     return x.float().cpu().numpy()
 
 
-def _identity(folder: pathlib.Path, library: Any, pooling: str) -> dict[str, Any]:
-    return {"weights": weights_digest(folder), "transformers": library.__version__, "pooling": pooling}
+def _identity(folder: pathlib.Path, pooling: str, prefix: str = "") -> dict[str, Any]:
+    return {"weights": weights_digest(folder), "pooling": pooling, "prefix": prefix}

@@ -14,6 +14,7 @@ import numpy as np
 
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data.encoder_records import Records, of_plan
 from alignment_jax.extract.encoders import Encoder
 from alignment_jax.extract.views import make_views, view_names
 
@@ -111,7 +112,7 @@ def extract(
             writer.write(number, {**_encode(part, image, text, settings, count), **_index(part, source, name)})
     writer.finish(len(parts))
     if single:
-        _join(folder, out)
+        _join(folder, out, of_plan(plan))
 
 
 class _Count:
@@ -220,7 +221,7 @@ def _index(part: data.PairSplit, source: data.PairSource, split: str) -> dict[st
     return arrays
 
 
-def _join(folder: pathlib.Path, out: pathlib.Path) -> None:
+def _join(folder: pathlib.Path, out: pathlib.Path, encoders: Records) -> None:
     """Joins the shards into one file and removes them."""
     parts: dict[str, list[np.ndarray]] = {}
     before = 0
@@ -233,5 +234,5 @@ def _join(folder: pathlib.Path, out: pathlib.Path) -> None:
             parts.setdefault(name, []).append(np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array)
     arrays = {name: np.concatenate(each) for name, each in parts.items()}
     views = {name: arrays.pop(name) for name in [n for n in arrays if n.startswith("image_") and n != "image_id"]}
-    data.save_embeddings(out, **arrays, views=views)  # type: ignore[arg-type]
+    data.save_embeddings(out, **arrays, views=views, encoders=encoders)  # type: ignore[arg-type]
     shutil.rmtree(folder)

@@ -84,7 +84,7 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
             chosen = {key: inputs[key] for key in names}
             return _vectors(name, session, chosen, options.pooling, inputs["attention_mask"])
 
-    return Encoder(encode, {**_identity(path, options), "prefix": options.prefix})
+    return Encoder(encode, _identity(path, options))
 
 
 def _session(name: str) -> tuple[pathlib.Path, Any]:
@@ -166,4 +166,4 @@ def _identity(path: pathlib.Path, options: Options) -> dict[str, Any]:
     for file in sorted({path, *path.parent.glob(f"{path.name}?data*"), *path.parent.glob("*.json")}):
         with open(file, "rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
-    return {"weights": digest.hexdigest(), "pooling": options.pooling}
+    return {"weights": digest.hexdigest(), "pooling": options.pooling, "prefix": options.prefix}

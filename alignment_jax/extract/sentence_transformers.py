@@ -39,5 +39,5 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
         texts = [options.prefix + text for text in texts]
         return model.encode(texts, batch_size=len(texts), convert_to_numpy=True, show_progress_bar=False)
 
-    identity = {"weights": weights_digest(folder), "sentence_transformers": library.__version__}
-    return Encoder(encode, {**identity, "prefix": options.prefix})
+    identity = {"weights": weights_digest(folder), "pooling": "modules.json", "prefix": options.prefix}
+    return Encoder(encode, identity)

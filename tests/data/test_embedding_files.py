@@ -73,6 +73,21 @@ def test_other_modalities_keep_their_names(tmp_path):
     assert source.modalities == ("audio", "text")
 
 
+@pytest.mark.parametrize("names", [("image", "text"), ("video", "text"), ("a", "b")])
+def test_records_of_encoders(names, tmp_path):
+    path = tmp_path / "e.npz"
+    records = {name: {"name": f"hf:{name}"} for name in names}
+    arrays = dict(zip(names, (IMAGE, TEXT), strict=True))
+    np.savez(path, **arrays, encoders=np.array(json.dumps(records)))
+    source = data.load(f"embeddings:{path}")
+    assert source.encoders == {side: {"name": f"hf:{name}"} for side, name in zip("ab", names, strict=True)}
+    assert not source.notes
+    for bad in ("{", '["hf:x"]', '{"image": "hf:x"}'):
+        np.savez(path, **arrays, encoders=np.array(bad))
+        with pytest.raises(DataError, match=r"e\.npz: encoders"):
+            data.load(f"embeddings:{path}")
+
+
 def test_arrays_that_nothing_is_made_of_are_named(tmp_path):
     np.savez(tmp_path / "e.npz", a=IMAGE, b=TEXT, c=TEXT, extra=IMAGE)
     source = data.load(f"embeddings:{tmp_path / 'e.npz'}")

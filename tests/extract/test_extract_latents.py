@@ -42,6 +42,7 @@ def source(tmp_path):
 @pytest.mark.parametrize("name", ["latents.npz", "latents"])
 def test_latents_are_those_of_the_encoder_and_the_index_is_kept(tmp_path, source, name):
     found = run(source, tmp_path / name, views="flip,crops", shard_size=3, dtype="float32")
+    assert found.encoders == {"a": {**IMAGE.identity, "views": [VIEWS[-1], *VIEWS[:-1]]}, "b": TEXT.identity}
     assert list(found.splits) == list(source.splits)
     for split, latents in ((source.splits[k], found.splits[k]) for k in source.splits):
         rows = np.arange(len(split))
@@ -68,6 +69,7 @@ def test_deep_images_are_scaled_by_one_range_for_all_splits(tmp_path):
     for name, expected in (("train", range(3, 9)), ("val", (1, 2))):
         latents = found.splits[name].a
         np.testing.assert_allclose(latents.read(np.arange(len(latents)))[:, 0], [30 * k for k in expected])
+    assert found.encoders["a"]["pixel_range"] == [0, 4096]
 
 
 def test_half_precision_by_default(tmp_path, source):
@@ -214,6 +216,27 @@ def test_onnx_texts_are_averaged_over_their_words(tmp_path):
     encoder = extract.open_encoder(f"onnx:{tmp_path / 'model.onnx'}", side="text", options=options)
     found = encoder.encode(["red dog", "dog"])
     np.testing.assert_allclose(found, [table[[2, 3, 4]].mean(0), table[[2, 4]].mean(0)], rtol=1e-5)
+
+
+def test_an_encoder_is_opened_again_by_its_record(tmp_path, source, onnx_image, monkeypatch):
+    monkeypatch.chdir(onnx_image.parent)
+    encoder = extract.open_encoder("onnx:model.onnx", side="image", options=extract.Options(pooling="mean"))
+    extract.extract(source, encoder, TEXT, tmp_path / "latents.npz", extract.ExtractSettings(views="flip"))
+    monkeypatch.chdir(tmp_path)
+    records = data.load(f"embeddings:{tmp_path / 'latents.npz'}").encoders
+    images = source.splits["train"].a.read(np.arange(2))
+    again = extract.reopen(records["a"], side="image")
+    np.testing.assert_array_equal(again.encode(images), encoder.encode(images))
+    assert again.identity == encoder.identity
+    with pytest.raises(ConfigError, match="letters"):
+        extract.reopen(records["b"], side="text")
+    moved = onnx_image.rename(tmp_path / "moved.onnx")
+    with pytest.raises(ConfigError, match=str(onnx_image)):
+        extract.reopen(records["a"], side="image")
+    extract.reopen(records["a"], side="image", name=f"onnx:{moved}")
+    moved.with_name("preprocessor_config.json").write_text('{"image_mean": [0, 0, 0]}')
+    with pytest.raises(ConfigError, match=r"moved\.onnx.*weights"):
+        extract.reopen(records["a"], side="image", name=f"onnx:{moved}")
 
 
 def test_onnx_models_that_are_none(tmp_path, onnx_image):

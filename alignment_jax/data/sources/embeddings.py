@@ -5,9 +5,10 @@ optional if N = M (row i belongs to row i); optional `image_id` [N], `caption` [
 [N] (whole numbers or text), `cluster_size` [M], and further views of the image [N, Da]: `image_flip`, `image_crop_1`,
 `image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. Latents without
 partners, for methods that use them: `image_unpaired` [K, Da] and `text_unpaired` [L, Db] (`a_unpaired`, `b_unpaired`).
-`modalities` [2] names the two sides. Arrays of Python objects (pickles) are refused. `text` may be [N, K, Db]: K texts
-per image. `array_names` lists the array names of other tools, `embeddings_files` the other file formats.
-`embeddings:DIR` opens a folder of shards, see `embeddings_folder`.
+`modalities` [2] names the two sides; `encoders` [] holds the records of the models (see `data.encoder_records`).
+Arrays of Python objects (pickles) are refused. `text` may be [N, K, Db]: K texts per image. `array_names` lists the
+array names of other tools, `embeddings_files` the other file formats. `embeddings:DIR` opens a folder of shards, see
+`embeddings_folder`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from alignment_jax.data.array_names import VIEW, NamedArrays, match_arrays
 from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.encoder_records import Records, by_side, from_array, to_array
 from alignment_jax.data.npz_files import (
     check_unique,
     finite_rows,
@@ -116,6 +118,7 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
         number, classes = number_classes(text_vector(path, "label", label)[rows_a].tolist())
         whole = whole.replace(label=number)
     splits, has_splits = split_by_name(whole, None if names is None else names[rows_a].tolist())
+    sides = modality_names(path, arrays, modalities)
     found = PairSource(
         "embeddings",
         spec,
@@ -123,7 +126,8 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
         has_splits,
         problems,
         notes=tuple(notes),
-        modalities=modality_names(path, arrays, modalities),
+        modalities=sides,
+        encoders=by_side(from_array(path, arrays.get("encoders")), sides),
     )
     return dataclasses.replace(found, label_names=classes, unpaired=unpaired)
 
@@ -140,6 +144,7 @@ def save(
     label: Sequence[str] | np.ndarray | None = None,
     cluster_size: np.ndarray | None = None,
     views: Mapping[str, np.ndarray] | None = None,
+    encoders: Records | None = None,
 ) -> None:
     """Writes an embeddings file for `load`, atomically.
 
@@ -152,6 +157,7 @@ def save(
       label: class names or numbers [N].
       cluster_size: [M].
       views: further views of the images, each [N, Da]: "image_flip", "image_crop_1", ...
+      encoders: "image", "text" -> JSON values of the encoder (`extract.Encoder.identity`).
 
     Raises:
       ConfigError: the path does not end in .npz, or its folder does not exist.
@@ -171,7 +177,8 @@ def save(
     short = None if caption is None else [str(text)[:1000] for text in caption]
     names = {"image_id": image_id, "split": split, "caption": short}
     arrays |= {key: np.asarray(value, np.str_) for key, value in names.items() if value is not None}
-    further = {"label": label, "cluster_size": cluster_size, **(views or {})}
+    record = to_array(encoders) if encoders else None
+    further = {"encoders": record, "label": label, "cluster_size": cluster_size, **(views or {})}
     arrays |= {key: np.asarray(value) for key, value in further.items() if value is not None}
     arrays = {key: np.asarray(value) for key, value in arrays.items()}
     not_written = pathlib.Path(f"{path} (not written)")

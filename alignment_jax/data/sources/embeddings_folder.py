@@ -14,6 +14,7 @@ from alignment_jax.core.errors import DataError
 from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.encoder_records import by_side, of_plan
 from alignment_jax.data.npz_files import check_unique, finite_rows
 from alignment_jax.data.shards import Shard, ShardedArray, StoredTextColumn, damaged_files, map_array, read_shards
 from alignment_jax.data.split import ALL, SPLITS, PairSource, PairSplit, canonical_split
@@ -83,6 +84,7 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
     else:
         present = [(number, name) for number, name in enumerate(SPLITS) if (code == number).any()]
         splits = {name: whole.subset(np.flatnonzero(code == number)) for number, name in present}
+    modalities = _modalities(manifest)
     return PairSource(
         "embeddings",
         spec,
@@ -90,7 +92,8 @@ def load_folder(folder: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairS
         code is not None,
         problems,
         label_names=label_names,
-        modalities=_modalities(manifest),
+        modalities=modalities,
+        encoders=by_side(of_plan(manifest.get("plan")), modalities),
     )
 
 
