@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import importlib.util
 import json
 import pathlib
 import tempfile
@@ -25,6 +24,7 @@ from sections import write_section
 from alignment_jax import data
 from alignment_jax.assembly.build import build, load_source
 from alignment_jax.assembly.inputs import build_inputs
+from alignment_jax.config import load
 from alignment_jax.report import append_row, read_rows, table, to_markdown
 from alignment_jax.train.loop import fit
 
@@ -103,11 +103,7 @@ by-products of the training steps.
 
 
 def get_config(argument: str, **changes):
-    path = ROOT / "configs" / "av_digits_bss.py"
-    spec = importlib.util.spec_from_file_location("av_digits_bss", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(argument)
+    config = load(f"av_digits_bss.py:{argument}")
     config.update_from_flattened_dict(changes)
     return config
 

@@ -10,7 +10,6 @@ docs/results.md is made with `--page`.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import pathlib
 import tempfile
 
@@ -18,10 +17,10 @@ from sections import write_section
 
 from alignment_jax import data, evals
 from alignment_jax.assembly.build import build
+from alignment_jax.config import load
 from alignment_jax.report import chance_recall, mean_std, table, to_markdown
 from alignment_jax.train.loop import evaluation_variables, fit, initial_state
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 METHODS = ("baseline", "vals", "cca")
 HEAD = """## Equal captions
 
@@ -40,10 +39,7 @@ form (cca) has no batches and one run. Made by
 
 
 def get_config(spec: str, method: str, duplicates: str, seed: int):
-    found = importlib.util.spec_from_file_location("flickr8k_frozen", ROOT / "configs" / "flickr8k_frozen.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    config = module.get_config(f"data={spec},method={method}")
+    config = load(f"flickr8k_frozen.py:data={spec},method={method}")
     config.seed, config.loss.duplicates = seed, duplicates
     return config
 

@@ -11,7 +11,6 @@ are not made again; `--draws 0` only writes the part `recipe` of docs/results.md
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import pathlib
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 from sections import write_section
 
 from alignment_jax.assembly.build import build
+from alignment_jax.config import load
 from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.report import append_row, mean_std, read_rows, table, to_markdown
 from alignment_jax.train.loop import evaluation_variables, initial_state
@@ -65,11 +65,7 @@ Made by
 
 
 def get_config(spec: str, fraction: float, seed: int, **changes):
-    path = ROOT / "configs" / "flickr8k_frozen.py"
-    found = importlib.util.spec_from_file_location("flickr8k_frozen", path)
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    config = module.get_config(f"data={spec}")
+    config = load(f"flickr8k_frozen.py:data={spec}")
     config.train.devices, config.train.duration, config.init.training = 1, "0 steps", "always"
     config.input.fraction, config.data_seed = fraction, seed
     config.update_from_flattened_dict(changes)

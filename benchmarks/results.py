@@ -207,64 +207,77 @@ def _broken(word: str, width: int = 80) -> str:
     return f"{word[:end]}\\\n{_broken(word[end:], width)}"
 
 
-def text(part: Part, folder: pathlib.Path) -> str | None:
-    """The comparison as Markdown; None without runs in the folder."""
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A comparison in its folder: comparison.json, its runs and the trial runs of a search."""
+
+    part: Part
+    folder: pathlib.Path
+    about: dict[str, Any]
+    runs: list[Any]
+    trials: list[Any]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        first, second, *_ = (*self.about["modalities"], "a", "b")
+        return first, second
+
+
+def read(part: Part, folder: pathlib.Path) -> Comparison | None:
+    """None without runs in the folder."""
     about: dict[str, Any] | None = records.read_comparison(folder)
     runs, trials = records.read_runs_and_trials(folder)
-    if about is None or not runs:
-        return None
-    metric, baseline, names = about["metric"], about["baseline"], (*about["modalities"], "a", "b")[:2]
-    rows = summarize(folder, runs, methods=about["methods"], baseline=baseline, metric=metric)
+    return None if about is None or not runs else Comparison(part, folder, about, runs, trials)
+
+
+def text(found: Comparison) -> str:
+    """The comparison as Markdown."""
+    part, about, runs = found.part, found.about, found.runs
+    metric, baseline = about["metric"], about["baseline"]
+    rows = summarize(found.folder, runs, methods=about["methods"], baseline=baseline, metric=metric)
     first = [row for row in rows if row.condition == rows[0].condition]
     lines = [f"### {part.title}", "", part.about, "", shown(part), ""]
     if not about["complete"]:
         lines += ["**Not complete: runs are still missing, and these numbers will change.**", ""]
     same = equivalent_under(about, rows[0].condition)
-    main = main_table(first, metric=metric, baseline=baseline, names=(names[0], names[1]), same=same)
+    main = main_table(first, metric=metric, baseline=baseline, names=found.names, same=same)
     lines += [to_markdown(main), ""]
     if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
         lines += [f"{metric} by training data; * marks an interval of the difference to {baseline} without zero:", ""]
         lines += [to_markdown(others), ""]
-    if tested := measure_claims(folder, runs, part.claims):
+    if tested := measure_claims(found.folder, runs, part.claims):
         link = os.path.relpath(CLAIMS, part.page.parent)
         lines += [f"[Claims of the papers]({link}) in these runs: {count_outcomes(tested)}.", ""]
-    if noise_table(runs, about["methods"], metric, names) is not None:
+    if noise_text(found) is not None:
         lines += [f"[{metric} on disturbed test data]({os.path.relpath(NOISE, part.page.parent)}).", ""]
-    if details_table(runs, about["methods"]) is not None:
+    if details_text(found) is not None:
         lines += [f"[Rare content, calibration, hubs]({os.path.relpath(DETAILS, part.page.parent)}).", ""]
     seconds = sum(float(run["cost"]["seconds"]) for run in runs)
-    tried = sum(len(trial["seeds"]) for trial in trials)
+    tried = sum(len(trial["seeds"]) for trial in found.trials)
     searched = f", not counting the {tried} trial runs of the search" if tried else ""
     lines += [f"{len(runs)} runs, {format_seconds(seconds)} of training{searched}.", ""]
     return "\n".join(lines)
 
 
-def claims_text(part: Part, folder: pathlib.Path) -> str | None:
+def claims_text(found: Comparison) -> str | None:
     """The table of the page on claims; None without a claim that the runs can test."""
-    runs, _ = records.read_runs_and_trials(folder)
-    found = claims_table(measure_claims(folder, runs, part.claims))
-    return f"## {part.title}\n\n{found}\n" if found else None
+    claims = claims_table(measure_claims(found.folder, found.runs, found.part.claims))
+    return f"## {found.part.title}\n\n{claims}\n" if claims else None
 
 
-def details_text(part: Part, folder: pathlib.Path) -> str | None:
+def details_text(found: Comparison) -> str | None:
     """The table of the page on rare content, calibration and hubs; None without such runs."""
-    about: dict[str, Any] | None = records.read_comparison(folder)
-    runs, _ = records.read_runs_and_trials(folder)
-    found = None if about is None else details_table(runs, about["methods"])
-    return f"## {part.title}\n\n{to_markdown(found)}\n" if found is not None else None
+    details = details_table(found.runs, found.about["methods"])
+    return f"## {found.part.title}\n\n{to_markdown(details)}\n" if details is not None else None
 
 
-def noise_text(part: Part, folder: pathlib.Path) -> str | None:
+def noise_text(found: Comparison) -> str | None:
     """The table of the page on noise; None without such runs."""
-    about: dict[str, Any] | None = records.read_comparison(folder)
-    runs, _ = records.read_runs_and_trials(folder)
-    if about is None or not runs:
-        return None
-    names = (*about["modalities"], "a", "b")[:2]
-    noises = noise_table(runs, about["methods"], about["metric"], names)
+    metric = found.about["metric"]
+    noises = noise_table(found.runs, found.about["methods"], metric, found.names)
     if noises is None:
         return None
-    return f"## {part.title}\n\nMetric: {about['metric']}.\n\n{to_markdown(noises)}\n"
+    return f"## {found.part.title}\n\nMetric: {metric}.\n\n{to_markdown(noises)}\n"
 
 
 def write_gains(workdir: pathlib.Path) -> None:
@@ -302,9 +315,11 @@ def main() -> None:
                 raise SystemExit(status)
     writers = (CLAIMS, claims_text), (NOISE, noise_text), (DETAILS, details_text)
     for part in PARTS:  # a part without runs in the workdir keeps what the pages say
+        if (found := read(part, workdir / part.name)) is None:
+            continue
         for page, write in ((part.page, text), *writers):
-            if found := write(part, workdir / part.name):
-                write_section(part.name, found, page=page)
+            if written := write(found):
+                write_section(part.name, written, page=page)
     write_gains(workdir)
 
 

@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from alignment_jax.config.arguments import parse_arg
+from alignment_jax.config.config_file import load
 from alignment_jax.config.defaults import adapters, default, fusion_classifier, two_tower
 from alignment_jax.config.durations import Duration, parse_duration
 from alignment_jax.config.papers import audio_visual_inputs, bss_training, sampling_order, shrink_for_runlocal
@@ -21,6 +22,7 @@ __all__ = [
     "bss_training",
     "default",
     "fusion_classifier",
+    "load",
     "parse_arg",
     "parse_duration",
     "sampling_order",

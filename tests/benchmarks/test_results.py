@@ -29,13 +29,13 @@ def test_a_page_with_a_search_counts_its_trial_runs(results, tmp_path):
     for method in ("baseline", "vals"):
         run = {"method": method, "seed": 0, "test": {"rsum": 400.0}, "cost": {"seconds": 2.0}}
         append_row(tmp_path / "runs.jsonl", {**run, "fraction": 1.0, "mismatched": 0.0})
-    text = results.text(results.PARTS[1], tmp_path)
+    text = results.text(results.read(results.PARTS[1], tmp_path))
     assert "2 runs, 4.0 s" in text
     assert "trial" not in text
     for trial in range(3):
         row = {"method": "vals", "trial": trial, "metric": "rsum", "seeds": [0, 1], "values": [1.0, 2.0]}
         append_row(tmp_path / "trials.jsonl", row)
-    assert "6 trial runs" in results.text(results.PARTS[1], tmp_path)
+    assert "6 trial runs" in results.text(results.read(results.PARTS[1], tmp_path))
 
 
 def test_unpaired_latents_have_no_partner(results, tmp_path):

@@ -1,6 +1,5 @@
 """Every file in configs/: it loads, unknown arguments are errors, and its `runlocal` variant trains."""
 
-import importlib.util
 import pathlib
 
 import mock_paper_sets as paper
@@ -51,10 +50,7 @@ def paper_sets(tmp_path_factory):
 
 
 def get_config(name, arg=None):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(arg)
+    return configs.load(f"{name}.py:{arg or ''}")
 
 
 def test_there_are_configs_and_each_has_data_for_this_test():
@@ -272,3 +268,15 @@ def test_classify_takes_the_encoders_of_its_modalities():
     for modalities in ("text", "text+image", "image+smell"):
         with pytest.raises(ConfigError, match=r"modalities=.*audio, image, text"):
             get_config("classify", f"modalities={modalities}")
+
+
+def test_a_file_is_loaded_as_the_command_line_does(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from ml_collections import ConfigDict\n\n\ndef get_config(arg):\n    return ConfigDict({'name': arg})\n"
+    )
+    assert configs.load(f"{own}:batch=2").name == "batch=2"
+    (tmp_path / "empty.py").write_text("")
+    for path, named in ((f"{tmp_path}/nowhere.py", "nowhere.py"), (f"{tmp_path}/empty.py", "get_config")):
+        with pytest.raises(configs.ConfigError, match=named):
+            configs.load(path)
