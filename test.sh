@@ -1,15 +1,25 @@
 #!/usr/bin/env bash
-# Installs what the tests need into .venv and runs every check. --quick leaves the slow tests out.
+# Installs what the tests need into .venv and runs every check.
+#
+#   --quick    leaves the slow tests out
+#   --parity   installs PyTorch and transformers too, and compares with them
+#
+# Further arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source scripts/venv.sh
-make_venv test "the test suite" "PyTorch is among it; some minutes"
 
 selection=()
-if [ "${1:-}" = "--quick" ]; then
-  selection=(-m "not slow")
+extras=test
+while true; do
+  case "${1:-}" in
+    --quick) selection=(-m "not slow") ;;
+    --parity) extras=test,parity ;;
+    *) break ;;
+  esac
   shift
-fi
+done
+make_venv "$extras" "the test suite" "some minutes"
 
 echo "== ruff"
 "$python" -m ruff check .

