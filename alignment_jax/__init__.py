@@ -41,7 +41,9 @@ _SUBPACKAGES = (
     "weighting",
 )
 
-__all__ = ["__version__", *_SUBPACKAGES]
+_FUNCTIONS = {"load": "alignment_jax.inference.aligner"}
+
+__all__ = ["__version__", *_FUNCTIONS, *_SUBPACKAGES]
 
 if TYPE_CHECKING:  # lets editors and type checkers see what __getattr__ finds at run time
     from alignment_jax import (  # noqa: F401
@@ -67,6 +69,7 @@ if TYPE_CHECKING:  # lets editors and type checkers see what __getattr__ finds a
         train,
         weighting,
     )
+    from alignment_jax.inference.aligner import load  # noqa: F401
 
 
 _moved.install()
@@ -75,6 +78,8 @@ _moved.install()
 def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -212,7 +212,7 @@ def evaluation_split(settings: ConfigDict, split: data.PairSplit, inputs: Inputs
 
 
 def item_batches(
-    settings: ConfigDict, side: str, column: data.Column, inputs: Inputs
+    settings: ConfigDict, side: str, column: data.Column, inputs: Inputs, *, size: int | None = None
 ) -> list[Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]]:
     """Padded batches of all items of a prepared column, without augmentation: one function for each view to average.
 
@@ -221,8 +221,9 @@ def item_batches(
       side: "a" or "b"; only a-items have further views.
       column: prepared by `inputs`.
       inputs: the input pipeline.
+      size: items of a batch; None for `eval.batch_size`.
     """
-    size = min(settings.batch_size, len(column))
+    size = min(settings.batch_size, len(column)) if size is None else size
     views = (column, *(_further_views(settings, column) if side == "a" else ()))
 
     def batches(view: data.Column) -> Iterator[tuple[np.ndarray, np.ndarray]]:

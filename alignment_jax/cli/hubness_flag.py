@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 
 from absl import flags
 
-from alignment_jax.assembly.hubness import AUTO
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.core.errors import ConfigError, RunError
-from alignment_jax.inference.query_bank import RunHubness, load_query_bank
+from alignment_jax.inference.query_bank import RunHubness, asked_hubness, load_query_bank
 from alignment_jax.inference.trained_model import TrainedModel
-from alignment_jax.retrieval import NONE, HubnessCorrection
+from alignment_jax.retrieval import NONE
 
-_DEFAULT = HubnessCorrection("nnn")
 _HOW = (
     "--hubness alone for the correction of the run (nnn where it has none); or as in --hubness=csls, "
     "--hubness=nnn:k=16,strength=0.5."
@@ -40,16 +37,8 @@ def hubness_of(values: flags.FlagValues, folder: pathlib.Path, trained: TrainedM
         refuse_hubness(values, "a classifier retrieves nothing")
         return None
     text = str(values["hubness"].value)
-    if text in ("false", NONE):
-        return None
-    asked = None if text in ("true", AUTO) else HubnessCorrection.parse(text, setting="--hubness")
-    found = load_query_bank(folder, step=trained.step)
-    if asked is not None:
-        return dataclasses.replace(found, correction=asked, origin="")
-    if found.correction:
-        return found
-    why = found.origin or f"eval.hubness={NONE}"
-    return dataclasses.replace(found, correction=_DEFAULT, origin=f"the run has none: {why}")
+    asked: bool | str = {"true": True, "false": False}.get(text, text)
+    return asked_hubness(folder, asked, step=trained.step, setting="--hubness")
 
 
 def hubness_of_run(folder: pathlib.Path, trained: TrainedModel) -> tuple[RunHubness | None, str]:

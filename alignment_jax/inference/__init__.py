@@ -3,6 +3,7 @@
 `open_run` gives a `TrainedModel`, which embeds and evaluates data.
 """
 
+from alignment_jax.inference.aligner import Aligner, load
 from alignment_jax.inference.analysis import (
     analyse,
     analyse_models,
@@ -18,6 +19,7 @@ from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.inference.trained_model import TrainedModel, load_trained, open_run, open_source
 
 __all__ = [
+    "Aligner",
     "RunHubness",
     "SeedModels",
     "TrainedModel",
@@ -27,6 +29,7 @@ __all__ = [
     "embed_one_side",
     "embedding_arrays",
     "export_run",
+    "load",
     "load_query_bank",
     "load_trained",
     "open_run",

@@ -16,9 +16,10 @@ from alignment_jax.assembly.hubness import AUTO
 from alignment_jax.assembly.saved_run import Folder, run_folder
 from alignment_jax.core.errors import AlignmentError, RunError
 from alignment_jax.core.storage import write_npz_atomic
-from alignment_jax.retrieval import HubnessCorrection
+from alignment_jax.retrieval import NONE, HubnessCorrection
 
 FILE = "query_bank.npz"
+_DEFAULT = HubnessCorrection("nnn")
 _LEAST = 50  # a-items of val from which on a correction can be chosen
 
 
@@ -38,6 +39,10 @@ class RunHubness:
     def fold(self, embedded: evals.SplitEmbeddings) -> evals.SplitEmbeddings:
         """The split with folded vectors; unchanged for the correction "none"."""
         return evals.fold_embeddings(embedded, self.bank, self.correction) if self.correction else embedded
+
+    def fold_side(self, side: str, z: np.ndarray) -> np.ndarray:
+        """Vectors [n, d] of side "a" or "b" with the correction: [n, d + 2], see `evals.fold_side`."""
+        return evals.fold_side(side, z, self.bank, self.correction)
 
     def line(self) -> str:
         """As in "hubness correction nnn:k=16,strength=0.5; bank of 600 and 3000 training items"."""
@@ -109,3 +114,30 @@ def load_query_bank(workdir: Folder, *, step: int) -> RunHubness:
     if own != step:
         raise RunError(f"{path} is of step {own}, but the best checkpoint is of step {step}; {again}")
     return RunHubness(bank, correction, origin)
+
+
+def asked_hubness(workdir: Folder, asked: bool | str, *, step: int, setting: str = "hubness") -> RunHubness | None:
+    """The bank of a run with the correction that somebody asks for; None for none.
+
+    Args:
+      workdir: of the run.
+      asked: True or "auto" for the correction of the run, nnn where it has none; False or "none" for none; otherwise
+        a correction as text, such as "csls:k=10".
+      step: of the loaded checkpoint.
+      setting: the name of `asked` in messages.
+
+    Raises:
+      ConfigError: the text cannot be read.
+      RunError: as `load_query_bank`.
+    """
+    if asked is False or asked == NONE:
+        return None
+    own = asked is True or asked == AUTO
+    wanted = None if own else HubnessCorrection.parse(str(asked), setting=setting)
+    found = load_query_bank(workdir, step=step)
+    if wanted is not None:
+        return dataclasses.replace(found, correction=wanted, origin="")
+    if found.correction:
+        return found
+    why = found.origin or f"eval.hubness={NONE}"
+    return dataclasses.replace(found, correction=_DEFAULT, origin=f"the run has none: {why}")

@@ -15,7 +15,7 @@ from alignment_jax import data, evals, models
 from alignment_jax.assembly.classifier import is_classifier
 from alignment_jax.assembly.data_loading import load_data, load_source
 from alignment_jax.assembly.inferred_settings import count_truncated
-from alignment_jax.assembly.inputs import Inputs, build_inputs, evaluation_split, remaining_transform
+from alignment_jax.assembly.inputs import Inputs, build_inputs, evaluation_split, item_batches
 from alignment_jax.assembly.modality_checks import split_columns
 from alignment_jax.assembly.saved_run import (
     HINTS,
@@ -153,27 +153,30 @@ class TrainedModel:
         return z[:, np.pad(used, (0, z.shape[1] - len(used)), constant_values=True)]
 
     def embed_column(self, side: str, column: data.Column) -> np.ndarray:
-        """Embeddings [k, d] of items of one side, "a" or "b", of the kind that this side reads."""
+        """Embeddings [k, d] of items of one side, "a" or "b", of the kind that this side reads.
+
+        The size of a batch is a power of two, so that queries of any number share few compiled programs.
+        """
         prepared = self.inputs.prepare(column)
-        size = min(self.config.eval.batch_size, len(prepared))
-        transform = remaining_transform(prepared, self.inputs.evaluate[side])
-        batches = data.iterate_items(prepared, transform, size, threads=self.config.input.threads)
-        return self._evaluator.embed_side(side, self.variables, batches)
+        size = min(self.config.eval.batch_size, 1 << (len(column) - 1).bit_length())
+        views = [
+            self._evaluator.embed_side(side, self.variables, batches())
+            for batches in item_batches(self.config.eval, side, prepared, self.inputs, size=size)
+        ]
+        return views[0] if len(views) == 1 else evals.mean_direction(views)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings [k, d] of texts, such as queries for the other side.
 
         Raises:
-          UserError: the model does not read texts. Encode them with the frozen text encoder of its latents instead.
+          UserError: the model does not read texts. `alignment_jax.load` embeds texts by the encoder of its latents.
         """
         if self.inputs.tokenizer is None:
             raise UserError(
-                f"a run of model {self.config.model.name} on {self.config.data} does not read texts; encode them with "
-                "the encoder that made its latents"
+                f"a run of model {self.config.model.name} on {self.config.data} does not read texts; "
+                "alignment_jax.load(workdir).embed_texts encodes them as its latents were"
             )
-        column = self.inputs.prepare(data.TextColumn(tuple(texts)))
-        batches = data.iterate_items(column, None, min(self.config.eval.batch_size, len(column)))
-        return self._evaluator.embed_side("b", self.variables, batches)
+        return self.embed_column("b", data.TextColumn(tuple(texts)))
 
     def embed_prompts(self, column: data.Column) -> np.ndarray:
         """Embeddings [k, d] of prompts: texts where the model reads texts, else latents of its frozen text encoder.
@@ -185,8 +188,7 @@ class TrainedModel:
             return self.embed_texts(column.read(np.arange(len(column))))
         if self.inputs.tokenizer is not None:
             raise DataError(f"{column.describe(0)}: latents, but the model reads texts; give the text file of prompts")
-        batches = data.iterate_items(column, None, min(self.config.eval.batch_size, len(column)))
-        return self._evaluator.embed_side("b", self.variables, batches)
+        return self.embed_column("b", column)
 
     def evaluate(self, split: data.PairSplit, *, hubness: RunHubness | None = None) -> dict[str, float]:
         """The metrics of the run's task on a split.
