@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core import Array, ConfigError, l2_normalize
 from alignment_jax.models.dropout import Dropout
+from alignment_jax.models.gelu import gelu
 from alignment_jax.models.masking import zero_padded_rows
 from alignment_jax.models.temperature import LogitScale
 
@@ -40,7 +41,7 @@ class Block(nn.Module):
         down_init = nn.initializers.zeros if self.zero_init else nn.linear.default_kernel_init
         y = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
         y = nn.Dense(round(self.expansion * width), dtype=self.dtype, name="up")(y)
-        y = Dropout(self.dropout)(nn.gelu(y, approximate=False), train=train, rows=rows)
+        y = Dropout(self.dropout)(gelu(y), train=train, rows=rows)
         return x + nn.Dense(width, dtype=self.dtype, kernel_init=down_init, name="down")(y)
 
 
