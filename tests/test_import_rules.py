@@ -71,6 +71,7 @@ FILES = {
     "train/snapshot": (set(), set()),
     "train/preemption": ({"core"}, {"jax"}),
     "train/checkpoint": ({"core"}, {"jax", "numpy", "orbax"}),
+    "extract/pretrained": ({"core", "models"}, {"jax", "numpy"}),
     "compare/paired_differences": (set(), {"numpy", "scipy"}),
     "compare/item_scores": (set(), {"numpy"}),
     "compare/run_matrix": ({"core"}, set()),

@@ -42,7 +42,7 @@ class ShardWriter:
         self.folder = folder
         # Through JSON, so that the plan equals itself when it is read back.
         self._plan = json.loads(json.dumps(dict(plan)))
-        self.finished = (folder / MANIFEST).is_file()
+        self.finished = self.is_finished(folder)
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: it is a file; give another --out")
         before = _read_json(folder / (MANIFEST if self.finished else _PLAN))
@@ -59,6 +59,16 @@ class ShardWriter:
                     f"{folder}: was written with {key} = {old.get(key)!r}, now it is {self._plan.get(key)!r}; "
                     "give another --out, or remove the folder to start again"
                 )
+
+    @staticmethod
+    def is_started(folder: pathlib.Path) -> bool:
+        """Whether a writer has written its plan there."""
+        return (folder / _PLAN).is_file() or ShardWriter.is_finished(folder)
+
+    @staticmethod
+    def is_finished(folder: pathlib.Path) -> bool:
+        """Whether the folder can be read."""
+        return (folder / MANIFEST).is_file()
 
     def has(self, number: int) -> bool:
         """Whether this shard is complete."""

@@ -1,10 +1,11 @@
 """Frozen encoders: encode images and texts once; training reads the stored latents."""
 
 from alignment_jax.core.deprecation import renamed_names
-from alignment_jax.extract.encoders import ENCODERS, Encoder, Options, open_encoder
+from alignment_jax.extract.encoders import ENCODERS, Encoder, Options, Stages, open_encoder
 from alignment_jax.extract.latents import ExtractSettings, OnProgress, extract
 from alignment_jax.extract.prompt_latents import extract_prompts
 from alignment_jax.extract.recorded import reopen
+from alignment_jax.extract.sharing import Share
 from alignment_jax.extract.views import make_views, view_names
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "ExtractSettings",
     "OnProgress",
     "Options",
+    "Share",
+    "Stages",
     "extract",
     "extract_prompts",
     "make_views",

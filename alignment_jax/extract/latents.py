@@ -5,9 +5,10 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy as np
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.encoder_records import Records, of_plan
-from alignment_jax.extract.encoders import Encoder
+from alignment_jax.extract.encoders import Encoder, Stages
+from alignment_jax.extract.sharing import Share
 from alignment_jax.extract.views import make_views, view_names
 
 # (side, done, total, encoded): how many items of "image" or "text" are done. `encoded` is False in the first call for a
@@ -24,6 +26,7 @@ OnProgress = Callable[[str, int, int, bool], None]
 
 DTYPES = ("float16", "float32")
 _LONGEST_CAPTION = 1000
+_MOST_THREADS = 16
 
 
 def no_progress(side: str, done: int, total: int, encoded: bool) -> None:
@@ -37,7 +40,7 @@ class ExtractSettings:
     Attributes:
       views: see `view_names`.
       dtype: of the stored latents, "float16" or "float32".
-      batch_size: images or texts per call of an encoder.
+      batch_size: images or texts of a batch, on each device.
       shard_size: images per shard.
     """
 
@@ -62,6 +65,7 @@ def extract(
     out: pathlib.Path,
     settings: ExtractSettings | None = None,
     *,
+    share: Share | None = None,
     on_progress: OnProgress = no_progress,
 ) -> None:
     """Encodes both sides of a data set and writes them in the format of `embeddings:`.
@@ -73,6 +77,7 @@ def extract(
       image, text: see `open_encoder`.
       out: a file ending in .npz, or a folder for shards. Parts of an incomplete file are in `FILE.npz.parts`.
       settings: see `ExtractSettings`.
+      share: of this process, where several write `out`; they divide the shards. None: there is one process.
       on_progress: called at the start of each side, after every batch, and for every finished shard.
 
     Raises:
@@ -93,24 +98,31 @@ def extract(
     folder = out.with_name(out.name + ".parts") if single else out
     source, measured = data.with_pixel_range(source)
     plan = _plan(source, image, text, settings) | ({} if measured is None else {"pixel_range": list(measured.auto)})
+    share = share or Share()
+    if not share.first:
+        share.wait_until(lambda: data.ShardWriter.is_started(folder))
     writer = data.ShardWriter(folder, plan)
-    parts = [
+    shards = [
         (name, split, np.arange(start, min(start + settings.shard_size, len(split))))
         for name, split in source.splits.items()
         for start in range(0, len(split), settings.shard_size)
     ]
+    parts = {k: (name, split.subset(rows)) for k, (name, split, rows) in enumerate(shards) if share.has(k)}
     totals = {
-        "image": sum(len(split) for split in source.splits.values()),
-        "text": sum(len(split.b) for split in source.splits.values()),
+        "image": sum(len(part) for _, part in parts.values()),
+        "text": sum(len(part.b) for _, part in parts.values()),
     }
     count = _Count(totals, on_progress)
-    for number, (name, split, rows) in enumerate(parts):
-        part = split.subset(rows)
+    for number, (name, part) in parts.items():
         if writer.has(number):
             count.found(image=len(part), text=len(part.b))
         else:
             writer.write(number, {**_encode(part, image, text, settings, count), **_index(part, source, name)})
-    writer.finish(len(parts))
+    if not share.first:
+        share.wait_until(lambda: out.exists() if single else data.ShardWriter.is_finished(folder))
+        return
+    share.wait_until(lambda: all(writer.has(number) for number in range(len(shards))))
+    writer.finish(len(shards))
     if single:
         _join(folder, out, of_plan(plan))
 
@@ -154,27 +166,36 @@ def _encode(
     part: data.PairSplit, image: Encoder, text: Encoder, settings: ExtractSettings, count: _Count
 ) -> dict[str, np.ndarray]:
     """The latents of one shard, including all views of the images."""
-    names, size = view_names(settings.views), settings.batch_size
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("image", *names)}
-    for rows, images in _read_ahead(part.a, size):
-        views = [make_views(each, names) for each in images]
-        found["image"].append(image.encode(images))
-        for name in names:
-            found[name].append(image.encode([each[name] for each in views]))
-        count.encoded("image", len(rows))
-    arrays = {name: np.concatenate(batches) for name, batches in found.items()}
+    names, stages = ("image", *view_names(settings.views)), image.in_stages()
+    size = settings.batch_size * stages.devices
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
 
+    def prepare(rows: np.ndarray) -> list[Any]:
+        images = part.a.read(rows)
+        views = [make_views(each, names[1:]) for each in images]
+        return [stages.prepare(images), *(stages.prepare([each[name] for each in views]) for name in names[1:])]
+
+    batches = [np.arange(k, min(k + size, len(part.a))) for k in range(0, len(part.a), size)]
+    prepared = (
+        (rows, batch, name)
+        for rows, ready in _ahead(prepare, batches)
+        for name, batch in zip(names, ready, strict=True)
+    )
+    for rows, vectors, name in _computed(stages, prepared, size):
+        found[name].append(vectors)
+        if name == names[-1]:
+            count.encoded("image", len(rows))
+    arrays = {name: np.concatenate(each) for name, each in found.items()}
+
+    stages = text.in_stages()
+    size = settings.batch_size * stages.devices
     texts = part.b.read(np.arange(len(part.b)))
-    # Sorted by length, because a batch is padded to its longest text.
-    order = np.argsort([len(each) for each in texts], kind="stable")
-    encoded = []
-    for k in range(0, len(order), size):
-        chosen = order[k : k + size]
-        encoded.append(text.encode([texts[i] for i in chosen]))
-        count.encoded("text", len(chosen))
-    by_length = np.concatenate(encoded)
-    arrays["text"] = np.empty_like(by_length)
-    arrays["text"][order] = by_length
+    arranged = ((rows, batch, "text") for rows, batch in stages.arrange(texts, size))
+    for rows, vectors, name in _computed(stages, arranged, size):
+        if name not in arrays:
+            arrays[name] = np.empty((len(texts), vectors.shape[1]), vectors.dtype)
+        arrays[name][rows] = vectors
+        count.encoded("text", len(rows))
     columns = {"text": part.b}
     return {name: _stored(array, settings, name, columns.get(name, part.a)) for name, array in arrays.items()}
 
@@ -189,17 +210,31 @@ def _stored(array: np.ndarray, settings: ExtractSettings, name: str, column: dat
     return stored
 
 
-def _read_ahead(column: data.Column, size: int, *, threads: int = 2) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Yields (rows, images) of every batch in order; decodes the next batches in threads."""
-    batches = [np.arange(k, min(k + size, len(column))) for k in range(0, len(column), size)]
+def _computed(
+    stages: Stages, batches: Iterable[tuple[np.ndarray, Any, str]], size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+    """Yields (rows, vectors, name) of every batch in order, two batches behind the devices."""
+    launched: collections.deque[tuple[np.ndarray, Any, str]] = collections.deque()
+    for rows, batch, name in batches:
+        launched.append((rows, stages.launch(batch, size), name))
+        if len(launched) > 2:
+            rows, result, name = launched.popleft()
+            yield rows, stages.collect(result), name
+    for rows, result, name in launched:
+        yield rows, stages.collect(result), name
+
+
+def _ahead(prepare: Callable[[np.ndarray], Any], batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Any]]:
+    """Yields (rows, prepare(rows)) of every batch in order; prepares the next ones in threads."""
+    threads = min(_MOST_THREADS, max(2, os.cpu_count() or 2))
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         waiting: collections.deque[Any] = collections.deque()
         for number in range(len(batches) + threads):
             if number < len(batches):
-                waiting.append((batches[number], pool.submit(column.read, batches[number])))
+                waiting.append((batches[number], pool.submit(prepare, batches[number])))
             if number >= threads and waiting:
-                rows, images = waiting.popleft()
-                yield rows, images.result()
+                rows, ready = waiting.popleft()
+                yield rows, ready.result()
 
 
 def _index(part: data.PairSplit, source: data.PairSource, split: str) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.extract.encoders import ENCODERS, Encoder, Options, open_encoder
 
-_OPTIONS = ("pooling", "prefix")
+_OPTIONS = ("pooling", "prefix", "compute_dtype")
 
 
 def reopen(

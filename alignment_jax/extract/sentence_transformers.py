@@ -1,43 +1,31 @@
-"""`st:NAME_OR_PATH`: text models of sentence-transformers, with the pooling and normalisation of the model."""
+"""`st:NAME_OR_PATH`: text models of sentence-transformers, with the pooling and normalisation of the model's files.
+
+Families of `models.pretrained` run in JAX, other models in PyTorch by sentence-transformers; both give the same
+vectors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.core.optional import require
+from alignment_jax.extract import pytorch
 from alignment_jax.extract.encoders import Encoder, Options
-from alignment_jax.extract.hub import model_folder, one_line_errors, weights_digest
-from alignment_jax.extract.huggingface import pick_device, quiet
+from alignment_jax.extract.hub import model_folder
 
 
 def open_image_encoder(name: str, options: Options) -> Encoder:
-    """Raises ConfigError: the library encodes only texts."""
+    """Raises ConfigError: these models encode only texts."""
     raise ConfigError(f"--image_encoder=st:{name}: it encodes only texts; use hf: or onnx: for images")
 
 
 def open_text_encoder(name: str, options: Options) -> Encoder:
     """A text encoder; see `encoders.open_encoder`."""
-    library = require("sentence_transformers", extra="encoders", purpose="run st: encoders")
-    quiet(require("transformers", extra="encoders", purpose="run st: encoders"))
+    from alignment_jax.extract import pretrained
+
+    where, folder = f"st:{name}", model_folder(name, download=options.download)
     if options.pooling != "auto":
-        raise ConfigError(f"st:{name}: the model's files set its pooling; remove --text_pooling, or use hf:")
-    device = pick_device(options.device)
-    folder = model_folder(name, download=options.download)
-    with one_line_errors(f"st:{name}", "not a model that sentence-transformers can load from safetensors"):
-        model = library.SentenceTransformer(
-            str(folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
-        )
-
-    def encode(texts: Sequence[str]) -> np.ndarray:
-        texts = [options.prefix + text for text in texts]
-        return model.encode(texts, batch_size=len(texts), convert_to_numpy=True, show_progress_bar=False)
-
-    identity = {"weights": weights_digest(folder), "pooling": "modules.json", "prefix": options.prefix}
-    return Encoder(encode, identity)
+        raise ConfigError(f"{where}: the model's files set its pooling; remove --text_pooling, or use hf:")
+    return pytorch.if_needed(
+        lambda: pretrained.text_encoder(folder, options, where=where, sentence=True),
+        lambda: pytorch.open_text_encoder(where, options),
+        where=where,
+    )

@@ -13,7 +13,7 @@ from alignment_jax.models.pretrained.pooling import POOLINGS, pool
 from alignment_jax.models.pretrained.positions import resize_positions
 from alignment_jax.models.pretrained.save import save_pretrained
 from alignment_jax.models.pretrained.text import TextSpec, TextTower
-from alignment_jax.models.pretrained.tiny import tiny_folder
+from alignment_jax.models.pretrained.tiny import random_folder, tiny_folder
 from alignment_jax.models.pretrained.tokenize import TextPreprocess
 from alignment_jax.models.pretrained.transformer import Layers, Numerics, Transformer
 from alignment_jax.models.pretrained.vision import ImageSpec, ImageTower
@@ -36,6 +36,7 @@ __all__ = [
     "Transformer",
     "load",
     "pool",
+    "random_folder",
     "resize_positions",
     "save_pretrained",
     "tiny_folder",

@@ -33,8 +33,9 @@ class Preprocess:
       texts: `TextPreprocess`: strings -> the arguments of `encode_text`, by name.
     """
 
-    def __init__(self, folder: pathlib.Path, module: Module, config: Config, sentence: SentenceModules) -> None:
-        self._folder, self._module, self._config, self._sentence = folder, module, config, sentence
+    def __init__(self, folder: pathlib.Path, module: Module, config: Config, modules: SentenceModules | None) -> None:
+        self._folder, self._module, self._config = folder, module, config
+        self._files, self._sentence = (folder if modules is None else modules.transformer), modules is not None
         self._images: ImagePreprocess | None = None
         self._texts: TextPreprocess | None = None
 
@@ -43,7 +44,7 @@ class Preprocess:
         if isinstance(self._module, TextTower):
             raise ConfigError(f"{self._folder}: a checkpoint of texts has no image preprocessing")
         if self._images is None:
-            self._images = read_image_preprocess(self._sentence.transformer)
+            self._images = read_image_preprocess(self._files)
         return self._images
 
     @property
@@ -55,12 +56,12 @@ class Preprocess:
             config = self._config.get("text_config") or self._config
             padding = tower.spec.padding if tower.spec.padding is not None else config.get("pad_token_id")
             self._texts = read_text_preprocess(
-                self._sentence.transformer,
+                self._files,
                 longest=tower.spec.longest,
                 vocabulary=tower.spec.vocabulary,
                 padding=padding,
                 fixed=not tower.spec.poolings and tower.spec.end is None,
-                root=self._folder,
+                root=self._folder if self._sentence else None,
             )
         return self._texts
 
@@ -80,6 +81,7 @@ def load(
     param_dtype: Any = jnp.float32,
     remat: bool = False,
     dropout: float | None = None,
+    sentence: bool = True,
 ) -> Pretrained:
     """Loads an image tower, a text tower, or both, from a folder as the Hugging Face hub has it.
 
@@ -94,6 +96,8 @@ def load(
       remat: recompute each layer in the backward pass.
       dropout: rate while training; None means the checkpoint's `hidden_dropout_prob`, 0 where it has none. Attention
         probabilities are never dropped.
+      sentence: follow sentence-transformers' files (pooling, normalisation, longest text, prompts); False ignores them,
+        as transformers does: the mean over tokens.
 
     Returns:
       (module, variables, preprocess).
@@ -116,25 +120,25 @@ def load(
     (2, 8)
     """
     path = pathlib.Path(folder)
-    config, family, sentence = read_config(path)
-    tensors = Tensors(sentence.transformer, prefixes=family.prefixes)
+    config, family, modules = read_config(path, sentence=sentence)
+    tensors = Tensors(modules.transformer, prefixes=family.prefixes)
     rate = config.get("hidden_dropout_prob", 0.0) if dropout is None else dropout
     numerics = Numerics(
         dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(param_dtype), remat=remat, dropout=float(rate or 0.0)
     )
     try:
-        module = family.build(Checkpoint(config, tensors.names, sentence), numerics)
+        module = family.build(Checkpoint(config, tensors.names, modules), numerics)
     except ConfigError as error:
-        raise ConfigError(f"{sentence.transformer}: {error}") from error
+        raise ConfigError(f"{modules.transformer}: {error}") from error
     plain = with_numerics(module, Numerics())  # shapes do not depend on it
     shapes = jax.eval_shape(plain.init, jax.random.key(0), *plain.example())["params"]
     params = read_weights(
         tensors, shapes, family.weights(config), ignored=family.ignored, param_dtype=numerics.param_dtype
     )
-    return Pretrained(module, {"params": params}, Preprocess(path, module, config, sentence))
+    return Pretrained(module, {"params": params}, Preprocess(path, module, config, modules if sentence else None))
 
 
-def read_config(folder: pathlib.Path) -> tuple[Config, Family, SentenceModules]:
+def read_config(folder: pathlib.Path, *, sentence: bool = True) -> tuple[Config, Family, SentenceModules]:
     """(content of config.json, its family, sentence-transformers' modules) of a folder.
 
     Raises:
@@ -144,13 +148,13 @@ def read_config(folder: pathlib.Path) -> tuple[Config, Family, SentenceModules]:
         raise ConfigError(
             f"{folder}: no such folder; download a checkpoint with `hf download NAME --local-dir {folder}`"
         )
-    sentence = read_sentence_modules(folder)
-    file = sentence.transformer / "config.json"
+    modules = read_sentence_modules(folder) if sentence else SentenceModules(folder, ("mean",), False)
+    file = modules.transformer / "config.json"
     config = read_json(file)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in FAMILIES:
         raise ConfigError(f"{file}: no model_type {kind!r}{suggest(str(kind), FAMILIES)}")
-    return config, FAMILIES[kind], sentence
+    return config, FAMILIES[kind], modules
 
 
 def with_numerics(module: Module, numerics: Numerics) -> Any:

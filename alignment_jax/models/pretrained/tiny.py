@@ -1,16 +1,23 @@
-"""A checkpoint of a few kilobytes with random weights, for examples and tests without a download."""
+"""Checkpoints with random weights, for examples, tests and benchmarks without a download."""
 
 from __future__ import annotations
 
 import json
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax.core.storage import write_bytes_atomic
-from alignment_jax.models.pretrained.families import bert
-from alignment_jax.models.pretrained.weights import WEIGHTS, write_tensors
+from alignment_jax.models.pretrained.families import FAMILIES, bert
+from alignment_jax.models.pretrained.families.family import Checkpoint
+from alignment_jax.models.pretrained.pooling import SentenceModules
+from alignment_jax.models.pretrained.transformer import Numerics
+from alignment_jax.models.pretrained.weights import WEIGHTS, tensors_of, write_tensors
 
 _WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "dog", "cat")
 _SPECIAL = {"[CLS]": 2, "[SEP]": 3}
@@ -76,5 +83,35 @@ def tiny_folder(folder: str | os.PathLike[str], *, seed: int = 0) -> pathlib.Pat
     }  # fmt: skip
     files = {"config": config, "tokenizer": tokenizer, "tokenizer_config": {"pad_token": "[PAD]"}}
     for name, content in files.items():
+        write_bytes_atomic(target / f"{name}.json", json.dumps(content, indent=1).encode())
+    return target
+
+
+def random_folder(
+    folder: str | os.PathLike[str], config: Mapping[str, Any], *, files: Mapping[str, Any] | None = None, seed: int = 0
+) -> pathlib.Path:
+    """Writes a checkpoint of any size and family with random weights, and returns its folder.
+
+    Args:
+      folder: created if it does not exist.
+      config: content of config.json; `model_type` is a key of `FAMILIES`.
+      files: further JSON files by name, such as "preprocessor_config".
+      seed: of the weights.
+
+    >>> import tempfile
+    >>> sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    >>> vit = {"model_type": "vit", **sizes, "image_size": 28, "patch_size": 14}
+    >>> processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 28, "width": 28}}
+    >>> made = random_folder(tempfile.mkdtemp(), vit, files={"preprocessor_config": processor})
+    >>> sorted(file.name for file in made.iterdir())
+    ['config.json', 'model.safetensors', 'preprocessor_config.json']
+    """
+    target, family = pathlib.Path(folder), FAMILIES[config["model_type"]]
+    target.mkdir(parents=True, exist_ok=True)
+    module = family.build(Checkpoint(config, frozenset(), SentenceModules(target, ("mean",), False)), Numerics())
+    example = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), module.example())
+    params = jax.jit(module.init)(jax.random.key(seed), *example)["params"]
+    write_tensors(target / WEIGHTS, tensors_of(params, family.weights(config), name=family.saved_prefix))
+    for name, content in {"config": dict(config), **(files or {})}.items():
         write_bytes_atomic(target / f"{name}.json", json.dumps(content, indent=1).encode())
     return target

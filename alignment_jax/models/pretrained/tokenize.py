@@ -90,8 +90,6 @@ class TextPreprocess:
           ValueError: an unknown prompt, prompt and prefix together, a length above `longest`, or one string as texts.
           ConfigError: the tokenizer is that of another checkpoint.
         """
-        if isinstance(texts, str):
-            raise ValueError(f"texts must be a sequence of strings, got the string {texts[:40]!r}; put it into a list")
         if prompt is not None:
             if prefix is not None:
                 raise ValueError("give prompt or prefix, not both")
@@ -100,17 +98,32 @@ class TextPreprocess:
             prefix = self.prompts[prompt]
         if length is not None and not 0 < length <= self.longest:
             raise ValueError(f"length must be in [1, {self.longest}], got {length}")
+        return self.padded(self.ids(texts, prefix=prefix, longest=length), length=length)
+
+    def ids(self, texts: Sequence[str], *, prefix: str | None = None, longest: int | None = None) -> list[list[int]]:
+        """The token ids of each text, special ones included, without padding.
+
+        Args:
+          texts: n texts.
+          prefix: put before every text; None means the attribute `prefix`.
+          longest: cut longer texts here; None means the attribute `longest`.
+        """
+        if isinstance(texts, str):
+            raise ValueError(f"texts must be a sequence of strings, got the string {texts[:40]!r}; put it into a list")
         prefix = self.prefix if prefix is None else prefix
-        limit = self.longest if length is None else length
+        limit = self.longest if longest is None else longest
         self._tokenizer.enable_truncation(max_length=limit, direction=self._truncation_side)
-        encoded = self._tokenizer.encode_batch([self._before(prefix + text) for text in texts])
+        return [one.ids for one in self._tokenizer.encode_batch([self._before(prefix + text) for text in texts])]
+
+    def padded(self, ids: Sequence[Sequence[int]], *, length: int | None = None) -> dict[str, np.ndarray]:
+        """Fills the ids of texts up to one length: see `__call__` for arguments, result and errors."""
         if length is None:
-            length = self.longest if self.fixed else max((len(one.ids) for one in encoded), default=1)
-        tokens = np.full((len(encoded), length), self._padding, np.int32)
+            length = self.longest if self.fixed else max(map(len, ids), default=1)
+        tokens = np.full((len(ids), length), self._padding, np.int32)
         mask = np.zeros(tokens.shape, bool)
-        for row, one in enumerate(encoded):
-            columns = slice(length - len(one.ids), length) if self._left else slice(len(one.ids))
-            tokens[row, columns] = one.ids
+        for row, one in enumerate(ids):
+            columns = slice(length - len(one), length) if self._left else slice(len(one))
+            tokens[row, columns] = one
             mask[row, columns] = True
         if tokens.size and tokens.max() >= self._vocabulary:
             raise ConfigError(
@@ -133,7 +146,7 @@ def _open(file: pathlib.Path) -> Any:
 
 
 def read_text_preprocess(
-    folder: pathlib.Path, *, longest: int, vocabulary: int, padding: int | None, fixed: bool, root: pathlib.Path
+    folder: pathlib.Path, *, longest: int, vocabulary: int, padding: int | None, fixed: bool, root: pathlib.Path | None
 ) -> TextPreprocess:
     """The tokenizer of a folder.
 
@@ -143,13 +156,13 @@ def read_text_preprocess(
       vocabulary: rows of the table of words.
       padding: id of the padding token for files that do not name it.
       fixed: every text has `longest` tokens.
-      root: folder of sentence-transformers' files.
+      root: folder of sentence-transformers' files; None: they are ignored.
 
     Raises:
       ConfigError: a file is missing or damaged.
     """
     config = _optional(folder / "tokenizer_config.json")
-    sentence = _optional(folder / "sentence_bert_config.json")
+    sentence = {} if root is None else _optional(folder / "sentence_bert_config.json")
     limit = sentence.get("max_seq_length") or config.get("model_max_length")
     if isinstance(limit, (int, float)) and 0 < limit < longest:
         longest = int(limit)
@@ -157,7 +170,7 @@ def read_text_preprocess(
     before = _BEFORE.get(kind, str)
     if sentence.get("do_lower_case"):
         before = str.lower
-    prompts = _optional(root / "config_sentence_transformers.json")
+    prompts = {} if root is None else _optional(root / "config_sentence_transformers.json")
     named = prompts.get("prompts") or {}
     return TextPreprocess(
         folder,
