@@ -82,7 +82,14 @@ def encoders_of(folders):
 
 def test_the_command_extracts_and_the_encoders_open_again(tmp_path, folders, source, capsys):
     encoders = [f"--image_encoder=hf:{folders / 'vit'}", f"--text_encoder=st:{folders / 'bert'}"]
-    command = ["extract", f"--data={source.spec}", *encoders, f"--out={tmp_path / 'e.npz'}", "--shard_size=3", "--quiet"]
+    command = [
+        "extract",
+        f"--data={source.spec}",
+        *encoders,
+        f"--out={tmp_path / 'e.npz'}",
+        "--shard_size=3",
+        "--quiet",
+    ]
     assert main([*command, "--batch_size=1", "--views=flip", "--dtype=float32"]) == 0
     assert "PyTorch" not in capsys.readouterr().out
     found = data.load(f"embeddings:{tmp_path / 'e.npz'}")
@@ -116,7 +123,9 @@ def test_what_another_library_began_is_finished(tmp_path, folders, source):
     with pytest.raises(KilledError):
         extract.extract(source, extract.Encoder(other, image.identity), text, tmp_path / "e", settings)
     extract.extract(source, image, text, tmp_path / "e", settings)
-    found = np.concatenate([x.a.read(np.arange(len(x))) for x in data.load(f"embeddings:{tmp_path / 'e'}").splits.values()])
+    found = np.concatenate(
+        [x.a.read(np.arange(len(x))) for x in data.load(f"embeddings:{tmp_path / 'e'}").splits.values()]
+    )
     assert (found == 1).all(axis=1).sum() == 4
 
 
@@ -166,7 +175,7 @@ def test_models_that_do_not_run_in_jax_are_named_with_the_reason(tmp_path, folde
     shutil.copytree(folders / "bert", tmp_path / "other")
     (tmp_path / "other" / "config.json").write_text('{"model_type": "electra"}')
     for prefix in ("hf", "st"):
-        with pytest.raises(ConfigError, match="other.*electra.*PyTorch"):
+        with pytest.raises(ConfigError, match=r"other.*electra.*PyTorch"):
             extract.open_encoder(f"{prefix}:{tmp_path / 'other'}", side="text")
     for name, side, options, message in (
         (f"hf:{folders / 'bert'}", "image", {}, "no image encoder"),

@@ -244,7 +244,7 @@ def test_onnx_models_that_are_none(tmp_path, onnx_image):
     for name, side, message in (
         (f"onnx:{tmp_path / 'bad.onnx'}", "image", r"bad\.onnx"),
         (f"onnx:{tmp_path / 'none.onnx'}", "image", r"none\.onnx"),
-        ("clip", "image", "hf:MODEL, st:MODEL, onnx:MODEL"),
+        ("clip", "image", "hf:MODEL, st:MODEL, torch:MODEL, onnx:MODEL"),
         ("st:all-MiniLM", "image", "--image_encoder=st:all-MiniLM"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -96,6 +96,88 @@ def test_image_encoders(models, name, width):
     assert encoder.identity["weights"] == extract.open_encoder(f"hf:{folder / name}", side="image").identity["weights"]
 
 
+def cosines(one, other):
+    one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (one.astype(float), other.astype(float)))
+    return (one * other).sum(1)
+
+
+CASES = [
+    ("image", "hf", "dinov2", "auto"),
+    ("image", "hf", "dinov2", "cls"),
+    ("image", "hf", "vit", "auto"),
+    ("image", "hf", "vit", "mean"),
+    ("image", "hf", "clip", "auto"),
+    ("image", "hf", "clip_tower", "auto"),
+    ("image", "hf", "siglip", "auto"),
+    ("text", "hf", "bert", "auto"),
+    ("text", "hf", "bert", "cls"),
+    ("text", "hf", "clip", "auto"),
+    ("text", "hf", "siglip", "auto"),
+    ("text", "st", "bert", "auto"),
+]
+
+
+@pytest.mark.parametrize(("side", "kind", "name", "pooling"), CASES)
+def test_jax_and_pytorch_give_the_same_vectors_and_record(models, side, kind, name, pooling):
+    folder, _, _ = models
+    options = extract.Options(pooling=pooling)
+    one, other = (
+        extract.open_encoder(f"{prefix}{kind}:{folder / name}", side=side, options=options) for prefix in ("", "torch:")
+    )
+    assert not one.notes
+    assert one.stages is not None
+    assert other.stages is None
+    assert one.identity == other.identity
+    items = IMAGES if side == "image" else TEXTS
+    assert cosines(one.encode(items), other.encode(items)).min() >= 0.9999
+
+
+def test_jax_finishes_what_pytorch_began(models, sentences, tmp_path):
+    folder, _, _ = models
+    source = data.load(mock.pairs(tmp_path))
+    settings = extract.ExtractSettings(shard_size=2, dtype="float32")
+
+    def opened(prefix):
+        image = extract.open_encoder(f"{prefix}hf:{folder / 'dinov2'}", side="image")
+        return image, extract.open_encoder(f"{prefix}st:{sentences}", side="text")
+
+    image, text = opened("torch:")
+    calls = []
+
+    def killed(texts):
+        calls.append(texts)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return text.encode(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        extract.extract(source, image, extract.Encoder(killed, text.identity), tmp_path / "mixed", settings)
+    for prefix, name in (("", "mixed"), ("torch:", "torch")):
+        extract.extract(source, *opened(prefix), tmp_path / name, settings)
+    mixed, whole = (data.load(f"embeddings:{tmp_path / name}").splits for name in ("mixed", "torch"))
+    for split in source.splits:
+        for side in "ab":
+            one, other = (getattr(x[split], side) for x in (mixed, whole))
+            rows = np.arange(len(one))
+            assert cosines(one.read(rows), other.read(rows)).min() >= 0.9999
+
+
+def test_an_unknown_family_runs_in_pytorch_with_the_reason(models, tmp_path, capsys):
+    import transformers as hf
+
+    folder, _, _ = models
+    config = {"vocab_size": 8, "embedding_size": 16, "max_position_embeddings": 12, **SMALL}
+    shutil.copytree(folder / "bert", tmp_path / "electra")
+    hf.ElectraModel(hf.ElectraConfig(**config)).save_pretrained(tmp_path / "electra")
+    encoders = [f"--image_encoder=hf:{folder / 'vit'}", f"--text_encoder=hf:{tmp_path / 'electra'}"]
+    command = ["extract", f"--data={mock.pairs(tmp_path)}", *encoders, f"--out={tmp_path / 'e.npz'}", "--quiet"]
+    assert main([*command, "--compute_dtype=bfloat16"]) == 2
+    assert main(command) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "PyTorch" in line]
+    assert "/electra" in line
+    assert "model_type" in line
+
+
 def test_the_class_token_and_the_pooled_output_of_a_vision_transformer(models):
     import torch
     from transformers import AutoImageProcessor
