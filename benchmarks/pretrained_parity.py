@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alignment_jax.core.nested import flatten
 from alignment_jax.models import pretrained
-from alignment_jax.models.pretrained.weights import flatten
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 LAYERS = {**SIZES, "intermediate_size": 24}

@@ -6,7 +6,7 @@
 """
 
 from alignment_jax.core.deprecation import renamed_names
-from alignment_jax.models import pretrained
+from alignment_jax.models import pretrained, tuning
 from alignment_jax.models.adapters import Adapters, normalized_input
 from alignment_jax.models.decay import decay_mask
 from alignment_jax.models.dropout import Dropout, row_dropout
@@ -36,6 +36,7 @@ __all__ = [
     "pretrained",
     "row_dropout",
     "sum_head_logits",
+    "tuning",
     "used_dimensions",
 ]
 

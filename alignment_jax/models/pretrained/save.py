@@ -15,6 +15,7 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.storage import write_bytes_atomic
 from alignment_jax.models.pretrained.load import read_config
 from alignment_jax.models.pretrained.weights import WEIGHTS, tensors_of, write_tensors
+from alignment_jax.models.tuning.merge import merge_parameters
 
 # Everything but weights and programs; sentence-transformers' folders of modules included.
 _COPIED = ("*.json", "*.txt", "*.model", "*/config.json")
@@ -31,11 +32,12 @@ def save_pretrained(
 
     Args:
       folder: new or empty, or one that was written before; not `source` itself.
-      variables: as `load` gives them, with any values; their dtype is the file's.
+      variables: as `load` gives them, with any values; their dtype is the file's. LoRA adapters are added to their
+        kernels (see `models.tuning`).
       source: the folder that `load` read.
 
     Raises:
-      ConfigError: `folder` is `source`, or parameters are no part of the checkpoint, such as adapters.
+      ConfigError: `folder` is `source`, or parameters are no part of the checkpoint.
       RunError: a file cannot be written.
       MissingPackageError: safetensors is not installed.
 
@@ -51,7 +53,7 @@ def save_pretrained(
     config, family, sentence = read_config(source)
     if target.resolve() in (source.resolve(), sentence.transformer.resolve()):
         raise ConfigError(f"{target}: this is the checkpoint itself; save to another folder")
-    params = variables["params"]
+    params = merge_parameters(variables["params"])
     tensors = tensors_of(params, family.weights(config), name=family.saved_prefix)
     inner = target / sentence.transformer.relative_to(source)
     inner.mkdir(parents=True, exist_ok=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from alignment_jax.core.errors import ConfigError, suggest
+from alignment_jax.core.nested import flatten, unflatten
 from alignment_jax.core.storage import write_bytes_atomic
-from alignment_jax.models.pretrained.families import FAMILIES, bert
+from alignment_jax.models.pretrained.families import FAMILIES
 from alignment_jax.models.pretrained.families.family import Checkpoint
 from alignment_jax.models.pretrained.pooling import SentenceModules
 from alignment_jax.models.pretrained.transformer import Numerics
@@ -21,70 +23,52 @@ from alignment_jax.models.pretrained.weights import WEIGHTS, tensors_of, write_t
 
 _WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "dog", "cat")
 _SPECIAL = {"[CLS]": 2, "[SEP]": 3}
+_POSITIONS, _PIXELS, _PATCH = 12, 8, 4
 
 
-def tiny_folder(folder: str | os.PathLike[str], *, seed: int = 0) -> pathlib.Path:
-    """Writes a BERT of width 8 with one layer and eight words ("a", "red", "dog", "cat"), and returns its folder.
+def _layers(depth: int) -> dict[str, int]:
+    return {"hidden_size": 8, "num_hidden_layers": depth, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+_TEXT = {"vocab_size": len(_WORDS), "max_position_embeddings": _POSITIONS}
+_CONFIGS: dict[str, dict[str, Any]] = {
+    "bert": {**_layers(1), **_TEXT},
+    "clip": {
+        "projection_dim": 6,
+        "text_config": {**_layers(2), **_TEXT, "eos_token_id": _SPECIAL["[SEP]"]},
+        "vision_config": {**_layers(2), "image_size": _PIXELS, "patch_size": _PATCH},
+    },
+}
+_IMAGES = {
+    "image_processor_type": "CLIPImageProcessor",
+    "size": {"shortest_edge": _PIXELS},
+    "crop_size": {"height": _PIXELS, "width": _PIXELS},
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.2, 0.25, 0.3],
+}
+
+
+def tiny_folder(folder: str | os.PathLike[str], *, family: str = "bert", seed: int = 0) -> pathlib.Path:
+    """Writes a checkpoint of width 8 with eight words ("a", "red", "dog", "cat"), and returns its folder.
+
+    Args:
+      folder: new or empty.
+      family: "bert" with one layer, or "clip" with two layers in each tower and images of 8 x 8 pixels.
+      seed: of the weights.
+
+    Raises:
+      ConfigError: another family.
 
     >>> import tempfile
     >>> sorted(file.name for file in tiny_folder(tempfile.mkdtemp()).iterdir())
     ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
     """
-    target, rng = pathlib.Path(folder), np.random.default_rng(seed)
-    width, hidden, positions = 8, 16, 12
-    config = {
-        "model_type": "bert",
-        "vocab_size": len(_WORDS),
-        "hidden_size": width,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": hidden,
-        "max_position_embeddings": positions,
-    }
-    sizes = {"words": (len(_WORDS), width), "positions": (positions, width), "token_types": (2, width)}
-
-    def shape(path: str) -> tuple[int, ...]:
-        if path in sizes:
-            return sizes[path]
-        wide = path.startswith("layers/mlp/up")
-        if path.endswith("kernel"):
-            return (
-                (width, hidden) if wide else (hidden, width) if path.startswith("layers/mlp/down") else (width, width)
-            )
-        return (hidden,) if wide else (width,)
-
-    tensors = {
-        one.name.format(layer=0): np.ascontiguousarray(
-            one.to_file((one.path.endswith("scale") + 0.3 * rng.standard_normal(shape(one.path))).astype(np.float32))
-        )
-        for one in bert.WEIGHTS
-        if not one.path.startswith("pooler")
-    }
-    write_tensors(target / WEIGHTS, tensors)
-    tokenizer = {
-        "version": "1.0",
-        "added_tokens": [
-            {"id": k, "content": _WORDS[k], "special": True, "normalized": False,
-             "single_word": False, "lstrip": False, "rstrip": False}
-            for k in range(4)
-        ],
-        "pre_tokenizer": {"type": "Whitespace"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [
-                {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
-                {"Sequence": {"id": "A", "type_id": 0}},
-                {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
-            ],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-            "special_tokens": {k: {"id": k, "ids": [v], "tokens": [k]} for k, v in _SPECIAL.items()},
-        },
-        "model": {"type": "WordLevel", "vocab": {w: k for k, w in enumerate(_WORDS)}, "unk_token": "[UNK]"},
-    }  # fmt: skip
-    files = {"config": config, "tokenizer": tokenizer, "tokenizer_config": {"pad_token": "[PAD]"}}
-    for name, content in files.items():
-        write_bytes_atomic(target / f"{name}.json", json.dumps(content, indent=1).encode())
-    return target
+    if family not in _CONFIGS:
+        raise ConfigError(f"no tiny checkpoint of family {family!r}{suggest(family, _CONFIGS)}")
+    files = {"tokenizer": _tokenizer(), "tokenizer_config": {"pad_token": "[PAD]"}}
+    if family == "clip":
+        files["preprocessor_config"] = _IMAGES
+    return random_folder(folder, {"model_type": family, **_CONFIGS[family]}, files=files, seed=seed)
 
 
 def random_folder(
@@ -109,9 +93,42 @@ def random_folder(
     target, family = pathlib.Path(folder), FAMILIES[config["model_type"]]
     target.mkdir(parents=True, exist_ok=True)
     module = family.build(Checkpoint(config, frozenset(), SentenceModules(target, ("mean",), False)), Numerics())
-    example = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), module.example())
-    params = jax.jit(module.init)(jax.random.key(seed), *example)["params"]
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *module.example())["params"]
+    rng = np.random.default_rng(seed)
+    params = unflatten({path: _values(path, leaf.shape, rng) for path, leaf in flatten(shapes)})
     write_tensors(target / WEIGHTS, tensors_of(params, family.weights(config), name=family.saved_prefix))
     for name, content in {"config": dict(config), **(files or {})}.items():
         write_bytes_atomic(target / f"{name}.json", json.dumps(content, indent=1).encode())
     return target
+
+
+def _values(path: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if path == "logit_scale":
+        return np.float32(2.7)
+    # Kernels keep the size of activations; a stack of layers has an axis more.
+    inputs = math.prod(shape[1 if "layers" in path.split("/") else 0 : -1]) if path.endswith("kernel") else 0
+    spread = inputs**-0.5 if inputs else 0.3
+    return (float(path.endswith("/scale")) + spread * rng.standard_normal(shape, np.float32)).astype(np.float32)
+
+
+def _tokenizer() -> dict[str, Any]:
+    return {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": k, "content": _WORDS[k], "special": True, "normalized": False,
+             "single_word": False, "lstrip": False, "rstrip": False}
+            for k in range(4)
+        ],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
+            ],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {k: {"id": k, "ids": [v], "tokens": [k]} for k, v in _SPECIAL.items()},
+        },
+        "model": {"type": "WordLevel", "vocab": {w: k for k, w in enumerate(_WORDS)}, "unk_token": "[UNK]"},
+    }  # fmt: skip

@@ -10,10 +10,12 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 from alignment_jax.core import Array
 from alignment_jax.models.dropout import Dropout
 from alignment_jax.models.gelu import gelu
+from alignment_jax.models.tuning.names import ABOVE, BELOW, LORA_A, LORA_B
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,
@@ -70,8 +72,22 @@ class Layers:
     causal: bool = False
 
 
-def dense(width: int, numerics: Numerics, *, name: str, bias: bool = True) -> nn.Dense:
-    return nn.Dense(width, use_bias=bias, dtype=numerics.dtype, param_dtype=numerics.param_dtype, name=name)
+class Dense(nn.Dense):
+    """x W + bias, plus (x A) B where the parameters hold `lora_a` [in, rank] and `lora_b` [rank, out]."""
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        y = super().__call__(inputs)
+        if not self.has_variable("params", LORA_A):
+            return y
+        x, a, b = promote_dtype(
+            inputs, self.get_variable("params", LORA_A), self.get_variable("params", LORA_B), dtype=self.dtype
+        )
+        return y + (x @ a) @ b
+
+
+def dense(width: int, numerics: Numerics, *, name: str, bias: bool = True) -> Dense:
+    return Dense(width, use_bias=bias, dtype=numerics.dtype, param_dtype=numerics.param_dtype, name=name)
 
 
 def layer_norm(epsilon: float, numerics: Numerics, *, name: str) -> nn.LayerNorm:
@@ -157,7 +173,8 @@ class Transformer(nn.Module):
     """A stack of layers [n, T, width] -> [n, T, width], without a norm at its end.
 
     Parameters of all layers are stacked along axis 0: "attention/query/kernel" is [depth, width, width]. Rates, masks
-    or adapters per layer index that axis.
+    or adapters per layer index that axis. Parameters that `tuning.split_parameters` has cut ("below", "above") are read
+    as two stacks, so that no gradient passes through a frozen lower one.
 
     >>> layers = Layers(width=8, depth=3, heads=2, hidden=16)
     >>> module, tokens = Transformer(layers, Numerics()), jnp.ones((2, 5, 8))
@@ -184,12 +201,22 @@ class Transformer(nn.Module):
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
         """
         block = nn.remat(Block, prevent_cse=False) if self.numerics.remat else Block
-        scanned = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=nn.broadcast,
-            length=self.layers.depth,
-        )(self.layers, self.numerics, train)
+
+        def stack(depth: int, name: str | None = None) -> Any:
+            return nn.scan(
+                block,
+                variable_axes={"params": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=nn.broadcast,
+                length=depth,
+            )(self.layers, self.numerics, train, name=name)
+
+        if self.has_variable("params", ABOVE):
+            for part in (BELOW, ABOVE):
+                if self.has_variable("params", part):
+                    depth = jax.tree.leaves(self.get_variable("params", part))[0].shape[0]
+                    x, _ = stack(depth, part)(x, where, rows)
+            return x
+        scanned = stack(self.layers.depth)
         nn.share_scope(self, scanned)
         return scanned(x, where, rows)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.nested import flatten, unflatten
 from alignment_jax.core.optional import require
 from alignment_jax.core.storage import open_atomic
 from alignment_jax.models.pretrained.pooling import read_json
@@ -169,19 +170,6 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def flatten(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """("a/b/c", leaf) of every leaf.
-
-    >>> list(flatten({"a": {"b": 1}, "c": 2}))
-    [('a/b', 1), ('c', 2)]
-    """
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{path}{key}/")
-        else:
-            yield f"{path}{key}", value
-
-
 def read_weights(
     tensors: Tensors, shapes: Mapping[str, Any], table: Iterable[Weight], *, ignored: tuple[str, ...], param_dtype: Any
 ) -> dict[str, Any]:
@@ -231,22 +219,6 @@ def read_weights(
     return unflatten({path: read(path, one, shape) for path, (one, shape) in wanted.items()})
 
 
-def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`.
-
-    >>> unflatten({"a/b": 1, "c": 2})
-    {'a': {'b': 1}, 'c': 2}
-    """
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        *parents, last = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = leaf
-    return tree
-
-
 def _tensor_names(one: Weight, shape: tuple[int, ...]) -> list[str]:
     return [one.name.format(layer=layer) for layer in range(shape[0])] if "{layer}" in one.name else [one.name]
 
@@ -262,13 +234,13 @@ def tensors_of(
       name: a tensor's name in the file, from the one in the table.
 
     Raises:
-      ConfigError: parameters that the table lacks, such as adapters; the message names them.
+      ConfigError: parameters that the table lacks; the message names them.
     """
     by_path = {one.path: one for one in table}
     leaves = dict(flatten(params))
     unknown = leaves.keys() - by_path.keys()
     if unknown:
-        raise ConfigError(f"parameters {_some(unknown)} are no part of this checkpoint; merge or remove them first")
+        raise ConfigError(f"parameters {_some(unknown)} are no part of this checkpoint; remove them first")
     parts: dict[str, dict[int, np.ndarray]] = {}
     for path, leaf in leaves.items():
         one, value = by_path[path], np.asarray(leaf)
