@@ -104,7 +104,7 @@ def random_folder(
 
 def _values(path: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     if path == "logit_scale":
-        return np.float32(2.7)
+        return np.asarray(2.7, np.float32)
     # Kernels keep the size of activations; a stack of layers has an axis more.
     inputs = math.prod(shape[1 if "layers" in path.split("/") else 0 : -1]) if path.endswith("kernel") else 0
     spread = inputs**-0.5 if inputs else 0.3
