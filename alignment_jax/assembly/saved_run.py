@@ -31,6 +31,7 @@ DATA = "data"  # fingerprint of each split (data.fingerprints)
 LABELS = "label_names"  # of a classifier: its classes in the order of its outputs
 HINTS = "hints"  # limits of augmentation, which decide the size that images are decoded at
 LEARNED = "learned"  # see `methods.logit_scale_options`; a program may have registered the loss itself
+ENCODERS = "encoders"  # side -> record of the encoder that made its latents (PairSource.encoders)
 # kind of an item -> the dtype that the model takes
 INPUT_DTYPES = {"text": np.int32, "image": np.uint8}
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "train": Command("train a model, or resume an interrupted run", "train"),
     "evaluate": Command("evaluate the best checkpoint of a run", "evaluate"),
     "embed": Command("embed a data set with a trained model, for an index", "embed"),
+    "search": Command("search pictures or texts by a phrase or a picture, with a trained model", "search"),
     "export": Command("write the best model of a run as files that run without this package", "export"),
     "extract": Command("compute latents of frozen encoders, to train on", "extract"),
     "compare": Command("train several methods over seeds and test which differ", "compare"),

@@ -11,10 +11,14 @@ from absl import flags
 
 from alignment_jax import data, evals
 from alignment_jax.cli import common
+from alignment_jax.cli.encoder_flags import define_encoders, encoders_of
+from alignment_jax.cli.extract_progress import ExtractProgress
 from alignment_jax.cli.hubness_flag import define_hubness, hubness_of
 from alignment_jax.core.errors import UserError, one_line
 from alignment_jax.core.optional import require
 from alignment_jax.core.storage import check_new_folder, new_folder, write_npz_atomic
+from alignment_jax.data.array_names import EMBEDDED_BY
+from alignment_jax.inference.embedding_record import embedding_record
 from alignment_jax.inference.one_side import embed_one_side
 from alignment_jax.inference.query_bank import RunHubness
 from alignment_jax.inference.trained_model import load_trained, open_run, open_source
@@ -28,6 +32,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     common.define_workdir(values, "Folder or URL of a run.")
     about = "SPEC of the data, or images:, texts:, latents: for one side; by default the data of the run."
     flags.DEFINE_string("data", None, about, flag_values=values)
+    define_encoders(values)
     define_hubness(values, "Write vectors with the correction of hubs, for an inner-product index.")
     common.define_on_bad_sample(values, default=None)
     about = "npz: one file; npy: a folder with a file for each array; parquet: a folder with a file for each side."
@@ -42,6 +47,7 @@ def run(values: flags.FlagValues) -> int:
     if spec and data.is_one_side(spec):
         return _one_side(values, folder, spec, out)
     config, source = open_source(folder, spec, on_bad_sample=values["on_bad_sample"].value)
+    source = encoders_of(values, folder).source(source, on_progress=ExtractProgress())
     trained = load_trained(folder, config, source)
     hubness = None if values["hubness"].value is None else hubness_of(values, folder, trained)
     for line in (*source.notes, *source.problems, *trained.truncation_notes(source.splits)):
@@ -64,6 +70,7 @@ def run(values: flags.FlagValues) -> int:
     arrays: dict[str, Any] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     if not source.has_splits:
         del arrays["split"]
+    arrays[EMBEDDED_BY] = embedding_record(trained, hubness)
     if values["format"].value == NPZ:
         data.save_embeddings(out, **arrays)
     else:
@@ -107,8 +114,10 @@ def _one_side(values: flags.FlagValues, folder: pathlib.Path, spec: str, out: pa
     hubness = None if values["hubness"].value is None else hubness_of(values, folder, trained)
     for line in (*items.notes, *items.problems):
         print(one_line(line))
-    found = embed_one_side(trained, items, hubness=hubness)
+    encoders, progress = encoders_of(values, folder), ExtractProgress()
+    found = embed_one_side(trained, items, hubness=hubness, encoders=encoders, on_progress=progress)
     arrays = {name: trained.drop_unused(x) if x.ndim == 2 else x for name, x in found.items()}
+    arrays[EMBEDDED_BY] = embedding_record(trained, hubness)
     if values["format"].value == NPZ:
         write_npz_atomic(out, arrays)
     else:

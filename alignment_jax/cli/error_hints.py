@@ -7,7 +7,7 @@ from alignment_jax.core.errors import AlignmentError, UnreadableFileError
 _FLAG = "--on_bad_sample=skip"
 _FLAGS = {
     **dict.fromkeys(("train", "compare"), "--config.input.on_bad_sample=skip"),
-    **dict.fromkeys(("data", "evaluate", "embed", "extract"), _FLAG),
+    **dict.fromkeys(("data", "evaluate", "embed", "extract", "search"), _FLAG),
 }
 
 

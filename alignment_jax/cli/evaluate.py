@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ from absl import flags
 from alignment_jax import data, evals, report
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.cli import common
+from alignment_jax.cli.encoder_flags import define_encoders, encoders_of
+from alignment_jax.cli.extract_progress import ExtractProgress
 from alignment_jax.cli.hubness_flag import define_hubness, hubness_of, hubness_of_run, refuse_hubness
 from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.split import ALL
@@ -34,6 +37,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         "Include rows that the run was trained on; by default they are left out.",
         flag_values=values,
     )
+    define_encoders(values)
     define_hubness(values, "Correct hubs in retrieval; by default as the run does.")
     common.define_on_bad_sample(values, default=None)
     flags.DEFINE_string("json", None, "Also write the metrics to this JSON file.", flag_values=values)
@@ -45,16 +49,20 @@ def run(values: flags.FlagValues) -> int:
     config, source = open_source(
         folder, values["data"].value, asked or "test", on_bad_sample=values["on_bad_sample"].value
     )
+    encoders, raw = encoders_of(values, folder), source
+    source = encoders.source(source, only=asked or "test", on_progress=ExtractProgress())
     trained = load_trained(folder, config, source)  # before any output: data that it cannot read gives one line
     name, split = choose_split(source, asked)
-    split, lines = exclude_training_rows(
-        split,
-        load_item_record(folder),
-        config,
-        where=source.spec,
-        name=name,
-        include=bool(values["include_trained"].value) or asked == TRAIN,
-    )
+    lines: tuple[str, ...] = ("warning: the run has latents of its items: training rows cannot be recognized here",)
+    if source is raw:
+        split, lines = exclude_training_rows(
+            split,
+            load_item_record(folder),
+            config,
+            where=source.spec,
+            name=name,
+            include=bool(values["include_trained"].value) or asked == TRAIN,
+        )
     missing = data.missing_notes({name: split}, source.modalities)
     hubness, hubness_lines = _hubness(values, folder, trained)
     notes = (*source.notes, *source.problems, *missing, *lines, *trained.truncation_notes({name: split}))
@@ -62,6 +70,7 @@ def run(values: flags.FlagValues) -> int:
         print(line)
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())
+        prompts = dataclasses.replace(prompts, column=encoders.column("b", prompts.column))
         found, chance = (
             zero_shot_accuracy(trained, source, split, prompts),
             evals.chance_zero_shot(len(prompts.classes)),

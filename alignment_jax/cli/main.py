@@ -113,13 +113,19 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if any(argument in ("--help", "-h", "--helpfull") for argument in rest):
         print(f"{PROGRAM} {name}: {COMMANDS[name].summary}\n\n{_flag_help(values)}")
         return 0
-    parse(name, values, rest)
+    parse(name, values, rest, words=getattr(command, "WORDS", ""))
     with without_orbax_logs(), one_line_warnings():
         return command.run(values)
 
 
-def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None:
+def parse(name: str, values: flags.FlagValues, arguments: Sequence[str], *, words: str = "") -> None:
     """Parses the flags of a command.
+
+    Args:
+      name: of the command.
+      values: its flags.
+      arguments: of the command line.
+      words: the flag that takes the words without a flag; "" where there may be none.
 
     Raises:
       ConfigError: an unknown flag or setting, a value of the wrong type, a config file that cannot be loaded.
@@ -137,7 +143,11 @@ def parse(name: str, values: flags.FlagValues, arguments: Sequence[str]) -> None
             )
             raise ConfigError(f"{text} (alignment_jax/config/defaults.py lists every setting)") from error
         raise ConfigError(f"{text} (see {PROGRAM} {name} --help)") from error
-    if len(left) > 1:
+    if words and len(left) > 1:
+        if values[words].value is not None:
+            raise UserError(f"unexpected argument {left[1]!r} beside --{words}; put the phrase in quotes")
+        values[words].value = " ".join(left[1:])
+    elif len(left) > 1:
         raise UserError(f"unexpected argument {left[1]!r}; flags are --name=value (see {PROGRAM} {name} --help)")
 
 

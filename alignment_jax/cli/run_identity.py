@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -11,7 +12,16 @@ from ml_collections import ConfigDict
 from alignment_jax import data, report
 from alignment_jax.assembly.build import Built
 from alignment_jax.assembly.methods import logit_scale_options
-from alignment_jax.assembly.saved_run import DATA, HINTS, LABELS, LEARNED, SIGNATURE, TOKENIZER
+from alignment_jax.assembly.saved_run import (
+    DATA,
+    ENCODERS,
+    HINTS,
+    LABELS,
+    LEARNED,
+    SIGNATURE,
+    TOKENIZER,
+    read_signature,
+)
 from alignment_jax.cli import common
 from alignment_jax.cli.run_results import RESULTS
 from alignment_jax.core.errors import ConfigError, DataError, RunError
@@ -93,6 +103,8 @@ def write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, rename
         HINTS: dict(built.source.hints),
         LEARNED: logit_scale_options(config.loss.name, config.temperature),
     }
+    if encoders := built.source.encoders or _recorded_encoders(folder, resuming=resuming):
+        reads[ENCODERS] = {side: dict(record) for side, record in encoders.items()}
     report.write_json_atomic(folder / SIGNATURE, reads)
     known = _known_items(built.source, folder, rewrite=not resuming or renamed or bool(changed))
     environment = folder / "environment.json"
@@ -107,6 +119,14 @@ def write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, rename
             f"{', '.join(changed)} changed since this run started; the run does not train on it and uses the new data"
         )
     return notes
+
+
+def _recorded_encoders(folder: pathlib.Path, *, resuming: bool) -> Mapping[str, Mapping[str, Any]]:
+    """What a resumed run recorded: a copy of its data may lack the record."""
+    if resuming:
+        with contextlib.suppress(RunError):
+            return read_signature(folder).get(ENCODERS, {})
+    return {}
 
 
 def _known_items(source: data.PairSource, folder: pathlib.Path, *, rewrite: bool) -> ItemRecord | None:

@@ -23,6 +23,7 @@ from alignment_jax.data.corruptions import (
 )
 from alignment_jax.data.describe import describe, format_column, format_description, problems
 from alignment_jax.data.duplicate_counts import count_duplicates, duplicates_note
+from alignment_jax.data.embedded_files import embedding_record, is_embedded, read_embedded
 from alignment_jax.data.frames import FrameColumn
 from alignment_jax.data.frequencies import class_histogram, cluster_histogram
 from alignment_jax.data.loader import TrainLoader, iterate_items, padded_rows
@@ -83,12 +84,14 @@ __all__ = [
     "count_duplicates",
     "describe",
     "duplicates_note",
+    "embedding_record",
     "encode_texts",
     "eval_image",
     "few_samples",
     "fingerprints",
     "format_column",
     "format_description",
+    "is_embedded",
     "is_one_side",
     "iterate_items",
     "load",
@@ -100,6 +103,7 @@ __all__ = [
     "missing_notes",
     "padded_rows",
     "problems",
+    "read_embedded",
     "save_embeddings",
     "small_images",
     "thumbnails",

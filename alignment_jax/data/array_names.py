@@ -25,6 +25,7 @@ GENERIC = {
 }
 VIEW = re.compile(r"(?:image|a)_(flip|crop_[1-9]\d*)")
 MODALITIES, ENCODERS = "modalities", "encoders"
+EMBEDDED_BY = "embedded_by"  # [1] JSON: the model that made the vectors
 # Names in other tools, in lower case.
 _ALIASES = {
     "text_to_image": ("txt2img", "text2image", "txt_to_img", "caption_to_image", "image_index", "img_index"),
@@ -157,7 +158,7 @@ def is_latent(array: np.ndarray) -> bool:
 def _by_own_names(left: dict[str, np.ndarray], found: dict[str, np.ndarray], words: dict[str, str], where: str) -> None:
     """Moves arrays with a canonical or generic name from `left` to `found`."""
     own = {generic: role for role, generic in GENERIC.items()}
-    own |= {role: role for role in (*GENERIC, MODALITIES, ENCODERS)}
+    own |= {role: role for role in (*GENERIC, MODALITIES, ENCODERS, EMBEDDED_BY)}
     seen: dict[str, str] = {}
     for name in list(left):
         view = VIEW.fullmatch(name)

@@ -9,6 +9,7 @@ import numpy as np
 
 from alignment_jax.core.optional import require
 from alignment_jax.core.storage import open_atomic
+from alignment_jax.data.array_names import EMBEDDED_BY
 
 VECTOR = "vector"  # the column that vector databases look for
 
@@ -38,7 +39,8 @@ def write_parquet_files(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) 
     """Writes SIDE.parquet for every side, one row an item, its embedding in the column `vector`.
 
     Columns beside `vector` (a list of fixed length), as far as the arrays hold them: `image_id` and `split` of images;
-    `caption`, `image_row` (the row of its image in image.parquet), `image_id` and `split` of texts.
+    `caption`, `image_row` (the row of its image in image.parquet), `image_id` and `split` of texts. `embedded_by`
+    becomes metadata of the schema.
 
     Args:
       folder: it exists.
@@ -56,7 +58,8 @@ def write_parquet_files(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) 
     """
     pyarrow = require("pyarrow", extra="tables", purpose="write Parquet files")
     parquet = require("pyarrow.parquet", extra="tables", purpose="write Parquet files")
-    owner = arrays.get("text_to_image")
+    owner, record = arrays.get("text_to_image"), arrays.get(EMBEDDED_BY)
+    metadata = None if record is None else {EMBEDDED_BY: str(record[0])}
     columns = {
         side: {name: arrays[name] for name in (f"{side}_id", *further) if name in arrays}
         for side, further in {"image": ("split",), "text": ("caption",), "a": (), "b": ()}.items()
@@ -70,4 +73,15 @@ def write_parquet_files(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) 
         fixed = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
         table = {name: pyarrow.array(array.tolist()) for name, array in others.items()}
         with open_atomic(folder / f"{side}.parquet") as file:
-            parquet.write_table(pyarrow.table({**table, VECTOR: fixed}), file)
+            parquet.write_table(pyarrow.table({**table, VECTOR: fixed}, metadata=metadata), file)
+
+
+def read_parquet_record(path: pathlib.Path) -> str:
+    """The record of the model in a file of `write_parquet_files`; "" for none.
+
+    Raises:
+      MissingPackageError: pyarrow is not installed.
+    """
+    parquet = require("pyarrow.parquet", extra="tables", purpose="read Parquet files")
+    metadata = parquet.read_schema(path).metadata or {}
+    return metadata.get(EMBEDDED_BY.encode(), b"").decode("utf-8", "replace")

@@ -14,23 +14,35 @@ from alignment_jax import data, evals
 from alignment_jax.assembly.saved_run import Folder, run_folder
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.core.errors import UserError
-from alignment_jax.data.pixel_range import parse_pixel_range
+from alignment_jax.data.pixel_range import in_range, parse_pixel_range
 from alignment_jax.inference.exported_encoders import side_encoders
 from alignment_jax.inference.query_bank import asked_hubness
 from alignment_jax.inference.raw_columns import image_column, text_column
+from alignment_jax.inference.raw_latents import KINDS, LATENTS, FrozenEncoders, Given, frozen_encoders
 from alignment_jax.inference.trained_model import TrainedModel, open_run
 
-SIDES = {"image": "a", "text": "b"}  # kind of an item -> the side of latents
 
-
-def load(workdir: Folder) -> Aligner:
+def load(
+    workdir: Folder,
+    *,
+    image_encoder: Given = None,
+    text_encoder: Given = None,
+    device: str = "auto",
+    download: bool = False,
+) -> Aligner:
     """The best model of a finished run, ready for pictures and texts. Its training data is not needed.
+
+    A run on latents encodes pictures and texts with the frozen encoders that made its latents; each is opened on its
+    first use.
 
     Args:
       workdir: folder of the run.
+      image_encoder, text_encoder: of a run on latents: an `extract.Encoder`, or its name, such as
+        "hf:facebook/dinov2-base"; None for the one that the run recorded.
+      device, download: of encoders, see `extract.Options`.
 
     Raises:
-      UserError: the folder holds no run, or the run is a classifier.
+      UserError: the folder holds no run, the run is a classifier, or it reads no latents and an encoder is named.
       RunError: its checkpoint is missing or damaged.
 
     Example:
@@ -43,7 +55,10 @@ def load(workdir: Folder) -> Aligner:
             f"{folder}: a run of model {trained.config.model.name} classifies and has no vectors of two sides; load a "
             "run of adapters or two_tower"
         )
-    return Aligner(trained, folder)
+    encoders = frozen_encoders(
+        folder, image_encoder=image_encoder, text_encoder=text_encoder, device=device, download=download
+    )
+    return Aligner(trained, folder, encoders)
 
 
 class Aligner:
@@ -56,10 +71,11 @@ class Aligner:
     Attributes:
       trained: the model.
       folder: of the run.
+      encoders: of a run on latents.
     """
 
-    def __init__(self, trained: TrainedModel, folder: pathlib.Path):
-        self.trained, self.folder = trained, folder
+    def __init__(self, trained: TrainedModel, folder: pathlib.Path, encoders: FrozenEncoders):
+        self.trained, self.folder, self.encoders = trained, folder, encoders
 
     @property
     def config(self) -> ConfigDict:
@@ -77,21 +93,17 @@ class Aligner:
         return side_encoders(self.trained)["a"].dim
 
     def side_of(self, kind: str) -> str:
-        """The side, "a" or "b", that reads items of this kind: "image" or "text".
+        """The side, "a" or "b", that embeds items of this kind: "image" or "text".
 
         Raises:
           UserError: no side, or both.
         """
-        reads = {side: self.trained.reads[side]["kind"] for side in ("a", "b")}
-        sides = [side for side, found in reads.items() if found == kind]
+        reads = {side: self.trained.reads[side]["kind"] for side in KINDS}
+        sides = [side for side, found in reads.items() if kind in (found, KINDS[side] if found == LATENTS else "")]
         if len(sides) == 1:
             return sides[0]
-        if sides:
-            raise UserError(f"{self.folder}: both sides of the run read {kind} items; embed a split with .embed(split)")
-        raise UserError(
-            f"{self.folder}: the run reads {reads['a']} and {reads['b']} items, no {kind} items; embed them with "
-            ".embed(split)"
-        )
+        what = f"both sides of the run read {kind} items" if sides else f"the run reads {reads['a']} and {reads['b']}"
+        raise UserError(f"{self.folder}: {what}; embed a split with .embed(split)")
 
     def embed_images(self, images: Sequence[Any], *, hubness: bool | str = False) -> np.ndarray:
         """Vectors of pictures.
@@ -104,18 +116,18 @@ class Aligner:
           float32 [n, d]; with a correction [n, d + 2].
 
         Raises:
-          UserError: the run embeds no pictures.
+          UserError: the run embeds no pictures, or its encoder is not recorded, missing or changed.
           DataError: a picture cannot be read.
         """
-        setting = str(self.config.input.get("pixel_range", "auto"))
-        column = image_column(images, pixel_range=parse_pixel_range(setting))
-        return self.embed_column(self.side_of("image"), column, hubness=hubness)
+        side = self.side_of("image")
+        pixel_range = parse_pixel_range(self.encoders.pixel_range(side))
+        return self.embed_column(side, image_column(images, pixel_range=pixel_range), hubness=hubness)
 
     def embed_texts(self, texts: Sequence[str], *, hubness: bool | str = False) -> np.ndarray:
         """Vectors of n texts: float32 [n, d]; with a correction [n, d + 2].
 
         Raises:
-          UserError: the run embeds no texts.
+          UserError: the run embeds no texts, or its encoder is not recorded, missing or changed.
         """
         return self.embed_column(self.side_of("text"), text_column(texts), hubness=hubness)
 
@@ -124,8 +136,12 @@ class Aligner:
         bank = asked_hubness(self.folder, hubness, step=self.step)
         if not len(column):
             return np.zeros((0, self.dim + 2 * (bank is not None)), np.float32)
-        z = self.trained.embed_column(side, column)
+        z = self.trained.embed_column(side, self.encoders.column(side, column))
         return self.trained.drop_unused(z if bank is None else bank.fold_side(side, z))
+
+    def with_pixel_range(self, side: str, column: data.Column) -> data.Column:
+        """The column with one range for its pictures of more than eight bits, before it is embedded in parts."""
+        return in_range(column, self.encoders.pixel_range(side))
 
     def embed(self, split: data.PairSplit, *, hubness: bool | str = False) -> evals.SplitEmbeddings:
         """Vectors of every item of both sides of a split, in `.a` and `.b`.
@@ -138,7 +154,7 @@ class Aligner:
           DataError: the model does not read such items.
         """
         bank = asked_hubness(self.folder, hubness, step=self.step)
-        found = self.trained.embed(split)
+        found = self.trained.embed(self.encoders.split(split))
         found = found if bank is None else bank.fold(found)
         a, b = (self.trained.drop_unused(z) for z in (found.a, found.b))
         return evals.SplitEmbeddings(a, b, found.b_to_a, found.ids_a, found.ids_b)

@@ -6,19 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax import data, evals
+from alignment_jax import data
 from alignment_jax.assembly.inputs import remaining_transform
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.inference.query_bank import RunHubness
+from alignment_jax.inference.raw_latents import KINDS, FrozenEncoders, OnProgress, no_progress
 from alignment_jax.inference.trained_model import TrainedModel
 
 _NAMES = {"a": "image", "b": "text"}
+_RAW = {kind: side for side, kind in KINDS.items()}
 _INSTEAD = {"image": "images:DIR", "text": "texts:FILE.txt", "embedding": "latents:FILE.npy"}
 
 
 def embed_one_side(
-    trained: TrainedModel, items: data.OneSide, *, hubness: RunHubness | None = None
+    trained: TrainedModel,
+    items: data.OneSide,
+    *,
+    hubness: RunHubness | None = None,
+    encoders: FrozenEncoders | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> dict[str, np.ndarray]:
     """The embeddings and names of items of one side.
 
@@ -26,6 +33,8 @@ def embed_one_side(
       trained: the run.
       items: of one side.
       hubness: fold this correction into the embeddings, see `evals.fold_side`.
+      encoders: of a run on latents, for images and texts.
+      on_progress: called after every batch of an encoder.
 
     Returns:
       `image` [k, d] and `image_id` [k], or `text` [k, d] and `caption` [k], as in `embeddings:FILE.npz`; for a side of
@@ -37,15 +46,17 @@ def embed_one_side(
     """
     if not task_of(trained.config.model).aligns:
         raise UserError(f"a run of model {trained.config.model.name} classifies: it has no embeddings of a side")
+    kind, raw = items.column.kind, items.column
+    if encoders is not None and (side := _RAW.get(kind, "")) and encoders.encodes(side, raw):
+        items = items._replace(column=encoders.column(side, raw, on_progress=on_progress), side=side)
     side = items.side or _side_of(trained, items)
     _check(trained, items, side)
     embedded = trained.embed_column(side, items.column)
     if hubness is not None:
-        embedded = evals.fold_side(side, embedded, hubness.bank, hubness.correction)
-    kind = items.column.kind
+        embedded = hubness.fold_side(side, embedded)
     base = _NAMES[side] if kind in (_NAMES[side], "embedding") else side
     if kind == "text":
-        texts = [str(text)[:1000] for text in items.column.read(np.arange(len(items.column)))]
+        texts = [str(text)[:1000] for text in raw.read(np.arange(len(raw)))]
         names: dict[str, Any] = {"caption": np.asarray(texts, np.str_)}
     else:
         names = {f"{base}_id": items.names}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -125,6 +127,16 @@ class TrainedModel:
             for name, (few, all_) in truncated.items()
             if few
         ]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the parameters; files of vectors keep it."""
+        found = hashlib.blake2b(digest_size=8)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
+            array = np.asarray(leaf)
+            found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     @functools.cached_property
     def _evaluator(self) -> Embedder:

@@ -20,6 +20,7 @@ from alignment_jax.report.data_page import DataSample, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
+from alignment_jax.report.hits_page import ShownHit, write_hits_page
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metric_writers import METRIC_WRITERS, MetricWriter, writers_of
@@ -50,6 +51,7 @@ __all__ = [
     "MetricsLog",
     "Progress",
     "Series",
+    "ShownHit",
     "Table",
     "TensorBoardLog",
     "WandbLog",
@@ -97,6 +99,7 @@ __all__ = [
     "write_bytes_atomic",
     "write_comparison",
     "write_data_page",
+    "write_hits_page",
     "write_json_atomic",
     "write_npz_atomic",
     "write_report",

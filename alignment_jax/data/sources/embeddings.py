@@ -145,6 +145,7 @@ def save(
     cluster_size: np.ndarray | None = None,
     views: Mapping[str, np.ndarray] | None = None,
     encoders: Records | None = None,
+    embedded_by: np.ndarray | None = None,
 ) -> None:
     """Writes an embeddings file for `load`, atomically.
 
@@ -158,6 +159,7 @@ def save(
       cluster_size: [M].
       views: further views of the images, each [N, Da]: "image_flip", "image_crop_1", ...
       encoders: "image", "text" -> JSON values of the encoder (`extract.Encoder.identity`).
+      embedded_by: the model that made the vectors, see `data.embedding_record`.
 
     Raises:
       ConfigError: the path does not end in .npz, or its folder does not exist.
@@ -179,6 +181,7 @@ def save(
     arrays |= {key: np.asarray(value, np.str_) for key, value in names.items() if value is not None}
     record = to_array(encoders) if encoders else None
     further = {"encoders": record, "label": label, "cluster_size": cluster_size, **(views or {})}
+    further["embedded_by"] = embedded_by
     arrays |= {key: np.asarray(value) for key, value in further.items() if value is not None}
     arrays = {key: np.asarray(value) for key, value in arrays.items()}
     not_written = pathlib.Path(f"{path} (not written)")
