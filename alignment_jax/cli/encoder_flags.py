@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 from absl import flags
 
 from alignment_jax.inference.raw_latents import FrozenEncoders, frozen_encoders
 
-NAMES = ("image_encoder", "text_encoder", "device", "download")
+_NAMES = ("image_encoder", "text_encoder", "device", "download")
 
 
 def define_encoders(values: flags.FlagValues) -> None:
@@ -27,4 +28,9 @@ def define_encoders(values: flags.FlagValues) -> None:
 
 def encoders_of(values: flags.FlagValues, folder: pathlib.Path) -> FrozenEncoders:
     """The encoders of the run in `folder`; each is opened on its first use."""
-    return frozen_encoders(folder, **{name: values[name].value for name in NAMES})
+    return frozen_encoders(folder, **encoder_options(values))
+
+
+def encoder_options(values: flags.FlagValues) -> dict[str, Any]:
+    """The flags as arguments of `frozen_encoders` and `alignment_jax.load`."""
+    return {name: values[name].value for name in _NAMES}

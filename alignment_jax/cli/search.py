@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from absl import flags
 
 from alignment_jax import data, report
 from alignment_jax.cli import common
-from alignment_jax.cli.encoder_flags import NAMES, define_encoders
+from alignment_jax.cli.encoder_flags import define_encoders, encoder_options
 from alignment_jax.cli.hubness_flag import define_hubness, hubness_of, hubness_of_run
 from alignment_jax.core.errors import UserError, one_line
 from alignment_jax.inference.aligner import Aligner, load
@@ -52,12 +53,12 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def run(values: flags.FlagValues) -> int:
-    phrase, picture = values[WORDS].value, values["image"].value
+    phrase, picture = str(values[WORDS].value or ""), str(values["image"].value or "")
     if bool(phrase) == bool(picture):
         raise UserError('give a phrase or a picture: search --workdir=DIR "a dog on the beach", or --image=FILE')
     page = _page(values)
     folder = common.workdir(values)
-    aligner = load(folder, **{name: values[name].value for name in NAMES})
+    aligner = load(folder, **encoder_options(values))
     side = aligner.side_of("text" if phrase else "image")
     collection = open_collection(
         aligner,
@@ -70,8 +71,9 @@ def run(values: flags.FlagValues) -> int:
     for line in collection.notes:
         print(one_line(line))
     index = _with_hubness(values, folder, aligner, _embedded(values, collection, target), crosses=target != side)
-    hits = index.search(query, side=side, top=values["top"].value)
-    print(f"{_asked(phrase, picture)}: {_summary(index, len(hits), crosses=target != side)}")
+    hits = index.search(query, side=side, top=int(values["top"].value or 1))
+    summary = _summary(index, len(hits), crosses=target != side)
+    print(f"{_asked(phrase, picture)}: {summary}")
     print(report.to_plain(_table(hits, "image" if target == "a" else "text")))
     if page is not None:
         report.write_hits_page(
@@ -79,7 +81,8 @@ def run(values: flags.FlagValues) -> int:
             query=phrase or pathlib.Path(picture).name,
             query_picture=None if phrase else _pixels(picture),
             hits=_shown(index, hits),
-            subtitle=[_summary(index, len(hits), crosses=target != side), f"model of step {aligner.step}"],
+            # Not the folders of this machine: pages are passed on.
+            subtitle=[re.sub(r"[~/][^,\s]*/", "", summary), f"run {folder.name}"],
         )
         print(f"page: {page}")
     return 0
@@ -148,7 +151,7 @@ def _with_hubness(
     return with_hubness(aligner, index, found)
 
 
-def _asked(phrase: str | None, picture: str | None) -> str:
+def _asked(phrase: str, picture: str) -> str:
     return one_line(f'"{phrase}"' if phrase else f"picture {picture}")
 
 

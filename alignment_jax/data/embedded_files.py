@@ -47,9 +47,10 @@ def read_embedded(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, 
     >>> sorted(arrays), record
     (['image'], {'step': 3})
     """
+    arrays: dict[str, np.ndarray] = {}
     tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.suffix.lower() == ".parquet" else []
     if tables:
-        arrays, text = {}, ""
+        text = ""
         for table in tables:
             side, columns = table.stem, read_parquet_arrays(table)
             named = {VECTOR: side, "image_row": "text_to_image"}

@@ -1,6 +1,7 @@
 """Frozen encoders: encode images and texts once; training reads the stored latents."""
 
 from alignment_jax.core.deprecation import renamed_names
+from alignment_jax.extract.encode_columns import encode_images, encode_texts
 from alignment_jax.extract.encoders import ENCODERS, Encoder, Options, Stages, open_encoder
 from alignment_jax.extract.latents import ExtractSettings, OnProgress, extract
 from alignment_jax.extract.prompt_latents import extract_prompts
@@ -16,6 +17,8 @@ __all__ = [
     "Options",
     "Share",
     "Stages",
+    "encode_images",
+    "encode_texts",
     "extract",
     "extract_prompts",
     "make_views",

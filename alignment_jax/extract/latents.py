@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import dataclasses
-import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +13,10 @@ import numpy as np
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.encoder_records import Records, of_plan
-from alignment_jax.extract.encoders import Encoder, Stages
+from alignment_jax.extract.encode_columns import encode_images, encode_texts
+from alignment_jax.extract.encoders import Encoder
 from alignment_jax.extract.sharing import Share
-from alignment_jax.extract.views import make_views, view_names
+from alignment_jax.extract.views import view_names
 
 # (side, done, total, encoded): how many items of "image" or "text" are done. `encoded` is False in the first call for a
 # side and for items that an earlier extraction stored.
@@ -26,7 +24,6 @@ OnProgress = Callable[[str, int, int, bool], None]
 
 DTYPES = ("float16", "float32")
 _LONGEST_CAPTION = 1000
-_MOST_THREADS = 16
 
 
 def no_progress(side: str, done: int, total: int, encoded: bool) -> None:
@@ -166,36 +163,9 @@ def _encode(
     part: data.PairSplit, image: Encoder, text: Encoder, settings: ExtractSettings, count: _Count
 ) -> dict[str, np.ndarray]:
     """The latents of one shard, including all views of the images."""
-    names, stages = ("image", *view_names(settings.views)), image.in_stages()
-    size = settings.batch_size * stages.devices
-    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
-
-    def prepare(rows: np.ndarray) -> list[Any]:
-        images = part.a.read(rows)
-        views = [make_views(each, names[1:]) for each in images]
-        return [stages.prepare(images), *(stages.prepare([each[name] for each in views]) for name in names[1:])]
-
-    batches = [np.arange(k, min(k + size, len(part.a))) for k in range(0, len(part.a), size)]
-    prepared = (
-        (rows, batch, name)
-        for rows, ready in _ahead(prepare, batches)
-        for name, batch in zip(names, ready, strict=True)
-    )
-    for rows, vectors, name in _computed(stages, prepared, size):
-        found[name].append(vectors)
-        if name == names[-1]:
-            count.encoded("image", len(rows))
-    arrays = {name: np.concatenate(each) for name, each in found.items()}
-
-    stages = text.in_stages()
-    size = settings.batch_size * stages.devices
-    texts = part.b.read(np.arange(len(part.b)))
-    arranged = ((rows, batch, "text") for rows, batch in stages.arrange(texts, size))
-    for rows, vectors, name in _computed(stages, arranged, size):
-        if name not in arrays:
-            arrays[name] = np.empty((len(texts), vectors.shape[1]), vectors.dtype)
-        arrays[name][rows] = vectors
-        count.encoded("text", len(rows))
+    size, views = settings.batch_size, view_names(settings.views)
+    arrays = encode_images(part.a, image, views=views, batch_size=size, on_batch=lambda k: count.encoded("image", k))
+    arrays["text"] = encode_texts(part.b, text, batch_size=size, on_batch=lambda k: count.encoded("text", k))
     columns = {"text": part.b}
     return {name: _stored(array, settings, name, columns.get(name, part.a)) for name, array in arrays.items()}
 
@@ -208,33 +178,6 @@ def _stored(array: np.ndarray, settings: ExtractSettings, name: str, column: dat
         hint = "; use --dtype=float32" if np.isfinite(array[bad[0]]).all() else ": the encoder fails on this item"
         raise DataError(f"{column.describe(int(bad[0]))}: its {name} latent is not finite in {settings.dtype}{hint}")
     return stored
-
-
-def _computed(
-    stages: Stages, batches: Iterable[tuple[np.ndarray, Any, str]], size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
-    """Yields (rows, vectors, name) of every batch in order, two batches behind the devices."""
-    launched: collections.deque[tuple[np.ndarray, Any, str]] = collections.deque()
-    for rows, batch, name in batches:
-        launched.append((rows, stages.launch(batch, size), name))
-        if len(launched) > 2:
-            rows, result, name = launched.popleft()
-            yield rows, stages.collect(result), name
-    for rows, result, name in launched:
-        yield rows, stages.collect(result), name
-
-
-def _ahead(prepare: Callable[[np.ndarray], Any], batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Any]]:
-    """Yields (rows, prepare(rows)) of every batch in order; prepares the next ones in threads."""
-    threads = min(_MOST_THREADS, max(2, os.cpu_count() or 2))
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        waiting: collections.deque[Any] = collections.deque()
-        for number in range(len(batches) + threads):
-            if number < len(batches):
-                waiting.append((batches[number], pool.submit(prepare, batches[number])))
-            if number >= threads and waiting:
-                rows, ready = waiting.popleft()
-                yield rows, ready.result()
 
 
 def _index(part: data.PairSplit, source: data.PairSource, split: str) -> dict[str, np.ndarray]:

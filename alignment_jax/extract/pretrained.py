@@ -19,6 +19,8 @@ from alignment_jax.models.pretrained.load import read_config
 
 # Largest batch of `Encoder.encode`, which is called with a few queries.
 _AT_ONCE = 64
+# A few queries of up to this length share one program: compiling another takes longer than encoding them.
+_FEW, _QUERY_TOKENS = 4, 16
 
 
 def image_encoder(folder: pathlib.Path, options: Options, *, where: str) -> Encoder:
@@ -90,18 +92,21 @@ def text_encoder(folder: pathlib.Path, options: Options, *, where: str, sentence
 
     run = _Devices(apply, variables["params"]["text"] if both else variables["params"], options.device)
 
-    def arrange(items: Sequence[str], size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    def arrange(
+        items: Sequence[str], size: int, *, shortest: int = 0
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         ids = texts.ids(items, prefix=prefix)
         lengths = np.array([texts.longest if texts.fixed else len(one) for one in ids])
         order = np.argsort(-lengths, kind="stable")
         for k in range(0, len(order), size):
             rows = order[k : k + size]
-            length = min(rounded_length(int(lengths[rows[0]])), texts.longest)
+            length = min(max(rounded_length(int(lengths[rows[0]])), shortest), texts.longest)
             yield rows, texts.padded([ids[row] for row in rows], length=length)
 
     def encode(items: Sequence[str]) -> np.ndarray:
         size = _power_of_two(len(items))
-        found = [(rows, run.launch(batch, size)) for rows, batch in arrange(items, size)]
+        shortest = _QUERY_TOKENS if size <= _FEW else 0
+        found = [(rows, run.launch(batch, size)) for rows, batch in arrange(items, size, shortest=shortest)]
         vectors = np.concatenate([run.collect(each) for _, each in found])
         return vectors[np.argsort(np.concatenate([rows for rows, _ in found]))]
 

@@ -190,12 +190,14 @@ def _of_source(aligner: Aligner, source: data.PairSource, pictures: str | None) 
 
     def index(side: str, on_count: OnCount) -> SearchIndex:
         columns = [getattr(split, side) for split in splits]
-        total, before, parts = sum(map(len, columns)), 0, []
+        total, parts = sum(map(len, columns)), list[np.ndarray]()
         for column in columns:
-            parts.append(
-                embed_in_chunks(aligner, side, column, lambda done, _, before=before: on_count(before + done, total))
-            )
-            before += len(column)
+            before = sum(map(len, parts))
+
+            def count(done: int, of: int, before: int = before) -> None:
+                on_count(before + done, total)
+
+            parts.append(embed_in_chunks(aligner, side, column, count))
         vectors = np.concatenate(parts)
         texts = [text for split in splits for text in data.caption_texts(split)]
         ids = np.concatenate([split.ids for split in splits])
@@ -231,7 +233,7 @@ def embed_in_chunks(aligner: Aligner, side: str, column: data.Column, on_count: 
     return np.concatenate(parts)
 
 
-def _first_texts(texts: Sequence[str], owner: np.ndarray, count: int) -> list[str]:
+def _first_texts(texts: Sequence[str] | np.ndarray, owner: np.ndarray, count: int) -> list[str]:
     """The first text of every item."""
     found = [""] * count
     for text, row in zip(reversed(list(texts)), reversed(np.asarray(owner).tolist()), strict=True):
@@ -255,7 +257,7 @@ def _joined_pictures(readers: Sequence[Reader | None], starts: np.ndarray) -> Re
     return read
 
 
-def _pictures_by_name(names: Sequence[str], folder: pathlib.Path | None, path: pathlib.Path) -> Reader:
+def _pictures_by_name(names: Sequence[str] | np.ndarray, folder: pathlib.Path | None, path: pathlib.Path) -> Reader:
     """Reads the items whose names are files in a folder: that one, or the one where the vectors are.
 
     Raises:

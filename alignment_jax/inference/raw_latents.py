@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from alignment_jax.extract.latents import OnProgress, no_progress
 
 KINDS = {"a": "image", "b": "text"}  # side of latents -> kind of the items that they were made of
 LATENTS = "embedding"
+_BATCH = 64
+_FEW = 4  # queries, which are encoded at once
 Given = str | extract.Encoder | None
 
 
@@ -42,7 +45,6 @@ class FrozenEncoders:
     given: Mapping[str, Given]
     device: str = "auto"
     download: bool = False
-    batch_size: int = 64
     _opened: dict[str, extract.Encoder] = dataclasses.field(default_factory=dict)
 
     def encodes(self, side: str, column: data.Column) -> bool:
@@ -57,6 +59,8 @@ class FrozenEncoders:
         """
         if side not in self._opened:
             self._opened[side] = self._open(side)
+            for note in self._opened[side].notes:
+                warnings.warn(note, stacklevel=2)
         return self._opened[side]
 
     def _open(self, side: str) -> extract.Encoder:
@@ -64,7 +68,7 @@ class FrozenEncoders:
         if isinstance(given, extract.Encoder):
             return given
         by_hand = f"--{kind}_encoder=hf:NAME_OR_PATH, or alignment_jax.load(workdir, {kind}_encoder=...)"
-        where = {"device": self.device, "download": self.download}
+        where: dict[str, Any] = {"device": self.device, "download": self.download}
         if record is not None:
             try:
                 return extract.reopen(record, side=kind, name=given, **where)
@@ -99,7 +103,7 @@ class FrozenEncoders:
         if side == "a":
             column = in_range(column, self.pixel_range(side))
             names = tuple(sorted(record.get("views", ()))) if self.mean_views else ()
-        latents = np.concatenate(list(self._encoded(side, column, encoder, names, on_progress)), axis=1)
+        latents = self._encoded(side, column, encoder, names, on_progress)
         wanted = self.reads[side]["shape"]
         if list(latents.shape[2:]) != wanted:
             raise DataError(
@@ -114,23 +118,35 @@ class FrozenEncoders:
 
     def _encoded(
         self, side: str, column: data.Column, encoder: extract.Encoder, views: tuple[str, ...], on_progress: OnProgress
-    ) -> Iterator[np.ndarray]:
-        """Latents [1 + views, k, width] of batches, in the order of the items."""
-        count, kind = len(column), KINDS[side]
+    ) -> np.ndarray:
+        """Latents float32 [1 + views, n, width]."""
+        count, kind, done = len(column), KINDS[side], 0
+        if side == "b" and count <= _FEW:
+            return np.asarray(encoder.encode(column.read(np.arange(count))), np.float32)[None]
+
+        def more(items: int) -> None:
+            nonlocal done
+            done += items
+            on_progress(kind, done, count, True)
+
         on_progress(kind, 0, count, False)
-        for start in range(0, count, self.batch_size):
-            items = column.read(np.arange(start, min(start + self.batch_size, count)))
-            each = [extract.make_views(item, views) for item in items] if views else []
-            batches = [items, *([one[name] for one in each] for name in views)]
-            yield np.stack([np.asarray(encoder.encode(batch), np.float32) for batch in batches])
-            on_progress(kind, start + len(items), count, True)
+        if side == "b":
+            return extract.encode_texts(column, encoder, on_batch=more).astype(np.float32)[None]
+        # A power of two, so that pictures of any number share few compiled programs.
+        size = min(_BATCH, 1 << (count - 1).bit_length())
+        found = extract.encode_images(column, encoder, views=views, batch_size=size, on_batch=more)
+        return np.stack([found[name] for name in ("image", *views)]).astype(np.float32)
 
     def split(self, split: data.PairSplit, *, on_progress: OnProgress = no_progress) -> data.PairSplit:
         """The split with latents in place of raw items; its duplicates are those of the raw items."""
         columns = {side: getattr(split, side) for side in KINDS if self.encodes(side, getattr(split, side))}
         if not columns:
             return split
-        encoded = {side: self.column(side, column, on_progress=on_progress) for side, column in columns.items()}
+        encoded: dict[str, Any] = {
+            side: self.column(side, column, on_progress=on_progress) for side, column in columns.items()
+        }
+        if "b" in columns:
+            encoded["extra_b"] = {**split.extra_b, "caption": columns["b"]}
         return split.replace(**encoded, original=split.original or split)
 
     def source(

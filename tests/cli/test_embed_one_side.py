@@ -30,14 +30,14 @@ def test_images_and_texts_are_embedded_as_they_are_in_pairs(raw, tmp_path, capsy
         PIL.Image.fromarray(image).save(tmp_path / "photos" / f"{number}.png")
     assert embed(workdir, f"images:{tmp_path / 'photos'}", tmp_path / "i.npz") == 0
     with np.load(tmp_path / "i.npz", allow_pickle=False) as found:
-        assert sorted(found.files) == ["image", "image_id"]
+        assert sorted(found.files) == ["embedded_by", "image", "image_id"]
         np.testing.assert_allclose(found["image"], expected.a[:5], atol=1e-5)
         assert found["image_id"].tolist() == [f"{number}.png" for number in range(5)]
     texts = split.b.read(np.arange(7))
     (tmp_path / "t.txt").write_text("\n".join(texts))
     assert embed(workdir, f"texts:{tmp_path / 't.txt'}", tmp_path / "t.npz") == 0
     with np.load(tmp_path / "t.npz", allow_pickle=False) as found:
-        assert sorted(found.files) == ["caption", "text"]
+        assert sorted(found.files) == ["caption", "embedded_by", "text"]
         np.testing.assert_allclose(found["text"], expected.b[:7], atol=1e-5)
         assert found["caption"].tolist() == texts
     assert "image 5 x" in (shown := capsys.readouterr().out)
@@ -51,7 +51,7 @@ def test_latents_go_to_the_side_of_their_size(frozen_run, embeddings, tmp_path):
         np.save(tmp_path / "x.npy", column.read(np.arange(len(column))))
         assert embed(frozen_run[0], f"latents:{tmp_path / 'x.npy'}", tmp_path / "x.npz") == 0
         with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
-            assert sorted(found.files) == [name, f"{name}_id"]
+            assert sorted(found.files) == ["embedded_by", name, f"{name}_id"]
             np.testing.assert_allclose(found[name], wanted, atol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_items_that_the_run_does_not_read_are_errors(raw, frozen_run, tmp_path, 
         (
             frozen_run[0],
             f"texts:{tmp_path}/t.txt",
-            ["t.txt", "embedding", "latents:FILE.npy"],
+            ["--text_encoder"],
         ),
         (raw[0], f"latents:{tmp_path}/x.npy", ["x.npy", "images:DIR or texts:FILE"]),
         (

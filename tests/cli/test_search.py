@@ -93,7 +93,10 @@ def test_raw_items_give_the_vectors_of_their_latents(world, expected, tmp_path):
     with np.load(tmp_path / "raw.npz") as found:
         assert found["caption"].tolist() == expected["caption"].tolist()
         np.testing.assert_allclose(found["image"], expected["image"], atol=1e-5)
-    assert main(["embed", "--workdir", str(world / "run"), f"--data=images:{world}/pictures", f"--out={tmp_path}/i.npz"]) == 0
+    assert (
+        main(["embed", "--workdir", str(world / "run"), f"--data=images:{world}/pictures", f"--out={tmp_path}/i.npz"])
+        == 0
+    )
     with np.load(tmp_path / "i.npz") as found:
         rows = [expected["image_id"].tolist().index(f"pictures/{name}") for name in found["image_id"]]
         np.testing.assert_allclose(found["image"], expected["image"][rows], atol=1e-5)
