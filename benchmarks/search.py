@@ -46,6 +46,11 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - start, used() - before
 
 
+def encoder_name(encoder: str) -> str:
+    """The kind of an encoder and the last two parts of its path."""
+    return encoder.partition(":")[0] + ":" + "/".join(pathlib.PurePath(encoder.partition(":")[2]).parts[-2:])
+
+
 def commands(workdir: str, more: list[str], file: pathlib.Path) -> list[tuple[float, float]]:
     """The times of three new processes."""
     command = [sys.executable, "-m", "alignment_jax", "search", "--workdir", workdir, PHRASES[0], f"--in={file}", *more]
@@ -101,15 +106,15 @@ def main() -> None:
         ["second query of more than 16 tokens", *(f"{1000 * seconds:.1f} ms" for seconds in longer[1])],
     ]
     reads = aligner.trained.reads[side]
-    what = f"latents of {arguments.text_encoder.rpartition('/')[2]}" if arguments.text_encoder else reads["kind"]
+    what = f"latents of {encoder_name(arguments.text_encoder)}" if arguments.text_encoder else reads["kind"]
     load = os.getloadavg()[0]
     lines = [
         "# Search: time of a query",
         "",
         f"`python benchmarks/search.py`: {arguments.items:,} items of {aligner.dim} numbers, a phrase, model "
         f"{aligner.config.model.name} on {what}. {os.cpu_count()} cores ({platform.machine()}), load {load:.1f} during "
-        "the measurement. The command is the best of three by processor time, without a compilation cache. The second "
-        "column counts both cores: on an idle machine the first is at most that, on a busy one it is longer.",
+        "the measurement. The command is the best of three by processor time, without a compilation cache. Other "
+        "work on the machine makes the clock slower than the processor time.",
         "",
         to_markdown(table(["", "clock", "processor"], rows)),
         "",
