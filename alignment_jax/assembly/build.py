@@ -28,7 +28,7 @@ from alignment_jax.assembly.inputs import Inputs, scoring_batches, training_batc
 from alignment_jax.assembly.latent_scales import latent_scales
 from alignment_jax.assembly.methods import build_objective, logit_scale_options, registered_loss
 from alignment_jax.assembly.model_functions import build_model_functions, with_micro_batches
-from alignment_jax.assembly.optimization import build_optimizer, check_accumulation
+from alignment_jax.assembly.optimization import build_optimizer, check_accumulation, check_layer_decay
 from alignment_jax.assembly.prepared_data import PreparedData, prepare_data
 from alignment_jax.assembly.regularizers import Regularized, Teacher, build_regularizers
 from alignment_jax.assembly.run_notes import (
@@ -136,6 +136,7 @@ def build(
     model = configured_model(config, tokenizer=inputs.tokenizer, classes=classes, several=len(devices) > 1)
     first_batch = inputs.first_batch(train)
     model, start_notes = _start(prepared, model, first_batch, resuming=resuming)
+    check_layer_decay(config.optimizer, model, first_batch)
     model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
     messages = (*start_notes, *pool_notes, *teacher_notes)
     if not task.aligns:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from alignment_jax import models
 from alignment_jax.assembly.step_counts import StepCounts
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.experiment import Model
 from alignment_jax.train.optimizer import learning_rate_schedule, make_optimizer
 
 
@@ -19,6 +24,18 @@ def check_accumulation(section: ConfigDict, total_steps: int) -> None:
         raise ConfigError(
             f"optimizer.accumulate is {section.accumulate}, but the whole training has {total_steps} steps: no update "
             "would be applied; set a smaller optimizer.accumulate or a longer train.duration"
+        )
+
+
+def check_layer_decay(section: ConfigDict, model: Model, first_batch: Sequence[np.ndarray]) -> None:
+    """Raises ConfigError when `optimizer.layer_decay` is set and no part of the model has stacked layers."""
+    if section.layer_decay == 1.0:
+        return
+    params: Any = jax.eval_shape(model.init, jax.random.key(0), *first_batch)[0]
+    if not models.tuning.stack_depth(params):
+        raise ConfigError(
+            f"optimizer.layer_decay is {section.layer_decay}, but no encoder of this model has stacked layers, as vit "
+            "and transformer do; set optimizer.layer_decay=1.0"
         )
 
 
@@ -42,10 +59,12 @@ def build_optimizer(
         drops=[step // per_update for step in drops],
         drop_factor=section.drop_factor,
     )
+    decay = section.layer_decay
     optimizer = make_optimizer(
         section.name,
         schedule,
         mask=models.decay_mask,
+        rates=None if decay == 1.0 else functools.partial(models.tuning.layer_rates, decay=decay),
         **{name: section[name] for name in ("weight_decay", "b1", "b2", "momentum", "clip", "accumulate")},
     )
     return optimizer, lambda step: float(schedule(step // per_update))

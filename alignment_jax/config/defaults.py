@@ -263,6 +263,7 @@ def default() -> ConfigDict:
             "warmup": "5 percent",
             "drop_every": "70 epochs",  # staircase: interval between two drops
             "drop_factor": 0.1,  # staircase: factor of each drop
+            "layer_decay": 1.0,  # rate of a layer of vit or transformer relative to the next one; 1: equal rates
             "weight_decay": 0.1,
             "b1": 0.9,
             "b2": 0.999,

@@ -26,6 +26,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "optimizer.learning_rate": (0, INF),
     "optimizer.final_learning_rate": (0, INF),
     "optimizer.drop_factor": (0, 1),
+    "optimizer.layer_decay": (1e-3, 1),
     "optimizer.micro_batch": (0, INF),
     "eval.patience": (0, INF),
     "eval.batch_size": (1, INF),

@@ -44,6 +44,33 @@ def row_dropout(key: Array, x: Array, *, rate: float, rows: Array | None = None)
     return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x))
 
 
+def stochastic_depth(key: Array, x: Array, *, rate: Array | float, rows: Array | None = None) -> jax.Array:
+    """Zeroes whole rows of a residual branch with probability `rate` and divides the others by 1 - rate.
+
+    As in `row_dropout`, the mask depends on a row's position in the global batch, not on its device.
+
+    Source: Huang et al. 2016, Deep networks with stochastic depth. They multiply by 1 - rate in evaluation; we divide
+    in training, as dropout does.
+
+    Args:
+      key: one PRNG key, the same on every device.
+      x: [n, ...] floating.
+      rate: scalar in [0, 1).
+      rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
+
+    Returns:
+      [n, ...] in the dtype of `x`.
+
+    >>> sorted({float(row[0]) for row in stochastic_depth(jax.random.key(0), jnp.ones((9, 2)), rate=0.5)})
+    [0.0, 2.0]
+    """
+    x = jnp.asarray(x)
+    rows = jnp.arange(x.shape[0]) if rows is None else rows
+    kept = jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate))(rows)
+    factor = (kept / (1.0 - rate)).astype(x.dtype)
+    return x * factor.reshape(-1, *[1] * (x.ndim - 1))
+
+
 class Dropout(nn.Module):
     """`row_dropout` as a layer: uses the "dropout" stream of keys; the identity unless `train`."""
 

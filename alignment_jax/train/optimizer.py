@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax
 import optax
 
 from alignment_jax.core.errors import ConfigError
@@ -99,6 +100,7 @@ def make_optimizer(
     momentum: float = 0.9,
     clip: float = 0.0,
     accumulate: int = 1,
+    rates: Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
     """The optimizer of a run.
 
@@ -110,6 +112,8 @@ def make_optimizer(
       b1, b2: of AdamW. momentum: of SGD and LARS.
       clip: maximum global norm of the gradient; 0 for no clipping.
       accumulate: batches whose gradients are averaged into one update.
+      rates: parameters -> a tree of factors of the learning rate, broadcast to each leaf; None for equal rates. It may
+        depend on structure and shapes alone. Decoupled weight decay follows the learning rate.
 
     Raises:
       ConfigError: unknown name, or a number out of range.
@@ -122,5 +126,13 @@ def make_optimizer(
     if accumulate < 1:
         raise ConfigError(f"optimizer.accumulate must be at least 1, got {accumulate}")
     update = OPTIMIZERS[name](schedule, weight_decay=weight_decay, mask=mask, b1=b1, b2=b2, momentum=momentum)
-    chain = optax.chain(optax.clip_by_global_norm(clip), update) if clip > 0 else update
+    parts = [optax.clip_by_global_norm(clip)] if clip > 0 else []
+    parts += [update] if rates is None else [update, _scale_by(rates)]
+    chain = optax.chain(*parts) if len(parts) > 1 else update
     return optax.MultiSteps(chain, accumulate).gradient_transformation() if accumulate > 1 else chain
+
+
+def _scale_by(rates: Callable[[PyTree], PyTree]) -> optax.GradientTransformation:
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(lambda one, rate: (one * rate).astype(one.dtype), updates, rates(updates))
+    )

@@ -17,6 +17,7 @@ WRONG = [
     ("optimizer.b1", 2.0),
     ("optimizer.momentum", 5.0),
     ("optimizer.drop_factor", -1.0),
+    ("optimizer.layer_decay", 1.5),
     ("optimizer.ema", 1.0),
     ("optimizer.ema", -0.5),
     ("eval.patience", -1),

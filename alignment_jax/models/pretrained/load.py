@@ -81,6 +81,7 @@ def load(
     param_dtype: Any = jnp.float32,
     remat: bool = False,
     dropout: float | None = None,
+    stochastic_depth: float = 0.0,
     sentence: bool = True,
 ) -> Pretrained:
     """Loads an image tower, a text tower, or both, from a folder as the Hugging Face hub has it.
@@ -96,6 +97,7 @@ def load(
       remat: recompute each layer in the backward pass.
       dropout: rate while training; None means the checkpoint's `hidden_dropout_prob`, 0 where it has none. Attention
         probabilities are never dropped.
+      stochastic_depth: rate at which the last layer's branches are left out while training, in [0, 1); see `Numerics`.
       sentence: follow sentence-transformers' files (pooling, normalisation, longest text, prompts); False ignores them,
         as transformers does: the mean over tokens.
 
@@ -119,12 +121,18 @@ def load(
     >>> jax.jit(module.apply, static_argnames="method")(variables, **batch, method="encode_text").shape
     (2, 8)
     """
+    if not 0.0 <= stochastic_depth < 1.0:
+        raise ConfigError(f"stochastic_depth must be in [0, 1), got {stochastic_depth}")
     path = pathlib.Path(folder)
     config, family, modules = read_config(path, sentence=sentence)
     tensors = Tensors(modules.transformer, prefixes=family.prefixes)
     rate = config.get("hidden_dropout_prob", 0.0) if dropout is None else dropout
     numerics = Numerics(
-        dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(param_dtype), remat=remat, dropout=float(rate or 0.0)
+        dtype=jnp.dtype(dtype),
+        param_dtype=jnp.dtype(param_dtype),
+        remat=remat,
+        dropout=float(rate or 0.0),
+        stochastic_depth=stochastic_depth,
     )
     try:
         module = family.build(Checkpoint(config, tensors.names, modules), numerics)

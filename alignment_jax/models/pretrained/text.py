@@ -84,7 +84,7 @@ class TextTower(nn.Module):
           tokens: [n, L] int, ids of the checkpoint's tokenizer.
           mask: [n, L] bool, false for padding; None: `tokens != padding` where the family has a padding id, otherwise
             all true.
-          train: applies dropout (needs `rngs={"dropout": key}`).
+          train: applies dropout and stochastic depth (needs `rngs={"dropout": key}`).
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
 
         Returns:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from alignment_jax.core import Array
-from alignment_jax.models.dropout import Dropout
+from alignment_jax.models.dropout import Dropout, stochastic_depth
 from alignment_jax.models.gelu import gelu
 from alignment_jax.models.tuning.names import ABOVE, BELOW, LORA_A, LORA_B
 
@@ -36,12 +36,15 @@ class Numerics:
       param_dtype: of the parameters.
       remat: recompute each layer in the backward pass: memory of one layer instead of all.
       dropout: rate after the embeddings, the attention and the MLP of each layer, while training.
+      stochastic_depth: rate at which the last layer's attention, and its MLP, are left out for a row while training;
+        it rises linearly from layer to layer (Huang et al. 2016).
     """
 
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     remat: bool = False
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +151,9 @@ class Block(nn.Module):
     train: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, where: Array | None, rows: Array | None) -> tuple[jax.Array, None]:
+    def __call__(
+        self, x: jax.Array, where: Array | None, rows: Array | None, rate: Array | None
+    ) -> tuple[jax.Array, None]:
         layers, numerics = self.layers, self.numerics
         attention = Attention(layers.heads, numerics, layers.qkv_bias, layers.causal, name="attention")
         mlp = MLP(layers.hidden, layers.activation, numerics, layers.gated, name="mlp")
@@ -158,7 +163,8 @@ class Block(nn.Module):
             if layers.layer_scale:
                 factor = self.param(scale, nn.initializers.ones, (layers.width,), numerics.param_dtype)
                 y = y * factor.astype(numerics.dtype)
-            return Dropout(numerics.dropout)(y, train=self.train, rows=rows)
+            y = Dropout(numerics.dropout)(y, train=self.train, rows=rows)
+            return y if rate is None else stochastic_depth(self.make_rng("dropout"), y, rate=rate, rows=rows)
 
         if layers.norm == "pre":
             x = x + branch(attention(norm1(x), where=where), "scale1")
@@ -197,7 +203,7 @@ class Transformer(nn.Module):
         Args:
           x: [n, T, width].
           where: [n, T] bool, true for tokens that may be attended to; None means all.
-          train: applies dropout (needs `rngs={"dropout": key}`).
+          train: applies dropout and stochastic depth (needs `rngs={"dropout": key}`).
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
         """
         block = nn.remat(Block, prevent_cse=False) if self.numerics.remat else Block
@@ -207,16 +213,20 @@ class Transformer(nn.Module):
                 block,
                 variable_axes={"params": 0},
                 split_rngs={"params": True, "dropout": True},
-                in_axes=nn.broadcast,
+                in_axes=(nn.broadcast, nn.broadcast, 0),
                 length=depth,
             )(self.layers, self.numerics, train, name=name)
 
-        if self.has_variable("params", ABOVE):
-            for part in (BELOW, ABOVE):
-                if self.has_variable("params", part):
-                    depth = jax.tree.leaves(self.get_variable("params", part))[0].shape[0]
-                    x, _ = stack(depth, part)(x, where, rows)
-            return x
-        scanned = stack(self.layers.depth)
-        nn.share_scope(self, scanned)
-        return scanned(x, where, rows)[0]
+        depth, last = self.layers.depth, self.numerics.stochastic_depth
+        rates = last * jnp.arange(1, depth + 1) / depth if train and last else None
+        if not self.has_variable("params", ABOVE):
+            scanned = stack(depth)
+            nn.share_scope(self, scanned)
+            return scanned(x, where, rows, rates)[0]
+        first = 0
+        for part in (BELOW, ABOVE):
+            if self.has_variable("params", part):
+                end = first + jax.tree.leaves(self.get_variable("params", part))[0].shape[0]
+                x, _ = stack(end - first, part)(x, where, rows, None if rates is None else rates[first:end])
+                first = end
+        return x

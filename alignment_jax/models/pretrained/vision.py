@@ -96,7 +96,7 @@ class ImageTower(nn.Module):
         Args:
           images: [n, height, width, channels] floating, normalised as the checkpoint's processor does. Any size that
             holds a patch: the position table is resized, and pixels beyond the last whole patch are ignored.
-          train: applies dropout (needs `rngs={"dropout": key}`).
+          train: applies dropout and stochastic depth (needs `rngs={"dropout": key}`).
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
 
         Returns:

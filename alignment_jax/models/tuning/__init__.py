@@ -11,7 +11,7 @@ Trees are those of `models.pretrained`: a stack of transformer layers is named "
 """
 
 from alignment_jax.models.tuning.interpolate import interpolate
-from alignment_jax.models.tuning.layer_rates import layer_rates
+from alignment_jax.models.tuning.layer_rates import layer_rates, stack_depth
 from alignment_jax.models.tuning.lora import add_lora
 from alignment_jax.models.tuning.merge import merge_parameters
 from alignment_jax.models.tuning.split import TUNINGS, join_parameters, split_parameters
@@ -24,4 +24,5 @@ __all__ = [
     "layer_rates",
     "merge_parameters",
     "split_parameters",
+    "stack_depth",
 ]

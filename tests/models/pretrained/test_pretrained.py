@@ -105,6 +105,23 @@ def test_dropout_is_of_the_checkpoint_and_of_the_row(copy, expected):
     np.testing.assert_allclose(alone, whole[1:], atol=1e-5)
 
 
+def test_stochastic_depth_leaves_out_branches_of_rows():
+    layers = pretrained.Layers(width=4, depth=1, heads=1, hidden=4)
+    module = pretrained.Transformer(layers, pretrained.Numerics(stochastic_depth=0.5))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2, 4)), jnp.float32)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
+
+    @jax.jit
+    def train(x, rows):
+        return module.apply(variables, x, train=True, rows=rows, rngs={"dropout": jax.random.key(1)})
+
+    found = np.asarray(train(x, jnp.arange(8)))
+    skipped = (found == x).all(axis=(1, 2))  # both branches, with probability 1/4 a row
+    assert 0 < skipped.sum() < 8
+    turned = np.asarray(train(x[::-1], jnp.arange(8)[::-1]))
+    np.testing.assert_allclose(turned[::-1], found, atol=1e-6)
+
+
 def test_shards_are_read(copy, expected):
     arrays = tensors(copy)
     (copy / "model.safetensors").unlink()
@@ -266,6 +283,8 @@ def test_siglip_texts_are_canonical_and_of_one_length(copy):
 def test_wrong_arguments(folder, tmp_path):
     with pytest.raises(ConfigError, match="no-such"):
         pretrained.load(tmp_path / "no-such")
+    with pytest.raises(ConfigError, match="stochastic_depth"):
+        pretrained.load(folder, stochastic_depth=1.0)
     module, variables, preprocess = pretrained.load(folder)
     with pytest.raises(ConfigError, match=re.escape(str(folder))):
         preprocess.images([])
