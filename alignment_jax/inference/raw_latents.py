@@ -160,8 +160,14 @@ class FrozenEncoders:
           on_progress: called after every batch of an encoder.
         """
         first = next(iter(source.splits.values()))
-        if not any(self.encodes(side, getattr(first, side)) for side in KINDS):
+        raw = [side for side in KINDS if self.encodes(side, getattr(first, side))]
+        if not raw:
             return source
+        for side in raw:  # before the first image is encoded, which may take hours
+            try:
+                self.encoder(side)
+            except UserError as error:
+                raise type(error)(f"{source.spec} holds {KINDS[side]} items: {error}") from error
         ranged, _ = data.with_pixel_range(source)
         splits = {only: ranged.splits[only]} if only in ranged.splits else ranged.splits
         total = {KINDS[side]: sum(len(getattr(split, side)) for split in splits.values()) for side in KINDS}

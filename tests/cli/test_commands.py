@@ -133,8 +133,7 @@ def test_raw_pairs_for_a_run_on_latents_are_an_error_with_a_hint(command, frozen
     shown = capsys.readouterr()
     (line,) = (shown.out + shown.err).splitlines()
     assert str(tmp_path / "p.csv") in line
-    assert "embedding" in line
-    assert "alignment-jax extract" in line
+    assert "--image_encoder" in line
 
 
 def test_output_of_evaluate_has_no_control_characters(frozen_run, monkeypatch, capsys):
@@ -267,7 +266,7 @@ def test_mistakes_are_one_line_and_status_two(case, tmp_path, capsys, repository
 def test_evaluate_refuses_data_of_another_kind_or_width(frozen_run, tmp_path, capsys):
     workdir, _ = frozen_run
     assert main(["evaluate", "--workdir", str(workdir), "--data", "synthetic:train=4,val=3,test=3,size=16"]) == 2
-    assert "trained on embedding" in capsys.readouterr().err
+    assert "--image_encoder" in capsys.readouterr().err
     np.savez(tmp_path / "wide.npz", image=np.ones((4, 5)), text=np.ones((4, 10)), text_to_image=np.arange(4))
     assert main(["evaluate", "--workdir", str(workdir), "--data", f"embeddings:{tmp_path}/wide.npz"]) == 2
     assert "[5]" in capsys.readouterr().err
