@@ -137,7 +137,12 @@ def _open(file: pathlib.Path) -> Any:
     library: Any = require("tokenizers", extra="pretrained", purpose="tokenise texts")
     if not file.is_file():
         raise ConfigError(
-            f"{file}: no such file; load the tokenizer with transformers' AutoTokenizer and save_pretrained it there"
+            f"{file}: no such file; "
+            + (
+                "make it from spiece.model beside it as docs/pretrained.md shows"
+                if file.with_name("spiece.model").is_file()
+                else "load the tokenizer with transformers' AutoTokenizer and save_pretrained it there"
+            )
         )
     try:
         return library.Tokenizer.from_file(str(file))

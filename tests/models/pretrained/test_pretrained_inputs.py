@@ -2,11 +2,13 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
 
 from alignment_jax.core import l2_normalize
+from alignment_jax.core.errors import ConfigError
 from alignment_jax.models import pretrained
 from alignment_jax.models.pretrained.image_preprocess import read_image_preprocess
 from alignment_jax.models.pretrained.tokenize import read_text_preprocess
@@ -142,6 +144,38 @@ def test_token_ids(build, prefix, captions, tmp_path):
     assert found["tokens"].shape[1] == 20
     if not fixed:
         np.testing.assert_array_equal(found["mask"], expected["attention_mask"].astype(bool))
+
+
+def test_token_ids_of_siglip(captions, tmp_path):
+    """transformers reads spiece.model, ours the tokenizer.json that the page makes of it."""
+    sentencepiece = pytest.importorskip("sentencepiece", reason="needs PyTorch's libraries: ./test.sh --parity")
+    import transformers
+
+    # Of numbers like 1,000 two divisions can score the same.
+    texts = [re.sub(r"\d", "", text) for text in captions]
+    special = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(text.lower() for text in texts if text),
+        model_prefix=str(tmp_path / "spiece"),
+        vocab_size=400,
+        minloglevel=2,
+        **special,
+    )
+    expected = transformers.SiglipTokenizer(str(tmp_path / "spiece.model"), model_max_length=20)
+    expected.save_pretrained(tmp_path)
+    arguments = dict(longest=64, vocabulary=400, padding=None, fixed=True, root=tmp_path)
+    with pytest.raises(ConfigError, match=r"spiece\.model"):
+        read_text_preprocess(tmp_path, **arguments)
+    names = {}
+    page = (DOCS / "pretrained.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(def write_siglip_tokenizer.*?)^```", page, re.S | re.M)
+    exec(block, names)
+    names["write_siglip_tokenizer"](tmp_path)
+    found = read_text_preprocess(tmp_path, **arguments)(texts)
+    ids = expected(texts, padding="max_length", truncation=True, return_tensors="np")["input_ids"]
+    assert len(np.unique(ids)) > 100
+    np.testing.assert_array_equal(found["tokens"], ids)
+    assert found["mask"].all()
 
 
 def test_a_whole_checkpoint(captions, photographs, tmp_path):
