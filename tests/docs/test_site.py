@@ -12,7 +12,11 @@ import pytest
 import alignment_jax as aj
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs"
-SUBPACKAGES = sorted(set(aj.__all__) - {"__version__"})
+SUBPACKAGES = sorted(
+    path.parent.name
+    for path in pathlib.Path(aj.__file__).parent.glob("*/__init__.py")
+    if path.parent.name in aj.__all__
+)
 
 
 @pytest.mark.parametrize("subpackage", SUBPACKAGES)
