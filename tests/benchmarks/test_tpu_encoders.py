@@ -1,0 +1,38 @@
+"""The operations that the table of compiled encoders counts, and the page against its record."""
+
+import importlib
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def encoders(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("tpu_encoders")
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "width", "depth", "others"),
+    [("MiniLM-L6, 64 tokens", 64, 384, 6, 0), ("ViT-B/16, 224 px", 197, 768, 12, 196 * (16 * 16 * 3) * 768)],
+)
+def test_operations_are_those_of_every_layer(encoders, name, tokens, width, depth, others):
+    """A layer: four maps and an MLP of four times the width, scores and their weighting of values."""
+    case = encoders.CASES[name]
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
+    function, shapes = encoders.program(case, mesh)
+    layer = tokens * 12 * width**2 + 2 * tokens**2 * width
+    found = encoders.product_flops(function.trace(*shapes).jaxpr)
+    assert found == 2 * (depth * layer + others) * case.batch * mesh.size
+
+
+def test_the_page_is_the_record(encoders):
+    lines = encoders.read(encoders.RECORD)
+    assert {(line["slice"], line["chips"]) for line in lines} == set(encoders.SLICES)
+    assert len(lines) == len(encoders.SLICES) * len(encoders.CASES)
+    page = (BENCHMARKS / "results" / "tpu.md").read_text(encoding="utf-8")
+    assert encoders.text(lines).strip() in page
