@@ -19,6 +19,8 @@ from alignment_jax.models.pretrained.load import read_config
 
 # Largest batch of `Encoder.encode`, which is called with a few queries.
 _AT_ONCE = 64
+# Images of one program on a CPU: the activations of more leave the cache, and ViT-B becomes slower by a fifth.
+_IMAGES_ON_CPU = 4
 # A few queries of up to this length share one program: compiling another takes longer than encoding them.
 _FEW, _QUERY_TOKENS = 4, 16
 
@@ -47,7 +49,9 @@ def image_encoder(folder: pathlib.Path, options: Options, *, where: str) -> Enco
         found = tower.apply({"params": params}, images.normalize(batch["pixels"]))
         return _vectors(found, output, jnp.ones(found["tokens"].shape[:2], bool))
 
-    run = _Devices(apply, variables["params"]["image"] if both else variables["params"], options.device)
+    run = _Devices(
+        apply, variables["params"]["image"] if both else variables["params"], options.device, on_cpu=_IMAGES_ON_CPU
+    )
 
     def prepare(pictures: Sequence[Any]) -> dict[str, np.ndarray]:
         try:
@@ -153,29 +157,45 @@ def _vectors(found: Mapping[str, jax.Array], output: str, where: jax.Array) -> j
 
 
 class _Devices:
-    """A function of parameters and a batch, on all chosen devices: rows are divided, parameters are copied."""
+    """A function of parameters and a batch, on all chosen devices: rows are divided, parameters are copied.
 
-    def __init__(self, apply: Callable[[Any, Any], jax.Array], params: Any, device: str) -> None:
+    Args:
+      apply: (parameters, batch) -> [n, width].
+      params: its parameters.
+      device: see `Options`.
+      on_cpu: most rows of one program on a CPU; larger batches are several programs.
+    """
+
+    def __init__(
+        self, apply: Callable[[Any, Any], jax.Array], params: Any, device: str, *, on_cpu: int | None = None
+    ) -> None:
         devices = _devices(device)
         mesh = jax.sharding.Mesh(np.array(devices), ("data",))
         spec = jax.sharding.PartitionSpec
         self.count = len(devices)
+        self._most = on_cpu if devices[0].platform == "cpu" else None
         self._rows = jax.sharding.NamedSharding(mesh, spec("data"))
         self._params = jax.device_put(params, jax.sharding.NamedSharding(mesh, spec()))
         self._apply = jax.jit(apply, out_shardings=self._rows)
 
-    def launch(self, batch: Mapping[str, np.ndarray], size: int) -> tuple[jax.Array, int]:
+    def launch(self, batch: Mapping[str, np.ndarray], size: int) -> tuple[list[jax.Array], int]:
         """Starts a batch of at most `size` rows, filled up by its last row; returns before it is computed."""
         count = len(next(iter(batch.values())))
-        missing = -(-size // self.count) * self.count - count
-        if missing:
-            batch = {name: np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) for name, x in batch.items()}
-        return self._apply(self._params, jax.device_put(dict(batch), self._rows)), count
+        each = -(-size // self.count)  # rows on a device
+        rows = self.count * (each if self._most is None else min(each, self._most))
+        started = []
+        for first in range(0, count, rows):
+            part = {name: x[first : first + rows] for name, x in batch.items()}
+            missing = rows - min(rows, count - first)
+            if missing:
+                part = {name: np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) for name, x in part.items()}
+            started.append(self._apply(self._params, jax.device_put(part, self._rows)))
+        return started, count
 
-    def collect(self, launched: tuple[jax.Array, int]) -> np.ndarray:
+    def collect(self, launched: tuple[list[jax.Array], int]) -> np.ndarray:
         """The vectors [k, width], without the rows that filled the batch."""
-        vectors, count = launched
-        return np.asarray(vectors)[:count]
+        parts, count = launched
+        return np.concatenate([np.asarray(part) for part in parts])[:count]
 
 
 def _devices(wanted: str) -> list[jax.Device]:
