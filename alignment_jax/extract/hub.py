@@ -29,7 +29,7 @@ def model_folder(name: str, *, download: bool) -> pathlib.Path:
         return path
     if path.is_absolute() or name.startswith((".", "~")):
         raise ConfigError(f"{name}: no such folder")
-    hub = require("huggingface_hub", extra="encoders", purpose="find models")
+    hub = require("huggingface_hub", extra="pretrained", purpose="find models")
     try:
         return pathlib.Path(hub.snapshot_download(name, allow_patterns=_WANTED, local_files_only=not download))
     except Exception as error:  # the errors of the hub and its transport have no common base class
