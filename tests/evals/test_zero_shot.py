@@ -102,7 +102,7 @@ def test_the_command_on_frozen_latents(frozen_run, tmp_path, capsys):
     assert main(command) == 2
     assert "no labels to classify" in capsys.readouterr().err
     command[3] = f"--data=embeddings:{tmp_path / 'items.npz'}"
-    for prompts, message in (("narrow.npz", "3 numbers"), ("p.txt", "does not read texts")):
+    for prompts, message in (("narrow.npz", "3 numbers"), ("p.txt", "--text_encoder")):
         assert main([*command[:-1], f"--zero_shot={tmp_path / prompts}"]) == 2
         assert message in capsys.readouterr().err
 
