@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax import config, data, report
-from alignment_jax.assembly.saved_run import TOKENIZER, Folder, run_folder
+from alignment_jax.assembly.saved_run import ENCODERS, TOKENIZER, Folder, run_folder
 from alignment_jax.core.errors import UserError, suggest
 from alignment_jax.core.nested import flatten_config
 from alignment_jax.core.storage import new_folder, write_bytes_atomic, write_json_atomic, write_text_atomic
@@ -44,7 +44,8 @@ def export_run(
     """Writes the best model of a run into a new folder.
 
     README.md: the model card. model.json: both sides (shapes, dtypes, preprocessing, files; for adapters their
-    arithmetic, see `exported_encoders.adapter_steps`), settings, versions. tokenizer.json where texts are read.
+    arithmetic, see `exported_encoders.adapter_steps`; for latents the record of their encoder), settings, versions.
+    tokenizer.json where texts are read.
     Weights: model.safetensors, and a file for each side in every other format. Absolute paths lose their folders.
 
     Args:
@@ -109,6 +110,7 @@ def _description(
             "preprocessing": preprocessing(trained, side),
             "files": by_format[side],
             **({} if steps is None or tensor_file is None else {"steps": steps}),
+            **_frozen_encoder(trained, side),
         }
     environment = report.environment()
     return {
@@ -124,6 +126,12 @@ def _description(
     }
 
 
+def _frozen_encoder(trained: TrainedModel, side: str) -> dict[str, Any]:
+    """`encoder`: the record of the encoder that made the latents of a side, without folders; {} without a record."""
+    record = trained.reads.get(ENCODERS, {}).get(side)
+    return {} if record is None else {"encoder": {**record, "name": _without_folders(record["name"])}}
+
+
 def _card(
     trained: TrainedModel,
     encoders: Mapping[str, SideEncoder],
@@ -137,6 +145,9 @@ def _card(
         f"side {side}": f"{encoder.kind} {list(encoder.shape)} to {encoder.dim} numbers of length one"
         for side, encoder in encoders.items()
     }
+    for side in encoders:
+        if found := _frozen_encoder(trained, side):
+            sizes[f"encoder of side {side}"] = found["encoder"]["name"]
     return report.model_card(
         title=trained.config.name,
         license=license,

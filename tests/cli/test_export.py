@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -169,6 +170,18 @@ def test_the_card_and_the_description(frozen_run, embeddings, exported):
     assert about["settings"]["data"] == f"embeddings:{embeddings.name}"
     for private in (str(embeddings.parent), str(frozen_run[0])):
         assert private not in card + json.dumps(about)
+
+
+def test_the_encoders_of_latents_are_named(frozen_run, tmp_path):
+    run = shutil.copytree(frozen_run[0], tmp_path / "run")
+    reads = json.loads((run / "inputs.json").read_text())
+    record = {"name": "st:/somewhere/minilm", "weights": "ab12", "pooling": "mean", "prefix": ""}
+    (run / "inputs.json").write_text(json.dumps({**reads, "encoders": {"b": record}}))
+    assert export(run, tmp_path / "out") == 0
+    sides = json.loads((tmp_path / "out" / "model.json").read_text())["sides"]
+    assert sides["b"]["encoder"] == {**record, "name": "st:minilm"}
+    assert "encoder" not in sides["a"]
+    assert "st:minilm" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_refusals(frozen_run, tmp_path, capsys):
