@@ -141,6 +141,11 @@ def small_latents():
         return data.load(f"embeddings:{file}")
 
 
+def count_collectives(text: str) -> dict[str, int]:
+    """Name -> how often the compiled program runs it."""
+    return {name: len(re.findall(rf"\b{name}(?:-start)?\(", text)) for name in COLLECTIVES}
+
+
 def compile_one(topology: str, what: str, form: str, batch: int) -> dict:
     """Compiles one case and says what came out."""
     import jax
@@ -153,7 +158,7 @@ def compile_one(topology: str, what: str, form: str, batch: int) -> dict:
     compiled = make(what.partition(",")[0], form, batch, mesh).compile()
     seconds = time.perf_counter() - start
     text, memory = compiled.as_text(), compiled.memory_analysis()
-    found = {name: len(re.findall(rf"\b{name}(?:-start)?\(", text)) for name in COLLECTIVES}
+    found = count_collectives(text)
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return {
         "slice": topology,

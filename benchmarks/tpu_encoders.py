@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -29,7 +28,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECORD = ROOT / "benchmarks" / "results" / "tpu_encoders.jsonl"
 # Slices and how many of their chips run: one process each, because libtpu describes one slice per process.
 SLICES = [("v5e:2x2", 1), ("v6e:2x2", 1), ("v5e:2x4", 8), ("v6e:2x4", 8), ("v5e:2x2", 4), ("v6e:2x2", 4)]
-COLLECTIVES = ("all-gather", "collective-permute", "reduce-scatter", "all-to-all", "all-reduce")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +146,7 @@ def compile_one(name: str, devices: list[Any]) -> dict[str, Any]:
     """Compiles an encoder for these chips; sizes are bytes a chip, `flops` of one item."""
     import jax
     import numpy as np
+    from tpu_compile import count_collectives
 
     case = CASES[name]
     function, shapes = program(case, jax.sharding.Mesh(np.array(devices), ("data",)))
@@ -155,7 +154,7 @@ def compile_one(name: str, devices: list[Any]) -> dict[str, Any]:
     start = time.perf_counter()
     compiled = traced.lower().compile()
     seconds = time.perf_counter() - start
-    memory, text = compiled.memory_analysis(), compiled.as_text()
+    memory = compiled.memory_analysis()
     parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes[0]))
     return {
         "parameters": parameters,
@@ -164,7 +163,7 @@ def compile_one(name: str, devices: list[Any]) -> dict[str, Any]:
         "temporary": memory.temp_size_in_bytes,
         "code": memory.generated_code_size_in_bytes,
         "flops": product_flops(traced.jaxpr) / (case.batch * len(devices)),
-        "collectives": sum(text.count(f" {one}(") + text.count(f" {one}-start(") for one in COLLECTIVES),
+        "collectives": sum(count_collectives(compiled.as_text()).values()),
         "seconds": seconds,
     }
 
@@ -176,23 +175,18 @@ def compile_slice(topology: str, chips: int, record: pathlib.Path, names: list[s
     import jax
     from jax.experimental import topologies
 
+    from alignment_jax.report import append_row, read_rows
+
     jax.default_backend = lambda: "tpu"  # forms are chosen as they would be there
     devices = list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)[:chips]
     versions = {package: importlib.metadata.version(package) for package in ("jax", "libtpu")}
     for name in names:
         key = {"slice": topology, "chips": chips, "encoder": name}
-        if any(line.items() >= key.items() for line in read(record)):
+        if any(line.items() >= key.items() for line in read_rows(record)):
             continue
         line = key | compile_one(name, devices) | versions
-        with record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_row(record, line)
         print(line, flush=True)
-
-
-def read(record: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of the record."""
-    lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
-    return [json.loads(line) for line in lines]
 
 
 def bound(line: dict[str, Any]) -> float:
@@ -254,13 +248,15 @@ def main() -> None:
         return
     from sections import write_section
 
+    from alignment_jax.report import read_rows
+
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": paths}
     for topology, chips in SLICES:
         command = [sys.executable, __file__, "--slice", topology, "--chips", str(chips)]
         command += ["--record", str(arguments.record)]
         subprocess.run([*command, "--encoders", *arguments.encoders], env=environment, check=True)
-    shown = text(read(arguments.record))
+    shown = text(read_rows(arguments.record))
     if arguments.write:
         write_section("encoders", shown, page=ROOT / "benchmarks" / "results" / "tpu.md")
     print(shown)

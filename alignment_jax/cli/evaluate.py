@@ -13,7 +13,7 @@ from alignment_jax.assembly.tasks import task_of
 from alignment_jax.cli import common
 from alignment_jax.cli.encoder_flags import define_encoders, encoders_of
 from alignment_jax.cli.extract_progress import ExtractProgress
-from alignment_jax.cli.hubness_flag import define_hubness, hubness_of, hubness_of_run, refuse_hubness
+from alignment_jax.cli.hubness_flag import define_hubness, hubness_of_flag_or_run, refuse_hubness
 from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.split import ALL
 from alignment_jax.inference.class_prompts import zero_shot_accuracy
@@ -96,10 +96,7 @@ def _hubness(
     if values["zero_shot"].value:
         refuse_hubness(values, "it corrects retrieval, not zero-shot classification")
         return None, []
-    if values["hubness"].value is None:
-        found, warning = hubness_of_run(folder, trained)
-    else:
-        found, warning = hubness_of(values, folder, trained), ""
+    found, warning = hubness_of_flag_or_run(values, folder, trained)
     return found, [line for line in (warning, "" if found is None else found.line()) if line]
 
 

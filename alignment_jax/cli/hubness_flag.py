@@ -51,6 +51,15 @@ def hubness_of_run(folder: pathlib.Path, trained: TrainedModel) -> tuple[RunHubn
         return None, f"warning: no corrected metrics: {error}"
 
 
+def hubness_of_flag_or_run(
+    values: flags.FlagValues, folder: pathlib.Path, trained: TrainedModel
+) -> tuple[RunHubness | None, str]:
+    """`hubness_of` where the flag is given, else `hubness_of_run`."""
+    if values["hubness"].value is None:
+        return hubness_of_run(folder, trained)
+    return hubness_of(values, folder, trained), ""
+
+
 def refuse_hubness(values: flags.FlagValues, why: str) -> None:
     """Raises ConfigError where the flag is given."""
     if values["hubness"].value not in (None, "false", NONE):

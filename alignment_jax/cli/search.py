@@ -14,10 +14,10 @@ from absl import flags
 from alignment_jax import data, report
 from alignment_jax.cli import common
 from alignment_jax.cli.encoder_flags import define_encoders, encoder_options
-from alignment_jax.cli.hubness_flag import define_hubness, hubness_of, hubness_of_run
+from alignment_jax.cli.hubness_flag import define_hubness, hubness_of_flag_or_run
 from alignment_jax.core.errors import UserError, one_line
 from alignment_jax.inference.aligner import Aligner, load
-from alignment_jax.inference.open_index import Collection, open_collection, with_hubness
+from alignment_jax.inference.open_index import PICTURE_SIDE, Collection, open_collection, with_hubness
 from alignment_jax.inference.raw_columns import image_column
 from alignment_jax.inference.search_index import Hit, SearchIndex
 
@@ -25,7 +25,6 @@ WORDS = "phrase"  # the flag of the words without a flag
 _FIND = {"image": "a", "text": "b", "a": "a", "b": "b"}
 _QUIET_SECONDS = 2.0  # between two lines of progress
 _MANY, _SLOW_SECONDS = 100, 10.0  # items, and time to embed them, from which on a hint pays
-_PIXELS = 320  # shorter side of the picture on the page
 _WIDTH = 70  # characters of a text in the terminal
 
 
@@ -140,12 +139,9 @@ def _with_hubness(
 ) -> SearchIndex:
     if not crosses:  # the bias of an item is that for queries of the other side
         return index
-    if values["hubness"].value is not None:
-        found = hubness_of(values, folder, aligner.trained)
-        return with_hubness(aligner, index, found)
-    if index.bias is not None:
+    if values["hubness"].value is None and index.bias is not None:
         return index
-    found, warning = hubness_of_run(folder, aligner.trained)
+    found, warning = hubness_of_flag_or_run(values, folder, aligner.trained)
     if warning:
         print(warning)
     return with_hubness(aligner, index, found)
@@ -183,6 +179,6 @@ def _shown(index: SearchIndex, hits: Sequence[Hit]) -> list[report.ShownHit]:
 
 
 def _pixels(picture: str) -> np.ndarray:
-    read = data.small_images(image_column([picture]), side=_PIXELS)
+    read = data.small_images(image_column([picture]), side=PICTURE_SIDE)
     assert read is not None
     return read([0])[0]

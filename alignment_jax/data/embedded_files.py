@@ -16,6 +16,7 @@ from alignment_jax.data.shards import map_array
 from alignment_jax.data.vector_files import VECTOR, read_parquet_record
 
 _SIDES = ("image", "text", "a", "b")
+_OF_TEXTS = (VECTOR, "image_row", "caption")
 
 
 def embedding_record(values: Mapping[str, Any]) -> np.ndarray:
@@ -72,6 +73,3 @@ def read_embedded(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, 
     except ValueError as error:
         raise DataError(f"{path}: {EMBEDDED_BY} is damaged ({error}); embed again with alignment-jax embed") from error
     return arrays, record if isinstance(record, dict) else {}
-
-
-_OF_TEXTS = (VECTOR, "image_row", "caption")

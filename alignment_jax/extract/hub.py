@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 from alignment_jax.core.errors import AlignmentError, ConfigError
 from alignment_jax.core.optional import require
@@ -49,6 +50,11 @@ def weights_digest(folder: pathlib.Path) -> str:
             with open(path, "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def identity_of(folder: pathlib.Path, *, pooling: str, prefix: str = "") -> dict[str, Any]:
+    """`Encoder.identity` of a folder's model, the same in JAX and in PyTorch, so that either can finish a file."""
+    return {"weights": weights_digest(folder), "pooling": pooling, "prefix": prefix}
 
 
 @contextlib.contextmanager

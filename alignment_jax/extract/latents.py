@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,12 @@ from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.encoder_records import Records, of_plan
 from alignment_jax.extract.encode_columns import encode_images, encode_texts
 from alignment_jax.extract.encoders import Encoder
+from alignment_jax.extract.progress import ItemCount, OnProgress, no_progress
 from alignment_jax.extract.sharing import Share
 from alignment_jax.extract.views import view_names
 
-# (side, done, total, encoded): how many items of "image" or "text" are done. `encoded` is False in the first call for a
-# side and for items that an earlier extraction stored.
-OnProgress = Callable[[str, int, int, bool], None]
-
 DTYPES = ("float16", "float32")
 _LONGEST_CAPTION = 1000
-
-
-def no_progress(side: str, done: int, total: int, encoded: bool) -> None:
-    """The default `OnProgress`: does nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +101,7 @@ def extract(
         "image": sum(len(part) for _, part in parts.values()),
         "text": sum(len(part.b) for _, part in parts.values()),
     }
-    count = _Count(totals, on_progress)
+    count = ItemCount(totals, on_progress)
     for number, (name, part) in parts.items():
         if writer.has(number):
             count.found(image=len(part), text=len(part.b))
@@ -122,27 +114,6 @@ def extract(
     writer.finish(len(shards))
     if single:
         _join(folder, out, of_plan(plan))
-
-
-class _Count:
-    """Counts finished items over all shards."""
-
-    def __init__(self, totals: dict[str, int], on_progress: OnProgress):
-        self._done, self._totals, self._on_progress = dict.fromkeys(totals, 0), totals, on_progress
-        self.found(**self._done)
-
-    def found(self, **counts: int) -> None:
-        """Counts items of a finished shard, for each side."""
-        for side, count in counts.items():
-            self._add(side, count, encoded=False)
-
-    def encoded(self, side: str, count: int) -> None:
-        """Counts a new batch of a side."""
-        self._add(side, count, encoded=True)
-
-    def _add(self, side: str, count: int, *, encoded: bool) -> None:
-        self._done[side] += count
-        self._on_progress(side, self._done[side], self._totals[side], encoded)
 
 
 def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: ExtractSettings) -> dict[str, Any]:
@@ -160,7 +131,7 @@ def _plan(source: data.PairSource, image: Encoder, text: Encoder, settings: Extr
 
 
 def _encode(
-    part: data.PairSplit, image: Encoder, text: Encoder, settings: ExtractSettings, count: _Count
+    part: data.PairSplit, image: Encoder, text: Encoder, settings: ExtractSettings, count: ItemCount
 ) -> dict[str, np.ndarray]:
     """The latents of one shard, including all views of the images."""
     size, views = settings.batch_size, view_names(settings.views)

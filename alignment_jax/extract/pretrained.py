@@ -12,7 +12,7 @@ import numpy as np
 
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.extract.encoders import Encoder, Options, Stages
-from alignment_jax.extract.hub import weights_digest
+from alignment_jax.extract.hub import identity_of
 from alignment_jax.extract.poolings import FEATURES, MODULES, image_pooling, text_pooling
 from alignment_jax.models import pretrained
 from alignment_jax.models.pretrained.load import read_config
@@ -36,12 +36,8 @@ def image_encoder(folder: pathlib.Path, options: Options, *, where: str) -> Enco
     Raises:
       ConfigError: it cannot be loaded, has no image tower, or the pooling does not suit it.
     """
-    module, variables, preprocess = _load(folder, options, sentence=False)
-    if isinstance(module, pretrained.TextTower):
-        raise ConfigError(f"{where}: it has no image encoder")
-    both = isinstance(module, pretrained.ImageText)
+    tower, params, preprocess, both = _tower(folder, options, "image", where=where, sentence=False)
     pooling = image_pooling(_model_type(folder), options.pooling, both_sides=both, where=where)
-    tower: Any = module.image if both else module
     images = preprocess.images
     output = _output(tower, pooling, where=where)
 
@@ -49,9 +45,7 @@ def image_encoder(folder: pathlib.Path, options: Options, *, where: str) -> Enco
         found = tower.apply({"params": params}, images.normalize(batch["pixels"]))
         return _vectors(found, output, jnp.ones(found["tokens"].shape[:2], bool))
 
-    run = _Devices(
-        apply, variables["params"]["image"] if both else variables["params"], options.device, on_cpu=_IMAGES_ON_CPU
-    )
+    run = _Devices(apply, params, options.device, on_cpu=_IMAGES_ON_CPU)
 
     def prepare(pictures: Sequence[Any]) -> dict[str, np.ndarray]:
         try:
@@ -65,7 +59,7 @@ def image_encoder(folder: pathlib.Path, options: Options, *, where: str) -> Enco
         return np.concatenate([run.collect(run.launch(prepare(part), size)) for part in parts])
 
     stages = Stages(prepare, run.launch, run.collect, devices=run.count)
-    return Encoder(encode, _identity(folder, pooling, options), stages)
+    return Encoder(encode, identity_of(folder, pooling=pooling, prefix=options.prefix), stages)
 
 
 def text_encoder(folder: pathlib.Path, options: Options, *, where: str, sentence: bool) -> Encoder:
@@ -78,11 +72,7 @@ def text_encoder(folder: pathlib.Path, options: Options, *, where: str, sentence
     Raises:
       ConfigError: it cannot be loaded, has no text tower, or the pooling does not suit it.
     """
-    module, variables, preprocess = _load(folder, options, sentence=sentence)
-    if isinstance(module, pretrained.ImageTower):
-        raise ConfigError(f"{where}: it has no text encoder")
-    both = isinstance(module, pretrained.ImageText)
-    tower: Any = module.text if both else module
+    tower, params, preprocess, both = _tower(folder, options, "text", where=where, sentence=sentence)
     texts = preprocess.texts
     if sentence:
         pooling, prefix = MODULES, texts.prefix + options.prefix
@@ -94,7 +84,7 @@ def text_encoder(folder: pathlib.Path, options: Options, *, where: str, sentence
     def apply(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
         return _vectors(tower.apply({"params": params}, batch["tokens"], batch["mask"]), output, batch["mask"])
 
-    run = _Devices(apply, variables["params"]["text"] if both else variables["params"], options.device)
+    run = _Devices(apply, params, options.device)
 
     def arrange(
         items: Sequence[str], size: int, *, shortest: int = 0
@@ -118,7 +108,7 @@ def text_encoder(folder: pathlib.Path, options: Options, *, where: str, sentence
         return texts.padded(texts.ids(items, prefix=prefix))
 
     stages = Stages(prepare, run.launch, run.collect, arrange=arrange, devices=run.count)
-    return Encoder(encode, _identity(folder, pooling, options), stages)
+    return Encoder(encode, identity_of(folder, pooling=pooling, prefix=options.prefix), stages)
 
 
 def rounded_length(tokens: int) -> int:
@@ -210,8 +200,17 @@ def _devices(wanted: str) -> list[jax.Device]:
         raise ConfigError(f"--device={wanted}: JAX has no such device; it has {known}") from error
 
 
-def _load(folder: pathlib.Path, options: Options, *, sentence: bool) -> pretrained.Pretrained:
-    return pretrained.load(folder, dtype=jnp.dtype(options.compute_dtype), sentence=sentence)
+def _tower(
+    folder: pathlib.Path, options: Options, side: str, *, where: str, sentence: bool
+) -> tuple[Any, Any, pretrained.Preprocess, bool]:
+    """(module of the side "image" or "text", its parameters, preprocessing, whether there are both sides)."""
+    module, variables, preprocess = pretrained.load(folder, dtype=jnp.dtype(options.compute_dtype), sentence=sentence)
+    params = variables["params"]
+    if isinstance(module, pretrained.ImageText):
+        return getattr(module, side), params[side], preprocess, True
+    if not isinstance(module, {"image": pretrained.ImageTower, "text": pretrained.TextTower}[side]):
+        raise ConfigError(f"{where}: it has no {side} encoder")
+    return module, params, preprocess, False
 
 
 def _model_type(folder: pathlib.Path) -> str:
@@ -221,7 +220,3 @@ def _model_type(folder: pathlib.Path) -> str:
 def _power_of_two(count: int) -> int:
     """The batch size of a call with `count` items: few shapes, so that few programs are compiled."""
     return min(_AT_ONCE, 1 << max(count - 1, 0).bit_length())
-
-
-def _identity(folder: pathlib.Path, pooling: str, options: Options) -> dict[str, Any]:
-    return {"weights": weights_digest(folder), "pooling": pooling, "prefix": options.prefix}

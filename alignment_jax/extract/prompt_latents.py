@@ -9,8 +9,9 @@ import numpy as np
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.storage import write_npz_atomic
+from alignment_jax.extract.encode_columns import encode_texts
 from alignment_jax.extract.encoders import Encoder
-from alignment_jax.extract.latents import OnProgress, no_progress
+from alignment_jax.extract.progress import ItemCount, OnProgress, no_progress
 
 
 def extract_prompts(
@@ -27,7 +28,7 @@ def extract_prompts(
       prompts: as texts.
       text: the encoder of the training latents.
       out: a file ending in .npz.
-      batch_size: texts per call of the encoder.
+      batch_size: texts of a batch, on each device.
       on_progress: called at the start and after every batch.
 
     Raises:
@@ -37,17 +38,12 @@ def extract_prompts(
         raise ConfigError(f"{out}: give an .npz file in an existing folder")
     if prompts.column.kind != "text":
         raise ConfigError("--prompts has latents; give the text file of the prompts")
-    texts = prompts.column.read(np.arange(len(prompts.column)))
-    on_progress("text", 0, len(texts), False)
-    encoded = []
-    for k in range(0, len(texts), batch_size):
-        encoded.append(text.encode(texts[k : k + batch_size]))
-        on_progress("text", min(k + batch_size, len(texts)), len(texts), True)
-    latents = np.concatenate(encoded)
+    column = prompts.column
+    count = ItemCount({"text": len(column)}, on_progress)
     arrays = {
-        "text": latents,
+        "text": encode_texts(column, text, batch_size=batch_size, on_batch=lambda k: count.encoded("text", k)),
         "class": prompts.class_of,
         "class_name": np.array(prompts.classes),
-        "caption": np.array(texts),
+        "caption": np.array(column.read(np.arange(len(column)))),
     }
     write_npz_atomic(out, arrays)

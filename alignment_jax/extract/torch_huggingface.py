@@ -16,7 +16,7 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.optional import require
 from alignment_jax.extract.encoders import Encoder, Options
-from alignment_jax.extract.hub import model_folder, one_line_errors, weights_digest
+from alignment_jax.extract.hub import identity_of, model_folder, one_line_errors
 from alignment_jax.extract.poolings import image_pooling, text_pooling
 
 
@@ -37,7 +37,7 @@ def open_image_encoder(name: str, options: Options) -> Encoder:
             outputs = model.get_image_features(**inputs) if pooling == "features" else model(**inputs)
             return _numpy(_pooled(name, outputs, pooling, mask=None))
 
-    return Encoder(encode, _identity(folder, pooling))
+    return Encoder(encode, identity_of(folder, pooling=pooling))
 
 
 def open_text_encoder(name: str, options: Options) -> Encoder:
@@ -68,7 +68,7 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
             outputs = model.get_text_features(**inputs) if pooling == "features" else model(**inputs)
             return _numpy(_pooled(name, outputs, pooling, mask=inputs.get("attention_mask")))
 
-    return Encoder(encode, _identity(folder, pooling, options.prefix))
+    return Encoder(encode, identity_of(folder, pooling=pooling, prefix=options.prefix))
 
 
 def pick_device(wanted: str) -> str:
@@ -148,7 +148,3 @@ def _pooled(name: str, outputs: Any, pooling: str, mask: Any) -> Any:
 
 def _numpy(x: Any) -> np.ndarray:
     return x.float().cpu().numpy()
-
-
-def _identity(folder: pathlib.Path, pooling: str, prefix: str = "") -> dict[str, Any]:
-    return {"weights": weights_digest(folder), "pooling": pooling, "prefix": prefix}

@@ -9,7 +9,7 @@ import numpy as np
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.optional import require
 from alignment_jax.extract.encoders import Encoder, Options
-from alignment_jax.extract.hub import model_folder, one_line_errors, weights_digest
+from alignment_jax.extract.hub import identity_of, model_folder, one_line_errors
 from alignment_jax.extract.poolings import MODULES
 from alignment_jax.extract.torch_huggingface import pick_device, quiet
 
@@ -35,5 +35,4 @@ def open_text_encoder(name: str, options: Options) -> Encoder:
         texts = [options.prefix + text for text in texts]
         return model.encode(texts, batch_size=len(texts), convert_to_numpy=True, show_progress_bar=False)
 
-    identity = {"weights": weights_digest(folder), "pooling": MODULES, "prefix": options.prefix}
-    return Encoder(encode, identity)
+    return Encoder(encode, identity_of(folder, pooling=MODULES, prefix=options.prefix))

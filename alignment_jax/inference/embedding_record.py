@@ -22,7 +22,7 @@ def embedding_record(trained: TrainedModel, hubness: RunHubness | None) -> np.nd
 
 def check_record(record: Mapping[str, Any], trained: TrainedModel, path: pathlib.Path) -> None:
     """Raises DataError where another model made the vectors of the file; a file without a record passes."""
-    if record.get("model", trained.fingerprint) != trained.fingerprint:
+    if "model" in record and record["model"] != trained.fingerprint:
         raise DataError(
             f"{path}: another run or checkpoint made these vectors (of step {record.get('step')}; this one is of step "
             f"{trained.step}); embed the data with this run: alignment-jax embed --workdir ... --out ..."

@@ -11,10 +11,9 @@ from alignment_jax.assembly.inputs import remaining_transform
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.inference.query_bank import RunHubness
-from alignment_jax.inference.raw_latents import KINDS, FrozenEncoders, OnProgress, no_progress
+from alignment_jax.inference.raw_latents import KINDS, LATENTS, FrozenEncoders, OnProgress, no_progress
 from alignment_jax.inference.trained_model import TrainedModel
 
-_NAMES = {"a": "image", "b": "text"}
 _RAW = {kind: side for side, kind in KINDS.items()}
 _INSTEAD = {"image": "images:DIR", "text": "texts:FILE.txt", "embedding": "latents:FILE.npy"}
 
@@ -54,7 +53,7 @@ def embed_one_side(
     embedded = trained.embed_column(side, items.column)
     if hubness is not None:
         embedded = hubness.fold_side(side, embedded)
-    base = _NAMES[side] if kind in (_NAMES[side], "embedding") else side
+    base = KINDS[side] if kind in (KINDS[side], LATENTS) else side
     if kind == "text":
         texts = [str(text)[:1000] for text in raw.read(np.arange(len(raw)))]
         names: dict[str, Any] = {"caption": np.asarray(texts, np.str_)}

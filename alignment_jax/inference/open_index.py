@@ -21,6 +21,8 @@ from alignment_jax.inference.trained_model import open_source
 _ARRAYS = {"a": ("image", "a"), "b": ("text", "b")}  # side -> names of its vectors in a file
 _CHUNK = 512  # items between two calls of on_progress
 _LENGTH_ERROR = 1e-2  # of vectors of length one
+PICTURE_SIDE = 320  # shorter side, pixels of a picture on the page
+Reader = Callable[[Sequence[int]], Mapping[int, np.ndarray]]
 OnCount = Callable[[int, int], None]  # (done, total)
 
 
@@ -179,7 +181,7 @@ def _of_items(aligner: Aligner, spec: str, on_bad_sample: str | None) -> Collect
         if kind == "text":
             names = [str(text) for text in items.column.read(np.arange(len(items.column)))]
         found = SearchIndex(side, embed_in_chunks(aligner, side, items.column, on_count), names, origin=items.spec)
-        return dataclasses.replace(found, pictures=data.small_images(items.column, side=_PIXELS))
+        return dataclasses.replace(found, pictures=data.small_images(items.column, side=PICTURE_SIDE))
 
     return Collection((side,), index, tuple(one_line(line) for line in (*items.notes, *items.problems)))
 
@@ -206,7 +208,7 @@ def _of_source(aligner: Aligner, source: data.PairSource, pictures: str | None) 
         if side == "b":
             named = [f"of {ids[row]}" for row in owner]
             return SearchIndex(side, vectors, texts, named, origin=source.spec)
-        readers = [data.small_images(column, side=_PIXELS) for column in columns]
+        readers = [data.small_images(column, side=PICTURE_SIDE) for column in columns]
         reader: Reader | None = _joined_pictures(readers, starts)
         if reader is None and pictures:
             reader = _pictures_by_name(ids, pathlib.Path(pictures).expanduser(), aligner.folder)
@@ -215,10 +217,6 @@ def _of_source(aligner: Aligner, source: data.PairSource, pictures: str | None) 
         )
 
     return Collection(("a", "b"), index, tuple(one_line(line) for line in (*source.notes, *source.problems)))
-
-
-_PIXELS = 320  # shorter side of a picture on the page
-Reader = Callable[[Sequence[int]], Mapping[int, np.ndarray]]
 
 
 def embed_in_chunks(aligner: Aligner, side: str, column: data.Column, on_count: OnCount = no_count) -> np.ndarray:
@@ -273,7 +271,7 @@ def _pictures_by_name(names: Sequence[str] | np.ndarray, folder: pathlib.Path | 
             # An item without a readable picture is shown by its name.
             with contextlib.suppress(DataError):
                 file = confined.find(str(names[row]), where=str(path))
-                column = data.ImageColumn((file,)).prepared(_PIXELS, memory_limit=0, factor=1.0)
+                column = data.ImageColumn((file,)).prepared(PICTURE_SIDE, memory_limit=0, factor=1.0)
                 found[row] = column.read(np.zeros(1, np.int64))[0]
         return found
 

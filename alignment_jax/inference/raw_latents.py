@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import warnings
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from alignment_jax import data, extract
 from alignment_jax.assembly.saved_run import ENCODERS, Folder, read_run_config, read_signature, run_folder
 from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.data.pixel_range import format_pixel_range, in_range
-from alignment_jax.extract.latents import OnProgress, no_progress
+from alignment_jax.extract.progress import ItemCount, OnProgress, no_progress
 
 KINDS = {"a": "image", "b": "text"}  # side of latents -> kind of the items that they were made of
 LATENTS = "embedding"
@@ -120,16 +121,12 @@ class FrozenEncoders:
         self, side: str, column: data.Column, encoder: extract.Encoder, views: tuple[str, ...], on_progress: OnProgress
     ) -> np.ndarray:
         """Latents float32 [1 + views, n, width]."""
-        count, kind, done = len(column), KINDS[side], 0
+        count, kind = len(column), KINDS[side]
         if side == "b" and count <= _FEW:
             return np.asarray(encoder.encode(column.read(np.arange(count))), np.float32)[None]
 
-        def more(items: int) -> None:
-            nonlocal done
-            done += items
-            on_progress(kind, done, count, True)
-
-        on_progress(kind, 0, count, False)
+        items = ItemCount({kind: count}, on_progress)
+        more = functools.partial(items.encoded, kind)
         if side == "b":
             return extract.encode_texts(column, encoder, on_batch=more).astype(np.float32)[None]
         # A power of two, so that pictures of any number share few compiled programs.

@@ -38,9 +38,7 @@ def row_dropout(key: Array, x: Array, *, rate: float, rows: Array | None = None)
     x = jnp.asarray(x)
     if rate == 0.0:
         return x
-    if rows is None:
-        rows = jnp.arange(x.shape[0])
-    kept = jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, x.shape[1:]))(rows)
+    kept = _kept(key, x, rate, rows, x.shape[1:])
     return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x))
 
 
@@ -65,10 +63,14 @@ def stochastic_depth(key: Array, x: Array, *, rate: Array | float, rows: Array |
     [0.0, 2.0]
     """
     x = jnp.asarray(x)
-    rows = jnp.arange(x.shape[0]) if rows is None else rows
-    kept = jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate))(rows)
-    factor = (kept / (1.0 - rate)).astype(x.dtype)
+    factor = (_kept(key, x, rate, rows, ()) / (1.0 - rate)).astype(x.dtype)
     return x * factor.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def _kept(key: Array, x: jax.Array, rate: Array | float, rows: Array | None, shape: tuple[int, ...]) -> jax.Array:
+    """[n, *shape] bool, with one key per row."""
+    rows = jnp.arange(x.shape[0]) if rows is None else rows
+    return jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, shape))(rows)
 
 
 class Dropout(nn.Module):

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from alignment_jax.report import read_rows
+
 BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks"
 
 
@@ -31,7 +33,7 @@ def test_operations_are_those_of_every_layer(encoders, name, tokens, width, dept
 
 
 def test_the_page_is_the_record(encoders):
-    lines = encoders.read(encoders.RECORD)
+    lines = read_rows(encoders.RECORD)
     assert {(line["slice"], line["chips"]) for line in lines} == set(encoders.SLICES)
     assert len(lines) == len(encoders.SLICES) * len(encoders.CASES)
     page = (BENCHMARKS / "results" / "tpu.md").read_text(encoding="utf-8")
