@@ -13,11 +13,11 @@ import dataclasses
 import functools
 import json
 import pathlib
-import tempfile
 import time
 from collections.abc import Iterator
 
 import numpy as np
+from complete_fit import complete_fit
 from scipy import stats
 from sections import write_section
 
@@ -26,7 +26,6 @@ from alignment_jax.assembly.build import build, load_source
 from alignment_jax.assembly.inputs import build_inputs
 from alignment_jax.config import load
 from alignment_jax.report import append_row, read_rows, table, to_markdown
-from alignment_jax.train.loop import fit
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 METHODS = {
@@ -126,10 +125,7 @@ def run(argument: str, spec: str, source: data.PairSource, seed: int) -> dict[st
     """Test metrics of one training."""
     config = get_config(argument, seed=seed, data=spec)
     experiment = build(config, source=source).experiment
-    with tempfile.TemporaryDirectory() as folder:
-        finished = fit(experiment, pathlib.Path(folder), quiet=True, tensorboard=False)
-    if finished.preempted:
-        raise SystemExit("stopped; the same command trains the missing runs")
+    finished = complete_fit(experiment)
     found = experiment.evaluate(finished.variables, experiment.evaluations["test"])
     return {**found, "steps": finished.position.step, "val": finished.position.best_value}
 
@@ -149,10 +145,7 @@ def seconds_an_epoch(argument: str, spec: str, source: data.PairSource, epochs: 
         starts.append(time.process_time())  # of all threads; other programs on the machine do not count
         return experiment.batches(rows, epoch, first)
 
-    with tempfile.TemporaryDirectory() as folder:
-        timed_run = dataclasses.replace(experiment, batches=timed)
-        if fit(timed_run, pathlib.Path(folder), quiet=True, tensorboard=False).preempted:
-            raise SystemExit("stopped; no time was written")
+    complete_fit(dataclasses.replace(experiment, batches=timed))
     return float(np.median(np.diff(starts)[2:]))
 
 

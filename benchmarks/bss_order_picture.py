@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import tempfile
 
 import matplotlib.pyplot as plt
 import numpy as np
 from bss_av_digits import get_config
+from complete_fit import complete_fit
 
 from alignment_jax import sampling
 from alignment_jax.assembly.build import build
-from alignment_jax.train.loop import fit
 
 PARTS = {
     "early": "EARLY\nboth sure,\nboth right",
@@ -31,8 +30,7 @@ def measured(config):
     """Training split as the model sees it, and the logits of its three heads for every sample."""
     built = build(config)
     experiment = built.experiment
-    with tempfile.TemporaryDirectory() as folder:
-        found = fit(experiment, pathlib.Path(folder), quiet=True, tensorboard=False).variables
+    found = complete_fit(experiment).variables
     split = built.inputs.prepared(built.splits["train"])
     parts = []
     for start in range(0, len(split), CHUNK):

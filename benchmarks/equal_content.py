@@ -10,16 +10,15 @@ docs/results.md is made with `--page`.
 from __future__ import annotations
 
 import argparse
-import pathlib
-import tempfile
 
+from complete_fit import complete_fit
 from sections import write_section
 
 from alignment_jax import data, evals
 from alignment_jax.assembly.build import build
 from alignment_jax.config import load
 from alignment_jax.report import chance_recall, mean_std, table, to_markdown
-from alignment_jax.train.loop import evaluation_variables, fit, initial_state
+from alignment_jax.train.loop import evaluation_variables, initial_state
 
 METHODS = ("baseline", "vals", "cca")
 HEAD = """## Equal captions
@@ -51,8 +50,7 @@ def run(config) -> dict[str, float]:
     if experiment.plan.total_steps == 0:
         variables = evaluation_variables(initial_state(experiment))
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            variables = fit(experiment, pathlib.Path(folder), quiet=True, tensorboard=False).variables
+        variables = complete_fit(experiment).variables
     found = built.evaluator(variables, experiment.evaluations["test"])
     return {
         "rows": evals.recall_metrics(evals.SplitEmbeddings(found.a, found.b, found.b_to_a))["rsum"],

@@ -76,3 +76,19 @@ def test_pages_equal_the_kept_rows(results):
     assert recipe.page(rows).strip() in page
     assert part.strip() in page
     assert details.strip() in bss_av_digits.PAGE.read_text(encoding="utf-8")
+
+
+def test_a_stopped_training_is_no_result(monkeypatch):
+    import complete_fit
+
+    from alignment_jax.train.loop import Finished
+    from alignment_jax.train.position import Position
+
+    for preempted in (False, True):
+        finished = Finished(Position(), {}, preempted, {})
+        monkeypatch.setattr(complete_fit, "fit", lambda *_, finished=finished, **__: finished)
+        if preempted:
+            with pytest.raises(SystemExit):
+                complete_fit.complete_fit(None)
+        else:
+            assert complete_fit.complete_fit(None) is finished
