@@ -1,10 +1,11 @@
 """Trains missing runs and writes their parts of docs/results.md and choose.md, and of claims.md and noise.md.
 
-    python benchmarks/results.py --data DIR --workdir runs/results
+    python benchmarks/results.py --data DIR --workdir runs/results --jobs 2
 
 DIR holds flickr8k_mini, multi30k_text and v7w_mini with their features.npz, and av_digits/manifest.csv; a comparison
 whose data is not there is left out. The runs are kept in the workdir, so an interrupted command continues where it
-stopped; `--write` only writes the page, from the finished runs. The same comparisons are made by `alignment-jax
+stopped; `--write` only writes the page, from the finished runs. `--jobs 2` makes two comparisons at once, each on half
+of the cores. The same comparisons are made by `alignment-jax
 compare` with the commands that the page shows.
 """
 
@@ -34,6 +35,7 @@ from claims import (
 from details_table import details_table
 from gains import columns, gains_table
 from noise_table import noise_table
+from part_cost import cost_table, recorded_cost, run_in_parallel
 from sections import RESULTS, write_section
 from unpaired_latents import write as write_unpaired
 
@@ -182,6 +184,9 @@ CHOOSE, README = ROOT / "docs" / "choose.md", ROOT / "README.md"
 GAINS_INTRODUCTION = """rsum on test of InfoNCE (`baseline`), and the difference of each method to it, by data set and
 number of training items; five seeds. * marks a 95 % interval without zero. First without correction:
 """
+COSTS = """### What these comparisons cost
+
+CPU time of every command that worked on a comparison: compilation, training, analysis and pictures."""
 NOISE, CLAIMS, DETAILS = TABLES / "noise.md", TABLES / "claims.md", TABLES / "details.md"
 
 
@@ -300,19 +305,37 @@ def main() -> None:
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
     parser.add_argument("--only", help="names of comparisons, separated by commas")
     parser.add_argument("--write", action="store_true", help="train nothing")
+    parser.add_argument("--train", action="store_true", help="write no page")
+    parser.add_argument("--jobs", type=int, default=1, help="comparisons at once")
     arguments = parser.parse_args()
-    workdir = arguments.workdir.absolute()
+    data, workdir = arguments.data.absolute(), arguments.workdir.absolute()
     chosen = [part for part in PARTS if not arguments.only or part.name in arguments.only.split(",")]
-    if not arguments.write:
-        os.chdir(arguments.data)  # the page and the records name the data as the commands on the page do
+    if arguments.jobs > 1 and not arguments.write:
+        again = [str(ROOT / "benchmarks" / "results.py"), "--data", str(data), "--workdir", str(workdir), "--train"]
+        run_in_parallel([part.name for part in chosen], again, jobs=arguments.jobs)
+    elif not arguments.write:
+        os.chdir(data)  # the page and the records name the data as the commands on the page do
         for part in chosen:
-            if part.needs and not pathlib.Path(part.needs).exists():
-                print(f"{part.name}: {part.needs} is not in {arguments.data}, left out")
-                continue
-            if part.pairs:
-                write_unpaired(pathlib.Path(part.needs), workdir / "unpaired.npz", pairs=part.pairs)
-            if status := alignment_jax(command(part, arguments.data, workdir)):
-                raise SystemExit(status)
+            train(part, data, workdir)
+    if not arguments.train:
+        write_pages(workdir)
+
+
+def train(part: Part, data: pathlib.Path, workdir: pathlib.Path) -> None:
+    """Makes the missing runs of a comparison."""
+    if part.needs and not pathlib.Path(part.needs).exists():
+        print(f"{part.name}: {part.needs} is not in {data}, left out")
+        return
+    if part.pairs:
+        write_unpaired(pathlib.Path(part.needs), workdir / "unpaired.npz", pairs=part.pairs)
+    with recorded_cost(workdir / part.name):
+        status = alignment_jax(command(part, data, workdir))
+    if status:
+        raise SystemExit(status)
+
+
+def write_pages(workdir: pathlib.Path) -> None:
+    """Writes every page from the runs in the workdir."""
     writers = (CLAIMS, claims_text), (NOISE, noise_text), (DETAILS, details_text)
     for part in PARTS:  # a part without runs in the workdir keeps what the pages say
         if (found := read(part, workdir / part.name)) is None:
@@ -321,6 +344,8 @@ def main() -> None:
             if written := write(found):
                 write_section(part.name, written, page=page)
     write_gains(workdir)
+    if costs := cost_table([workdir / part.name for part in PARTS]):
+        write_section("costs", f"{COSTS}\n\n{costs}", page=RESULTS)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ other half its b-latents, so no unpaired latent has its partner in the file. val
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 
 import numpy as np
@@ -24,8 +25,9 @@ def write(source: pathlib.Path, out: pathlib.Path, pairs: int) -> None:
     kept = np.setdiff1d(np.arange(len(a)), alone)
     rows = np.isin(b_to_a, kept)
     out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f"{os.getpid()}-{out.name}")  # another comparison may read or write the file
     np.savez(
-        out,
+        draft,
         a=a[kept],
         b=b[rows],
         b_to_a=np.searchsorted(kept, b_to_a[rows]).astype(np.int32),
@@ -33,6 +35,7 @@ def write(source: pathlib.Path, out: pathlib.Path, pairs: int) -> None:
         a_unpaired=a[np.sort(left)],
         b_unpaired=b[np.isin(b_to_a, right)],
     )
+    os.replace(draft, out)
 
 
 def main() -> None:

@@ -79,6 +79,7 @@ def test_pages_equal_the_kept_rows(results):
 
 
 def test_a_stopped_training_is_no_result(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     import complete_fit
 
     from alignment_jax.train.loop import Finished
