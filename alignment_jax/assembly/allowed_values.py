@@ -34,6 +34,7 @@ from alignment_jax.sampling.orders import ORDERS
 from alignment_jax.sampling.sampler import SCORES
 from alignment_jax.similarity import Implementation
 from alignment_jax.train.optimizer import OPTIMIZERS, SCHEDULES
+from alignment_jax.train.parameter_sharding import SHARDED
 from alignment_jax.weighting.directional import MODES, SIGNALS
 
 DURATIONS = (
@@ -85,6 +86,7 @@ def allowed_values(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         **{f"sampling.{criterion}": choices for criterion, choices in sampling_criteria(config.model).items()},
         "optimizer.name": OPTIMIZERS,
         "optimizer.schedule": SCHEDULES,
+        "train.shard": SHARDED,
         "eval.views": EVALUATION_VIEWS,
         "eval.metric": [f"val/{name}" for name in task_of(config.model).metrics(config.model)],
     }

@@ -162,6 +162,7 @@ def build(
         evaluate_seeds_for_log=getattr(evaluate, "evaluate_seeds_for_log", None),
         devices=devices,
         halves=halves,
+        shard=config.train.shard,
         tables=tables,
         messages=messages,
         names=tuple(source.modalities),

@@ -274,7 +274,15 @@ def default() -> ConfigDict:
             "ema": 0.0,  # decay of averaged parameters, which are then evaluated; 0 turns averaging off
         }
     )
-    config.train = ConfigDict({"duration": "30 epochs", "devices": 0})  # devices: 0 for all
+    config.train = ConfigDict(
+        {
+            "duration": "30 epochs",
+            "devices": 0,  # 0 for all
+            # On several devices: none (each holds the whole state), parameters (each holds its share of parameters,
+            # optimizer state and average; for models too large for one device).
+            "shard": "none",
+        }
+    )
     config.eval = ConfigDict(
         {
             "interval": "1 epochs",

@@ -3,8 +3,8 @@
 Orbax commits a step atomically, so a kill during a save is harmless. The checksums find bytes that change on disk
 later: a damaged newest checkpoint is set aside with a message, and the one before it is used.
 
-In a run of several processes all hold the same state. Process 0 alone reads and writes files and broadcasts the
-content, so the workdir need not be shared.
+In a run of several processes process 0 alone reads and writes files and broadcasts the content, so the workdir need not
+be shared. Checkpoints hold whole arrays, also of a sharded state: they fit any number of devices.
 """
 
 from __future__ import annotations
@@ -105,9 +105,14 @@ class Checkpoints:
           RunError: this or an earlier save failed (disk full, read-only); older checkpoints are intact.
         """
 
+        gathers = processes.several() and any(map(_is_sharded, jax.tree.leaves(state)))
+        if gathers:
+            self._on_primary(self._writing.wait_for_slot)  # before there is another copy
+        whole = _gathered_to_primary(state) if gathers else state
+
         def start() -> None:
             self._writing.wait_for_slot()
-            arrays, described, position = _on_host(state), _described(state), copy.deepcopy(loop)
+            arrays, described, position = _on_host(whole), _described(state), copy.deepcopy(loop)
             self._writing.add(lambda: self._write(kind, step, arrays, described, position))
 
         self._on_primary(start)
@@ -266,9 +271,27 @@ def _key_impl(leaf: jax.ShapeDtypeStruct) -> Any:
     return found[0]
 
 
+def _is_sharded(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and not leaf.is_fully_replicated
+
+
 def _own_copy(leaf: jax.Array) -> jax.Array:
-    """This process's copy of a replicated array; random keys as integers."""
-    return (jax.random.key_data(leaf) if _is_key(leaf) else leaf).addressable_data(0)
+    """The whole array, from this process's devices; random keys as integers."""
+    numbers = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    # A sharded array is put together on the host.
+    return numbers if _is_sharded(numbers) else numbers.addressable_data(0)
+
+
+def _gathered_to_primary(tree: PyTree) -> PyTree:
+    """Sharded arrays as arrays on the host of process 0; every process must call it."""
+
+    def gathered(leaf: jax.Array) -> Any:
+        if not _is_sharded(leaf):
+            return leaf
+        whole = processes.replicate(leaf)  # one array at a time: a device cannot hold all
+        return np.array(whole.addressable_data(0)) if processes.is_primary() else None
+
+    return jax.tree.map(gathered, tree)
 
 
 def _on_host(tree: PyTree) -> PyTree:
@@ -356,9 +379,10 @@ def _checksum(leaf: Any) -> str:
     return f"{zlib.crc32(array.reshape(-1).view(np.uint8).data, zlib.crc32(header)):08x}"
 
 
-def abstract(state: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """The target of `restore`: shapes, types and shardings."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+def abstract(state: PyTree, sharding: PyTree) -> PyTree:
+    """The target of `restore`: shapes, types and shardings. `sharding` is one for all arrays, or a tree of them."""
+    shardings = jax.tree.broadcast(sharding, state)
+    return jax.tree.map(lambda x, one: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), state, shardings)
 
 
 def _first_line(error: Exception) -> str:

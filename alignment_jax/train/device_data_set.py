@@ -51,7 +51,7 @@ def step_loop(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, A
     """Several steps as one device function.
 
     Args:
-      step: the per-device step, see `step.make_step`.
+      step: the per-device step, see `step.make_step`, or that of a sharded state.
 
     Returns:
       (state, tables, batches, count) -> (state, metrics): takes the first `count` of the batches [steps, n]. `count` is
@@ -80,7 +80,7 @@ def step_loop(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, A
 @functools.lru_cache(maxsize=4)  # runs that share a placement share its compiled loop
 def _compiled(placement: Placement) -> Any:
     run = step_loop(placement.step)
-    if placement.several:
+    if placement.several and not placement.sharded:
         specs = (P(), P(), P(None, AXIS), P())
         run = jax.shard_map(run, mesh=placement.mesh, in_specs=specs, out_specs=P())
     return jax.jit(run, donate_argnums=0)

@@ -111,6 +111,7 @@ class Experiment:
       the last evaluation of the run. None to log `evaluate`.
     evaluate_seeds_for_log: `evaluate_for_log` for the stacked variables of several seeds, one result per seed; None
       where the task has no such function.
+    shard: "none" replicates the state over the devices, "parameters" shards it, see `parameter_sharding`.
     config: written to config.json; must be equal to resume.
     messages: lines for the log at the start of a run, settings inferred from the data for example.
     extension_message: a line for the log where a finished run is resumed with a longer duration; "" otherwise.
@@ -132,6 +133,7 @@ class Experiment:
     evaluate: Callable[[PyTree, Any], dict[str, float]]
     devices: list[jax.Device]
     halves: bool = False
+    shard: str = "none"
     tables: Mapping[str, np.ndarray] | None = None
     scoring_batches: Callable[[np.ndarray], Iterator[Batch]] | None = None
     evaluate_for_log: Callable[[PyTree, Any, bool], dict[str, float]] | None = None

@@ -26,7 +26,7 @@ from alignment_jax.train.objective import Metrics
 from alignment_jax.train.periodic_evaluation import PeriodicEvaluation
 from alignment_jax.train.position import Position
 from alignment_jax.train.preemption import StopRequest, preemption
-from alignment_jax.train.start import initial_state, placement_of
+from alignment_jax.train.start import initial_state, placed_initial_state, placement_of
 from alignment_jax.train.state import TrainState, evaluation_variables
 from alignment_jax.train.step import Placement, SingleSteps
 from alignment_jax.train.workdir import can_resume
@@ -80,8 +80,8 @@ def fit(
         checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=plan.keep_checkpoints, message=early.append)
         stack.callback(checkpoints.close)
         placement = placement_of(experiment) if placement is None else placement
-        state = placement.put_state(initial_state(experiment))
-        restored = checkpoints.restore(checkpoint.abstract(state, placement.replicated))
+        state = placed_initial_state(experiment, placement)
+        restored = checkpoints.restore(checkpoint.abstract(state, placement.shardings(state)))
         position = Position()
         if restored is not None:
             state, position = restored.state, Position.from_json(restored.loop)
@@ -128,7 +128,7 @@ def fit(
         elif stop.by == "Ctrl-C":  # too late to stop the training, but the work after it takes time, too
             raise KeyboardInterrupt
         variables = evaluation_variables(run.state) if run.preempted else best.variables(run.state)
-        return Finished(position, variables, run.preempted, progress.totals(), stop.by)
+        return Finished(position, processes.replicate(variables), run.preempted, progress.totals(), stop.by)
 
 
 class _Run:

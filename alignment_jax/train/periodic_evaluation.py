@@ -19,10 +19,11 @@ class PeriodicEvaluation:
         """Metrics by name, "val/rsum" for example; the same on every process.
 
         Args:
-          variables: {"params", "model_state"}.
+          variables: {"params", "model_state"}. Where they are sharded, every device holds a whole copy meanwhile.
           step: steps taken.
         """
         experiment = self._experiment
+        variables = processes.replicate(variables)
         last = step >= experiment.plan.total_steps
         with self._progress.pause():
             found = processes.compute_on_primary(

@@ -1,14 +1,15 @@
 """Several processes that train one model: local rows, values from process 0, and errors of lost processes.
 
-Every process runs the same loop, holds the same state and reads only the rows of its own devices. Process 0 computes
-and broadcasts whatever may differ between machines: the initial state, statistics of the data, the metrics that choose
-the best step. It alone writes files. In a run of one process all functions here are trivial.
+Every process runs the same loop, holds the same state (or its shards) and reads only the rows of its own devices.
+Process 0 computes and broadcasts whatever may differ between machines: the initial state, statistics of the data, the
+metrics that choose the best step. It alone writes files. In a run of one process all functions here are trivial.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import AlignmentError, RunError
@@ -78,18 +80,29 @@ def put_from_primary(tree: PyTree, sharding: PyTree) -> PyTree:
     """
     if not several():
         return jax.device_put(tree, sharding)
-    keys = [jax.random.key_impl(x) if _is_key(x) else None for x in jax.tree.leaves(tree)]
     numbers = jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
-    leaves, structure = jax.tree.flatten(broadcast_arrays(numbers))
 
-    def typed(leaves: list[jax.Array]) -> PyTree:
-        found = [
-            x if impl is None else jax.random.wrap_key_data(x, impl=impl) for x, impl in zip(leaves, keys, strict=True)
-        ]
-        return jax.tree.unflatten(structure, found)
+    def placed(array: np.ndarray, like: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+        if _is_key(like):
+            # Computed by all processes: random keys cannot be copied to another host's devices.
+            wrap = functools.partial(jax.random.wrap_key_data, impl=jax.random.key_impl(like))
+            return jax.jit(wrap, out_shardings=sharding)(array)
+        # Each device gets its own part alone.
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
-    # Computed by all processes: random keys cannot be copied to another host's devices.
-    return jax.jit(typed, out_shardings=sharding)(leaves)
+    return jax.tree.map(placed, broadcast_arrays(numbers), tree, jax.tree.broadcast(sharding, tree))
+
+
+def replicate(tree: PyTree) -> PyTree:
+    """The same arrays, sharded ones whole on every device of their mesh. Every process must make the same call."""
+
+    def whole(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or x.is_fully_replicated:
+            return x
+        assert isinstance(x.sharding, NamedSharding)
+        return jax.device_put(x, NamedSharding(x.sharding.mesh, PartitionSpec()))
+
+    return jax.tree.map(whole, tree)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.types import Batch
 from alignment_jax.train.objective import Metrics
+from alignment_jax.train.parameter_sharding import gathers_parameters
 from alignment_jax.train.score_tracking import ScoreTracking
 from alignment_jax.train.state import TrainState
 from alignment_jax.train.step import AXIS, Placement
@@ -30,16 +31,18 @@ class ScorePass:
     def __init__(self, objective: ScoreTracking, apply: Callable[..., Any], placement: Placement):
         self._placement = placement
 
-        def score(axis_name: str | None) -> Callable[[TrainState, Batch], Metrics]:
+        def score(apply: Callable[..., Any], axis_name: str | None) -> Callable[[TrainState, Batch], Metrics]:
             return lambda state, batch: objective.score(
                 apply, state.params, state.model_state, batch, step=state.step, axis_name=axis_name
             )
 
-        if placement.several:
-            mapped = jax.shard_map(score(AXIS), mesh=placement.mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
-            self._score = jax.jit(mapped)
-        else:
-            self._score = jax.jit(score(None))
+        def score_on_all(state: TrainState, batch: Batch) -> Metrics:
+            specs = placement.specs(state)
+            local = score(gathers_parameters(apply, specs, AXIS), AXIS)
+            mapped = jax.shard_map(local, mesh=placement.mesh, in_specs=(specs, P(AXIS)), out_specs=P(AXIS))
+            return mapped(state, batch)
+
+        self._score = jax.jit(score_on_all if placement.several else score(apply, None))
 
     def __call__(self, state: TrainState, batches: Iterable[Batch]) -> Iterator[dict[str, np.ndarray]]:
         """The scores of each batch as host arrays, padded rows included."""

@@ -3,12 +3,15 @@
 The differentiated function returns the *global* loss, and the gradients are averaged over the axis. Of the four ways to
 place these two reductions, only this one is exact under `jax.shard_map` (with and without replication checks), under
 `jax.pmap` and without an axis.
+
+With a sharded state (`make_sharded_step`) loss and gradients are computed per device in the same way, and the update is
+written for whole arrays: XLA divides it, and adds the reductions of norms. So every optimizer of optax is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +24,8 @@ from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.core.varying import varying_axes
 from alignment_jax.train import processes
-from alignment_jax.train.objective import Metrics, Objective
+from alignment_jax.train.objective import Aux, Metrics, Objective
+from alignment_jax.train.parameter_sharding import gathers_parameters, replicated_specs, state_specs
 from alignment_jax.train.state import TrainState
 
 AXIS = "batch"
@@ -55,7 +59,66 @@ def make_step(
       rows. After a non-finite loss or gradient only `bad_step` changes, to the number of that step.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Metrics]:
+    return _step_of(
+        _gradients(objective, apply, axis_name),
+        optimizer,
+        average_decay=average_decay,
+        accumulate=accumulate,
+        project=project,
+    )
+
+
+def make_sharded_step(
+    objective: Objective,
+    apply: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    mesh: Mesh,
+    average_decay: float = 0.0,
+    accumulate: int = 1,
+    project: Callable[[PyTree], PyTree] = lambda params: params,
+) -> Step:
+    """The step of a state that is sharded over a mesh, see `parameter_sharding`.
+
+    Args:
+      objective, apply, optimizer, average_decay, accumulate, project: as for `make_step`; optimizer and project take
+        whole arrays.
+      mesh: of one axis, `batch_mesh(devices)`.
+
+    Returns:
+      As `make_step`, but for whole arrays and the whole batch: compile it by `jax.jit` alone.
+    """
+
+    def gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, Aux, PyTree]:
+        specs = state_specs(state, mesh.size, AXIS)
+        whole, rows = cast(Any, P()), cast(Any, P(AXIS))
+        outcome = Aux(model_state=specs.model_state, method_state=whole, metrics=whole, per_sample=rows)
+        mapped = jax.shard_map(
+            _gradients(objective, gathers_parameters(apply, specs, AXIS), AXIS),
+            mesh=mesh,
+            in_specs=(_without_optimizer(specs), rows),
+            out_specs=(whole, outcome, specs.params),
+        )
+        return mapped(_without_optimizer(state), batch)
+
+    step = _step_of(gradients, optimizer, average_decay=average_decay, accumulate=accumulate, project=project)
+
+    def placed(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Metrics]:
+        specs = state_specs(state, mesh.size, AXIS)
+        after, metrics, per_sample = step(state, batch)
+        # Without it XLA chooses, and the next step would be compiled again.
+        shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+        return jax.lax.with_sharding_constraint(after, shardings), metrics, per_sample
+
+    return placed
+
+
+def _gradients(
+    objective: Objective, apply: Callable[..., Any], axis_name: str | None
+) -> Callable[[TrainState, Batch], tuple[jax.Array, Aux, PyTree]]:
+    """(state, batch) -> (loss of the global batch, auxiliary output, gradients of the local parameters)."""
+
+    def gradients_of(state: TrainState, batch: Batch) -> tuple[jax.Array, Aux, PyTree]:
         key = jax.random.fold_in(state.key, state.step)
 
         def loss_of(params: PyTree):
@@ -74,6 +137,21 @@ def make_step(
         # With `check_vma` JAX has already summed the gradients over the devices.
         if axis_name is not None and not varying_axes(batch):
             gradients = jax.lax.pmean(gradients, axis_name)
+        return loss, outcome, gradients
+
+    return gradients_of
+
+
+def _step_of(
+    gradients_of: Callable[[TrainState, Batch], tuple[jax.Array, Aux, PyTree]],
+    optimizer: optax.GradientTransformation,
+    *,
+    average_decay: float,
+    accumulate: int,
+    project: Callable[[PyTree], PyTree],
+) -> Step:
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Metrics]:
+        loss, outcome, gradients = gradients_of(state, batch)
         gradient_norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
 
@@ -101,6 +179,10 @@ def make_step(
         return _with_bad_step(kept, first_bad), metrics, outcome.per_sample
 
     return step
+
+
+def _without_optimizer(state: TrainState) -> TrainState:
+    return TrainState(**{**vars(state), "opt_state": (), "average": ()})
 
 
 def _with_bad_step(state: TrainState, bad_step: jax.Array) -> TrainState:
@@ -138,16 +220,39 @@ class Placement:
     Args:
       devices: all devices of the run, over all processes.
       step_of: axis_name -> per-device step.
+      sharded_step_of: mesh -> step of a sharded state, see `make_sharded_step`; None for a replicated state. Not called
+        for one device.
+
+    Attributes:
+      sharded: whether the state is sharded.
     """
 
-    def __init__(self, devices: list[jax.Device], step_of: Callable[[str | None], Step]):
+    def __init__(
+        self,
+        devices: list[jax.Device],
+        step_of: Callable[[str | None], Step],
+        sharded_step_of: Callable[[Mesh], Step] | None = None,
+    ):
         self.devices = devices
         self.several = len(devices) > 1
+        self.sharded = self.several and sharded_step_of is not None
         self.mesh = batch_mesh(devices)
         self.replicated = NamedSharding(self.mesh, P())
         self._sharded = NamedSharding(self.mesh, P(AXIS))
-        self.step = step_of(AXIS if self.several else None)
-        self.run = shard_step(self.step, self.mesh) if self.several else jax.jit(self.step, donate_argnums=0)
+        if sharded_step_of is not None and self.several:
+            self.step = sharded_step_of(self.mesh)
+            self.run: Step = jax.jit(self.step, donate_argnums=0)
+        else:
+            self.step = step_of(AXIS if self.several else None)
+            self.run = shard_step(self.step, self.mesh) if self.several else jax.jit(self.step, donate_argnums=0)
+
+    def specs(self, state: TrainState) -> TrainState:
+        """A PartitionSpec for every array of the state."""
+        return state_specs(state, len(self.devices), AXIS) if self.sharded else replicated_specs(state)
+
+    def shardings(self, state: TrainState) -> TrainState:
+        """The sharding of every array of the state."""
+        return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), self.specs(state))
 
     def local_columns(self, width: int) -> np.ndarray:
         """The rows of a batch of `width` rows that this process reads and gives to `put_batch`."""
@@ -163,8 +268,8 @@ class Placement:
             jax.block_until_ready(result)
 
     def put_state(self, state: TrainState) -> TrainState:
-        """The state on every device."""
-        return processes.put_from_primary(state, self.replicated)
+        """The state on its devices."""
+        return processes.put_from_primary(state, self.shardings(state) if self.sharded else self.replicated)
 
     def put_batch(self, batch: Batch) -> Batch:
         """A batch on its devices; with several processes, `batch` holds the local rows."""

@@ -14,7 +14,7 @@ from alignment_jax.core.errors import ConfigError, UserError
 from alignment_jax.core.nested import flatten_config as flatten_config
 
 # Settings that may change on resuming. `data` is a name; the content of the data is compared elsewhere.
-_FREE = ("name", "data", "input.on_bad_sample", "eval.hubness", "eval.bank_size")
+_FREE = ("name", "data", "input.on_bad_sample", "train.shard", "eval.hubness", "eval.bank_size")
 
 DURATION = "train.duration"
 _FIRST = "; train.duration can be raised once the run has finished"
@@ -22,6 +22,7 @@ _FIRST = "; train.duration can be raised once the run has finished"
 _BEFORE = {
     "input.pixel_range": "auto:0,65536",
     "loss.duplicates": "negative",
+    "train.shard": "none",
     "classification.class_weights": "none",
     "eval.hubness": "none",
     "eval.bank_size": 4096,
@@ -80,9 +81,9 @@ def changed_names(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
 def check_same_config(workdir: pathlib.Path, config: Mapping[str, Any], *, finished: bool = False) -> bool:
     """Whether the workdir already holds a run of this configuration; False if it holds none.
 
-    The names of the run and its data, `input.on_bad_sample` and the settings of the hubness correction may differ. A
-    run without a checkpoint is replaced, so that a wrong setting can be corrected. A finished run may be resumed with
-    another duration.
+    The names of the run and its data, `input.on_bad_sample`, `train.shard` and the settings of the hubness correction
+    may differ. A run without a checkpoint is replaced, so that a wrong setting can be corrected. A finished run may be
+    resumed with another duration.
 
     Args:
       workdir: of the run.

@@ -21,7 +21,7 @@ from alignment_jax.cli import common
 from alignment_jax.cli.main import _leave
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
 from alignment_jax.train import processes
-from alignment_jax.train.checkpoint import checksums
+from alignment_jax.train.checkpoint import Checkpoints, abstract, checksums
 
 build_module = sys.modules["alignment_jax.assembly.build"]
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -55,6 +55,7 @@ def talk(devices, folder):
     assert got["flag"].item() is True
     few_programs_for_messages_of_any_length()
     state_is_process_0s(devices)
+    sharded_state_is_saved_whole_and_restored(devices, folder / f"sharded{number}")
     what_is_computed_of_the_data_is_process_0s(folder / "made")
     tokenizer_is_process_0s()
     with pytest.raises(RunError, match=r"process 1 .*data set"):
@@ -113,6 +114,29 @@ def state_is_process_0s(devices):
     for found, wanted in zip(held, expected, strict=True):
         for shard in found.addressable_shards:
             assert np.asarray(shard.data).tobytes() == np.asarray(wanted).tobytes()
+
+
+def sharded_state_is_saved_whole_and_restored(devices, folder):
+    """Process 0 alone has the files; each device gets its rows of them."""
+    mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+    replicated, rows = (jax.sharding.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P("batch")))
+    shardings = {"w": rows, "key": replicated}
+    own = {"w": np.arange(24.0).reshape(12, 2) + jax.process_index(), "key": jax.random.key(jax.process_index())}
+    wanted = np.arange(24.0, dtype=np.float32).reshape(12, 2)
+    state = processes.put_from_primary({**own, "w": own["w"].astype(np.float32)}, shardings)
+    checkpoints = Checkpoints(folder.absolute())
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    assert folder.exists() == processes.is_primary()
+    for target in (shardings, replicated):
+        restored = checkpoints.restore(abstract(state, target)).state
+        assert restored["w"].sharding.is_equivalent_to(rows if target is shardings else replicated, 2)
+        for shard in restored["w"].addressable_shards:
+            np.testing.assert_array_equal(shard.data, wanted[shard.index])
+        np.testing.assert_array_equal(jax.random.key_data(restored["key"]), jax.random.key_data(jax.random.key(0)))
+    whole = processes.replicate(state)
+    np.testing.assert_array_equal(whole["w"].addressable_data(0), wanted)
+    checkpoints.close()
 
 
 def latents(folder, *, other=False):
