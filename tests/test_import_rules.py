@@ -54,6 +54,7 @@ FILES = {
                 "optimizer",
                 "gradient_cache",
                 "device_data_set",
+                "memory_plan",
             )
         ),
         ({"core"}, NUMERIC),

@@ -78,4 +78,5 @@ def with_micro_batches(model: Model, first_batch: Sequence[np.ndarray], micro_ba
     if not micro_batch:
         return model
     refuse_batch_statistics(model_state)
-    return dataclasses.replace(model, apply=in_micro_batches(model.apply, micro_batch=micro_batch))
+    cached = in_micro_batches(model.apply, micro_batch=micro_batch)
+    return dataclasses.replace(model, apply=cached, whole_apply=model.apply)

@@ -18,7 +18,7 @@ from alignment_jax.assembly.cross_validated_settings import chooses_by_cross_val
 from alignment_jax.assembly.file_checks import check_source_files
 from alignment_jax.assembly.inferred_settings import restore_inferred_settings
 from alignment_jax.assembly.saved_run import TOKENIZER
-from alignment_jax.cli import common
+from alignment_jax.cli import common, memory_plan
 from alignment_jax.cli.main import status_of
 from alignment_jax.cli.run_identity import extension_note, holds_run, write_identity
 from alignment_jax.cli.run_results import RESULTS, write_run_results
@@ -40,6 +40,7 @@ def define(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         flag_values=values,
     )
     flags.DEFINE_bool("quiet", False, "Show no progress (log.txt has it).", flag_values=values)
+    memory_plan.define(values)
     common.define_processes(values)
 
 
@@ -47,7 +48,10 @@ def run(values: flags.FlagValues) -> int:
     config = values["config"].value
     if config is None:
         raise UserError("--config is missing: give a configuration file, as in --config=configs/quickstart.py")
+    limit = memory_plan.requested_limit(values)
     common.start_processes(values)
+    if values["plan"].value:
+        return memory_plan.run_plan(config, limit=limit)
     with common.writable_workdir(values) as folder:
         try:
             return _run(config, folder, quiet=bool(values["quiet"].value))

@@ -21,7 +21,7 @@ from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
 from alignment_jax.report.hits_page import ShownHit, write_hits_page
-from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, peak_host_memory
+from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, parse_bytes, peak_host_memory
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metric_writers import METRIC_WRITERS, MetricWriter, writers_of
 from alignment_jax.report.metrics_log import MetricsLog, read_metrics
@@ -84,6 +84,7 @@ __all__ = [
     "model_card",
     "open_atomic",
     "page",
+    "parse_bytes",
     "peak_host_memory",
     "picture",
     "read_metrics",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 
@@ -39,6 +40,25 @@ def format_bytes(count: float | None) -> str:
             return f"{size:.0f} {unit}" if unit in ("B", "KiB") else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def parse_bytes(text: str) -> int:
+    """A size as bytes: a number with a unit, KiB, MiB, GiB, TiB (powers of 1024) or B, kB, MB, GB, TB (of 1000).
+
+    Raises:
+      ValueError: there is no such unit, or the number is not positive.
+
+    >>> parse_bytes("1.5GiB") == 3 * 1024**3 // 2, parse_bytes("24 GB")
+    (True, 24000000000)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b\s*", text.lower())
+    if found is None or (found[3] and not found[2]):
+        raise ValueError(f"{text!r} is no size; give a number and a unit, as in 16GiB or 24GB")
+    power = " kmgt".index(found[2] or " ")
+    count = round(float(found[1]) * (1024 if found[3] else 1000) ** power)
+    if count < 1:
+        raise ValueError(f"{text!r} is less than one byte")
+    return count
 
 
 def format_seconds(seconds: float | None) -> str:

@@ -20,7 +20,9 @@ from alignment_jax.core.types import UNPAIRED_KEYS, Array, Batch, PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.objective import Metrics
 from alignment_jax.train.state import TrainState
-from alignment_jax.train.step import AXIS, Placement, Step
+from alignment_jax.train.step import AXIS, Placement, Step, with_sharding
+
+MAX_STEPS = 32  # of a call
 
 
 def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
@@ -86,6 +88,26 @@ def _compiled(placement: Placement) -> Any:
     return jax.jit(run, donate_argnums=0)
 
 
+def lower_steps(
+    placement: Placement, state: TrainState, tables: PyTree, batch: Batch, *, max_steps: int = MAX_STEPS
+) -> jax.stages.Lowered:
+    """A call of `DeviceDataSet`, lowered from shapes; nothing is allocated.
+
+    Args:
+      placement: the devices.
+      state, tables: their shapes.
+      batch: the shapes of one batch of row numbers, over all processes.
+      max_steps: steps per call.
+    """
+    stacked = {name: jax.ShapeDtypeStruct((max_steps, *x.shape), x.dtype) for name, x in batch.items()}
+    return _compiled(placement).lower(
+        placement.abstract_state(state),
+        with_sharding(tables, placement.replicated),
+        with_sharding(stacked, NamedSharding(placement.mesh, P(None, AXIS))),
+        jax.ShapeDtypeStruct((), np.int32),
+    )
+
+
 class DeviceDataSet:
     """Runs up to `max_steps` steps per call on tables that live on every device.
 
@@ -95,7 +117,7 @@ class DeviceDataSet:
       max_steps: steps per call. More than a few dozen gain little, and SIGTERM waits for the end of the call.
     """
 
-    def __init__(self, placement: Placement, tables: Mapping[str, np.ndarray], *, max_steps: int = 32):
+    def __init__(self, placement: Placement, tables: Mapping[str, np.ndarray], *, max_steps: int = MAX_STEPS):
         self.max_steps = max_steps
         self._tables: PyTree = processes.put_local(dict(tables), placement.replicated)
         self._batches = NamedSharding(placement.mesh, P(None, AXIS))

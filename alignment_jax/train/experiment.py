@@ -26,6 +26,7 @@ class Model:
     encode_a, encode_b: (params, model_state, items) -> embeddings [k, d], deterministic; None for a classifier.
     predict: (params, model_state, a, b[, c]) -> logits [k, c] of every head by name; None for an alignment.
     project: params -> params within their bounds; called after every update.
+    whole_apply: `apply` without gradient caching, where `apply` encodes in micro-batches; else None.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -34,6 +35,7 @@ class Model:
     encode_b: Callable[..., jax.Array] | None = None
     predict: Callable[..., Mapping[str, jax.Array]] | None = None
     project: Callable[[PyTree], PyTree] = lambda params: params
+    whole_apply: Callable[..., Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -197,7 +197,8 @@ def convert_jax_errors() -> Iterator[None]:
         if several():
             raise RunError(f"{_LOST} ({reason})") from error
         raise RunError(
-            f"the device failed: {reason}. If its memory is full, lower input.batch_size or set optimizer.micro_batch"
+            f"the device failed: {reason}. If its memory is full, lower input.batch_size or set optimizer.micro_batch; "
+            "alignment-jax train --plan prints what a step needs"
         ) from error
 
 
