@@ -70,7 +70,7 @@ def run_plan(config: ConfigDict, *, limit: int | None) -> int:
     further = _examples(plan) if limit is None else plan.compiled
     sizes = sorted({0, configured, *further}, key=lambda size: size or plan.rows)
     lines = [
-        f"{experiment.batch_size} rows a batch, {plan.rows} of them on one device of {len(experiment.devices)}",
+        f"rows of a batch: {experiment.batch_size}; of one device: {plan.rows}; devices: {len(experiment.devices)}",
         report.to_plain(_state_table(state)),
         report.to_plain(_step_table([(size, plan.step(size)) for size in sizes], limit)),
         f"compiled for {device.device_kind}; evaluation, which runs between the steps, is not counted",
