@@ -148,7 +148,7 @@ def _refusal(plan: MemoryPlan, state: StateMemory, config: ConfigDict, limit: in
     if state.total > limit:
         return (
             f"--memory: {size} do not hold the parameters, optimizer state and data that stay on the device, {fixed}; "
-            "choose a smaller model, or input.resident=off where the data is large"
+            "choose a smaller model, train.shard=parameters on several devices, or input.resident=off"
         )
     steps = [step for step in map(plan.step, plan.compiled) if step is not None]
     least = min(steps, key=lambda step: step.total, default=None)

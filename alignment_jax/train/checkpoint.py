@@ -29,6 +29,7 @@ from alignment_jax.core.errors import RunError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.background import BackgroundQueue
+from alignment_jax.train.state import abstract as abstract  # the target of `restore`
 
 LAST, BEST = "last", "best"
 REMOVED = ".removed"  # folder of checkpoints that are being deleted
@@ -377,12 +378,6 @@ def _checksum(leaf: Any) -> str:
     array = np.ascontiguousarray(leaf)
     header = f"{array.dtype.str}{array.shape}".encode()
     return f"{zlib.crc32(array.reshape(-1).view(np.uint8).data, zlib.crc32(header)):08x}"
-
-
-def abstract(state: PyTree, sharding: PyTree) -> PyTree:
-    """The target of `restore`: shapes, types and shardings. `sharding` is one for all arrays, or a tree of them."""
-    shardings = jax.tree.broadcast(sharding, state)
-    return jax.tree.map(lambda x, one: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), state, shardings)
 
 
 def _first_line(error: Exception) -> str:

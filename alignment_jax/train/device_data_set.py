@@ -19,8 +19,8 @@ from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.types import UNPAIRED_KEYS, Array, Batch, PyTree
 from alignment_jax.train import processes
 from alignment_jax.train.objective import Metrics
-from alignment_jax.train.state import TrainState
-from alignment_jax.train.step import AXIS, Placement, Step, with_sharding
+from alignment_jax.train.state import TrainState, abstract
+from alignment_jax.train.step import AXIS, Placement, Step
 
 MAX_STEPS = 32  # of a call
 
@@ -102,8 +102,8 @@ def lower_steps(
     stacked = {name: jax.ShapeDtypeStruct((max_steps, *x.shape), x.dtype) for name, x in batch.items()}
     return _compiled(placement).lower(
         placement.abstract_state(state),
-        with_sharding(tables, placement.replicated),
-        with_sharding(stacked, NamedSharding(placement.mesh, P(None, AXIS))),
+        abstract(tables, placement.replicated),
+        abstract(stacked, NamedSharding(placement.mesh, P(None, AXIS))),
         jax.ShapeDtypeStruct((), np.int32),
     )
 

@@ -20,10 +20,9 @@ from alignment_jax.train.batching import batch_rows
 from alignment_jax.train.device_data_set import lower_steps
 from alignment_jax.train.experiment import Experiment
 from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
+from alignment_jax.train.parameter_sharding import FROZEN
 from alignment_jax.train.start import initial_state, placement_of
-from alignment_jax.train.step import with_sharding
-
-FROZEN = "frozen"  # collection of `TrainState.model_state` that holds parameters without gradients
+from alignment_jax.train.state import abstract
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +114,7 @@ class MemoryPlan:
         """The sizes of the state and of the tables."""
         placement = placement_of(self._experiment)
         state = placement.abstract_state(self._shapes)
-        tables = with_sharding(_shapes_of(self._experiment.tables or {}), placement.replicated)
+        tables = abstract(_shapes_of(self._experiment.tables or {}), placement.replicated)
         frozen = state.model_state.get(FROZEN, ())
         own = {
             "trained_bytes": _device_bytes(state.params),

@@ -65,6 +65,12 @@ def create_state(
     )
 
 
+def abstract(tree: PyTree, sharding: PyTree) -> PyTree:
+    """Shapes, types and shardings of arrays. `sharding` is one for all of them, or a tree."""
+    shardings = jax.tree.broadcast(sharding, tree)
+    return jax.tree.map(lambda x, one: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), tree, shardings)
+
+
 def evaluation_variables(state: TrainState) -> PyTree:
     """{"params", "model_state"} of the trained model: the parameters to evaluate and the model's other collections."""
     return {"params": evaluation_params(state), "model_state": state.model_state}

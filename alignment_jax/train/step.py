@@ -26,7 +26,7 @@ from alignment_jax.core.varying import varying_axes
 from alignment_jax.train import processes
 from alignment_jax.train.objective import Aux, Metrics, Objective
 from alignment_jax.train.parameter_sharding import gathers_parameters, replicated_specs, state_specs
-from alignment_jax.train.state import TrainState
+from alignment_jax.train.state import TrainState, abstract
 
 AXIS = "batch"
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics, Metrics]]
@@ -213,11 +213,6 @@ def pmap_step(step: Step, devices: list[jax.Device] | None = None) -> Step:
     return jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
 
 
-def with_sharding(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """Shapes and types of arrays, as arguments with this sharding for `jax.jit(..).lower`."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
 @renamed_attributes({"keep_up": "sync_cpu_devices", "columns": "local_columns"})
 class Placement:
     """The shardings of state and batches, and the compiled step, for one device or a mesh of several.
@@ -282,12 +277,12 @@ class Placement:
 
     def abstract_state(self, state: PyTree) -> PyTree:
         """The shapes of a state, with the sharding that it has on the devices."""
-        return with_sharding(state, self.replicated)
+        return abstract(state, self.shardings(state))
 
     def lower(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
         """The step, lowered for the shapes of a state and of a batch over all processes; nothing is allocated."""
         jitted: Any = self.run
-        return jitted.lower(self.abstract_state(state), with_sharding(dict(batch), self._sharded))
+        return jitted.lower(self.abstract_state(state), abstract(dict(batch), self._sharded))
 
 
 class SingleSteps:

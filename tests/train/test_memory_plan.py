@@ -14,7 +14,7 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.report import parse_bytes
 from alignment_jax.train.device_data_set import DeviceDataSet
 from alignment_jax.train.memory_plan import MemoryPlan
-from alignment_jax.train.start import initial_state, placement_of
+from alignment_jax.train.start import placed_initial_state, placement_of
 
 FLOAT = INT = 4  # bytes
 ROWS = 16
@@ -77,13 +77,20 @@ def test_frozen_parameters_are_counted_apart(latents):
     assert dataclasses.replace(found, frozen=0, frozen_bytes=0) == before
 
 
-@pytest.mark.parametrize(("resident", "devices"), [("on", 1), ("off", 2)])
-def test_the_program_is_that_of_the_training(resident, devices, latents):
-    changes = {"input.resident": resident, "train.devices": devices, "optimizer.micro_batch": 4}
-    changes |= {"transport.weight": 0.1, "transport.batch_size": 5}  # its rows are not those of the batch
-    experiment = experiment_of(latents, **changes)
+@pytest.mark.parametrize(
+    ("resident", "devices", "changes"),
+    [
+        ("on", 1, {"transport.weight": 0.1, "transport.batch_size": 5}),  # its rows are not those of the batch
+        ("off", 2, {}),
+        ("on", 2, {"train.shard": "parameters", "model.blocks_a": 0, "model.dim": 2048}),
+    ],
+    ids=["one", "two", "sharded"],
+)
+def test_the_program_is_that_of_the_training(resident, devices, changes, latents):
+    options = {"input.resident": resident, "train.devices": devices, "optimizer.micro_batch": 4}
+    experiment = experiment_of(latents, **options, **changes)
     placement = placement_of(experiment)
-    state = placement.put_state(initial_state(experiment))
+    state = placed_initial_state(experiment, placement)
     batch = next(iter(experiment.batches(np.arange(ROWS)[None], 0, 0)))
     if resident == "on":
         expected = DeviceDataSet(placement, experiment.tables).lower(state, [batch])
@@ -92,6 +99,8 @@ def test_the_program_is_that_of_the_training(resident, devices, latents):
     plan = MemoryPlan(experiment)
     assert plan.rows == ROWS // devices
     assert plan.lowered(4).as_text() == expected.as_text()
+    own = [leaf.addressable_data(0).nbytes for leaf in jax.tree.leaves(state.params)]
+    assert plan.state().trained_bytes == sum(own)
 
 
 def test_arguments_of_a_step_are_the_state_and_the_batch(plan):
