@@ -62,7 +62,7 @@ def run_plan(config: ConfigDict, *, limit: int | None) -> int:
       ConfigError: nothing fits into the limit, or the configuration cannot be built.
     """
     experiment = build(config).experiment
-    device = next(each for each in experiment.devices if each.process_index == jax.process_index())
+    device = jax.local_devices()[0]
     limit = device_memory_limit(device) if limit is None else limit
     plan = MemoryPlan(experiment)
     state, configured = plan.state(), int(config.optimizer.micro_batch)
@@ -77,6 +77,8 @@ def run_plan(config: ConfigDict, *, limit: int | None) -> int:
     ]
     if plan.obstacle:
         lines.append(plan.obstacle)
+    elif limit is None:
+        lines.append(f"--memory=16GiB finds the largest {SETTING} that fits into 16 GiB")
     fits = limit is not None and (plan.fits(configured, limit) or best is not None)
     if fits:
         assert limit is not None

@@ -2,7 +2,8 @@
 
 All of it follows from shapes. No parameter is made, nothing is put on a device, no program is executed.
 
-Not counted: evaluation and score passes, which run between the steps, and what the runtime itself takes.
+Not counted: evaluation and score passes, which run between the steps, what the runtime itself takes, and scratch memory
+that a library allocates inside an operation (convolutions on CPUs).
 """
 
 from __future__ import annotations
