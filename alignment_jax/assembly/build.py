@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from alignment_jax import data
 from alignment_jax.assembly.allowed_values import check_settings
 from alignment_jax.assembly.cca_start import is_weighted, linear_teacher, start_from_cca
+from alignment_jax.assembly.checkpoint_inputs import checkpoint_encoders
 from alignment_jax.assembly.classifier import build_classification, head_names
 from alignment_jax.assembly.cross_validated_settings import (
     chooses_by_cross_validation,
@@ -41,6 +42,7 @@ from alignment_jax.assembly.run_notes import (
 from alignment_jax.assembly.sampling import build_sampler, order_has_no_effect, sampling_criteria, with_score_tracking
 from alignment_jax.assembly.step_counts import StepCounts, count_steps
 from alignment_jax.assembly.tasks import check_metric, task_of
+from alignment_jax.assembly.tuned_parameters import tuning_notes
 from alignment_jax.assembly.unpaired import Pools, unpaired_pools, with_unpaired
 from alignment_jax.assembly.warm_start import source_run, start_from_run
 from alignment_jax.config.limits import check_limits
@@ -138,7 +140,8 @@ def build(
     model, start_notes = _start(prepared, model, first_batch, resuming=resuming)
     check_layer_decay(config.optimizer, model, first_batch)
     model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
-    messages = (*start_notes, *pool_notes, *teacher_notes)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
+    messages = (*start_notes, *tuning_notes(config.model, *shapes), *pool_notes, *teacher_notes)
     if not task.aligns:
         messages = (*classifier_notes(source), *messages)
     tables, loader_split = device_tables(config.input, train, pools)
@@ -291,7 +294,7 @@ def _plan(config: ConfigDict, steps: StepCounts) -> Plan:
         average_decay=config.optimizer.ema,
         accumulate=config.optimizer.accumulate,
         keep_checkpoints=config.checkpoint.keep,
-        evaluate_start=config.init.name != "random",
+        evaluate_start=config.init.name != "random" or bool(checkpoint_encoders(config.model)),
     )
 
 

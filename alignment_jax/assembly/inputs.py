@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,9 +13,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data
+from alignment_jax.assembly.checkpoint_inputs import checkpoint_tokenizer
 from alignment_jax.assembly.modality_checks import split_columns
 from alignment_jax.core.types import Batch
 from alignment_jax.data.pixel_range import in_range
+from alignment_jax.models.pretrained import ImagePreprocess
 from alignment_jax.train import processes
 from alignment_jax.train.experiment import EvaluationSplit
 
@@ -76,6 +79,7 @@ def build_inputs(
     kinds: Mapping[str, str],
     hints: Mapping[str, Any],
     tokenizer: Any = None,
+    images: ImagePreprocess | None = None,
 ) -> Inputs:
     """The input pipeline for columns of these kinds.
 
@@ -85,15 +89,13 @@ def build_inputs(
       kinds: side (a, b, c) -> kind of its column.
       hints: limits of augmentation that the data set declares (`PairSource.hints`); they override the settings.
       tokenizer: for texts.
+      images: the preprocessing of the checkpoint that reads the images; None for `input.image_size` and cropping.
     """
     flip = settings.flip and hints.get("flip", True)
     low = max(settings.crop_min_area, hints.get("crop_scale", 0.0))
     by_kind: dict[str, tuple[Any, Any]] = {
         "embedding": (None, None),
-        "image": (
-            data.train_image(settings.image_size, scale=(low, 1.0), flip=flip),
-            data.eval_image(settings.image_size),
-        ),
+        "image": _image_transforms(settings.image_size, images, scale=(low, 1.0), flip=flip),
         "text": (None, None),  # encoded once by `prepare`, then only indexed
     }
     if "audio" in kinds.values():
@@ -113,9 +115,11 @@ def build_inputs(
             size = 4 * 100 * audio.seconds * audio.bands * len(column)
             return column.spectrograms(spectrogram) if size <= settings.cache_mib << 20 else column
         if isinstance(column, data.ImageColumn):
-            size = 3 * settings.image_size**2 * len(column)
-            if not augments and size <= settings.cache_mib << 20:
+            pixels = settings.image_size**2 if images is None or images.size is None else math.prod(images.size)
+            if not augments and 3 * pixels * len(column) <= settings.cache_mib << 20:
                 return _as_array(column, by_kind["image"][1])
+            if images is not None:
+                return column  # resized once, from the original, as the checkpoint's own processor does
             return column.prepared(settings.image_size, memory_limit=settings.cache_mib << 20, factor=factor)
         if isinstance(column, data.FrameColumn):
             return column.prepared(settings.image_size, memory_limit=settings.cache_mib << 20, factor=factor)
@@ -127,6 +131,24 @@ def build_inputs(
     return Inputs(train=train, evaluate=evaluate, prepare=prepare, threads=settings.threads, tokenizer=tokenizer)
 
 
+def _image_transforms(
+    size: int, images: ImagePreprocess | None, *, scale: tuple[float, float], flip: bool
+) -> tuple[data.Transform, data.Transform]:
+    """(transform in training, transform in evaluation) of an image."""
+    augmented = data.train_image(size if images is None else max(images.size or (size,)), scale=scale, flip=flip)
+    if images is None:
+        return augmented, data.eval_image(size)
+    own, augments = images, flip or scale[0] < 1.0
+
+    def resized(image: Any, rng: np.random.Generator) -> np.ndarray:
+        return own.pixels([image])[0]
+
+    def resized_and_augmented(image: Any, rng: np.random.Generator) -> np.ndarray:
+        return own.pixels([augmented(image, rng)])[0]
+
+    return resized_and_augmented if augments else resized, resized
+
+
 def _as_array(column: data.ImageColumn, transform: data.Transform) -> data.ArrayColumn:
     """Images without augmentation, transformed once."""
     batches = data.iterate_items(column, transform, min(256, len(column)))
@@ -134,8 +156,12 @@ def _as_array(column: data.ImageColumn, transform: data.Transform) -> data.Array
     return data.ArrayColumn(array, kind="image", name="images")
 
 
-def build_tokenizer(train: data.PairSplit, *, vocab_size: int, saved: pathlib.Path | None) -> Any:
-    """The tokenizer of a run: the saved file, or one trained on the captions of train; None without texts."""
+def build_tokenizer(model: ConfigDict, train: data.PairSplit, *, vocab_size: int, saved: pathlib.Path | None) -> Any:
+    """The tokenizer of a run: that of its text encoder's checkpoint, the saved file, or one trained on the captions of
+    train; None without texts.
+    """
+    if (own := checkpoint_tokenizer(model)) is not None:
+        return own
     texts = [column for column in split_columns(train).values() if column.kind == "text"]
     if not texts:
         return None

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.models.encoders import ENCODERS
+from alignment_jax.models.encoders import ENCODERS, READS
 
 _HINTS = {
     "adapters": "it takes frozen latents: use embeddings:FILE.npz, or configs/flickr8k_raw.py for images and texts",
@@ -42,19 +42,20 @@ def _reads(model: ConfigDict, side: str, column: data.Column) -> bool:
     if encoder is None:
         return True  # check_classification reports the missing encoder
     name = encoder if isinstance(encoder, str) else encoder.name
-    if column.kind == "text" or reads_text(name):
-        return column.kind == "text" and reads_text(name)
-    vectors = isinstance(column, data.ArrayColumn) and column.array.ndim == 2
-    return vectors == (name == "mlp")
+    if column.kind == "text":
+        found = "text"
+    else:
+        found = "vectors" if isinstance(column, data.ArrayColumn) and column.array.ndim == 2 else "pixels"
+    return READS.get(name, "pixels") == found
 
 
 def reads_text(name: str) -> bool:
-    """Whether an encoder takes token ids: one with a vocabulary.
+    """Whether an encoder takes token ids.
 
     >>> reads_text("lstm"), reads_text("vit")
     (True, False)
     """
-    return any(field.name == "vocab_size" for field in dataclasses.fields(ENCODERS[name][0]))
+    return READS.get(name) == "text"
 
 
 def with_vocabulary(options: dict[str, Any], tokenizer: Any, max_length: int) -> dict[str, Any]:
@@ -63,8 +64,8 @@ def with_vocabulary(options: dict[str, Any], tokenizer: Any, max_length: int) ->
         return options
     completed = dict(options)
     for key, encoder in options.items():
-        if isinstance(encoder, dict) and encoder.get("name") in ENCODERS and reads_text(encoder["name"]):
-            completed[key] = {**encoder, "vocab_size": tokenizer.vocab_size}
-            if encoder["name"] == "transformer":
-                completed[key]["max_length"] = max_length
+        if isinstance(encoder, dict) and encoder.get("name") in ENCODERS:
+            known = {field.name for field in dataclasses.fields(ENCODERS[encoder["name"]][0])}
+            values = {"vocab_size": tokenizer.vocab_size, "max_length": max_length}
+            completed[key] = {**encoder, **{name: value for name, value in values.items() if name in known}}
     return completed

@@ -14,6 +14,7 @@ from alignment_jax import models
 from alignment_jax.assembly.classifier import build_classifier, is_classifier
 from alignment_jax.assembly.flax_modules import pure_functions
 from alignment_jax.assembly.modality_checks import with_vocabulary
+from alignment_jax.assembly.tuned_parameters import with_checkpoints
 from alignment_jax.assembly.weighted_cosine import with_weighted_cosine
 from alignment_jax.train.experiment import Model
 from alignment_jax.train.gradient_cache import in_micro_batches, refuse_batch_statistics
@@ -44,7 +45,8 @@ def build_model_functions(
       weighted: embeddings are compared by a weighted cosine (CSA).
     """
     if is_classifier(model):
-        return build_classifier(model, classes=classes, tokenizer=tokenizer, max_length=max_length, several=several)
+        found = build_classifier(model, classes=classes, tokenizer=tokenizer, max_length=max_length, several=several)
+        return with_checkpoints(found, model)
     options = model.to_dict()
     name = options.pop("name")
     low, high = temperature.min, temperature.max
@@ -64,7 +66,7 @@ def build_model_functions(
         encode_b=encode("encode_b"),
         project=lambda params: models.clamp_temperature(params, temperature_min=low, temperature_max=high),
     )
-    return with_weighted_cosine(towers, dim=model.dim) if weighted else towers
+    return with_weighted_cosine(towers, dim=model.dim) if weighted else with_checkpoints(towers, model)
 
 
 def with_micro_batches(model: Model, first_batch: Sequence[np.ndarray], micro_batch: int) -> Model:

@@ -8,6 +8,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from alignment_jax import data
+from alignment_jax.assembly.checkpoint_inputs import checkpoint_images
 from alignment_jax.assembly.classifier import check_classification, is_classifier
 from alignment_jax.assembly.cluster_sizes import with_cluster_sizes
 from alignment_jax.assembly.duplicate_ids import item_ids
@@ -73,10 +74,17 @@ def prepare_data(
     config.input.pixel_range, source, range_notes = infer_pixel_range(str(config.input.pixel_range), source)
     train, cluster_range = _training_split(config, source)
     saved = saved_tokenizer or source_tokenizer(str(config.init.name))
-    tokenizer = build_tokenizer(train, vocab_size=config.input.vocab_size, saved=saved)
+    tokenizer = build_tokenizer(config.model, train, vocab_size=config.input.vocab_size, saved=saved)
     config.input.max_length = infer_max_length(asked_length, train, tokenizer)
     kinds = {side: column.kind for side, column in split_columns(train).items()}
-    inputs = build_inputs(config.input, config.audio, kinds=kinds, hints=source.hints, tokenizer=tokenizer)
+    inputs = build_inputs(
+        config.input,
+        config.audio,
+        kinds=kinds,
+        hints=source.hints,
+        tokenizer=tokenizer,
+        images=checkpoint_images(config.model),
+    )
     splits = {**source.splits, "train": train}
     text_notes = _truncation_notes(splits, tokenizer, config.input.max_length, setting=asked_length)
     prepared = {name: inputs.prepared(split) for name, split in splits.items()}

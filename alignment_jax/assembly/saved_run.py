@@ -16,12 +16,14 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data
 from alignment_jax.assembly.cca_start import is_weighted
+from alignment_jax.assembly.checkpoint_inputs import check_bases, checkpoint_tokenizer
 from alignment_jax.assembly.methods import logit_scale_options
 from alignment_jax.assembly.model_functions import build_model_functions
 from alignment_jax.core.errors import RunError, UserError
 from alignment_jax.core.types import PyTree
 from alignment_jax.train import checkpoint
 from alignment_jax.train.experiment import Model
+from alignment_jax.train.state import FROZEN, with_frozen, without_frozen
 from alignment_jax.train.workdir import read_config
 
 Folder = str | os.PathLike[str]
@@ -31,6 +33,7 @@ DATA = "data"  # fingerprint of each split (data.fingerprints)
 LABELS = "label_names"  # of a classifier: its classes in the order of its outputs
 HINTS = "hints"  # limits of augmentation, which decide the size that images are decoded at
 LEARNED = "learned"  # see `methods.logit_scale_options`; a program may have registered the loss itself
+BASES = "bases"  # encoder -> name and digest of the checkpoint that it starts from
 ENCODERS = "encoders"  # side -> record of the encoder that made its latents (PairSource.encoders)
 # kind of an item -> the dtype that the model takes
 INPUT_DTYPES = {"text": np.int32, "image": np.uint8}
@@ -50,13 +53,13 @@ class SavedRun:
     """The files of a run that describe its model.
 
     signature: inputs.json: kind and shape of an item of each side, and the keys above.
-    tokenizer: None for a model that reads no texts.
+    tokenizer: a `data.Tokenizer`, or that of a checkpoint; None for a model that reads no texts.
     """
 
     folder: pathlib.Path
     config: ConfigDict
     signature: Mapping[str, Any]
-    tokenizer: data.Tokenizer | None
+    tokenizer: Any
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -85,9 +88,11 @@ class SavedRun:
             jax.ShapeDtypeStruct((2, *self.signature[side]["shape"]), INPUT_DTYPES.get(kind, np.float32))
             for side, kind in self.kinds.items()
         )
+        check_bases(config.model, self.signature.get(BASES))
         params, model_state = jax.eval_shape(model.init, jax.random.key(0), *sample)
         device = SingleDeviceSharding(jax.local_devices()[0])
-        target = checkpoint.abstract({"params": params, "model_state": model_state}, device)
+        whole = {"params": params, "model_state": model_state}
+        target = checkpoint.abstract(without_frozen(whole), device)
         checkpoints = checkpoint.Checkpoints(self.folder / "checkpoints", keep=config.checkpoint.keep)
         try:
             steps = checkpoints.steps(checkpoint.BEST)
@@ -102,7 +107,11 @@ class SavedRun:
                 f"checkpoint {path} is damaged ({problem}); run the train command again: it replaces it by the model "
                 "of its last step"
             )
-        return Best(model, restored.state, restored.step)
+        variables = restored.state
+        if model.frozen is not None:
+            frozen = {"model_state": {FROZEN: jax.device_put(model.frozen(), device)}}
+            variables = with_frozen(variables, frozen)
+        return Best(model, variables, restored.step)
 
 
 def read_run(workdir: Folder, *, config: ConfigDict | None = None) -> SavedRun:
@@ -119,8 +128,9 @@ def read_run(workdir: Folder, *, config: ConfigDict | None = None) -> SavedRun:
     folder = run_folder(workdir)
     config = read_run_config(folder) if config is None else config
     signature = read_signature(folder)
-    tokenizer_file = folder / TOKENIZER
-    tokenizer = data.Tokenizer.load(tokenizer_file) if tokenizer_file.is_file() else None
+    tokenizer: Any = checkpoint_tokenizer(config.model)
+    if tokenizer is None and (folder / TOKENIZER).is_file():
+        tokenizer = data.Tokenizer.load(folder / TOKENIZER)
     return SavedRun(folder, config, signature, tokenizer)
 
 
@@ -159,7 +169,16 @@ def read_signature(folder: pathlib.Path) -> dict[str, Any]:
 
 def saved_fingerprints(folder: pathlib.Path) -> Mapping[str, str] | None:
     """The fingerprint of each split that the run recorded (`data.fingerprints`); None without a readable record."""
+    return _recorded(folder, DATA)
+
+
+def saved_bases(folder: pathlib.Path) -> Mapping[str, Mapping[str, str]] | None:
+    """The checkpoints that the run's encoders started from (`base_digests`); None without a readable record."""
+    return _recorded(folder, BASES)
+
+
+def _recorded(folder: pathlib.Path, name: str) -> Any:
     try:
-        return read_signature(folder).get(DATA)
+        return read_signature(folder).get(name)
     except RunError:  # `train` writes it again; commands that need it raise this error themselves
         return None

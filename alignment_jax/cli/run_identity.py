@@ -11,8 +11,10 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data, report
 from alignment_jax.assembly.build import Built
+from alignment_jax.assembly.checkpoint_inputs import base_digests, check_bases
 from alignment_jax.assembly.methods import logit_scale_options
 from alignment_jax.assembly.saved_run import (
+    BASES,
     DATA,
     ENCODERS,
     HINTS,
@@ -21,6 +23,7 @@ from alignment_jax.assembly.saved_run import (
     SIGNATURE,
     TOKENIZER,
     read_signature,
+    saved_bases,
 )
 from alignment_jax.cli import common
 from alignment_jax.cli.run_results import RESULTS
@@ -91,6 +94,9 @@ def write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, rename
             f"{built.source.spec}: {', '.join(changed)} changed since the run in {folder} started; restore the data to "
             "resume, or choose another --workdir to train on the new data"
         )
+    model = ConfigDict(built.experiment.config).model
+    if resuming:
+        check_bases(model, saved_bases(folder))
     if built.inputs.tokenizer is not None:
         built.inputs.tokenizer.save(folder / TOKENIZER)
     experiment = built.experiment
@@ -103,6 +109,8 @@ def write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, rename
         HINTS: dict(built.source.hints),
         LEARNED: logit_scale_options(config.loss.name, config.temperature),
     }
+    if bases := base_digests(model):
+        reads[BASES] = bases
     if encoders := built.source.encoders or _recorded_encoders(folder, resuming=resuming):
         reads[ENCODERS] = {side: dict(record) for side, record in encoders.items()}
     report.write_json_atomic(folder / SIGNATURE, reads)

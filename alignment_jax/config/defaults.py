@@ -82,8 +82,42 @@ def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
         {
             "name": "two_tower",
             "dim": 128,
+            "projection": "linear",
             "encoder_a": {"name": image, **_ENCODERS[image]},
             "encoder_b": {"name": text, **{**_TEXT_ENCODERS, **_ENCODERS}[text]},
+            "dtype": "float32",
+        }
+    )
+
+
+def finetuned(image: str, text: str, *, tune_a: str = "lora:8", tune_b: str = "lora:8") -> ConfigDict:
+    """Settings of two encoders that start from checkpoints (see `models.TwoTower`, `models.encoders.PretrainedImage`).
+
+    Args:
+      image: of side a: "hf:NAME_OR_PATH", "st:NAME_OR_PATH" (which reads texts), or "latents".
+      text: of side b: the same, "hf:" reads texts here.
+      tune_a, tune_b: none, head, last:K, lora:RANK, norms, all.
+
+    >>> model = finetuned("hf:clip", "hf:clip", tune_b="none")
+    >>> model.projection, model.encoder_a.tune, model.encoder_b.tune
+    ('none', 'lora:8', 'none')
+    """
+    shared = {"lora_targets": "attention/*,mlp/*", "dropout": 0.0, "stochastic_depth": 0.0, "remat": False}
+
+    def encoder(name: str, side: str, tune: str) -> dict[str, Any]:
+        if name == "latents":
+            return {"name": "latents", "dropout": 0.0}
+        if side == "image" and not name.startswith("st:"):
+            return {"name": "pretrained_image", "model": name, "tune": tune, "image_size": 0, **shared}
+        return {"name": "pretrained_text", "model": name, "tune": tune, "prefix": "", **shared}
+
+    return ConfigDict(
+        {
+            "name": "two_tower",
+            "dim": 256,
+            "projection": "none" if image == text != "latents" else "linear",
+            "encoder_a": encoder(image, "image", tune_a),
+            "encoder_b": encoder(text, "text", tune_b),
             "dtype": "float32",
         }
     )

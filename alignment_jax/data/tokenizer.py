@@ -78,6 +78,10 @@ class Tokenizer:
         short = [_clean(text, (most + 1) * (_MAX_TOKEN + 1)) for text in texts]
         return np.array([len(found.ids) + 2 for found in self._inner.encode_batch(short, add_special_tokens=False)])
 
+    def fitting(self, length: int) -> int:
+        """The length of rows where texts of `length` tokens are read: the same; a checkpoint's tokenizer has limits."""
+        return length
+
     def decode(self, ids: np.ndarray) -> list[str]:
         """Texts of ids [n, length], without padding and control tokens."""
         rows = [[int(i) for i in row if i not in (PAD, BOS, EOS)] for row in np.asarray(ids)]

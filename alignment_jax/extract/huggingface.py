@@ -8,9 +8,9 @@ ask for it (BGE). Weights are read only from safetensors; remote code is never r
 
 from __future__ import annotations
 
+from alignment_jax.core.hub import model_folder
 from alignment_jax.extract import pytorch
 from alignment_jax.extract.encoders import Encoder, Options
-from alignment_jax.extract.hub import model_folder
 
 
 def open_image_encoder(name: str, options: Options) -> Encoder:

@@ -11,8 +11,8 @@ import dataclasses
 from collections.abc import Callable
 
 from alignment_jax.core.errors import ConfigError, MissingPackageError
+from alignment_jax.core.hub import model_folder
 from alignment_jax.extract.encoders import Encoder, Options
-from alignment_jax.extract.hub import model_folder
 
 
 def open_image_encoder(name: str, options: Options) -> Encoder:

@@ -7,9 +7,9 @@ vectors.
 from __future__ import annotations
 
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.hub import model_folder
 from alignment_jax.extract import pytorch
 from alignment_jax.extract.encoders import Encoder, Options
-from alignment_jax.extract.hub import model_folder
 
 
 def open_image_encoder(name: str, options: Options) -> Encoder:

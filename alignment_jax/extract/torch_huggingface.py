@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.core.hub import model_folder
 from alignment_jax.core.optional import require
 from alignment_jax.extract.encoders import Encoder, Options
-from alignment_jax.extract.hub import identity_of, model_folder, one_line_errors
+from alignment_jax.extract.hub import identity_of, one_line_errors
 from alignment_jax.extract.poolings import image_pooling, text_pooling
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data, evals, models
+from alignment_jax.assembly.checkpoint_inputs import checkpoint_images
 from alignment_jax.assembly.classifier import is_classifier
 from alignment_jax.assembly.data_loading import load_data, load_source
 from alignment_jax.assembly.inferred_settings import count_truncated
@@ -299,7 +300,14 @@ def load_trained(workdir: Folder, config: ConfigDict, source: data.PairSource) -
 
 def _restore(run: SavedRun, hints: Mapping[str, Any]) -> TrainedModel:
     config = run.config
-    inputs = build_inputs(config.input, config.audio, kinds=run.kinds, hints=hints, tokenizer=run.tokenizer)
+    inputs = build_inputs(
+        config.input,
+        config.audio,
+        kinds=run.kinds,
+        hints=hints,
+        tokenizer=run.tokenizer,
+        images=checkpoint_images(config.model),
+    )
     best = run.best()
     return TrainedModel(config, best.step, inputs, best.variables, best.model, run.signature)
 

@@ -6,13 +6,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.core import Array, l2_normalize
+from alignment_jax.core import Array, ConfigError, l2_normalize
 from alignment_jax.models.masking import zero_padded_rows
 from alignment_jax.models.temperature import LogitScale
 
+PROJECTIONS = ("linear", "none")
+
 
 class TwoTower(nn.Module):
-    """encoder, linear map to the shared dimension without bias, L2 normalisation, on each side.
+    """encoder, linear map to the shared dimension without bias or none, L2 normalisation, on each side.
 
     By convention `a` is the image: uint8 [n, H, W, 3], scaled to [-1, 1] on the device; and `b` the text: token ids
     int32 [n, L], 0 for padding. Any pair of encoders works, such as audio and images.
@@ -24,6 +26,7 @@ class TwoTower(nn.Module):
       encoder_a, encoder_b: modules `(x, *, train, rows, where) -> features [n, width]`;
         `alignment_jax.models.build_encoder` makes them by name.
       dim: shared dimension.
+      projection: "linear", or "none" for two encoders in one space, such as both towers of CLIP.
       temperature, temperature_min, temperature_max, learned_temperature, learned_bias, bias_init: see `LogitScale`.
 
     >>> from alignment_jax.models.encoders import ConvNet, LSTM
@@ -37,6 +40,7 @@ class TwoTower(nn.Module):
     encoder_a: nn.Module
     encoder_b: nn.Module
     dim: int = 128
+    projection: str = "linear"
     temperature: float = 0.07
     temperature_min: float = 0.001
     temperature_max: float = 0.5
@@ -44,9 +48,15 @@ class TwoTower(nn.Module):
     learned_bias: bool = False
     bias_init: float = -10.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.projection not in PROJECTIONS:
+            raise ConfigError(f"projection must be one of {', '.join(PROJECTIONS)}, got {self.projection!r}")
+
     def setup(self) -> None:
-        self.project_a = nn.Dense(self.dim, use_bias=False)
-        self.project_b = nn.Dense(self.dim, use_bias=False)
+        if self.projection == "linear":
+            self.project_a = nn.Dense(self.dim, use_bias=False)
+            self.project_b = nn.Dense(self.dim, use_bias=False)
         self.logit_scale = LogitScale(
             temperature=self.temperature,
             temperature_min=self.temperature_min,
@@ -72,22 +82,25 @@ class TwoTower(nn.Module):
           {"a": [n, dim], "b": [n, dim], "temperature": scalar, "bias": scalar}, float32, rows of length one.
         """
         temperature, bias = self.logit_scale()
-        return {
-            "a": self._embed(self.encoder_a, self.project_a, a, train, rows, where),
-            "b": self._embed(self.encoder_b, self.project_b, b, train, rows, where),
-            "temperature": temperature,
-            "bias": bias,
-        }
+        za, zb = self._embed("a", a, train, rows, where), self._embed("b", b, train, rows, where)
+        if za.shape[1] != zb.shape[1]:
+            raise ConfigError(
+                f"the encoders give {za.shape[1]} and {zb.shape[1]} dimensions; set model.projection=linear"
+            )
+        return {"a": za, "b": zb, "temperature": temperature, "bias": bias}
 
     def encode_a(self, a: Array) -> jax.Array:
         """Embeddings [n, dim] of `a`, as in evaluation."""
-        return self._embed(self.encoder_a, self.project_a, a, False, None, None)
+        return self._embed("a", a, False, None, None)
 
     def encode_b(self, b: Array) -> jax.Array:
         """Embeddings [n, dim] of `b`, as in evaluation."""
-        return self._embed(self.encoder_b, self.project_b, b, False, None, None)
+        return self._embed("b", b, False, None, None)
 
-    def _embed(self, encoder, project, x: Array, train: bool, rows: Array | None, where: Array | None) -> jax.Array:
+    def _embed(self, side: str, x: Array, train: bool, rows: Array | None, where: Array | None) -> jax.Array:
+        encoder = self.encoder_a if side == "a" else self.encoder_b
         features = encoder(zero_padded_rows(x, where), train=train, rows=rows, where=where)
-        # float32: the output is divided by a temperature as small as 0.001.
-        return l2_normalize(project(features.astype(jnp.float32)))
+        features = features.astype(jnp.float32)  # the output is divided by a temperature as small as 0.001
+        if self.projection == "linear":
+            features = (self.project_a if side == "a" else self.project_b)(features)
+        return l2_normalize(features)

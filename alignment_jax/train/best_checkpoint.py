@@ -12,7 +12,7 @@ from alignment_jax.core.types import PyTree
 from alignment_jax.train import checkpoint
 from alignment_jax.train.experiment import Plan
 from alignment_jax.train.position import Position
-from alignment_jax.train.state import TrainState, evaluation_variables
+from alignment_jax.train.state import TrainState, evaluation_variables, with_frozen, without_frozen
 
 
 class BestCheckpoint:
@@ -63,7 +63,10 @@ class BestCheckpoint:
     def save(self, state: TrainState) -> None:
         """Saves the variables of this step as the best."""
         self._checkpoints.save(
-            self._position.step, evaluation_variables(state), self._position.to_json(), kind=checkpoint.BEST
+            self._position.step,
+            without_frozen(evaluation_variables(state)),
+            self._position.to_json(),
+            kind=checkpoint.BEST,
         )
 
     def replace_damaged(self, state: TrainState, evaluate: Callable[[PyTree, int], dict[str, float]]) -> None:
@@ -93,8 +96,8 @@ class BestCheckpoint:
         problem, restored = self._read(state)
         if restored is None:
             raise RunError(f"checkpoint best/{self._position.best_step} is damaged ({problem}); run the command again")
-        return restored.state
+        return with_frozen(restored.state, evaluation_variables(state))
 
     def _read(self, state: TrainState) -> tuple[str, checkpoint.Restored | None]:
-        target = checkpoint.abstract(evaluation_variables(state), self._replicated)
+        target = checkpoint.abstract(without_frozen(evaluation_variables(state)), self._replicated)
         return self._checkpoints.read(self._position.best_step, target, kind=checkpoint.BEST)

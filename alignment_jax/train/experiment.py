@@ -27,6 +27,8 @@ class Model:
     predict: (params, model_state, a, b[, c]) -> logits [k, c] of every head by name; None for an alignment.
     project: params -> params within their bounds; called after every update.
     whole_apply: `apply` without gradient caching, where `apply` encodes in micro-batches; else None.
+    frozen: () -> the collection `state.FROZEN` of the model's state: parameters that are not trained; checkpoints leave
+      it out. None where all parameters are trained.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -36,6 +38,7 @@ class Model:
     predict: Callable[..., Mapping[str, jax.Array]] | None = None
     project: Callable[[PyTree], PyTree] = lambda params: params
     whole_apply: Callable[..., Any] | None = None
+    frozen: Callable[[], PyTree] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

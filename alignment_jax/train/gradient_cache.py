@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.types import PyTree
 from alignment_jax.core.varying import vary_over, varying_axes
+from alignment_jax.train.state import FROZEN
 
 
 def refuse_batch_statistics(model_state: PyTree) -> None:
@@ -28,9 +29,10 @@ def refuse_batch_statistics(model_state: PyTree) -> None:
 
     >>> refuse_batch_statistics({})
     """
-    if jax.tree.leaves(model_state):
+    statistics = {name: value for name, value in model_state.items() if name != FROZEN}
+    if jax.tree.leaves(statistics):
         raise ConfigError(
-            f"optimizer.micro_batch cannot train a model with {', '.join(sorted(model_state))} (batch norm): its "
+            f"optimizer.micro_batch cannot train a model with {', '.join(sorted(statistics))} (batch norm): its "
             "statistics need the whole batch; use norm=group in the encoders, or micro_batch=0"
         )
 

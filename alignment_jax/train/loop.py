@@ -27,7 +27,7 @@ from alignment_jax.train.periodic_evaluation import PeriodicEvaluation
 from alignment_jax.train.position import Position
 from alignment_jax.train.preemption import StopRequest, preemption
 from alignment_jax.train.start import initial_state, placed_initial_state, placement_of
-from alignment_jax.train.state import TrainState, evaluation_variables
+from alignment_jax.train.state import TrainState, evaluation_variables, with_frozen, without_frozen
 from alignment_jax.train.step import Placement, SingleSteps
 from alignment_jax.train.workdir import can_resume
 
@@ -81,10 +81,11 @@ def fit(
         stack.callback(checkpoints.close)
         placement = placement_of(experiment) if placement is None else placement
         state = placed_initial_state(experiment, placement)
-        restored = checkpoints.restore(checkpoint.abstract(state, placement.shardings(state)))
+        target = without_frozen(state)
+        restored = checkpoints.restore(checkpoint.abstract(target, placement.shardings(target)))
         position = Position()
         if restored is not None:
-            state, position = restored.state, Position.from_json(restored.loop)
+            state, position = with_frozen(restored.state, state), Position.from_json(restored.loop)
         if experiment.extension_message or position.total_steps not in (0, plan.total_steps):
             position.stopped_early, position.evaluations_since_best = False, 0  # a longer run may improve again
         position.total_steps = plan.total_steps
@@ -209,7 +210,7 @@ class _Run:
         if improved or (not has_val and position.step == experiment.plan.total_steps):
             self.best.save(self.state)
         if due.save:
-            self.checkpoints.save(position.step, self.state, position.to_json())
+            self.checkpoints.save(position.step, without_frozen(self.state), position.to_json())
 
 
 def _device_memory(device: jax.Device) -> int | None:

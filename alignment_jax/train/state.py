@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from alignment_jax.core.types import PyTree
+
+FROZEN = "frozen"  # collection of the model's state: parameters that are not trained
+Tree = TypeVar("Tree")
 
 
 @jax.tree_util.register_dataclass
@@ -79,3 +83,30 @@ def evaluation_variables(state: TrainState) -> PyTree:
 def evaluation_params(state: TrainState) -> PyTree:
     """The parameters to evaluate: the moving average where one is kept."""
     return state.average if jax.tree.leaves(state.average) else state.params
+
+
+def without_frozen(tree: Tree) -> Tree:
+    """A state, or evaluation variables, without the parameters that are not trained: what a checkpoint holds.
+
+    >>> without_frozen({"params": {}, "model_state": {"frozen": {"words": 1}, "batch_stats": {}}})
+    {'params': {}, 'model_state': {'batch_stats': {}}}
+    """
+    return _with_model_state(tree, {name: value for name, value in _model_state(tree).items() if name != FROZEN})
+
+
+def with_frozen(tree: Tree, whole: PyTree) -> Tree:
+    """The inverse: `tree` from a checkpoint with the frozen parameters of `whole`."""
+    state = _model_state(whole)
+    if FROZEN not in state:
+        return tree
+    return _with_model_state(tree, {**_model_state(tree), FROZEN: state[FROZEN]})
+
+
+def _model_state(tree: Any) -> dict[str, Any]:
+    return dict(tree.model_state if isinstance(tree, TrainState) else tree["model_state"])
+
+
+def _with_model_state(tree: Any, model_state: dict[str, Any]) -> Any:
+    if isinstance(tree, TrainState):
+        return dataclasses.replace(tree, model_state=model_state)
+    return {**tree, "model_state": model_state}

@@ -59,6 +59,8 @@ def vmap_obstacle(experiment: Experiment) -> str:
         return "its training set does not live on the device"
     if len(experiment.devices) > 1:
         return "it runs on several devices"
+    if experiment.model.frozen is not None:
+        return "its frozen parameters would be copied for every seed"
     if isinstance(experiment.objective, ScoreTracking):
         return "its order depends on scores of the samples"
     if experiment.plan.patience:

@@ -96,6 +96,23 @@ class ImagePreprocess:
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         return (pixels.astype(np.float32) * np.float32(self.scale) - mean) / std
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of every image, None where it depends on the image."""
+        return self.crop or (self.resize if isinstance(self.resize, tuple) else None)
+
+    def at_size(self, size: int) -> ImagePreprocess:
+        """The same preprocessing with another size of its square images, in the same proportions.
+
+        >>> ImagePreprocess(resize=256, crop=(224, 224)).at_size(112)
+        ImagePreprocess(resize=128, resample=3, crop=(112, 112), ...)
+        """
+        before = self.size
+        if before is None or self.resize is None:
+            raise ConfigError("image_size cannot change the size of a checkpoint that leaves images at their own")
+        resize = round(self.resize * size / before[0]) if isinstance(self.resize, int) else (size, size)
+        return dataclasses.replace(self, resize=resize, crop=None if self.crop is None else (size, size))
+
     def _one(self, image: Any) -> np.ndarray:
         library: Any = require("PIL.Image", extra="pretrained", purpose="resize images")
         image = _rgb(image, library)

@@ -121,29 +121,60 @@ def load(
     >>> jax.jit(module.apply, static_argnames="method")(variables, **batch, method="encode_text").shape
     (2, 8)
     """
-    if not 0.0 <= stochastic_depth < 1.0:
-        raise ConfigError(f"stochastic_depth must be in [0, 1), got {stochastic_depth}")
     path = pathlib.Path(folder)
-    config, family, modules = read_config(path, sentence=sentence)
-    tensors = Tensors(modules.transformer, prefixes=family.prefixes)
+    described = describe(path, sentence=sentence)
+    config, family, tensors = described.config, described.family, described.tensors
     rate = config.get("hidden_dropout_prob", 0.0) if dropout is None else dropout
-    numerics = Numerics(
+    numerics = checked_numerics(
         dtype=jnp.dtype(dtype),
         param_dtype=jnp.dtype(param_dtype),
         remat=remat,
         dropout=float(rate or 0.0),
         stochastic_depth=stochastic_depth,
     )
-    try:
-        module = family.build(Checkpoint(config, tensors.names, modules), numerics)
-    except ConfigError as error:
-        raise ConfigError(f"{modules.transformer}: {error}") from error
-    plain = with_numerics(module, Numerics())  # shapes do not depend on it
-    shapes = jax.eval_shape(plain.init, jax.random.key(0), *plain.example())["params"]
+    shapes = jax.eval_shape(described.module.init, jax.random.key(0), *described.module.example())["params"]
     params = read_weights(
         tensors, shapes, family.weights(config), ignored=family.ignored, param_dtype=numerics.param_dtype
     )
-    return Pretrained(module, {"params": params}, Preprocess(path, module, config, modules if sentence else None))
+    return Pretrained(with_numerics(described.module, numerics), {"params": params}, described.preprocess)
+
+
+class Description(NamedTuple):
+    """What the files of a folder say without its weights.
+
+    module: as `load` makes it, with the default numerics; shapes do not depend on these.
+    """
+
+    module: Module
+    preprocess: Preprocess
+    config: Config
+    family: Family
+    tensors: Tensors
+
+
+def describe(folder: pathlib.Path, *, sentence: bool = True) -> Description:
+    """The module and the preprocessing of a folder, without reading weights; see `load` for arguments and errors."""
+    config, family, modules = read_config(folder, sentence=sentence)
+    tensors = Tensors(modules.transformer, prefixes=family.prefixes)
+    try:
+        module = family.build(Checkpoint(config, tensors.names, modules), Numerics())
+    except ConfigError as error:
+        raise ConfigError(f"{modules.transformer}: {error}") from error
+    preprocess = Preprocess(folder, module, config, modules if sentence else None)
+    return Description(module, preprocess, config, family, tensors)
+
+
+def checked_numerics(**options: Any) -> Numerics:
+    """`Numerics` of these options.
+
+    Raises:
+      ConfigError: a rate out of range.
+    """
+    numerics = Numerics(**options)
+    for name in ("dropout", "stochastic_depth"):
+        if not 0.0 <= getattr(numerics, name) < 1.0:
+            raise ConfigError(f"{name} must be in [0, 1), got {getattr(numerics, name)}")
+    return numerics
 
 
 def read_config(folder: pathlib.Path, *, sentence: bool = True) -> tuple[Config, Family, SentenceModules]:

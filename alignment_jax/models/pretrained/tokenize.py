@@ -39,12 +39,13 @@ class TextPreprocess:
       fixed: whether every text is filled up to `longest` and padding is attended to (SigLIP).
       prompts: name -> prefix, of `config_sentence_transformers.json` ("query: " of E5).
       prefix: put before every text where a call names none: the file's default prompt, usually "".
+      vocabulary: ids are below it: JAX would clip others silently.
+      padding: id of the padding token.
+      file: tokenizer.json.
 
     Args:
       folder: of the tokenizer's files.
-      longest, fixed, prompts, prefix: see above.
-      vocabulary: ids must be below it: JAX would clip others silently.
-      padding: id of the padding token.
+      longest, fixed, prompts, prefix, vocabulary, padding: see above.
       padding_side, truncation_side: "right" or "left".
       before: applied to every text first.
     """
@@ -65,10 +66,10 @@ class TextPreprocess:
     ) -> None:
         self.longest, self.fixed = longest, fixed
         self.prompts, self.prefix = dict(prompts or {}), prefix
-        self._vocabulary, self._padding, self._before = vocabulary, padding, before
+        self.vocabulary, self.padding, self._before = vocabulary, padding, before
         self._left, self._truncation_side = padding_side == "left", truncation_side
-        self._file = folder / FILE
-        self._tokenizer = _open(self._file)
+        self.file = folder / FILE
+        self._tokenizer = _open(self.file)
         self._tokenizer.no_padding()
 
     def __call__(
@@ -119,18 +120,22 @@ class TextPreprocess:
         """Fills the ids of texts up to one length: see `__call__` for arguments, result and errors."""
         if length is None:
             length = self.longest if self.fixed else max(map(len, ids), default=1)
-        tokens = np.full((len(ids), length), self._padding, np.int32)
+        tokens = np.full((len(ids), length), self.padding, np.int32)
         mask = np.zeros(tokens.shape, bool)
         for row, one in enumerate(ids):
             columns = slice(length - len(one), length) if self._left else slice(len(one))
             tokens[row, columns] = one
             mask[row, columns] = True
-        if tokens.size and tokens.max() >= self._vocabulary:
+        if tokens.size and tokens.max() >= self.vocabulary:
             raise ConfigError(
-                f"{self._file}: token id {tokens.max()}, but the checkpoint has {self._vocabulary}; copy the tokenizer "
+                f"{self.file}: token id {tokens.max()}, but the checkpoint has {self.vocabulary}; copy the tokenizer "
                 "of this checkpoint"
             )
         return {"tokens": tokens, "mask": np.ones_like(mask) if self.fixed else mask}
+
+    def decode(self, ids: np.ndarray) -> list[str]:
+        """Texts of ids [n, L], without special tokens."""
+        return self._tokenizer.decode_batch(np.asarray(ids).tolist(), skip_special_tokens=True)
 
 
 def _open(file: pathlib.Path) -> Any:

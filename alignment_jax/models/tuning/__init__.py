@@ -12,17 +12,21 @@ Trees are those of `models.pretrained`: a stack of transformer layers is named "
 
 from alignment_jax.models.tuning.interpolate import interpolate
 from alignment_jax.models.tuning.layer_rates import layer_rates, stack_depth
-from alignment_jax.models.tuning.lora import add_lora
+from alignment_jax.models.tuning.lora import TARGETS, add_lora
 from alignment_jax.models.tuning.merge import merge_parameters
 from alignment_jax.models.tuning.split import TUNINGS, join_parameters, split_parameters
+from alignment_jax.models.tuning.start import parse_tune, start_tuning
 
 __all__ = [
+    "TARGETS",
     "TUNINGS",
     "add_lora",
     "interpolate",
     "join_parameters",
     "layer_rates",
     "merge_parameters",
+    "parse_tune",
     "split_parameters",
     "stack_depth",
+    "start_tuning",
 ]
