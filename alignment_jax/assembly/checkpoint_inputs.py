@@ -88,21 +88,25 @@ class CheckpointTokenizer:
         self.pad_id, self.bos_id, self.eos_id = preprocess.padding, None, None
 
     def encode(self, texts: Sequence[str], max_length: int) -> np.ndarray:
-        """int32 [n, max_length].
-
-        Raises:
-          ConfigError: max_length is larger than the checkpoint's table of positions.
-        """
-        self._check(max_length)
-        return self._preprocess(texts, prefix=self._prefix, length=self.fitting(max_length))["tokens"]
+        """int32 [n, `row_length(max_length)`]."""
+        return self._preprocess(texts, prefix=self._prefix, length=self.row_length(max_length))["tokens"]
 
     def count(self, texts: Sequence[str], most: int) -> np.ndarray:
         """Number of ids of each text, special ones included; int64 [n]. Counts above `most` are lower bounds."""
         ids = self._preprocess.ids(texts, prefix=self._prefix, longest=most + 1)
         return np.array([len(one) for one in ids])
 
-    def fitting(self, length: int) -> int:
-        """The length of rows where texts of `length` tokens are read."""
+    def row_length(self, length: int, *, inferred: bool = False) -> int:
+        """Ids in a row for texts of up to `length` tokens; an inferred length is cut to the table of positions.
+
+        Raises:
+          ConfigError: a length that was asked for is larger than the table.
+        """
+        if length > self.longest and not inferred:
+            raise ConfigError(
+                f"input.max_length is {length}, but {self._name} reads at most {self.longest} tokens; set it to "
+                f"{self.longest}, or to 0 to infer it"
+            )
         return self.longest if self._preprocess.fixed else min(length, self.longest)
 
     def decode(self, ids: np.ndarray) -> list[str]:
@@ -116,13 +120,6 @@ class CheckpointTokenizer:
     def to_text(self) -> str:
         """tokenizer.json."""
         return self._file.read_text(encoding="utf-8")
-
-    def _check(self, length: int) -> None:
-        if length > self.longest:
-            raise ConfigError(
-                f"input.max_length is {length}, but {self._name} reads at most {self.longest} tokens; set it to "
-                f"{self.longest}, or to 0 to infer it"
-            )
 
 
 def checkpoint_tokenizer(model: ConfigDict) -> CheckpointTokenizer | None:

@@ -57,9 +57,9 @@ def infer_max_length(setting: int, train: data.PairSplit, tokenizer: Any) -> int
     That length is the smallest multiple of 8 that fits 99 % of the captions, and at most 256.
     """
     if tokenizer is None or setting != 0:
-        return setting if tokenizer is None else tokenizer.fitting(setting)
+        return setting if tokenizer is None else tokenizer.row_length(setting)
     found = int(processes.compute_on_primary(lambda: {"length": _length(train, tokenizer)})["length"])
-    return tokenizer.fitting(found)
+    return tokenizer.row_length(found, inferred=True)
 
 
 def _length(train: data.PairSplit, tokenizer: data.Tokenizer) -> int:

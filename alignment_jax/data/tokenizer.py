@@ -78,8 +78,8 @@ class Tokenizer:
         short = [_clean(text, (most + 1) * (_MAX_TOKEN + 1)) for text in texts]
         return np.array([len(found.ids) + 2 for found in self._inner.encode_batch(short, add_special_tokens=False)])
 
-    def fitting(self, length: int) -> int:
-        """The length of rows where texts of `length` tokens are read: the same; a checkpoint's tokenizer has limits."""
+    def row_length(self, length: int, *, inferred: bool = False) -> int:
+        """Ids in a row for texts of up to `length` tokens: `length`; the tokenizer of a checkpoint has limits."""
         return length
 
     def decode(self, ids: np.ndarray) -> list[str]:

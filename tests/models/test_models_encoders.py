@@ -1,6 +1,9 @@
 """One table of encoders, one list of promises that every row keeps."""
 
+import atexit
 import functools
+import shutil
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ from alignment_jax.core import ConfigError
 from alignment_jax.models import ENCODERS, build_encoder
 from alignment_jax.models.encoders.layers import Layers, sincos_positions
 from alignment_jax.models.encoders.pixels import channels_last
+from alignment_jax.models.pretrained import tiny_folder
 
 pytestmark = pytest.mark.costly
 
@@ -20,8 +24,15 @@ TOKENS = np.array([[5, 3, 2, 0, 0], [9, 0, 0, 0, 0], [1, 2, 3, 4, 5], [7, 7, 0, 
 VECTORS = np.random.default_rng(1).normal(size=(4, 12)).astype(np.float32)
 SPECTROGRAMS = np.random.default_rng(2).normal(-40.0, 10.0, (4, 12, 8)).astype(np.float32)
 
+_FOLDER = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+CLIP, BERT = (f"hf:{tiny_folder(f'{_FOLDER}/{family}', family=family)}" for family in ("clip", "bert"))
+
 # spec, input, width of the features
 CASES = {
+    "latents": ({"name": "latents", "dropout": 0.5}, VECTORS, 12),
+    "pretrained image": ({"name": "pretrained_image", "model": CLIP, "dropout": 0.2}, IMAGES, 6),
+    "pretrained text": ({"name": "pretrained_text", "model": BERT, "dropout": 0.2}, TOKENS, 8),
     "vit": ({"name": "vit", "patch_size": 4, "width": 16, "depth": 2, "heads": 2}, IMAGES, 16),
     "resnet10 group": ({"name": "resnet", "depth": 10, "width": 4}, IMAGES, 32),
     "resnet10 batch": ({"name": "resnet", "depth": 10, "width": 4, "norm": "batch"}, IMAGES, 32),

@@ -5,6 +5,7 @@ optional if N = M (row i belongs to row i); optional `image_id` [N], `caption` [
 [N] (whole numbers or text), `cluster_size` [M], and further views of the image [N, Da]: `image_flip`, `image_crop_1`,
 `image_crop_2`, ...; their generic names are `a_id`, `b_text`, `b_cluster_size`, `a_flip`, `a_crop_1`. Latents without
 partners, for methods that use them: `image_unpaired` [K, Da] and `text_unpaired` [L, Db] (`a_unpaired`, `b_unpaired`).
+A side may be an array of texts, for an encoder that reads them beside latents: `embeddings:FILE,text=caption`.
 `modalities` [2] names the two sides; `encoders` [] holds the records of the models (see `data.encoder_records`).
 Arrays of Python objects (pickles) are refused. `text` may be [N, K, Db]: K texts per image. `array_names` lists the
 array names of other tools, `embeddings_files` the other file formats. `embeddings:DIR` opens a folder of shards, see
@@ -16,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from alignment_jax.data.array_names import OPTIONS as OPTIONS
 from alignment_jax.data.array_names import VIEW, NamedArrays, match_arrays
 from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
-from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.columns import ArrayColumn, TextColumn
 from alignment_jax.data.encoder_records import Records, by_side, from_array, to_array
 from alignment_jax.data.npz_files import (
     check_unique,
@@ -64,7 +66,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
 def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: str) -> PairSource:
     """The source of arrays that were read from `path`; raises what `load` raises."""
     arrays, modalities = _one_vector_a_row(path, read.arrays), read.modalities
-    image, text = _embedding(path, arrays, "image"), _embedding(path, arrays, "text")
+    image, text = _items(path, arrays, "image"), _items(path, arrays, "text")
     n, m = len(image), len(text)
     owner = _owners(path, arrays, n, m)
     ids = optional_vector(path, arrays, "image_id", n)
@@ -87,10 +89,10 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
             raise DataError(f"{path}: {name} has shape {list(view.shape)}, image {list(image.shape)}")
 
     bad = BadSamples(on_bad_sample)
-    good_a = finite_rows(path, "image", image, bad)
+    good_a = _usable(path, "image", image, bad)
     for name, view in views.items():
         good_a &= finite_rows(path, name, view, bad)
-    good_b = finite_rows(path, "text", text, bad)
+    good_b = _usable(path, "text", text, bad)
     unpaired = _unpaired(path, arrays, {"image": image, "text": text}, bad)
     names = split_names(path, arrays, n, bad)
     if names is not None:
@@ -106,8 +108,8 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
     if not len(rows_a):
         raise DataError(f"{path}: no usable pair")
     whole = PairSplit(
-        a=ArrayColumn(image, name=f"{path}: image", views=tuple(views.values())).take(rows_a),
-        b=ArrayColumn(text, name=f"{path}: text").take(rows_b),
+        a=_column(path, "image", image, views=tuple(views.values())).take(rows_a),
+        b=_column(path, "text", text).take(rows_b),
         b_to_a=(np.cumsum(good_a) - 1)[owner[rows_b]],
         ids=ids[rows_a],
         cluster_size_b=None if cluster is None else cluster[rows_b],
@@ -206,6 +208,26 @@ def _one_vector_a_row(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> dict
         if name in out and out[name].shape[:2] == (count, each):
             out[name] = out[name].reshape(count * each, *out[name].shape[2:])
     return {**out, "text_to_image": np.repeat(np.arange(count), each)}
+
+
+def _items(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """A side: latents, or texts where the array holds them (`text=caption`)."""
+    array = arrays[name]
+    if array.ndim == 1 and array.dtype.kind in "SU":
+        return text_vector(path, name, array)
+    return _embedding(path, arrays, name)
+
+
+def _usable(path: pathlib.Path, name: str, items: np.ndarray, bad: BadSamples) -> np.ndarray:
+    return np.ones(len(items), bool) if items.dtype.kind == "U" else finite_rows(path, name, items, bad)
+
+
+def _column(path: pathlib.Path, name: str, items: np.ndarray, *, views: tuple[np.ndarray, ...] = ()) -> Any:
+    if items.dtype.kind != "U":
+        return ArrayColumn(items, name=f"{path}: {name}", views=views)
+    if views:
+        raise DataError(f"{path}: {name} holds texts, which have no further views; remove the arrays of views")
+    return TextColumn(tuple(items.tolist()))
 
 
 def _embedding(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:

@@ -1,0 +1,220 @@
+"""Fine-tuning of checkpoints: where a run starts, what it trains, what its checkpoints hold."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alignment_jax.assembly.build import build
+from alignment_jax.assembly.saved_run import BASES, SIGNATURE, read_run
+from alignment_jax.config import load
+from alignment_jax.core import ConfigError, l2_normalize
+from alignment_jax.core.nested import flatten
+from alignment_jax.models import pretrained
+from alignment_jax.models.pretrained import tiny_folder
+from alignment_jax.train import checkpoint
+from alignment_jax.train.loop import evaluation_variables, fit, initial_state, placement_of
+from alignment_jax.train.state import FROZEN, without_frozen
+
+DATA = "synthetic:train=16,val=8,test=8,size=16"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {family: str(tiny_folder(root / family, family=family)) for family in ("clip", "bert")}
+
+
+@pytest.fixture(scope="module")
+def config_of(folders):
+    """(arguments of configs/finetune.py, settings by dotted name) -> configuration of two steps."""
+
+    def make(arguments="", *, image="hf:{clip}", text="hf:{clip}", data=DATA, **settings):
+        names = f"image={image.format(**folders)},text={text.format(**folders)}"
+        config = load(f"finetune.py:{names}{',' if arguments else ''}{arguments},data={data}")
+        small = {"input.batch_size": 8, "train.duration": "2 steps", "eval.interval": "2 steps", "train.devices": 1}
+        with config.unlocked():
+            for name, value in {**small, "checkpoint.interval": "1 steps", **settings}.items():
+                config.update_from_flattened_dict({name: value})
+        return config
+
+    return make
+
+
+def towers(variables, side):
+    """Leaf by path of one tower, trained and frozen ones together."""
+    parts = (variables["params"], variables["model_state"][FROZEN])
+    return {path: leaf for part in parts for path, leaf in flatten(part.get(f"encoder_{side}", {}).get("tower", {}))}
+
+
+def test_a_run_starts_as_the_checkpoint(config_of, folders):
+    built = build(config_of(tune_image="none"))
+    state = initial_state(built.experiment)
+    module, variables, preprocess = pretrained.load(folders["clip"])
+    test = built.splits["test"]
+    rows = np.arange(len(test.a))
+    images = preprocess.images([np.asarray(image) for image in test.a.read(rows)])
+    texts = preprocess.texts(list(test.b.read(np.arange(len(test.b)))))
+    expected = [
+        l2_normalize(module.apply(variables, images, method="encode_image")),
+        l2_normalize(module.apply(variables, **texts, method="encode_text")),
+    ]
+    found = built.evaluator(evaluation_variables(state), built.experiment.evaluations["test"])
+    # The same operations in programs of other batch sizes: a few units in the last place of unit vectors.
+    np.testing.assert_allclose(found.a, expected[0], atol=2e-6)
+    np.testing.assert_allclose(found.b, expected[1], atol=2e-6)
+    scale = state.params["logit_scale"]["log_temperature"]
+    np.testing.assert_allclose(scale, -variables["params"]["logit_scale"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tune", "trained"),
+    [
+        ("none", []),
+        ("head", ["norm/", "projection/"]),
+        ("last:1", ["norm/", "projection/", "layers/above/"]),
+        ("lora:2", ["lora_a", "lora_b"]),
+        ("norms", ["norm"]),
+    ],
+)
+def test_what_is_trained_changes_and_the_rest_keeps_its_bits(config_of, tune, trained, tmp_path):
+    experiment = build(config_of(f"tune={tune}")).experiment
+    start = evaluation_variables(initial_state(experiment))
+    before = {side: {k: np.asarray(v) for k, v in towers(start, side).items()} for side in "ab"}
+    # The last step's model, not the best on val: that may be the start.
+    plain = dataclasses.replace(experiment, evaluations={})
+    finished = fit(plain, tmp_path, quiet=True, tensorboard=False)
+    for side in "ab":
+        after = towers(finished.variables, side)
+        assert after.keys() == before[side].keys()
+        changed = {path for path, leaf in after.items() if not np.array_equal(leaf, before[side][path])}
+        wanted = {path for path in after if any(part in path for part in trained)}
+        assert changed <= wanted
+        if wanted:
+            # Keys' biases have no gradient; LoRA's A has none in the first step, as B is zero.
+            assert len(changed) >= 0.5 * len(wanted)
+    kept = without_frozen(initial_state(experiment))
+    assert FROZEN not in kept.model_state
+    moments = [path for path, _ in jax.tree_util.tree_leaves_with_path(kept.opt_state)]
+    assert len(moments) < 4 * (len(jax.tree.leaves(kept.params)) + 2), "no optimizer state of frozen parameters"
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_the_same_bits_and_its_checkpoints_no_frozen_parameters(config_of, tmp_path):
+    experiment = build(config_of("tune=lora:2", **{"train.duration": "4 steps"})).experiment
+    placement = placement_of(experiment)
+    whole = fit(experiment, tmp_path / "whole", quiet=True, tensorboard=False, placement=placement)
+    half = dataclasses.replace(experiment, plan=dataclasses.replace(experiment.plan, total_steps=2))
+    fit(half, tmp_path / "parts", quiet=True, tensorboard=False, placement=placement)
+    resumed = fit(experiment, tmp_path / "parts", quiet=True, tensorboard=False, placement=placement)
+    for one, other in zip(jax.tree.leaves(whole.variables), jax.tree.leaves(resumed.variables), strict=True):
+        np.testing.assert_array_equal(one, other)
+    state = initial_state(experiment)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(without_frozen(state).params))
+    frozen = sum(leaf.nbytes for leaf in jax.tree.leaves(state.model_state[FROZEN]))
+    assert frozen > size
+    checkpoints = checkpoint.Checkpoints(tmp_path / "whole" / "checkpoints")
+    target = checkpoint.abstract(without_frozen(evaluation_variables(state)), placement.replicated)
+    assert checkpoints.restore(target, kind=checkpoint.BEST) is not None
+    checkpoints.close()
+
+
+@pytest.mark.slow
+def test_a_finished_run_opens_with_its_base_and_refuses_another(config_of, folders, tmp_path):
+    import alignment_jax as aj
+    from alignment_jax.cli.main import main
+
+    base = tmp_path / "base"
+    shutil.copytree(folders["clip"], base)
+    arguments = f"image=hf:{base},text=hf:{base},data={DATA},runlocal"
+    command = ["train", f"--config=finetune.py:{arguments}", f"--workdir={tmp_path / 'run'}", "--quiet"]
+    assert main(command) == 0
+    recorded = json.loads((tmp_path / "run" / SIGNATURE).read_text())[BASES]
+    assert set(recorded) == {"encoder_a", "encoder_b"}
+    aligner = aj.load(tmp_path / "run")
+    found = aligner.embed_texts(["a red dog"])
+    assert found.shape == (1, 6)
+    np.testing.assert_allclose(np.linalg.norm(found), 1.0, rtol=1e-6)
+    tiny_folder(tmp_path / "other", family="clip", seed=1)
+    shutil.copy(tmp_path / "other" / "model.safetensors", base / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"model\.encoder_a\.model"):
+        read_run(tmp_path / "run").best()
+    assert main([*command, "--config.train.duration=6 steps"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "named"),
+    [
+        ("", {"model.encoder_a.image_size": 10}, r"model\.encoder_a: image_size is 10.*4"),
+        ("", {"input.max_length": 13}, r"input\.max_length is 13.*12"),
+        ("tune=last:3", {}, r"model\.encoder_a: .*last:3.*2 layers"),
+        ("tune=lora", {}, r"model\.encoder_a: tune must be.*lora:RANK"),
+        ("tune_text=lora:2", {"model.encoder_b.lora_targets": "atention/*"}, r"model\.encoder_b: .*'atention/\*'"),
+        ("", {"model.encoder_b.model": "clip"}, r"hf:NAME_OR_PATH"),
+    ],
+)
+def test_wrong_settings_are_one_line(config_of, arguments, settings, named):
+    with pytest.raises(ConfigError, match=named) as caught:
+        build(config_of(arguments, **settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_towers_of_different_width_need_projections(config_of):
+    with pytest.raises(ConfigError, match=r"6 and 8 dimensions.*model\.projection"):
+        build(config_of(text="st:{bert}", **{"model.projection": "none"}))
+
+
+def test_a_tokenizer_of_another_vocabulary_is_one_line(config_of, folders, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(folders["clip"], base)
+    file = base / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["vocab"] = {word: 50 + k for k, word in enumerate(content["model"]["vocab"])}
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: token id"):
+        build(config_of(image=f"hf:{base}", text=f"hf:{base}"))
+
+
+@pytest.mark.slow
+def test_gradient_caching_gives_the_same_step(config_of, tmp_path):
+    """Sums over micro-batches have another order of additions."""
+    results = []
+    for micro_batch in (0, 3):
+        experiment = build(config_of("tune=all", **{"optimizer.micro_batch": micro_batch})).experiment
+        finished = fit(
+            dataclasses.replace(experiment, evaluations={}), tmp_path / str(micro_batch), quiet=True, tensorboard=False
+        )
+        results.append(finished.variables["params"])
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)  # two steps of Adam of at most 1e-5 each
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["vals", "smoothing", "mm_ts", "mm_ts_margin", "sigmoid", "noise", "bss", "all"])
+def test_every_method_trains_a_checkpoint(config_of, method, tmp_path):
+    experiment = build(config_of(f"tune=lora:2,method={method}")).experiment
+    finished = fit(experiment, tmp_path, quiet=True, tensorboard=False)
+    assert finished.position.step == 2
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(finished.variables["params"]))
+
+
+@pytest.mark.slow
+def test_one_tower_against_frozen_latents(config_of, tmp_path):
+    """A file of latents whose captions are read by an encoder."""
+    texts = [f"a {color} {animal}" for color in ("red", "[UNK]") for animal in ("dog", "cat")] * 4
+    latents = np.random.default_rng(0).normal(size=(16, 5)).astype(np.float32)
+    split = np.array(["train"] * 12 + ["val"] * 2 + ["test"] * 2)
+    np.savez(tmp_path / "f.npz", image=latents, text=latents[:, :2], caption=np.array(texts), split=split)
+    config = config_of(
+        "tune=last:1", image="latents", text="st:{bert}", data=f"embeddings:{tmp_path}/f.npz,text=caption"
+    )
+    experiment = build(config).experiment
+    finished = fit(experiment, tmp_path / "run", quiet=True, tensorboard=False)
+    assert finished.position.step == 2
+    assert set(finished.variables["params"]) == {"encoder_b", "project_a", "project_b", "logit_scale"}
+    assert set(finished.variables["model_state"][FROZEN]) == {"encoder_b"}
