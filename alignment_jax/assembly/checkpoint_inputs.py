@@ -83,17 +83,17 @@ class CheckpointTokenizer:
 
     def __init__(self, preprocess: TextPreprocess, *, prefix: str, name: str, file: pathlib.Path):
         self._preprocess, self._name, self._file = preprocess, name, file
-        self._prefix = preprocess.prefix + prefix
+        self.prefix = preprocess.prefix + prefix
         self.vocab_size, self.longest = preprocess.vocabulary, preprocess.longest
         self.pad_id, self.bos_id, self.eos_id = preprocess.padding, None, None
 
     def encode(self, texts: Sequence[str], max_length: int) -> np.ndarray:
         """int32 [n, `row_length(max_length)`]."""
-        return self._preprocess(texts, prefix=self._prefix, length=self.row_length(max_length))["tokens"]
+        return self._preprocess(texts, prefix=self.prefix, length=self.row_length(max_length))["tokens"]
 
     def count(self, texts: Sequence[str], most: int) -> np.ndarray:
         """Number of ids of each text, special ones included; int64 [n]. Counts above `most` are lower bounds."""
-        ids = self._preprocess.ids(texts, prefix=self._prefix, longest=most + 1)
+        ids = self._preprocess.ids(texts, prefix=self.prefix, longest=most + 1)
         return np.array([len(one) for one in ids])
 
     def row_length(self, length: int, *, inferred: bool = False) -> int:

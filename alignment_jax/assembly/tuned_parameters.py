@@ -132,6 +132,18 @@ def _with_logits(params: dict[str, Any], encoders: tuple[CheckpointEncoder, ...]
     return {**params, "logit_scale": own} if own else params
 
 
+def merged_variables(variables: PyTree) -> PyTree:
+    """Variables whose parameters are whole: frozen ones among them, adapters added to their kernels.
+
+    The model's functions accept them; outputs are the same up to rounding.
+    """
+    state = variables["model_state"]
+    if FROZEN not in state:
+        return variables
+    params = tuning.merge_parameters(tuning.join_parameters(variables["params"], state[FROZEN]))
+    return {"params": params, "model_state": {**state, FROZEN: {}}}
+
+
 def tuning_notes(config: ConfigDict, params: PyTree, model_state: PyTree) -> tuple[str, ...]:
     """A line on each encoder: where it starts, and how much of it is trained."""
     notes = []

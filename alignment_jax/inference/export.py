@@ -17,6 +17,7 @@ from alignment_jax.core.errors import UserError, suggest
 from alignment_jax.core.nested import flatten_config
 from alignment_jax.core.storage import new_folder, write_bytes_atomic, write_json_atomic, write_text_atomic
 from alignment_jax.inference.compiled_formats import to_stablehlo
+from alignment_jax.inference.exported_checkpoints import save_checkpoints
 from alignment_jax.inference.exported_encoders import (
     SideEncoder,
     adapter_steps,
@@ -27,7 +28,7 @@ from alignment_jax.inference.exported_encoders import (
 )
 from alignment_jax.inference.trained_model import TrainedModel, open_run
 
-FORMATS = ("safetensors", "stablehlo")
+FORMATS = ("safetensors", "stablehlo", "transformers")
 _SAFETENSORS = "model.safetensors"
 # Settings without an effect on the model: sections that are left out, and entries that are not in the card's recipe.
 _SECTIONS = ("search", "report", "log", "checkpoint")
@@ -46,7 +47,8 @@ def export_run(
     README.md: the model card. model.json: both sides (shapes, dtypes, preprocessing, files; for adapters their
     arithmetic, see `exported_encoders.adapter_steps`; for latents the record of their encoder), settings, versions.
     tokenizer.json where texts are read.
-    Weights: model.safetensors, and a file for each side in every other format. Absolute paths lose their folders.
+    Weights: model.safetensors, and a file for each side in every other format; "transformers" is a folder for each
+    tuned checkpoint. Absolute paths lose their folders.
 
     Args:
       workdir: of the run.
@@ -58,7 +60,7 @@ def export_run(
       The names of the files, sorted.
 
     Raises:
-      UserError: the run is a classifier, an unknown format, or `out` exists.
+      UserError: the run is a classifier, an unknown format, no checkpoint for "transformers", or `out` exists.
       RunError: the workdir holds no usable checkpoint, or the folder cannot be written.
 
     Example:
@@ -81,6 +83,11 @@ def export_run(
                 name = by_format[side]["stablehlo"] = f"{side}.stablehlo"
                 write_bytes_atomic(folder / name, to_stablehlo(encoder))
                 files[name] = f"encoder of side {side} with its parameters, for jax.export.deserialize"
+        if "transformers" in formats:
+            for name, sides in save_checkpoints(trained, folder).items():
+                files[name] = "the tuned checkpoint, for transformers, sentence-transformers and `extract`"
+                for side in sides:
+                    by_format[side]["transformers"] = name
         if trained.inputs.tokenizer is not None:
             trained.inputs.tokenizer.save(folder / TOKENIZER)
             files[TOKENIZER] = "tokenizer, for the library tokenizers"
@@ -117,7 +124,7 @@ def _description(
         "format": 1,
         "similarity": "inner product",
         "sides": sides,
-        "model": model_section(trained),
+        "model": _named_checkpoints(model_section(trained)),
         "tensors": tensor_file,
         "step": trained.step,
         "settings": _settings(trained.config),
@@ -182,8 +189,19 @@ def _settings(settings: ConfigDict) -> dict[str, Any]:
     """The settings that shape the model, without absolute paths."""
     found = {name: value for name, value in settings.to_dict().items() if name not in _SECTIONS}
     return found | {
+        "model": _named_checkpoints(found["model"]),
         "data": _without_folders(found["data"]),
         "init": {**found["init"], "name": _without_folders(found["init"]["name"])},
+    }
+
+
+def _named_checkpoints(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `model` with the names of checkpoints in place of their absolute folders."""
+    return {
+        name: {**value, "model": _without_folders(value["model"])}
+        if isinstance(value, dict) and "model" in value
+        else value
+        for name, value in model.items()
     }
 
 

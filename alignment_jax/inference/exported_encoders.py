@@ -11,13 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from alignment_jax import models
+from alignment_jax.assembly.checkpoint_inputs import checkpoint_encoders, checkpoint_images
 from alignment_jax.assembly.modality_checks import with_vocabulary
 from alignment_jax.assembly.saved_run import INPUT_DTYPES
 from alignment_jax.assembly.tasks import task_of
+from alignment_jax.assembly.tuned_parameters import merged_variables
 from alignment_jax.assembly.weighted_cosine import WEIGHTS
 from alignment_jax.core.errors import UserError
 from alignment_jax.core.nested import flatten_config
 from alignment_jax.inference.trained_model import TrainedModel
+from alignment_jax.train.state import FROZEN
 
 ADAPTERS = "adapters"
 
@@ -59,7 +62,7 @@ def side_encoders(trained: TrainedModel) -> dict[str, SideEncoder]:
 
 
 def _side_encoder(trained: TrainedModel, side: str, encode: Any) -> SideEncoder:
-    variables, reads = trained.variables, trained.reads[side]
+    variables, reads = merged_variables(trained.variables), trained.reads[side]
 
     def embed(items: Any) -> jax.Array:
         z: Any = encode(variables["params"], variables["model_state"], items)
@@ -76,8 +79,9 @@ def tensors(trained: TrainedModel) -> dict[str, np.ndarray]:
     Output dimensions that are 0 for every input are cut off, and the weights of a weighted cosine are divided by the
     largest.
     """
-    variables = jax.tree.map(np.asarray, trained.variables)
-    found = {**flatten_config(variables["params"]), **flatten_config(variables["model_state"])}
+    variables = jax.tree.map(np.asarray, merged_variables(trained.variables))
+    state = {name: value for name, value in variables["model_state"].items() if name != FROZEN}
+    found = {**flatten_config(variables["params"]), **flatten_config(state)}
     used = models.used_dimensions(variables["params"])
     if WEIGHTS in found:
         found[WEIGHTS] = found[WEIGHTS] / np.max(found[WEIGHTS])
@@ -134,6 +138,8 @@ def adapter_steps(trained: TrainedModel, side: str) -> list[dict[str, Any]] | No
 def preprocessing(trained: TrainedModel, side: str) -> Mapping[str, Any]:
     """What turns an item into the array that the encoder of a side reads, as plain values."""
     settings, kind = trained.config.input, trained.reads[side]["kind"]
+    if (checkpoint := _checkpoint_preprocessing(trained, side)) is not None:
+        return checkpoint
     if kind == "image":
         return {
             "color": "RGB",
@@ -157,3 +163,21 @@ def preprocessing(trained: TrainedModel, side: str) -> Mapping[str, Any]:
         return {"log_mel": trained.config.audio.to_dict()}
     views = {"views": trained.config.eval.get("views", "first")} if side == "a" else {}
     return {"encoder": "the one that made the latents of the training data", **views}
+
+
+def _checkpoint_preprocessing(trained: TrainedModel, side: str) -> Mapping[str, Any] | None:
+    """That of the checkpoint that an encoder started from; None for other encoders."""
+    model = trained.config.model
+    if not any(one.option == f"encoder_{side}" for one in checkpoint_encoders(model)):
+        return None
+    if trained.reads[side]["kind"] == "image":
+        images = checkpoint_images(model)
+        assert images is not None
+        return {"color": "RGB", **dataclasses.asdict(images)}
+    tokenizer = trained.inputs.tokenizer
+    return {
+        "tokenizer": "tokenizer.json",
+        "prefix": tokenizer.prefix,
+        "padding": tokenizer.pad_id,
+        "length": trained.config.input.max_length,
+    }

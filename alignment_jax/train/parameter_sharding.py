@@ -17,11 +17,10 @@ import jax
 from jax.sharding import PartitionSpec as P
 
 from alignment_jax.core.types import PyTree
-from alignment_jax.train.state import TrainState
+from alignment_jax.train.state import FROZEN, TrainState
 
 SHARDED = ("none", "parameters")  # of the setting `train.shard`
 SMALLEST = 2**14  # numbers in the smallest array that is sharded
-FROZEN = "frozen"  # parameters in `model_state` that are not trained
 
 
 def sharded_dimension(shape: Sequence[int], devices: int, *, smallest: int = SMALLEST) -> int | None:

@@ -13,8 +13,17 @@ from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError, UserError
 from alignment_jax.core.nested import flatten_config as flatten_config
 
-# Settings that may change on resuming. `data` is a name; the content of the data is compared elsewhere.
-_FREE = ("name", "data", "input.on_bad_sample", "train.shard", "eval.hubness", "eval.bank_size")
+# Settings that may change on resuming. `data` and the names of checkpoints are names; their content is compared
+# elsewhere.
+_FREE = (
+    "name",
+    "data",
+    "input.on_bad_sample",
+    "train.shard",
+    "eval.hubness",
+    "eval.bank_size",
+    *(f"model.encoder_{side}.model" for side in "abc"),
+)
 
 DURATION = "train.duration"
 _FIRST = "; train.duration can be raised once the run has finished"
@@ -28,6 +37,7 @@ _BEFORE = {
     "eval.bank_size": 4096,
     "log.wandb": False,
 }
+_BEFORE_OF_MODEL = {"two_tower": {"projection": "linear"}}
 
 
 @contextlib.contextmanager
@@ -146,6 +156,9 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
         section, _, name = setting.partition(".")
         if isinstance(found.get(section), dict):
             found[section].setdefault(name, value)
+    model = found.get("model") if isinstance(found, dict) else None
+    if isinstance(model, dict):
+        found["model"] = {**_BEFORE_OF_MODEL.get(model.get("name"), {}), **model}
     return found
 
 

@@ -246,9 +246,12 @@ def _unpaired(
     """Side (a, b) -> its latents without partners, where the file has them."""
     found = {}
     for side, name in (("a", "image"), ("b", "text")):
-        own, width = f"{name}_unpaired", paired[name].shape[1]
+        own = f"{name}_unpaired"
         if own not in arrays:
             continue
+        if paired[name].ndim == 1:
+            raise DataError(f"{path}: {own} holds latents, but {name} is an array of texts; leave one of them out")
+        width = paired[name].shape[1]
         array = _embedding(path, arrays, own)
         if array.shape[1] != width:
             raise DataError(f"{path}: {own} has {array.shape[1]} dimensions, but {name} has {width}")
