@@ -243,7 +243,13 @@ def _objective(prepared: PreparedData, steps: StepCounts, *, classes: int) -> tu
         notes.append(line)
         return found
 
-    scales = latent_scales(train, relative=config.perturb.relative)
+    towers = bool(checkpoint_encoders(config.model))
+    scales = latent_scales(train, relative=config.perturb.relative, towers=towers)
+    if towers and config.optimizer.micro_batch and (config.perturb.sigma or config.perturb.fusemix):
+        raise ConfigError(
+            "perturb acts on whole batches of the towers' outputs; set optimizer.micro_batch=0, or perturb.sigma=0 and "
+            "perturb.fusemix=0"
+        )
     sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting")
     objective = build_objective(
         **{name: config[name] for name in sections},

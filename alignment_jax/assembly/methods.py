@@ -137,6 +137,7 @@ def build_objective(
         temperature=of_temperature,
         smoothing=_smoothing(smoothing, loss.name, steps.total),
         perturb=_perturbation(perturb, latent_scales),
+        perturb_features=latent_scales.towers,
         weighting=_weighting(weighting, loss.name, steps),
         weigh_by_loss=weighting.signal in LOSS_SIGNALS,
         regularizers=regularizers,
@@ -236,9 +237,11 @@ def _perturbation(section: ConfigDict, scales: LatentScales) -> objective.Pertur
     for name in ("sigma", "fusemix"):
         if section[name] < 0:
             raise ConfigError(f"perturb.{name} must be at least 0, got {section[name]}")
-    if (section.sigma or section.fusemix) and not scales.latents:
+    if (section.sigma or section.fusemix) and not (scales.latents or scales.towers):
         raise ConfigError("perturb acts on frozen latents; this data set holds raw images or texts: run extract first")
-    units: Any = (scales.a, scales.b) if section.relative else (None, None)
+    units: Any = (None, None)
+    if section.relative:
+        units = (scales.a, scales.b) if scales.latents else ("batch", "batch")
     return latent_perturbation(sigma=section.sigma, scales=units, fusemix=section.fusemix)
 
 

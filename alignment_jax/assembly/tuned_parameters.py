@@ -52,7 +52,7 @@ def with_checkpoints(model: Model, config: ConfigDict) -> Model:
 
     def init(key: jax.Array, *inputs: Any) -> tuple[PyTree, PyTree]:
         trained, model_state = rest(key, *inputs)
-        frozen = {}
+        frozen: dict[str, Any] = {}
         for number, (option, start) in enumerate(starts.items()):
             own, others = start.split(jax.random.fold_in(key, number))
             trained |= {option: {TOWER: own}} if own else {}

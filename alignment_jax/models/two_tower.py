@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -67,7 +69,14 @@ class TwoTower(nn.Module):
         )
 
     def __call__(
-        self, a: Array, b: Array, *, train: bool = False, rows: Array | None = None, where: Array | None = None
+        self,
+        a: Array,
+        b: Array,
+        *,
+        train: bool = False,
+        rows: Array | None = None,
+        where: Array | None = None,
+        perturb: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None,
     ) -> dict[str, jax.Array]:
         """Embeddings of a batch of pairs.
 
@@ -77,12 +86,16 @@ class TwoTower(nn.Module):
           train: applies dropout (needs `rngs={"dropout": key}`) and the batch's own statistics in batch norm.
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
           where: [n] bool, false for padding; None means all true.
+          perturb: (features of a, features of b) -> the same, changed; before the projections. None for no change.
 
         Returns:
           {"a": [n, dim], "b": [n, dim], "temperature": scalar, "bias": scalar}, float32, rows of length one.
         """
         temperature, bias = self.logit_scale()
-        za, zb = self._embed("a", a, train, rows, where), self._embed("b", b, train, rows, where)
+        features = [self._features(side, x, train, rows, where) for side, x in (("a", a), ("b", b))]
+        if perturb is not None:
+            features = list(perturb(*features))
+        za, zb = (self._projected(side, x) for side, x in zip("ab", features, strict=True))
         if za.shape[1] != zb.shape[1]:
             raise ConfigError(
                 f"the encoders give {za.shape[1]} and {zb.shape[1]} dimensions; set model.projection=linear"
@@ -91,16 +104,18 @@ class TwoTower(nn.Module):
 
     def encode_a(self, a: Array) -> jax.Array:
         """Embeddings [n, dim] of `a`, as in evaluation."""
-        return self._embed("a", a, False, None, None)
+        return self._projected("a", self._features("a", a, False, None, None))
 
     def encode_b(self, b: Array) -> jax.Array:
         """Embeddings [n, dim] of `b`, as in evaluation."""
-        return self._embed("b", b, False, None, None)
+        return self._projected("b", self._features("b", b, False, None, None))
 
-    def _embed(self, side: str, x: Array, train: bool, rows: Array | None, where: Array | None) -> jax.Array:
+    def _features(self, side: str, x: Array, train: bool, rows: Array | None, where: Array | None) -> jax.Array:
         encoder = self.encoder_a if side == "a" else self.encoder_b
         features = encoder(zero_padded_rows(x, where), train=train, rows=rows, where=where)
-        features = features.astype(jnp.float32)  # the output is divided by a temperature as small as 0.001
+        return features.astype(jnp.float32)  # the output is divided by a temperature as small as 0.001
+
+    def _projected(self, side: str, features: jax.Array) -> jax.Array:
         if self.projection == "linear":
             features = (self.project_a if side == "a" else self.project_b)(features)
         return l2_normalize(features)

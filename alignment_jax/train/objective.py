@@ -151,6 +151,7 @@ class Contrastive:
       temperature: temperature of the statistics' entropy where the loss has none (max-margin); by default the model's.
       smoothing: step -> label smoothing over all candidates, in [0, 1).
       perturb: changes the batch before the model; None for no perturbation.
+      perturb_features: `perturb` changes the outputs of the towers instead, in place of the batch's items.
       weighting: (init, update) of `weighting.directional`; None for the fixed weights (1, 1).
       weigh_by_loss: `weighting` reads `weighting.loss_statistics`, not the statistics of `pair_loss`.
       regularizers: terms that are added to the loss.
@@ -162,6 +163,7 @@ class Contrastive:
     temperature: PerAnchor = model_temperature
     smoothing: Callable[[jax.Array], Array] = lambda step: jnp.float32(0.0)
     perturb: Perturb | None = None
+    perturb_features: bool = False
     weighting: tuple[Callable[[], PyTree], Callable[..., Any]] | None = None
     weigh_by_loss: bool = False
     regularizers: tuple[Regularizer, ...] = ()
@@ -172,13 +174,25 @@ class Contrastive:
 
     def __call__(self, apply, params, model_state, method_state, batch, *, step, key, axis_name):
         dropout_key, perturb_key = jax.random.split(key)
-        if self.perturb is not None:
-            batch = self.perturb(perturb_key, batch, axis_name)
-        where, cluster_size = batch["where"], batch.get("stat")
+        options: dict[str, Any] = {}
+        perturbed, perturb = batch, self.perturb
+        if perturb is not None and self.perturb_features:
+
+            def perturb_features(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+                nonlocal perturbed
+                perturbed = perturb(perturb_key, {**batch, "a": a, "b": b}, axis_name)
+                return perturbed["a"], perturbed["b"]
+
+            options["perturb"] = perturb_features
+        elif perturb is not None:
+            batch = perturbed = perturb(perturb_key, batch, axis_name)
         state_before = model_state
         outputs, model_state = _encode(
-            apply, params, model_state, batch, train=True, key=dropout_key, axis_name=axis_name
+            apply, params, model_state, batch, train=True, key=dropout_key, axis_name=axis_name, **options
         )
+        batch = perturbed
+        outputs = {**outputs, **_batch_ids(batch)}
+        where, cluster_size = batch["where"], batch.get("stat")
         anchor_scale = self.anchor_scale(step, cluster_size, outputs)
         temperature = self.temperature(step, cluster_size, outputs)
         smoothing = self.smoothing(step)
@@ -236,7 +250,9 @@ class Contrastive:
         return {"index": batch["index"], "where": where, "loss": per_pair, "similarity": similarity}
 
 
-def _encode(apply, params, model_state, batch: Batch, *, train: bool, key: jax.Array | None, axis_name: str | None):
+def _encode(
+    apply, params, model_state, batch: Batch, *, train: bool, key: jax.Array | None, axis_name: str | None, **options
+):
     """(outputs, model_state) of a batch; the outputs include its ids."""
     outputs, model_state = apply(
         params,
@@ -247,8 +263,13 @@ def _encode(apply, params, model_state, batch: Batch, *, train: bool, key: jax.A
         rows=global_rows(batch["where"].shape[0], axis_name),
         where=batch["where"],
         key=key,
+        **options,
     )
-    return {**outputs, **{side: batch[side] for side in ("id_a", "id_b") if side in batch}}, model_state
+    return {**outputs, **_batch_ids(batch)}, model_state
+
+
+def _batch_ids(batch: Batch) -> Batch:
+    return {side: batch[side] for side in ("id_a", "id_b") if side in batch}
 
 
 def _mean_min_max(name: str, value: Array, where: Array, axis_name: str | None) -> Metrics:

@@ -158,7 +158,7 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
             found[section].setdefault(name, value)
     model = found.get("model") if isinstance(found, dict) else None
     if isinstance(model, dict):
-        found["model"] = {**_BEFORE_OF_MODEL.get(model.get("name"), {}), **model}
+        found["model"] = {**_BEFORE_OF_MODEL.get(str(model.get("name")), {}), **model}
     return found
 
 

@@ -81,7 +81,9 @@ class Checkpoint:
         images = self.preprocess.images
         if not size:
             return images
-        patch = max(self.tower().spec.patch)
+        tower = self.tower()
+        assert isinstance(tower, ImageTower)
+        patch = max(tower.spec.patch)
         if size < patch or size % patch:
             raise ConfigError(
                 f"image_size is {size}, but {self.kind}:{self.name} has patches of {patch} pixels; set a multiple of "
@@ -97,8 +99,8 @@ class Checkpoint:
         """
         module = self._described.module
         if isinstance(module, ImageText):
-            return getattr(module, self.side)
-        if not isinstance(module, {"image": ImageTower, "text": TextTower}[self.side]):
+            return module.image if self.side == "image" else module.text
+        if not isinstance(module, ImageTower if self.side == "image" else TextTower):
             raise ConfigError(f"{self.kind}:{self.name} has no {self.side} encoder")
         return module
 
