@@ -18,7 +18,7 @@ def get_config(arg=None):
     arg = config.parse_arg(arg, image="latents", text="latents", tune="lora:8", tune_image="", tune_text="", method="")
     tunes = {"a": arg.tune_image or arg.tune, "b": arg.tune_text or arg.tune}
     c = config.default()
-    c.name = f"Fine-tuning {arg.image} and {arg.text}, {arg.method or 'baseline'}"
+    c.name = f"Flickr8k, fine-tuned, {arg.method or 'baseline'}"
     c.data = "flickr:Flickr8k"
     c.input.batch_size = 64
     c.input.crop_min_area = 1.0

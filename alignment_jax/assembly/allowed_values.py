@@ -30,6 +30,7 @@ from alignment_jax.data.pixel_range import parse_pixel_range
 from alignment_jax.losses.item_ids import DUPLICATES
 from alignment_jax.models.encoders import ENCODERS
 from alignment_jax.models.registry import ENCODER_OPTIONS, MODELS
+from alignment_jax.models.two_tower import PROJECTIONS
 from alignment_jax.sampling.orders import ORDERS
 from alignment_jax.sampling.sampler import SCORES
 from alignment_jax.similarity import Implementation
@@ -66,6 +67,7 @@ def allowed_values(config: ConfigDict) -> dict[str, tuple[str, ...]]:
     tables: dict[str, Iterable[str]] = {
         "model.name": MODELS,
         **{f"model.{side}.name": ENCODERS for side in ENCODER_OPTIONS if config.model.get(side) is not None},
+        **({"model.projection": PROJECTIONS} if "projection" in config.model else {}),
         "init.name": (*STARTS, "run:DIR") if source_run(str(config.init.name)) is None else (config.init.name,),
         "init.similarity": SIMILARITIES,
         "init.selection": SELECTIONS,

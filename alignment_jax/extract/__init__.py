@@ -3,8 +3,8 @@
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.extract.encode_columns import encode_images, encode_texts
 from alignment_jax.extract.encoders import ENCODERS, Encoder, Options, Stages, open_encoder
+from alignment_jax.extract.item_count import OnProgress
 from alignment_jax.extract.latents import ExtractSettings, extract
-from alignment_jax.extract.progress import OnProgress
 from alignment_jax.extract.prompt_latents import extract_prompts
 from alignment_jax.extract.recorded import reopen
 from alignment_jax.extract.sharing import Share

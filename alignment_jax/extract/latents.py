@@ -14,7 +14,7 @@ from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.data.encoder_records import Records, of_plan
 from alignment_jax.extract.encode_columns import encode_images, encode_texts
 from alignment_jax.extract.encoders import Encoder
-from alignment_jax.extract.progress import ItemCount, OnProgress, no_progress
+from alignment_jax.extract.item_count import ItemCount, OnProgress, no_progress
 from alignment_jax.extract.sharing import Share
 from alignment_jax.extract.views import view_names
 

@@ -11,7 +11,7 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.storage import write_npz_atomic
 from alignment_jax.extract.encode_columns import encode_texts
 from alignment_jax.extract.encoders import Encoder
-from alignment_jax.extract.progress import ItemCount, OnProgress, no_progress
+from alignment_jax.extract.item_count import ItemCount, OnProgress, no_progress
 
 
 def extract_prompts(

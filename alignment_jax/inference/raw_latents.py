@@ -15,7 +15,7 @@ from alignment_jax import data, extract
 from alignment_jax.assembly.saved_run import ENCODERS, Folder, read_run_config, read_signature, run_folder
 from alignment_jax.core.errors import DataError, UserError
 from alignment_jax.data.pixel_range import format_pixel_range, in_range
-from alignment_jax.extract.progress import ItemCount, OnProgress, no_progress
+from alignment_jax.extract.item_count import ItemCount, OnProgress, no_progress
 
 KINDS = {"a": "image", "b": "text"}  # side of latents -> kind of the items that they were made of
 LATENTS = "embedding"

@@ -18,6 +18,7 @@ DATA = {
     "quickstart": "synthetic:train=64,val=16,test=16,size=16",
     "flickr8k_raw": "synthetic:train=64,val=16,test=16,size=16",
     "flickr8k_frozen": "embeddings:{latents}",
+    "finetune": "embeddings:{latents}",
     "audio_text": "pairs:{recordings},audio=audio,caption=label",
     "audio_image": "pairs:{recordings}",
     "av_digits_bss": "av:{recordings}",
