@@ -31,6 +31,7 @@ def get_config(arg=None):
     if "all" in words or "last" in words:
         c.optimizer.layer_decay = 0.8
     c.train.duration = "10 epochs"
+    c.train.interpolate = "val"
     c.eval.patience = 5
     if arg.runlocal:
         c.input.batch_size = 16

@@ -50,6 +50,7 @@ DURATIONS = (
     "weighting.warmup",
     "structure.warmup",
 )
+INTERPOLATE = ("none", "val")
 # Their values depend on the task of the model.
 TASK_SETTINGS = ("eval.metric", "sampling.similarity", "sampling.difficulty")
 
@@ -88,6 +89,7 @@ def allowed_values(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         **{f"sampling.{criterion}": choices for criterion, choices in sampling_criteria(config.model).items()},
         "optimizer.name": OPTIMIZERS,
         "optimizer.schedule": SCHEDULES,
+        "train.interpolate": INTERPOLATE,
         "train.shard": SHARDED,
         "eval.views": EVALUATION_VIEWS,
         "eval.metric": [f"val/{name}" for name in task_of(config.model).metrics(config.model)],

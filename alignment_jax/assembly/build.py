@@ -114,6 +114,8 @@ def build(
     cross_validates = chooses_by_cross_validation(config)
     source = load_source(config) if source is None else source
     check_same_on_all_processes(source)
+    if config.train.interpolate != "none" and "val" not in source.splits:
+        raise ConfigError("train.interpolate=val chooses on a split val, which the data lacks; set it to none")
     check_metric(config.eval.metric, config.model, source.splits, spec=config.data)
     prepared = prepare_data(config, source, saved_tokenizer=tokenizer_file)
     if cross_validates:

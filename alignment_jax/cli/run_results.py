@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 import jax
 from ml_collections import ConfigDict
@@ -14,16 +15,22 @@ from alignment_jax.cli import run_report
 from alignment_jax.cli.gallery_examples import make_gallery
 from alignment_jax.core.errors import DataError
 from alignment_jax.core.types import PyTree
+from alignment_jax.inference.forgetting import before_and_after, comparison_lines
 from alignment_jax.inference.query_bank import RunHubness, save_query_bank
 from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.retrieval import NONE
 from alignment_jax.train.loop import Finished
 
+BEFORE_AND_AFTER = "before_and_after.json"
 RESULTS = "results.json"  # in the workdir of a finished run
 
 
-def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> None:
-    """Evaluates every split, writes results.json and the report, and prints the table.
+def write_run_results(
+    built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished, *, lines: Sequence[str] = ()
+) -> None:
+    """Evaluates every split, writes results.json and the report, and prints the table; `lines` are notes of the report.
+
+    A run that fine-tunes also writes before_and_after.json.
 
     Raises:
       DataError: a split can no longer be read. The results of the others have been written.
@@ -33,6 +40,7 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
     hubness = _save_query_bank(built, folder, finished, models, unread)
     results = _evaluate_splits(built, finished.variables, models, unread)
     report.write_json_atomic(folder / RESULTS, results)
+    lines = (*lines, *_before_and_after(built, config, folder, finished))
     shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
     if shown is not None and models is not None and config.report.gallery > 0:
@@ -50,6 +58,7 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
         "notes": (
             *built.notes,
             *hubness,
+            *lines,
             *absent,
             *(f"{name} could not be read: {error}" for name, error in unread.items()),
         ),
@@ -61,12 +70,24 @@ def write_run_results(built: Built, config: ConfigDict, folder: pathlib.Path, fi
         "cost": {**finished.cost, "steps": position.step, "pairs": position.pairs, "seconds": position.seconds},
     }
     run_report.save_report_inputs(folder, facts, gallery)
-    print("\n".join([run_report.write_run_report(folder), *absent]))
+    print("\n".join([run_report.write_run_report(folder), *lines, *absent]))
     for name, cause in unread.items():
         raise DataError(
             f"training is complete, but {name} could not be read: {cause}; mend the file or leave it out with "
             "--config.input.on_bad_sample=skip, and repeat the command to evaluate"
         ) from cause
+
+
+def _before_and_after(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> list[str]:
+    """Writes the metrics before and after fine-tuning, and returns their lines; nothing for other runs."""
+    if built.experiment.model.frozen is None and not config.eval.control:
+        return []
+    try:
+        found = before_and_after(built, config, finished.variables)
+    except DataError:  # of a split that `write_run_results` reports
+        return []
+    report.write_json_atomic(folder / BEFORE_AND_AFTER, found)
+    return comparison_lines(found, config.eval.metric)
 
 
 def _save_query_bank(

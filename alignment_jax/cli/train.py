@@ -23,9 +23,12 @@ from alignment_jax.cli.main import status_of
 from alignment_jax.cli.run_identity import extension_note, holds_run, write_identity
 from alignment_jax.cli.run_results import RESULTS, write_run_results
 from alignment_jax.core.errors import UserError
+from alignment_jax.inference.forgetting import control_split
 from alignment_jax.inference.renamed_data import renamed_source
-from alignment_jax.train import processes
-from alignment_jax.train.loop import fit
+from alignment_jax.inference.wise_ft import interpolated
+from alignment_jax.train import checkpoint, processes
+from alignment_jax.train.loop import Finished, fit
+from alignment_jax.train.state import without_frozen
 from alignment_jax.train.workdir import can_resume, has_checkpoints, last_saved_step, locked, read_config
 
 
@@ -72,6 +75,8 @@ def _run(config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
         print("choosing settings by cross-validation inside train", flush=True)
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     built, renamed = _build_resumed(config, folder, before) if resuming else (build(config), False)
+    if config.eval.control:
+        control_split(built, config)  # its errors come before hours of training
     if not resuming:
         check_source_files(built.source, threads=config.input.threads, quiet=quiet)
     with _locked_workdir(built, config, folder, renamed=renamed) as built:
@@ -119,9 +124,30 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
     if finished.preempted:
         return status_of(finished.stopped_by)
 
+    finished, lines = _interpolate(built, config, folder, finished)
+
     def write_results() -> dict[str, Any]:
-        write_run_results(built, config, folder, finished)
+        write_run_results(built, config, folder, finished, lines=lines)
         return {}
 
     processes.compute_on_primary(write_results)
     return 0
+
+
+def _interpolate(
+    built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished
+) -> tuple[Finished, tuple[str, ...]]:
+    """`train.interpolate`: the average of start and trained weights becomes the best checkpoint, after the last step."""
+    if config.train.interpolate == "none":
+        return finished, ()
+    variables, chosen = interpolated(built, finished.variables)
+    if chosen.alpha < 1.0:
+        position = dataclasses.replace(finished.position, best_step=finished.position.step + 1)
+        checkpoints = checkpoint.Checkpoints(folder.absolute() / "checkpoints", keep=config.checkpoint.keep)
+        try:
+            content = without_frozen(variables)
+            checkpoints.save(position.best_step, content, position.to_json(), kind=checkpoint.BEST)
+        finally:
+            checkpoints.close()
+        finished = dataclasses.replace(finished, variables=variables, position=position)
+    return finished, (chosen.line(),)

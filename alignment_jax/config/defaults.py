@@ -315,6 +315,8 @@ def default() -> ConfigDict:
             # On several devices: none (each holds the whole state), parameters (each holds its share of parameters,
             # optimizer state and average; for models too large for one device).
             "shard": "none",
+            # WiSE-FT, after training: none, or val: the average of start and trained weights that is best on val.
+            "interpolate": "none",
         }
     )
     config.eval = ConfigDict(
@@ -327,6 +329,7 @@ def default() -> ConfigDict:
             # Correction of hubs in retrieval: none, nnn, csls, inverted_softmax, or with options as in
             # "nnn:k=16,strength=0.5"; auto: chosen on val, or by init.selection=cross_validation.
             "hubness": "none",
+            "control": "",  # SPEC of other data: metrics before and after fine-tuning, to show what was forgotten
             "bank_size": 4096,  # training items of each side kept as its queries; 0: none
         }
     )

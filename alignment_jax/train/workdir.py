@@ -22,6 +22,7 @@ _FREE = (
     "train.shard",
     "eval.hubness",
     "eval.bank_size",
+    "eval.control",
     *(f"model.encoder_{side}.model" for side in "abc"),
 )
 
@@ -36,6 +37,8 @@ _BEFORE = {
     "eval.hubness": "none",
     "eval.bank_size": 4096,
     "log.wandb": False,
+    "eval.control": "",
+    "train.interpolate": "none",
 }
 _BEFORE_OF_MODEL = {"two_tower": {"projection": "linear"}}
 

@@ -10,7 +10,7 @@ Trees are those of `models.pretrained`: a stack of transformer layers is named "
 ((2, 8, 16), ['layers', 'words'])
 """
 
-from alignment_jax.models.tuning.interpolate import interpolate
+from alignment_jax.models.tuning.interpolate import interpolate, interpolate_trained
 from alignment_jax.models.tuning.layer_rates import layer_rates, stack_depth
 from alignment_jax.models.tuning.lora import TARGETS, add_lora
 from alignment_jax.models.tuning.merge import merge_parameters
@@ -22,6 +22,7 @@ __all__ = [
     "TUNINGS",
     "add_lora",
     "interpolate",
+    "interpolate_trained",
     "join_parameters",
     "layer_rates",
     "merge_parameters",

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.core.nested import flatten
+from alignment_jax.core.nested import flatten, unflatten
 from alignment_jax.core.types import PyTree
-from alignment_jax.models.tuning.names import LORA_A
+from alignment_jax.models.tuning.names import LORA_A, LORA_B
 
 
 def interpolate(start: PyTree, tuned: PyTree, *, alpha: float) -> PyTree:
@@ -50,3 +50,23 @@ def interpolate(start: PyTree, tuned: PyTree, *, alpha: float) -> PyTree:
         return value.astype(a.dtype)
 
     return jax.tree.map(mixed, start, tuned)
+
+
+def interpolate_trained(start: PyTree, tuned: PyTree, *, alpha: float) -> PyTree:
+    """`interpolate` of trainable parameters, adapters included: their updates A B are scaled by alpha.
+
+    An adapter starts with B = 0, so W + alpha A B is the average of both kernels.
+
+    >>> start = {"lora_a": jnp.ones((2, 1)), "lora_b": jnp.zeros((1, 2))}
+    >>> tuned = {"lora_a": jnp.full((2, 1), 3.0), "lora_b": jnp.ones((1, 2))}
+    >>> half = interpolate_trained(start, tuned, alpha=0.5)
+    >>> (half["lora_a"] @ half["lora_b"]).tolist()
+    [[1.5, 1.5], [1.5, 1.5]]
+    """
+    before, after = dict(flatten(start)), dict(flatten(tuned))
+    adapters = {path for path in after if path.endswith((LORA_A, LORA_B))}
+    rest = [{path: leaf for path, leaf in tree.items() if path not in adapters} for tree in (before, after)]
+    mixed = interpolate(*rest, alpha=alpha)
+    for path in adapters:
+        mixed[path] = alpha * after[path] if path.endswith(LORA_B) else after[path]
+    return unflatten(mixed)
