@@ -137,7 +137,7 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
 def _interpolate(
     built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished
 ) -> tuple[Finished, tuple[str, ...]]:
-    """`train.interpolate`: the average of start and trained weights becomes the best checkpoint, after the last step."""
+    """`train.interpolate`: saves the chosen average of weights as the best checkpoint, after the last step."""
     if config.train.interpolate == "none":
         return finished, ()
     variables, chosen = interpolated(built, finished.variables)

@@ -46,8 +46,8 @@ def control_split(built: Built, config: ConfigDict) -> Any:
     found = signature(split, built.inputs.first_batch(prepared))
     if own != found:
         raise DataError(
-            f"eval.control={config.eval.control}: its items are {found}, but the run reads {own}; name data of the same "
-            "kind"
+            f"eval.control={config.eval.control}: its items are {found}, but the run reads {own}; name data "
+            "of the same kind"
         )
     return task_of(config.model).split(config.eval, prepared, built.inputs)
 

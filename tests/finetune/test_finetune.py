@@ -133,7 +133,13 @@ def test_a_finished_run_opens_with_its_base_and_refuses_another(config_of, folde
     shutil.copytree(folders["clip"], base)
     arguments = f"image=hf:{base},text=hf:{base},data={DATA},runlocal"
     command = ["train", f"--config=finetune.py:{arguments}", f"--workdir={tmp_path / 'run'}", "--quiet"]
-    assert main(command) == 0
+    control = "--config.eval.control=synthetic:train=8,val=4,test=6,size=16"
+    assert main([*command, control, "--config.optimizer.learning_rate=0.3"]) == 0
+    compared = json.loads((tmp_path / "run" / "before_and_after.json").read_text())
+    assert set(compared) == {"val", "test", "control"}
+    # The start is a candidate: a learning rate that destroys the model cannot make val worse.
+    assert compared["val"]["after"]["rsum"] >= compared["val"]["before"]["rsum"]
+    assert main(["train", f"--config=finetune.py:{arguments}", f"--workdir={tmp_path}/x", f"{control},x=1"]) == 2
     recorded = json.loads((tmp_path / "run" / SIGNATURE).read_text())[BASES]
     assert set(recorded) == {"encoder_a", "encoder_b"}
     aligner = aj.load(tmp_path / "run")
@@ -144,7 +150,7 @@ def test_a_finished_run_opens_with_its_base_and_refuses_another(config_of, folde
     shutil.copy(tmp_path / "other" / "model.safetensors", base / "model.safetensors")
     with pytest.raises(ConfigError, match=r"model\.encoder_a\.model"):
         read_run(tmp_path / "run").best()
-    assert main([*command, "--config.train.duration=6 steps"]) == 2
+    assert main([*command, "--config.optimizer.learning_rate=0.3", "--config.train.duration=6 steps"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -178,6 +184,24 @@ def test_a_tokenizer_of_another_vocabulary_is_one_line(config_of, folders, tmp_p
     file.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=r"tokenizer\.json: token id"):
         build(config_of(image=f"hf:{base}", text=f"hf:{base}"))
+
+
+@pytest.mark.slow
+def test_interpolation_is_exact_at_both_ends_and_never_worse_on_val(config_of, tmp_path):
+    from alignment_jax.inference.wise_ft import interpolated
+
+    built = build(config_of("tune=lora:2", **{"optimizer.learning_rate": 0.05}))
+    finished = fit(dataclasses.replace(built.experiment, evaluations={}), tmp_path, quiet=True, tensorboard=False)
+    ends = [interpolated(built, finished.variables, alphas=(alpha,))[0] for alpha in (0.0, 1.0)]
+    start = evaluation_variables(initial_state(built.experiment))
+    test = built.experiment.evaluations["test"]
+    for found, expected in zip(ends, (start, finished.variables), strict=True):
+        np.testing.assert_array_equal(built.evaluator(found, test).a, built.evaluator(expected, test).a)
+    variables, chosen = interpolated(built, finished.variables)
+    assert chosen.values[chosen.alpha] == max(chosen.values.values())
+    assert set(chosen.values) == {0.0, 0.25, 0.5, 0.75, 1.0}
+    found = built.experiment.evaluate(variables, built.experiment.evaluations["val"])
+    assert found["rsum"] == pytest.approx(chosen.values[chosen.alpha])
 
 
 @pytest.mark.slow
