@@ -89,13 +89,16 @@ def count_truncated(split: data.PairSplit, tokenizer: data.Tokenizer, length: in
     return int(sum((count > length).sum() for count in counts)), sum(map(len, counts))
 
 
-def truncation_note(truncated: Mapping[str, tuple[int, int]], length: int, *, setting: int) -> str | None:
+def truncation_note(
+    truncated: Mapping[str, tuple[int, int]], length: int, *, setting: int, longest: int | None = None
+) -> str | None:
     """A line on texts that are longer than the model reads; None without such texts.
 
     Args:
       truncated: split -> (truncated texts, all texts).
       length: tokens that the model reads.
       setting: `input.max_length`, 0 where the length was inferred.
+      longest: most tokens that the encoder can read; None without a limit.
 
     >>> truncation_note({"train": (3, 400), "val": (0, 40)}, 32, setting=32)
     '3 of 400 texts of train are longer than 32 tokens and are truncated; --config.input.max_length=0 infers ...'
@@ -103,6 +106,8 @@ def truncation_note(truncated: Mapping[str, tuple[int, int]], length: int, *, se
     of = [f"{few} of {all_} texts of {name}" for name, (few, all_) in truncated.items() if few]
     if not of:
         return None
+    if length == longest:
+        return f"{', '.join(of)} are longer than {length} tokens, the most that the encoder reads, and are truncated"
     if setting == 0:
         inferred, hint = (
             ", which fit 99 % of those of train,",

@@ -122,5 +122,5 @@ def _truncation_notes(
     if tokenizer is None:
         return []
     truncated = {name: count_truncated(split, tokenizer, length) for name, split in splits.items()}
-    note = truncation_note(truncated, length, setting=setting)
+    note = truncation_note(truncated, length, setting=setting, longest=getattr(tokenizer, "longest", None))
     return [] if note is None else [note]

@@ -4,7 +4,15 @@ from ml_collections import ConfigDict
 
 from alignment_jax.config.arguments import parse_arg
 from alignment_jax.config.config_file import load
-from alignment_jax.config.defaults import adapters, default, finetuned, fusion_classifier, two_tower
+from alignment_jax.config.defaults import (
+    adapters,
+    default,
+    finetuned,
+    fusion_classifier,
+    is_pretrained,
+    pretrained_encoder,
+    two_tower,
+)
 from alignment_jax.config.durations import Duration, parse_duration
 from alignment_jax.config.papers import audio_visual_inputs, bss_training, sampling_order, shrink_for_runlocal
 from alignment_jax.config.recipes import apply_methods
@@ -23,9 +31,11 @@ __all__ = [
     "default",
     "finetuned",
     "fusion_classifier",
+    "is_pretrained",
     "load",
     "parse_arg",
     "parse_duration",
+    "pretrained_encoder",
     "sampling_order",
     "shrink_for_runlocal",
     "two_tower",

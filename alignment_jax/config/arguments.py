@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alignment_jax.config.defaults import is_pretrained
 from alignment_jax.core.errors import ConfigError, suggest
 
 _WORD = re.compile(r"\s*([A-Za-z_]\w*)\s*=")
@@ -67,7 +68,7 @@ def _names_a_column(name: str, value: str, spec: str, default: Any) -> bool:
         return False
     from alignment_jax.models.encoders import ENCODERS
 
-    return default in ENCODERS and value.strip() not in ENCODERS
+    return default in ENCODERS and value.strip() not in ENCODERS and not is_pretrained(value.strip())
 
 
 def _check_piece(piece: str, spec: str, known: Mapping[str, Any]) -> None:

@@ -90,26 +90,48 @@ def two_tower(image: str = "vit", text: str = "transformer") -> ConfigDict:
     )
 
 
+def pretrained_encoder(name: str, kind: str, *, tune: str = "lora:8") -> dict[str, Any]:
+    """Settings of an encoder that starts from a checkpoint (see `models.encoders.PretrainedImage`).
+
+    Args:
+      name: "hf:NAME_OR_PATH", or "st:NAME_OR_PATH" for a sentence encoder.
+      kind: "image" or "text": what it reads.
+      tune: none, head, last:K, lora:RANK, norms, all.
+
+    >>> pretrained_encoder("st:minilm", "text")["name"]
+    'pretrained_text'
+    """
+    own = {"image_size": 0} if kind == "image" else {"prefix": ""}
+    shared = {"lora_targets": "attention/*,mlp/*", "dropout": 0.0, "stochastic_depth": 0.0, "remat": False}
+    return {"name": f"pretrained_{kind}", "model": name, "tune": tune, **own, **shared}
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether a name of an encoder is that of a checkpoint.
+
+    >>> is_pretrained("hf:clip"), is_pretrained("vit")
+    (True, False)
+    """
+    return name.startswith(("hf:", "st:"))
+
+
 def finetuned(image: str, text: str, *, tune_a: str = "lora:8", tune_b: str = "lora:8") -> ConfigDict:
-    """Settings of two encoders that start from checkpoints (see `models.TwoTower`, `models.encoders.PretrainedImage`).
+    """Settings of two encoders that start from checkpoints (see `models.TwoTower`).
 
     Args:
       image: of side a: "hf:NAME_OR_PATH", "st:NAME_OR_PATH" (which reads texts), or "latents".
-      text: of side b: the same, "hf:" reads texts here.
-      tune_a, tune_b: none, head, last:K, lora:RANK, norms, all.
+      text: of side b: the same; "hf:" reads texts here.
+      tune_a, tune_b: see `pretrained_encoder`.
 
     >>> model = finetuned("hf:clip", "hf:clip", tune_b="none")
     >>> model.projection, model.encoder_a.tune, model.encoder_b.tune
     ('none', 'lora:8', 'none')
     """
-    shared = {"lora_targets": "attention/*,mlp/*", "dropout": 0.0, "stochastic_depth": 0.0, "remat": False}
 
-    def encoder(name: str, side: str, tune: str) -> dict[str, Any]:
+    def encoder(name: str, kind: str, tune: str) -> dict[str, Any]:
         if name == "latents":
             return {"name": "latents", "dropout": 0.0}
-        if side == "image" and not name.startswith("st:"):
-            return {"name": "pretrained_image", "model": name, "tune": tune, "image_size": 0, **shared}
-        return {"name": "pretrained_text", "model": name, "tune": tune, "prefix": "", **shared}
+        return pretrained_encoder(name, "text" if name.startswith("st:") else kind, tune=tune)
 
     return ConfigDict(
         {

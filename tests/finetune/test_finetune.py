@@ -242,3 +242,22 @@ def test_one_tower_against_frozen_latents(config_of, tmp_path):
     assert finished.position.step == 2
     assert set(finished.variables["params"]) == {"encoder_b", "project_a", "project_b", "logit_scale"}
     assert set(finished.variables["model_state"][FROZEN]) == {"encoder_b"}
+
+
+@pytest.mark.slow
+def test_a_classifier_of_pretrained_encoders(folders, tmp_path):
+    from PIL import Image
+
+    rng, rows = np.random.default_rng(0), ["image,text,label,split"]
+    for k in range(16):
+        Image.fromarray(rng.integers(0, 255, (9, 9, 3), np.uint8)).save(tmp_path / f"{k}.png")
+        rows.append(f"{k}.png,a {'red' if k % 2 else 'dog'},{k % 2},{'train' if k < 12 else 'val'}")
+    (tmp_path / "posts.csv").write_text("\n".join(rows))
+    encoders = f"image_encoder=hf:{folders['clip']},text_encoder=st:{folders['bert']},tune=last:1"
+    config = load(f"classify.py:runlocal,{encoders},data=posts:{tmp_path}/posts.csv")
+    config.train.duration, config.eval.interval, config.input.batch_size = "2 steps", "2 steps", 8
+    config.train.devices = 1
+    experiment = build(config).experiment
+    finished = fit(experiment, tmp_path / "run", quiet=True, tensorboard=False)
+    assert set(finished.variables["model_state"][FROZEN]) == {"encoder_a", "encoder_b"}
+    assert np.isfinite(finished.position.best_value)
