@@ -5,7 +5,8 @@
 
 Arguments: image, text=hf:NAME_OR_PATH|st:NAME_OR_PATH|latents (st: reads texts, on either side); tune=none|head|last:K|
 lora:RANK|norms|all of both sides; tune_image, tune_text of one; and method=vals|smoothing|mm_ts|sigmoid|..., or several
-joined by "+". Both sides of one checkpoint stay in its space; others get linear projections.
+joined by "+". Both sides of one checkpoint stay in its space. Others get projections that start from the closed form of
+the recipe, on what the encoders give before tuning; init=random starts them at random.
 """
 
 from alignment_jax import config
@@ -15,7 +16,9 @@ RATES = {"all": 1e-5, "last": 3e-5, "lora": 3e-4, "norms": 3e-4, "head": 1e-3, "
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, image="latents", text="latents", tune="lora:8", tune_image="", tune_text="", method="")
+    arg = config.parse_arg(
+        arg, image="latents", text="latents", tune="lora:8", tune_image="", tune_text="", init="cca", method=""
+    )
     tunes = {"a": arg.tune_image or arg.tune, "b": arg.tune_text or arg.tune}
     c = config.default()
     c.name = f"Flickr8k, fine-tuned, {arg.method or 'baseline'}"
@@ -33,6 +36,13 @@ def get_config(arg=None):
     c.train.duration = "10 epochs"
     c.train.interpolate = "val"
     c.eval.patience = 5
+    if words and c.model.projection == "affine" and arg.init == "cca":
+        c.init.name = "cca"
+        c.init.shrinkage = c.init.dim = c.init.power = "auto"
+        c.init.selection = "cross_validation"
+        c.temperature.init = 0.05
+    c.eval.hubness = "auto"
+    c.eval.views = "mean"
     if arg.runlocal:
         c.input.batch_size = 16
         c.train.duration = "4 steps"

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alignment_jax import data
+from alignment_jax import data, models
 from alignment_jax.assembly.allowed_values import check_settings
 from alignment_jax.assembly.cca_start import is_weighted, linear_teacher, start_from_cca
 from alignment_jax.assembly.checkpoint_inputs import checkpoint_encoders
@@ -42,6 +42,7 @@ from alignment_jax.assembly.run_notes import (
 from alignment_jax.assembly.sampling import build_sampler, order_has_no_effect, sampling_criteria, with_score_tracking
 from alignment_jax.assembly.step_counts import StepCounts, count_steps
 from alignment_jax.assembly.tasks import check_metric, task_of
+from alignment_jax.assembly.tower_latents import as_latents, needs_tower_latents, with_settings_of
 from alignment_jax.assembly.tuned_parameters import tuning_notes
 from alignment_jax.assembly.unpaired import Pools, unpaired_pools, with_unpaired
 from alignment_jax.assembly.warm_start import source_run, start_from_run
@@ -118,10 +119,13 @@ def build(
         raise ConfigError("train.interpolate=val chooses on a split val, which the data lacks; set it to none")
     check_metric(config.eval.metric, config.model, source.splits, spec=config.data)
     prepared = prepare_data(config, source, saved_tokenizer=tokenizer_file)
+    # The closed form of towers reads what they give before the first step.
+    linear = as_latents(prepared) if needs_tower_latents(config) else prepared
     if cross_validates:
-        prepared = with_cross_validated_settings(
-            prepared, batch_size=_batch_size(config.input.batch_size, len(prepared.train))
-        )
+        size = _batch_size(config.input.batch_size, len(prepared.train))
+        chosen = with_cross_validated_settings(linear, batch_size=size)
+        prepared = chosen if linear is prepared else with_settings_of(prepared, chosen)
+        linear = chosen
     config, source, train, inputs = prepared.config, prepared.source, prepared.train, prepared.inputs
     task = task_of(config.model)
     devices = training_devices(config.train.devices)
@@ -139,7 +143,7 @@ def build(
     optimizer, learning_rate = build_optimizer(config.optimizer, steps)
     model = configured_model(config, tokenizer=inputs.tokenizer, classes=classes, several=len(devices) > 1)
     first_batch = inputs.first_batch(train)
-    model, start_notes = _start(prepared, model, first_batch, resuming=resuming)
+    model, start_notes = _start(prepared, linear, model, first_batch, resuming=resuming)
     check_layer_decay(config.optimizer, model, first_batch)
     model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
     shapes = jax.eval_shape(model.init, jax.random.key(0), *first_batch)
@@ -269,9 +273,9 @@ def _cca_options(prepared: PreparedData) -> dict[str, Any]:
 
 
 def _start(
-    prepared: PreparedData, model: Model, first_batch: Sequence[np.ndarray], *, resuming: bool
+    prepared: PreparedData, linear: PreparedData, model: Model, first_batch: Sequence[np.ndarray], *, resuming: bool
 ) -> tuple[Model, tuple[str, ...]]:
-    """The model with the initial parameters of `init.name`, and lines for the log."""
+    """The model with the initial parameters of `init.name`, and lines for the log; `linear` is what CCA reads."""
     config, source = prepared.config, prepared.source
     name = str(config.init.name)
     if name == "random":
@@ -283,8 +287,10 @@ def _start(
         return model, ()
     folder = source_run(name)
     if folder is None:
-        val = prepared.evaluation_splits.get("val")
-        return start_from_cca(model, config.init, config.model, prepared.train, val, **_cca_options(prepared))
+        val = linear.evaluation_splits.get("val")
+        place = models.init_projection if linear is prepared else models.init_tower_projection
+        options = {**_cca_options(prepared), "place": place}
+        return start_from_cca(model, linear.config.init, linear.config.model, linear.train, val, **options)
     if resuming:
         return model, (f"it started from the best parameters of {folder}",)
     labels = source.label_names or ()

@@ -39,6 +39,7 @@ def start_from_cca(
     views: str,
     seed: int,
     names: Sequence[str] = ("a", "b"),
+    place: Callable[..., Any] = models.init_projection,
 ) -> tuple[Model, tuple[str, ...]]:
     """The model whose `init` gives the closed form, and a line for the log on the chosen settings.
 
@@ -51,6 +52,7 @@ def start_from_cca(
       views: `eval.views`, for the choice.
       seed: chooses the items where there are too many.
       names: of the modalities.
+      place: (params, side, matrix, bias) -> params with this map.
 
     Raises:
       ConfigError: a number out of range, or a model or data without a linear solution.
@@ -62,7 +64,7 @@ def start_from_cca(
     def init(key: jax.Array, *inputs: Any):
         params, model_state = model.init(key, *inputs)
         for side in ("a", "b"):
-            params = models.init_projection(params, side, *found[side])
+            params = place(params, side, *found[side])
         if is_weighted(section):
             params = {**params, WEIGHTS: jnp.asarray(found["weights"])}
         return params, model_state

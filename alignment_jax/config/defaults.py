@@ -136,8 +136,8 @@ def finetuned(image: str, text: str, *, tune_a: str = "lora:8", tune_b: str = "l
     return ConfigDict(
         {
             "name": "two_tower",
-            "dim": 256,
-            "projection": "none" if image == text != "latents" else "linear",
+            "dim": 512,
+            "projection": "none" if image == text != "latents" else "affine",
             "encoder_a": encoder(image, "image", tune_a),
             "encoder_b": encoder(text, "text", tune_b),
             "dtype": "float32",

@@ -12,7 +12,7 @@ from alignment_jax.models.decay import decay_mask
 from alignment_jax.models.dropout import Dropout, row_dropout
 from alignment_jax.models.encoders import ENCODERS
 from alignment_jax.models.fusion_classifier import FusionClassifier, sum_head_logits
-from alignment_jax.models.linear_start import init_projection, used_dimensions
+from alignment_jax.models.linear_start import init_projection, init_tower_projection, used_dimensions
 from alignment_jax.models.norm import BatchNorm
 from alignment_jax.models.registry import MODELS, build_encoder, build_model
 from alignment_jax.models.temperature import LogitScale, clamp_temperature
@@ -32,6 +32,7 @@ __all__ = [
     "clamp_temperature",
     "decay_mask",
     "init_projection",
+    "init_tower_projection",
     "normalized_input",
     "pretrained",
     "row_dropout",

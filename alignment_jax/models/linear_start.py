@@ -36,13 +36,28 @@ def init_projection(params: Any, side: str, matrix: Array, bias: Array) -> Any:
     [1.0, 1.0, 0.0]
     """
     project = params[side]["project"]
+    return {**params, side: {**params[side], "project": {**project, **_filled(project, matrix, bias)}}}
+
+
+def init_tower_projection(params: Any, side: str, matrix: Array, bias: Array) -> Any:
+    """`init_projection` for `TwoTower` with affine projections: `project_a` or `project_b` becomes x @ matrix + bias.
+
+    >>> params = {"project_a": {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}}
+    >>> init_tower_projection(params, "a", jnp.eye(2), jnp.ones(2))["project_a"]["bias"].tolist()
+    [1.0, 1.0, 0.0]
+    """
+    name = f"project_{side}"
+    return {**params, name: _filled(params[name], matrix, bias)}
+
+
+def _filled(project: Any, matrix: Array, bias: Array) -> dict[str, Array]:
+    """Kernel and bias of a map in the shape of `project`, padded with zeros."""
     width, dim = project["kernel"].shape
     matrix, bias = jnp.asarray(matrix, jnp.float32), jnp.asarray(bias, jnp.float32)
     if matrix.shape[0] != width or matrix.shape[1] > dim:
         raise ConfigError(f"a map {list(matrix.shape)} does not fit into an adapter [{width}, {dim}]; raise model.dim")
     missing = dim - matrix.shape[1]
-    filled = {"kernel": jnp.pad(matrix, ((0, 0), (0, missing))), "bias": jnp.pad(bias, (0, missing))}
-    return {**params, side: {**params[side], "project": {**project, **filled}}}
+    return {"kernel": jnp.pad(matrix, ((0, 0), (0, missing))), "bias": jnp.pad(bias, (0, missing))}
 
 
 def used_dimensions(params: Any) -> np.ndarray | None:

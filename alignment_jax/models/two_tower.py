@@ -12,11 +12,11 @@ from alignment_jax.core import Array, ConfigError, l2_normalize
 from alignment_jax.models.masking import zero_padded_rows
 from alignment_jax.models.temperature import LogitScale
 
-PROJECTIONS = ("linear", "none")
+PROJECTIONS = ("linear", "affine", "none")
 
 
 class TwoTower(nn.Module):
-    """encoder, linear map to the shared dimension without bias or none, L2 normalisation, on each side.
+    """encoder, linear map to the shared dimension or none, L2 normalisation, on each side.
 
     By convention `a` is the image: uint8 [n, H, W, 3], scaled to [-1, 1] on the device; and `b` the text: token ids
     int32 [n, L], 0 for padding. Any pair of encoders works, such as audio and images.
@@ -28,7 +28,8 @@ class TwoTower(nn.Module):
       encoder_a, encoder_b: modules `(x, *, train, rows, where) -> features [n, width]`;
         `alignment_jax.models.build_encoder` makes them by name.
       dim: shared dimension.
-      projection: "linear", or "none" for two encoders in one space, such as both towers of CLIP.
+      projection: "linear"; "affine", of features of length one and with a bias, which CCA can start; or "none" for two
+        encoders in one space, as both towers of CLIP.
       temperature, temperature_min, temperature_max, learned_temperature, learned_bias, bias_init: see `LogitScale`.
 
     >>> from alignment_jax.models.encoders import ConvNet, LSTM
@@ -56,9 +57,9 @@ class TwoTower(nn.Module):
             raise ConfigError(f"projection must be one of {', '.join(PROJECTIONS)}, got {self.projection!r}")
 
     def setup(self) -> None:
-        if self.projection == "linear":
-            self.project_a = nn.Dense(self.dim, use_bias=False)
-            self.project_b = nn.Dense(self.dim, use_bias=False)
+        if self.projection != "none":
+            self.project_a = nn.Dense(self.dim, use_bias=self.projection == "affine")
+            self.project_b = nn.Dense(self.dim, use_bias=self.projection == "affine")
         self.logit_scale = LogitScale(
             temperature=self.temperature,
             temperature_min=self.temperature_min,
@@ -116,6 +117,8 @@ class TwoTower(nn.Module):
         return features.astype(jnp.float32)  # the output is divided by a temperature as small as 0.001
 
     def _projected(self, side: str, features: jax.Array) -> jax.Array:
-        if self.projection == "linear":
+        if self.projection == "affine":
+            features = l2_normalize(features)
+        if self.projection != "none":
             features = (self.project_a if side == "a" else self.project_b)(features)
         return l2_normalize(features)
