@@ -289,3 +289,25 @@ def test_projections_start_from_the_closed_form_on_the_towers(config_of, tmp_pat
     for side in ("a", "b"):
         width = getattr(each[1], side).shape[1]
         np.testing.assert_allclose(getattr(each[0], side)[:, :width], getattr(each[1], side), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_devices_sharded_or_not_take_the_same_steps(config_of, tmp_path, monkeypatch):
+    from alignment_jax.train import parameter_sharding
+
+    results = {}
+    for devices, shard in ((1, "none"), (2, "none"), (2, "parameters")):
+        # The arrays of the tiny checkpoint are smaller than what is worth sharding.
+        monkeypatch.setattr(parameter_sharding.sharded_dimension, "__kwdefaults__", {"smallest": 16})
+        settings = {"train.devices": devices, "train.shard": shard, "optimizer.name": "sgd"}
+        settings |= {"optimizer.learning_rate": 0.1}
+        experiment = build(config_of("tune=last:1", **settings)).experiment
+        plain = dataclasses.replace(experiment, evaluations={})
+        finished = fit(plain, tmp_path / f"{devices}{shard}", quiet=True, tensorboard=False)
+        results[devices, shard] = finished.variables["params"]
+    one, *others = results.values()
+    for other in others:
+        for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            # Two steps of 0.1 times a gradient of length at most 1 (optimizer.clip), summed in another order over
+            # some hundred terms.
+            np.testing.assert_allclose(x, y, atol=0.2 * 300 * 6e-8)
