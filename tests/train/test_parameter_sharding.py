@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 from shared_runs import shared_run
 
 from alignment_jax import config as configs
+from alignment_jax.models import tuning
+from alignment_jax.models.pretrained.transformer import Layers, Numerics, Transformer
 from alignment_jax.train import checkpoint
 from alignment_jax.train.device_data_set import DeviceDataSet
 from alignment_jax.train.epoch_order import EpochOrder
 from alignment_jax.train.loop import fit, initial_state, placement_of
-from alignment_jax.train.objective import Aux
+from alignment_jax.train.objective import Aux, global_rows
 from alignment_jax.train.optimizer import make_optimizer
+from alignment_jax.train.parameter_sharding import SMALLEST
 from alignment_jax.train.score_pass import ScorePass
 from alignment_jax.train.start import placed_initial_state
 from alignment_jax.train.state import create_state
@@ -24,7 +28,7 @@ from alignment_jax.train.step import Placement, make_sharded_step, make_step
 
 pytestmark = pytest.mark.costly
 
-DIM, STEPS, ACCUMULATE = 128, 4, 2  # a matrix has 2**14 numbers, the smallest that is sharded
+DIM, STEPS, ACCUMULATE = 256, 4, 2  # a matrix has 2**16 numbers, the smallest that is sharded
 RATE, EPSILON, CLIP = 1e-3, 1e-3, 0.1
 ONE, ALL, SHARDED, PAIR = (1, "none"), (8, "none"), (8, "parameters"), (2, "parameters")
 # Adam changes a parameter by less than RATE / EPSILON times the error of its clipped gradient; that of six products of
@@ -89,7 +93,7 @@ def test_a_sharded_state_trains_as_one_device(way, pairs):
     moved = jax.tree.map(
         lambda x, y: float(np.abs(x - y).max()), state0.params, initial_state(run_of(pairs, *ONE)[0]).params
     )
-    assert moved["a"]["project"]["kernel"] > 100 * BOUND
+    assert moved["a"]["project"]["kernel"] > 20 * BOUND
     assert_same(state, state0)
     assert metrics["gradient_norm"] > CLIP
     assert metrics.keys() == metrics0.keys()
@@ -102,8 +106,8 @@ def test_a_device_holds_its_share_of_the_state(pairs):
     devices, _ = SHARDED
     experiment, placement = run_of(pairs, *SHARDED)
     leaves = [x for x in jax.tree.leaves(initial_state(experiment)) if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
-    large = sum(x.nbytes for x in leaves if x.size >= 2**14)
-    small = sum(x.nbytes for x in leaves if x.size < 2**14)
+    large = sum(x.nbytes for x in leaves if x.size >= SMALLEST)
+    small = sum(x.nbytes for x in leaves if x.size < SMALLEST)
     assert large == 5 * 2 * DIM * DIM * 4  # both towers: parameters, two moments, gradients and average
     found = trained(pairs, *SHARDED)[-1].memory_analysis().argument_size_in_bytes
     others = (
@@ -146,13 +150,48 @@ class _Regression:
         return ()
 
     def __call__(self, apply, params, model_state, method_state, batch, *, step, key, axis_name):
-        outputs, model_state = apply(params, model_state, batch["a"])
+        rows = global_rows(len(batch["a"]), axis_name)
+        outputs, model_state = apply(params, model_state, batch["a"], rows=rows, key=key)
         loss = jnp.mean(jnp.square(outputs))
         loss = loss if axis_name is None else jax.lax.pmean(loss, axis_name)
         return loss, Aux(model_state, method_state, {"loss": loss}, {"a": batch["a"][:, 0]})
 
 
-def _layers(params, model_state, a):
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """State and metrics after two steps, the shardings before, and the text of the compiled step."""
+
+    state: object
+    metrics: dict
+    before: object
+    text: str
+
+
+def ways(apply, optimizer, params, model_state, rows, **changes):
+    """Two steps on one device, and on eight with a sharded state."""
+    parts, found = (_Regression(), apply, optimizer), []
+    for devices in (1, 8):
+        placement = Placement(
+            jax.devices()[:devices],
+            lambda axis: make_step(*parts, axis_name=axis, **changes),
+            lambda mesh: make_sharded_step(*parts, mesh=mesh, **changes),
+        )
+        start = {"method_state": (), "key": jax.random.key(0), "averaged": False}
+        state = create_state(params=params, model_state=model_state, optimizer=optimizer, **start)
+        state = placement.put_state(jax.tree.map(jnp.copy, state))  # a step donates its state
+        batch = placement.put_batch({"a": rows})
+        before = jax.tree.map(lambda x: x.sharding, state)
+        step = placement.run.lower(state, batch).compile()
+        for _ in range(2):
+            state, metrics, per_sample = step(state, batch)
+        kept = jax.tree.map(lambda x, sharding: x.sharding.is_equivalent_to(sharding, x.ndim), state, before)
+        assert jax.tree.all(kept)
+        np.testing.assert_array_equal(per_sample["a"], rows[:, 0])
+        found.append(_Way(state, metrics, before, step.as_text()))
+    return found
+
+
+def _layers(params, model_state, a, *, rows, key):
     """A frozen matrix, then arrays of which two are sharded; `tall` along the axis of its layers."""
     x = a @ model_state["frozen"]["kernel"]
     x = x * jnp.mean(params["tall"], axis=0) + jnp.mean(params["bias"])
@@ -177,40 +216,49 @@ def test_norms_of_arrays_rates_of_layers_and_frozen_parameters(name):
         clip=CLIP,
         rates=rates,
     )
-    parts = (_Regression(), _layers, optimizer)
-    options = {"project": lambda tree: {**tree, "kernel": jnp.minimum(tree["kernel"], jnp.mean(tree["kernel"]))}}
+    changes = {"project": lambda tree: {**tree, "kernel": jnp.minimum(tree["kernel"], jnp.mean(tree["kernel"]))}}
+    model_state = {"frozen": {"kernel": frozen}, "count": jnp.int32(0)}
     rows = rng.normal(1.0, 0.1, size=(8, DIM)).astype(np.float32)
-    found = []
-    for devices in (1, 8):
-        placement = Placement(
-            jax.devices()[:devices],
-            lambda axis: make_step(*parts, axis_name=axis, **options),
-            lambda mesh: make_sharded_step(*parts, mesh=mesh, **options),
-        )
-        state = create_state(
-            params=params,
-            model_state={"frozen": {"kernel": frozen}, "count": jnp.int32(0)},
-            optimizer=optimizer,
-            method_state=(),
-            key=jax.random.key(0),
-            averaged=False,
-        )
-        state = placement.put_state(jax.tree.map(jnp.copy, state))
-        before = jax.tree.map(lambda x: x.sharding, state)
-        batch = placement.put_batch({"a": rows})
-        for _ in range(2):
-            state, metrics, per_sample = placement.run(state, batch)
-        assert jax.tree.all(
-            jax.tree.map(lambda x, sharding: x.sharding.is_equivalent_to(sharding, x.ndim), state, before)
-        )
-        assert per_sample["a"].shape == (8,)
-        found.append((jax.device_get((state.params, metrics)), state))
+    one, eight = ways(_layers, optimizer, params, model_state, rows, **changes)
+    before = eight.before
     assert before.model_state["frozen"]["kernel"].spec == before.params["kernel"].spec == jax.P("batch")
     assert before.params["tall"].spec == jax.P("batch")
     assert before.params["bias"].spec == jax.P()
-    assert int(state.model_state["count"]) == 2
-    np.testing.assert_array_equal(state.model_state["frozen"]["kernel"], frozen)
-    (one, metrics0), (eight, metrics) = (x for x, _ in found)
-    assert metrics0["gradient_norm"] > CLIP
+    assert int(eight.state.model_state["count"]) == 2
+    np.testing.assert_array_equal(eight.state.model_state["frozen"]["kernel"], frozen)
+    assert one.metrics["gradient_norm"] > CLIP
     for key in shapes:
-        np.testing.assert_allclose(eight[key], one[key], rtol=1e-5, atol=1e-6, err_msg=key)
+        np.testing.assert_allclose(eight.state.params[key], one.state.params[key], rtol=1e-5, atol=1e-6, err_msg=key)
+
+
+class _Tower(nn.Module):
+    """Layers of which the weights of the MLP are sharded."""
+
+    @nn.compact
+    def __call__(self, x, rows):
+        layers = Layers(width=64, depth=3, heads=2, hidden=1024)
+        return Transformer(layers, Numerics(remat=True, dropout=0.5), name="layers")(x, train=True, rows=rows)
+
+
+@pytest.mark.slow
+def test_stacks_are_gathered_layer_by_layer_also_the_frozen_part():
+    rows = np.random.default_rng(0).normal(size=(8, 3, 64)).astype(np.float32)
+    tower = _Tower()
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    params, frozen = tuning.split_parameters(jax.jit(tower.init)(keys, rows, np.arange(8))["params"], "last:1")
+
+    def apply(params, model_state, x, *, rows, key):
+        whole = tuning.join_parameters(params, model_state["frozen"])
+        return tower.apply({"params": whole}, x, rows, rngs={"dropout": key}), model_state
+
+    # The square of a step's gradient: an error of it shows in proportion.
+    one, eight = ways(apply, optax.sgd(0.1), params, {"frozen": frozen}, rows)
+    assert eight.before.model_state["frozen"]["layers"]["below"]["mlp"]["up"]["kernel"].spec == jax.P(
+        None, None, "batch"
+    )
+    for found, expected in zip(jax.tree.leaves(eight.state.params), jax.tree.leaves(one.state.params), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    # Of the frozen part, two layers: a device holds its shards, and one layer at a time.
+    assert "f32[2,64,128]" in eight.text
+    assert "f32[64,1024]" in eight.text
+    assert "f32[2,64,1024]" not in eight.text

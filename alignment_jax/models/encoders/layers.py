@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core import Array, ConfigError
 from alignment_jax.models.dropout import Dropout
+from alignment_jax.models.layer_stack import with_transform
 
 
 class Layer(nn.Module):
@@ -50,7 +51,7 @@ class Layers(nn.Module):
     def __call__(self, x: jax.Array, *, mask: Array | None, rows: Array | None, train: bool) -> jax.Array:
         """x: [n, L, width]; mask: [n, 1, 1, L] bool, false for masked keys, or None."""
         stack = nn.scan(
-            Layer,
+            with_transform(Layer, (*self.path, "layers")),
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, nn.broadcast),

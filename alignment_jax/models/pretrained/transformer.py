@@ -15,6 +15,7 @@ from flax.linen.dtypes import promote_dtype
 from alignment_jax.core import Array
 from alignment_jax.models.dropout import Dropout, stochastic_depth
 from alignment_jax.models.gelu import gelu
+from alignment_jax.models.layer_stack import with_transform
 from alignment_jax.models.tuning.names import ABOVE, BELOW, LORA_A, LORA_B
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -206,11 +207,11 @@ class Transformer(nn.Module):
           train: applies dropout and stochastic depth (needs `rngs={"dropout": key}`).
           rows: [n] int, each row's position in the global batch; None means 0 .. n - 1.
         """
-        block = nn.remat(Block, prevent_cse=False) if self.numerics.remat else Block
 
         def stack(depth: int, name: str | None = None) -> Any:
+            block = with_transform(Block, self.path + ((name,) if name else ()))
             return nn.scan(
-                block,
+                nn.remat(block, prevent_cse=False) if self.numerics.remat else block,
                 variable_axes={"params": 0},
                 split_rngs={"params": True, "dropout": True},
                 in_axes=(nn.broadcast, nn.broadcast, 0),
