@@ -130,12 +130,13 @@ def product_flops(jaxpr: Any) -> float:
             kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
             total += 2 * sizes[0] * math.prod(kernel) / kernel[numbers.rhs_spec[0]]
         else:
-            inner = sum(product_flops(value) for value in _programs(equation.params))
+            inner = sum(product_flops(value) for value in programs(equation.params))
             total += inner * (equation.params["length"] if name == "scan" else 1)
     return total
 
 
-def _programs(parameters: dict[str, Any]) -> Iterator[Any]:
+def programs(parameters: dict[str, Any]) -> Iterator[Any]:
+    """The programs inside an equation of a traced program, of a loop for example."""
     for value in parameters.values():
         for one in value if isinstance(value, (list, tuple)) else [value]:
             if hasattr(one, "eqns") or hasattr(one, "jaxpr"):

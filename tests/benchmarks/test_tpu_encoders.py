@@ -38,3 +38,19 @@ def test_the_page_is_the_record(encoders):
     assert len(lines) == len(encoders.SLICES) * len(encoders.CASES)
     page = (BENCHMARKS / "results" / "tpu.md").read_text(encoding="utf-8")
     assert encoders.text(lines).strip() in page
+
+
+def test_collectives_are_counted_with_the_length_of_their_loops(encoders):
+    module = importlib.import_module("tpu_sharded_state")
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("batch",))
+
+    def layer(x, kernel):
+        return x @ jax.lax.all_gather(kernel, "batch", tiled=True), None
+
+    def loss(kernels, x):
+        return jax.lax.pmean(jax.numpy.sum(jax.lax.scan(layer, x, kernels)[0]), "batch")
+
+    specs = jax.P(None, "batch"), jax.P("batch")
+    step = jax.jit(jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=specs, out_specs=specs[0]))
+    found = module.collective_bytes(step.trace(np.ones((3, 4, 4), np.float32), np.ones((2, 4), np.float32)).jaxpr)
+    assert found["all-gather"] == found["reduce-scatter"] == 3 * 4 * 4 * 4

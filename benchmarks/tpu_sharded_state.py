@@ -1,0 +1,220 @@
+"""Compiles the training step of two large towers for a TPU slice, its state replicated or sharded: no TPU is needed.
+
+    pip install 'jax[tpu]'
+    python benchmarks/tpu_sharded_state.py --write
+
+CLIP's ViT-L/14 and the text encoder of E5-large in bfloat16, layers recomputed in the backward pass, InfoNCE over 4,096
+pairs in micro-batches, AdamW and a moving average. Only shapes are used. For each value of `train.shard`: what a chip
+must hold, and the bytes of whole arrays that its collectives gather or add up, counted in the traced program. Nothing
+is measured. A compilation takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SLICE, BATCH, MICRO_BATCH, TOKENS = "v5e:2x4", 4096, 64, 64
+CHIP_MEMORY = 16 * 2**30  # of a v5e
+NAMES = {
+    "all_gather": "all-gather",
+    "reduce_scatter": "reduce-scatter",
+    "psum": "all-reduce",
+    "psum_invariant": "all-reduce",
+}
+
+
+def two_tower() -> Any:
+    """The module: pixels and token ids to unit vectors of 768 numbers, and a temperature."""
+    import flax.linen as nn
+    import jax.numpy as jnp
+    from tpu_encoders import CASES, tower
+
+    from alignment_jax.core import l2_normalize
+    from alignment_jax.models.pretrained import ImagePreprocess
+
+    vision, text = (
+        dataclasses.replace(module, numerics=dataclasses.replace(module.numerics, remat=True))
+        for module in (tower(CASES[name]) for name in ("CLIP ViT-L/14, 224 px", "E5-large, 64 tokens"))
+    )
+
+    class Towers(nn.Module):
+        def setup(self):
+            self.vision, self.text = vision.clone(), text.clone()
+            self.project = nn.Dense(768, use_bias=False, dtype=jnp.bfloat16)
+            self.log_temperature = self.param("log_temperature", nn.initializers.zeros, ())
+
+        def __call__(self, a, b):
+            za = self.vision(ImagePreprocess().normalize(a))["features"]
+            zb = self.project(self.text(b)["features"])
+            z = {side: l2_normalize(x.astype(jnp.float32)) for side, x in (("a", za), ("b", zb))}
+            return z | {"temperature": jnp.exp(self.log_temperature)}
+
+    return Towers()
+
+
+def traced(shard: str, devices: list[Any]) -> tuple[Any, int, int]:
+    """(the step, traced for the devices; bytes of the parameters; bytes of the state on a chip)."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from jax.sharding import NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    from alignment_jax.train.gradient_cache import in_micro_batches
+    from alignment_jax.train.objective import Contrastive, infonce_pair_loss, model_temperature
+    from alignment_jax.train.optimizer import make_optimizer
+    from alignment_jax.train.state import create_state
+    from alignment_jax.train.step import AXIS, Placement, make_sharded_step, make_step
+
+    module = two_tower()
+
+    def init():
+        return module.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3), jnp.uint8), jnp.ones((1, 2), int))["params"]
+
+    def apply(params, model_state, a, b, *, train, rows, where, key):
+        return module.apply({"params": params}, a, b), model_state
+
+    objective = Contrastive(infonce_pair_loss("gathered"), anchor_scale=model_temperature)
+    optimizer = make_optimizer("adamw", optax.constant_schedule(1e-4), weight_decay=0.1, mask=matrices, clip=1.0)
+    parts = (objective, in_micro_batches(apply, micro_batch=MICRO_BATCH), optimizer)
+    placement = Placement(
+        devices,
+        lambda axis: make_step(*parts, axis_name=axis, average_decay=0.999),
+        (lambda mesh: make_sharded_step(*parts, mesh=mesh, average_decay=0.999)) if shard == "parameters" else None,
+    )
+
+    def start():
+        return create_state(
+            params=init(),
+            model_state={},
+            optimizer=optimizer,
+            method_state=objective.init(),
+            key=jax.random.key(0),
+            averaged=True,
+        )
+
+    state = jax.eval_shape(start)
+    shardings = placement.shardings(state)
+    state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
+    rows = NamedSharding(placement.mesh, P(AXIS))
+    batch = {
+        "a": jax.ShapeDtypeStruct((BATCH, 224, 224, 3), jnp.uint8, sharding=rows),
+        "b": jax.ShapeDtypeStruct((BATCH, TOKENS), jnp.int32, sharding=rows),
+        "index": jax.ShapeDtypeStruct((BATCH,), jnp.int32, sharding=rows),
+        "where": jax.ShapeDtypeStruct((BATCH,), jnp.bool_, sharding=rows),
+    }
+    parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
+    held = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
+    return placement.run.trace(state, batch), parameters, held
+
+
+def matrices(params: Any) -> Any:
+    """Whether each array has weight decay."""
+    import jax
+
+    return jax.tree.map(lambda x: x.ndim > 1, params)
+
+
+def collective_bytes(jaxpr: Any) -> dict[str, float]:
+    """Collective -> bytes of the whole arrays that a chip gathers or adds up, loops of known length included."""
+    from tpu_encoders import programs
+
+    total: dict[str, float] = {}
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        name = equation.primitive.name
+        found = {}
+        if name in NAMES:
+            arrays = equation.invars if NAMES[name] == "reduce-scatter" else equation.outvars
+            found = {NAMES[name]: sum(v.aval.size * v.aval.dtype.itemsize for v in arrays)}
+        for inner in programs(equation.params):
+            for kind, size in collective_bytes(inner).items():
+                found[kind] = found.get(kind, 0) + size * (equation.params["length"] if name == "scan" else 1)
+        for kind, size in found.items():
+            total[kind] = total.get(kind, 0) + size
+    return total
+
+
+def compile_one(shard: str) -> dict[str, Any]:
+    """Compiles the step; sizes are bytes a chip."""
+    import jax
+    from jax.experimental import topologies
+
+    jax.default_backend = lambda: "tpu"  # forms are chosen as they would be there
+    devices = list(topologies.get_topology_desc(platform="tpu", topology_name=SLICE).devices)
+    program, parameters, state = traced(shard, devices)
+    collectives = collective_bytes(program.jaxpr)
+    line = {"shard": shard, "parameters": parameters, "state": state, "collectives": collectives}
+    start = time.perf_counter()
+    try:
+        memory = program.lower().compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        found = re.search(r"temporaries \(([\d.]+)G\) exceeds", str(error))
+        if found is None:
+            raise
+        return line | {"temporary": round(float(found.group(1)) * 2**30)}
+    return line | {"temporary": memory.temp_size_in_bytes, "seconds": time.perf_counter() - start}
+
+
+def text(lines: list[dict[str, Any]]) -> str:
+    """The section of the page."""
+    import importlib.metadata
+
+    from alignment_jax.report import table, to_markdown
+
+    rows = []
+    for line in lines:
+        sizes = [f"{line[name] / 2**30:.2f}" for name in ("state", "temporary")]
+        fits = line["state"] + line["temporary"] < CHIP_MEMORY
+        moved = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in line["collectives"].items())
+        rows.append([f"`{line['shard']}`", *sizes, "yes" if fits else "no", moved])
+    names = [
+        "`train.shard`",
+        "state, GiB a chip",
+        "temporary, GiB a chip",
+        "fits 16 GiB",
+        "collectives of the traced program, GiB a chip",
+    ]
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "libtpu"))
+    count = lines[0]["parameters"] / 4e6
+    head = f"`python benchmarks/tpu_sharded_state.py --write`, {versions}. {count:,.0f} million parameters in float32."
+    return f"{head}\n\n{to_markdown(table(names, rows))}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shard", help=argparse.SUPPRESS)
+    parser.add_argument("--write", action="store_true", help="rewrite the table in benchmarks/results/tpu.md")
+    arguments = parser.parse_args()
+    if arguments.shard:
+        print(json.dumps(compile_one(arguments.shard)))
+        return
+    from sections import write_section
+
+    from alignment_jax.train.parameter_sharding import SHARDED
+
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": paths}
+    lines = []
+    for shard in SHARDED:  # one process each: libtpu describes one slice per process
+        command = [sys.executable, __file__, "--shard", shard]
+        found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        lines.append(json.loads(found.stdout.strip().splitlines()[-1]))
+    shown = text(lines)
+    if arguments.write:
+        write_section("sharded", shown, page=ROOT / "benchmarks" / "results" / "tpu.md")
+    print(shown)
+
+
+if __name__ == "__main__":
+    main()
