@@ -48,11 +48,31 @@ def checkpoint_encoders(model: ConfigDict) -> tuple[CheckpointEncoder, ...]:
 
 
 def base_digests(model: ConfigDict) -> dict[str, dict[str, str]]:
-    """Encoder -> name and digest of the checkpoint that it starts from."""
-    return {
-        one.option: {"model": str(one.settings.model), "weights": weights_digest(one.checkpoint.folder)}
-        for one in checkpoint_encoders(model)
-    }
+    """Encoder -> name, absolute folder and digest of the checkpoint that it starts from."""
+    found = {}
+    for one in checkpoint_encoders(model):
+        folder = one.checkpoint.folder.absolute()
+        found[one.option] = {
+            "model": str(one.settings.model),
+            "folder": str(folder),
+            "weights": weights_digest(folder),
+        }
+    return found
+
+
+def with_recorded_folders(config: ConfigDict, recorded: Any) -> ConfigDict:
+    """The configuration with the folders that a run recorded in place of names, which depend on the current folder.
+
+    Args:
+      config: of the run.
+      recorded: its `base_digests`; None for a run without such encoders.
+    """
+    config = config.copy_and_resolve_references()
+    for option, base in (recorded or {}).items():
+        if pathlib.Path(base["folder"]).is_dir():
+            kind = str(config.model[option].model).partition(":")[0]
+            config.model[option].model = f"{kind}:{base['folder']}"
+    return config
 
 
 def check_bases(model: ConfigDict, recorded: Any) -> None:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data
 from alignment_jax.assembly.cca_start import is_weighted
-from alignment_jax.assembly.checkpoint_inputs import check_bases, checkpoint_tokenizer
+from alignment_jax.assembly.checkpoint_inputs import check_bases, checkpoint_tokenizer, with_recorded_folders
 from alignment_jax.assembly.methods import logit_scale_options
 from alignment_jax.assembly.model_functions import build_model_functions
 from alignment_jax.core.errors import RunError, UserError
@@ -128,6 +128,7 @@ def read_run(workdir: Folder, *, config: ConfigDict | None = None) -> SavedRun:
     folder = run_folder(workdir)
     config = read_run_config(folder) if config is None else config
     signature = read_signature(folder)
+    config = with_recorded_folders(config, signature.get(BASES))
     tokenizer: Any = checkpoint_tokenizer(config.model)
     if tokenizer is None and (folder / TOKENIZER).is_file():
         tokenizer = data.Tokenizer.load(folder / TOKENIZER)

@@ -125,13 +125,14 @@ def test_a_resumed_run_has_the_same_bits_and_its_checkpoints_no_frozen_parameter
 
 
 @pytest.mark.slow
-def test_a_finished_run_opens_with_its_base_and_refuses_another(config_of, folders, tmp_path):
+def test_a_finished_run_opens_with_its_base_and_refuses_another(folders, tmp_path, monkeypatch):
     import alignment_jax as aj
     from alignment_jax.cli.main import main
 
     base = tmp_path / "base"
     shutil.copytree(folders["clip"], base)
-    arguments = f"image=hf:{base},text=hf:{base},data={DATA},runlocal"
+    monkeypatch.chdir(tmp_path)  # the run names its base relative to this folder and is read from another
+    arguments = f"image=hf:base,text=hf:base,data={DATA},runlocal"
     command = ["train", f"--config=finetune.py:{arguments}", f"--workdir={tmp_path / 'run'}", "--quiet"]
     control = "--config.eval.control=synthetic:train=8,val=4,test=6,size=16"
     assert main([*command, control, "--config.optimizer.learning_rate=0.3"]) == 0
@@ -142,6 +143,8 @@ def test_a_finished_run_opens_with_its_base_and_refuses_another(config_of, folde
     assert main(["train", f"--config=finetune.py:{arguments}", f"--workdir={tmp_path}/x", f"{control},x=1"]) == 2
     recorded = json.loads((tmp_path / "run" / SIGNATURE).read_text())[BASES]
     assert set(recorded) == {"encoder_a", "encoder_b"}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     aligner = aj.load(tmp_path / "run")
     found = aligner.embed_texts(["a red dog"])
     assert found.shape == (1, 6)
@@ -150,6 +153,7 @@ def test_a_finished_run_opens_with_its_base_and_refuses_another(config_of, folde
     shutil.copy(tmp_path / "other" / "model.safetensors", base / "model.safetensors")
     with pytest.raises(ConfigError, match=r"model\.encoder_a\.model"):
         read_run(tmp_path / "run").best()
+    monkeypatch.chdir(tmp_path)
     assert main([*command, "--config.optimizer.learning_rate=0.3", "--config.train.duration=6 steps"]) == 2
 
 
