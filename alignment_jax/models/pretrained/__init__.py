@@ -17,6 +17,7 @@ from alignment_jax.models.pretrained.tiny import random_folder, tiny_folder
 from alignment_jax.models.pretrained.tokenize import TextPreprocess
 from alignment_jax.models.pretrained.transformer import Layers, Numerics, Transformer
 from alignment_jax.models.pretrained.vision import ImageSpec, ImageTower
+from alignment_jax.models.pretrained.word_tokenizer import word_tokenizer
 
 __all__ = [
     "FAMILIES",
@@ -41,4 +42,5 @@ __all__ = [
     "save_pretrained",
     "tiny_folder",
     "with_numerics",
+    "word_tokenizer",
 ]

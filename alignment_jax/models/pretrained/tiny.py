@@ -20,9 +20,9 @@ from alignment_jax.models.pretrained.families.family import Checkpoint
 from alignment_jax.models.pretrained.pooling import SentenceModules
 from alignment_jax.models.pretrained.transformer import Numerics
 from alignment_jax.models.pretrained.weights import WEIGHTS, tensors_of, write_tensors
+from alignment_jax.models.pretrained.word_tokenizer import END, SPECIAL, word_tokenizer
 
-_WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "dog", "cat")
-_SPECIAL = {"[CLS]": 2, "[SEP]": 3}
+_WORDS = ("a", "red", "dog", "cat")
 _POSITIONS, _PIXELS, _PATCH = 12, 8, 4
 
 
@@ -30,12 +30,12 @@ def _layers(depth: int) -> dict[str, int]:
     return {"hidden_size": 8, "num_hidden_layers": depth, "num_attention_heads": 2, "intermediate_size": 16}
 
 
-_TEXT = {"vocab_size": len(_WORDS), "max_position_embeddings": _POSITIONS}
+_TEXT = {"vocab_size": len(SPECIAL) + len(_WORDS), "max_position_embeddings": _POSITIONS}
 _CONFIGS: dict[str, dict[str, Any]] = {
     "bert": {**_layers(1), **_TEXT},
     "clip": {
         "projection_dim": 6,
-        "text_config": {**_layers(2), **_TEXT, "eos_token_id": _SPECIAL["[SEP]"]},
+        "text_config": {**_layers(2), **_TEXT, "eos_token_id": END},
         "vision_config": {**_layers(2), "image_size": _PIXELS, "patch_size": _PATCH},
     },
 }
@@ -49,7 +49,7 @@ _IMAGES = {
 
 
 def tiny_folder(folder: str | os.PathLike[str], *, family: str = "bert", seed: int = 0) -> pathlib.Path:
-    """Writes a checkpoint of width 8 with eight words ("a", "red", "dog", "cat"), and returns its folder.
+    """Writes a checkpoint of width 8 that reads "a", "red", "dog" and "cat", and returns its folder.
 
     Args:
       folder: new or empty.
@@ -65,7 +65,7 @@ def tiny_folder(folder: str | os.PathLike[str], *, family: str = "bert", seed: i
     """
     if family not in _CONFIGS:
         raise ConfigError(f"no tiny checkpoint of family {family!r}{suggest(family, _CONFIGS)}")
-    files = {"tokenizer": _tokenizer(), "tokenizer_config": {"pad_token": "[PAD]"}}
+    files = word_tokenizer(_WORDS)
     if family == "clip":
         files["preprocessor_config"] = _IMAGES
     return random_folder(folder, {"model_type": family, **_CONFIGS[family]}, files=files, seed=seed)
@@ -79,7 +79,7 @@ def random_folder(
     Args:
       folder: created if it does not exist.
       config: content of config.json; `model_type` is a key of `FAMILIES`.
-      files: further JSON files by name, such as "preprocessor_config".
+      files: further JSON files by name, such as "preprocessor_config"; `word_tokenizer` makes those of a tokenizer.
       seed: of the weights.
 
     >>> import tempfile
@@ -109,26 +109,3 @@ def _values(path: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
     inputs = math.prod(shape[1 if "layers" in path.split("/") else 0 : -1]) if path.endswith("kernel") else 0
     spread = inputs**-0.5 if inputs else 0.3
     return (float(path.endswith("/scale")) + spread * rng.standard_normal(shape, np.float32)).astype(np.float32)
-
-
-def _tokenizer() -> dict[str, Any]:
-    return {
-        "version": "1.0",
-        "added_tokens": [
-            {"id": k, "content": _WORDS[k], "special": True, "normalized": False,
-             "single_word": False, "lstrip": False, "rstrip": False}
-            for k in range(4)
-        ],
-        "pre_tokenizer": {"type": "Whitespace"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [
-                {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
-                {"Sequence": {"id": "A", "type_id": 0}},
-                {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
-            ],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-            "special_tokens": {k: {"id": k, "ids": [v], "tokens": [k]} for k, v in _SPECIAL.items()},
-        },
-        "model": {"type": "WordLevel", "vocab": {w: k for k, w in enumerate(_WORDS)}, "unk_token": "[UNK]"},
-    }  # fmt: skip

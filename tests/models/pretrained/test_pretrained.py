@@ -270,6 +270,16 @@ def test_the_tokenizer_of_another_checkpoint(copy):
         _ = pretrained.load(copy).preprocess.texts
 
 
+def test_a_tokenizer_of_words(copy):
+    files = pretrained.word_tokenizer(["a", "blue", ",", "star"])
+    (copy / "tokenizer.json").write_text(json.dumps(files["tokenizer"]))
+    texts = pretrained.load(copy).preprocess.texts
+    assert texts(["a blue, star", "a dog"])["tokens"].tolist() == [[2, 4, 5, 6, 7, 3], [2, 4, 1, 3, 0, 0]]
+    for words, named in ((["a", "a"], "'a'"), (["five pointed"], "'five pointed'"), (["[PAD]"], "PAD")):
+        with pytest.raises(ValueError, match=named):
+            pretrained.word_tokenizer(words)
+
+
 def test_siglip_texts_are_canonical_and_of_one_length(copy):
     """Its tokenizer drops case and punctuation before tokenizer.json, and attends to padding."""
     config = json.loads((copy / "tokenizer_config.json").read_text())
