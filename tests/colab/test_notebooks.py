@@ -16,7 +16,7 @@ def identify(path):
 
 
 def test_the_readme_links_every_notebook():
-    assert len(SCRIPTS) == 5
+    assert len(SCRIPTS) == 6
     page = (COLAB / "README.md").read_text(encoding="utf-8")
     assert [script.stem for script in SCRIPTS if f"[{script.stem}]({script.stem}.ipynb)" not in page] == []
 
