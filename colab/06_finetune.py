@@ -139,7 +139,8 @@ else:
 
 # %%
 config = f"configs/finetune.py:{small}image=hf:{model},text=hf:{model},data=pairs:{new}"
-assert main(["train", "--config", f"{config},tune=lora:8", "--plan", "--memory", "16GiB"]) == 0
+if not SMALL:
+    assert main(["train", "--config", f"{config},tune=lora:8", "--plan", "--memory", "16GiB"]) == 0
 
 # %% [markdown]
 # ## Fine-tune
