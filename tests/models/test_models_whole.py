@@ -305,7 +305,7 @@ def test_predict_adds_the_chosen_heads():
         ("adapters", {"parent": None}, "unknown option 'parent'"),
         ("adapters", {"dtype": "float64"}, "dtype .*float32, bfloat16.*'float64'"),
         ("two_tower", {"encoder_a": "mlp"}, "'two_tower' .*'encoder_b'"),
-        ("two_tower", {"encoder_a": "vgg", "encoder_b": "mlp"}, "'vgg'.* convnet, lstm"),
+        ("two_tower", {"encoder_a": "vgg", "encoder_b": "mlp"}, "'vgg'.* convnet, latents, lstm"),
         ("two_tower", {"encoder_a": {"width": 3}, "encoder_b": "mlp"}, "unknown encoder None; known"),
         ("two_tower", {"encoder_a": "mlp", "encoder_b": "lstm"}, "'lstm' .*'vocab_size'"),
         (
