@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,15 +17,16 @@ from alignment_jax.core import Array
 from alignment_jax.models.dropout import Dropout, stochastic_depth
 from alignment_jax.models.gelu import gelu
 from alignment_jax.models.layer_stack import with_transform
+from alignment_jax.models.pretrained.backward import LayerNorm, keep_slope
 from alignment_jax.models.tuning.names import ABOVE, BELOW, LORA_A, LORA_B
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": gelu,
-    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
-    "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
-    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "gelu": keep_slope(gelu),
+    "gelu_new": keep_slope(functools.partial(jax.nn.gelu, approximate=True)),
+    "gelu_pytorch_tanh": keep_slope(functools.partial(jax.nn.gelu, approximate=True)),
+    "quick_gelu": keep_slope(lambda x: x * jax.nn.sigmoid(1.702 * x)),
     "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
+    "silu": keep_slope(jax.nn.silu),
 }
 
 
@@ -81,24 +83,23 @@ class Dense(nn.Dense):
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        y = super().__call__(inputs)
-        if not self.has_variable("params", LORA_A):
-            return y
-        x, a, b = promote_dtype(
-            inputs, self.get_variable("params", LORA_A), self.get_variable("params", LORA_B), dtype=self.dtype
-        )
-        return y + (x @ a) @ b
+        # One axis of rows: for the gradient of a kernel XLA copies and transposes arrays with several.
+        rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
+        y = super().__call__(rows)
+        if self.has_variable("params", LORA_A):
+            x, a, b = promote_dtype(
+                rows, self.get_variable("params", LORA_A), self.get_variable("params", LORA_B), dtype=self.dtype
+            )
+            y += (x @ a) @ b
+        return y.reshape(*inputs.shape[:-1], self.features)
 
 
 def dense(width: int, numerics: Numerics, *, name: str, bias: bool = True) -> Dense:
     return Dense(width, use_bias=bias, dtype=numerics.dtype, param_dtype=numerics.param_dtype, name=name)
 
 
-def layer_norm(epsilon: float, numerics: Numerics, *, name: str) -> nn.LayerNorm:
-    # E[x^2] - E[x]^2 cancels where the mean is large, as in the last layers of ViTs.
-    return nn.LayerNorm(
-        epsilon=epsilon, use_fast_variance=False, dtype=numerics.dtype, param_dtype=numerics.param_dtype, name=name
-    )
+def layer_norm(epsilon: float, numerics: Numerics, *, name: str) -> LayerNorm:
+    return LayerNorm(epsilon, dtype=numerics.dtype, param_dtype=numerics.param_dtype, name=name)
 
 
 class Attention(nn.Module):
@@ -118,12 +119,13 @@ class Attention(nn.Module):
             projected = dense(width, self.numerics, name=name, bias=self.qkv_bias)(of)
             return projected.reshape(*of.shape[:-1], self.heads, width // self.heads)
 
-        attended = jax.nn.dot_product_attention(
+        # Computed again in the backward pass: the scores of all layers would be the largest arrays of long inputs.
+        attend = jax.checkpoint(functools.partial(jax.nn.dot_product_attention, is_causal=self.causal))
+        attended = attend(
             heads_of("query", x),
             heads_of("key", memory),
             heads_of("value", memory),
             mask=None if where is None else where[:, None, None, :],
-            is_causal=self.causal,
         )
         return dense(width, self.numerics, name="out")(attended.reshape(x.shape))
 
