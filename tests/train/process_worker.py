@@ -192,7 +192,8 @@ def tokenizer_is_process_0s():
     learn = data.train_tokenizer
     with pytest.MonkeyPatch.context() as here:
         here.setattr(data, "train_tokenizer", lambda texts, **o: learn([f"{t} {number}" * 9 for t in texts], **o))
-        found = build_tokenizer(train, vocab_size=configs.default().input.vocab_size, saved=None)
+        config = configs.default()
+        found = build_tokenizer(config.model, train, vocab_size=config.input.vocab_size, saved=None)
     processes.check_equal("tokenizer", found.to_text())
     assert found.decode(found.encode(["a dog"], 8)) == ["a dog"]
 
