@@ -83,7 +83,6 @@ def experiment_of(case: Case, tune: str, folder: pathlib.Path) -> Experiment:
                 "optimizer.layer_decay": 1.0,
                 "train.devices": 1,
                 "train.interpolate": "none",
-                "eval.bank_size": 0,
             }
         )
     return build(config, source=source_of(case)).experiment

@@ -67,6 +67,33 @@ class AttentionPooling(nn.Module):
         return (x + mlp(layer_norm(layers.epsilon, numerics, name="norm")(x)))[:, 0]
 
 
+class Patches(nn.Module):
+    """A linear map of every whole patch: [n, H, W, channels] -> [n, patches, width], row by row.
+
+    A convolution with the stride of its kernel, as one matrix product: on a CPU the convolution takes up to three
+    times as long.
+    """
+
+    width: int
+    patch: tuple[int, int]
+    bias: bool
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        (height, width), (n, *size, channels) = self.patch, images.shape
+        rows, columns = size[0] // height, size[1] // width
+        shape, dtypes = (height, width, channels, self.width), self.numerics
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, dtypes.param_dtype)
+        whole = images[:, : rows * height, : columns * width].astype(dtypes.dtype)
+        patches = whole.reshape(n, rows, height, columns, width, channels).swapaxes(2, 3)
+        inputs = height * width * channels
+        x = patches.reshape(n * rows * columns, inputs) @ kernel.astype(dtypes.dtype).reshape(inputs, self.width)
+        if self.bias:
+            x += self.param("bias", nn.initializers.zeros, (self.width,), dtypes.param_dtype).astype(dtypes.dtype)
+        return x.reshape(n, rows * columns, self.width)
+
+
 class ImageTower(nn.Module):
     """Images to vectors.
 
@@ -115,10 +142,7 @@ class ImageTower(nn.Module):
         if min(size) < 1:
             raise ValueError(f"images must hold a patch of {spec.patch} pixels, got {images.shape}")
         width = spec.layers.width
-        x = nn.Conv(
-            width, spec.patch, spec.patch, "VALID", use_bias=spec.patch_bias, dtype=numerics.dtype,
-            param_dtype=numerics.param_dtype, name="patches",
-        )(images.astype(numerics.dtype)).reshape(images.shape[0], size[0] * size[1], width)  # fmt: skip
+        x = Patches(width, spec.patch, spec.patch_bias, numerics, name="patches")(images)
         x = self._with_positions(x, size)
         x = Dropout(numerics.dropout)(x, train=train, rows=rows)
         if spec.norm_before:
