@@ -72,7 +72,7 @@ def experiment_of(case: Case, tune: str, folder: pathlib.Path) -> Experiment:
     """Of configs/finetune.py, with equal rates of all layers and steps."""
     image = "latents" if case.latents else f"hf:{folder}"
     text = f"{'st' if case.latents else 'hf'}:{folder}"
-    config = configs.load(f"finetune.py:image={image},text={text},tune={tune}")
+    config = configs.load(f"finetune.py:image={image},text={text},tune={tune},init=random")
     with config.unlocked():
         config.update_from_flattened_dict(
             {
@@ -137,16 +137,16 @@ def take_turns(case: Case, tune: str, folder: pathlib.Path) -> None:
     state = placed_initial_state(experiment, placement)
     steps, batches = SingleSteps(placement), batches_of(experiment)
 
-    def run(count: int) -> list[float]:
+    def run(count: int) -> list[list[float]]:
         nonlocal state
-        losses = []
+        found = []
         for batch in itertools.islice(batches, count):
             state, metrics = steps(state, [batch])
-            losses.append(metrics["loss"])
+            found.append((metrics["loss"], metrics["gradient_norm"]))
         jax.block_until_ready(state)
-        return [float(loss) for loss in losses]
+        return [[float(loss), float(norm)] for loss, norm in found]
 
-    serve({"libraries": libraries, "trained": count_of(state.params), "losses": run(BATCHES)}, run)
+    serve({"libraries": libraries, "trained": count_of(state.params), "steps": run(BATCHES)}, run)
 
 
 def count_of(tree: Any) -> int:

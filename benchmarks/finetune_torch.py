@@ -55,7 +55,7 @@ class Towers(nn.Module):
                 parent = self.model.get_submodule(parent)
                 setattr(parent, own, LoRA(getattr(parent, own), start[f"lora_a/{name}"], start[f"lora_b/{name}"]))
         if self.latents:
-            self.project_a, self.project_b = (self._linear(start[f"project_{side}/kernel"]) for side in "ab")
+            self.project_a, self.project_b = (self._affine(start, f"project_{side}") for side in "ab")
         self.log_temperature = nn.Parameter(torch.tensor(start["log_temperature"]))
 
     def forward(self, a, b):
@@ -63,16 +63,18 @@ class Towers(nn.Module):
             mask = b != 0
             tokens = self.model(input_ids=b, attention_mask=mask.long()).last_hidden_state
             mean = (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-            return F.normalize(self.project_a(a)), F.normalize(self.project_b(mean))
+            za, zb = self.project_a(F.normalize(a)), self.project_b(F.normalize(mean))
+            return F.normalize(za), F.normalize(zb)
         pixels = (a.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
         images = self.model.visual_projection(self.model.vision_model(pixels).pooler_output)
         texts = self.model.text_projection(self.model.text_model(b).pooler_output)
         return F.normalize(images), F.normalize(texts)
 
     @staticmethod
-    def _linear(kernel: np.ndarray) -> nn.Linear:
-        made = nn.Linear(*kernel.shape, bias=False)
-        made.weight.data = torch.tensor(np.ascontiguousarray(kernel.T))
+    def _affine(start: Any, name: str) -> nn.Linear:
+        made = nn.Linear(*start[f"{name}/kernel"].shape)
+        made.weight.data = torch.tensor(np.ascontiguousarray(start[f"{name}/kernel"].T))
+        made.bias.data = torch.tensor(start[f"{name}/bias"])
         return made
 
 
@@ -109,16 +111,16 @@ def main(case: Case, folder: pathlib.Path) -> None:
         loss = 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(trained, clip)
+        norm = nn.utils.clip_grad_norm_(trained, clip)
         optimizer.step()
         with torch.no_grad():
             model.log_temperature.clamp_(math.log(0.001), math.log(0.5))
-        return loss.detach()
+        return loss.detach(), norm
 
-    def run(count: int) -> list[float]:
-        return [float(loss) for loss in [step() for _ in range(count)]]
+    def run(count: int) -> list[list[float]]:
+        return [[float(loss), float(norm)] for loss, norm in [step() for _ in range(count)]]
 
-    first = {"libraries": libraries, "trained": sum(p.numel() for p in trained), "losses": run(BATCHES)}
+    first = {"libraries": libraries, "trained": sum(p.numel() for p in trained), "steps": run(BATCHES)}
     serve({**first, "versions": f"torch {torch.__version__}, transformers {transformers.__version__}"}, run)
 
 

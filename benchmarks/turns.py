@@ -28,21 +28,21 @@ def forget_peak() -> None:
         file.write("5")
 
 
-def serve(first: dict[str, Any], run: Callable[[int], list[float]]) -> None:
+def serve(first: dict[str, Any], run: Callable[[int], Any]) -> None:
     """Prints `first`, then for every number on stdin the times of as many steps.
 
     Args:
       first: results of the preparation.
-      run: takes this many steps, and returns their losses when they are done.
+      run: takes this many steps, and returns their results when they are done.
     """
     forget_peak()
     print(json.dumps(first), flush=True)
     for line in sys.stdin:
         steps = int(line)
         wall, cpu = time.perf_counter(), time.process_time()
-        losses = run(steps)
+        results = run(steps)
         found = {"cpu": (time.process_time() - cpu) / steps, "wall": (time.perf_counter() - wall) / steps}
-        print(json.dumps({**found, "losses": losses, "peak": resident("VmHWM")}), flush=True)
+        print(json.dumps({**found, "results": results, "peak": resident("VmHWM")}), flush=True)
 
 
 class Side:
