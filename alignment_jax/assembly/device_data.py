@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -52,7 +55,22 @@ def device_tables(
     assert isinstance(b, data.ArrayColumn)
     (table_a, numbers_a), (table_b, numbers_b) = _numbered(a), _numbered(b)
     further = {name: column.read(np.arange(len(column))) for name, column in unpaired.items()}
-    return {"a": table_a, "b": table_b, **further}, split.replace(a=numbers_a, b=numbers_b)
+    tables = {name: _compilable(table) for name, table in {"a": table_a, "b": table_b}.items()}
+    return {**tables, **further}, split.replace(a=numbers_a, b=numbers_b)
+
+
+def _compilable(table: np.ndarray) -> np.ndarray:
+    return table.astype(np.float32) if table.dtype == np.float16 and not compiles_float16() else table
+
+
+@functools.cache
+def compiles_float16() -> bool:
+    """Whether the compiler converts float16. XLA does not on an x86 processor without F16C (older than 2012)."""
+    try:
+        jax.jit(lambda x: x.astype(jnp.float32)).lower(jax.ShapeDtypeStruct((1,), jnp.float16)).compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def _bytes(column: data.ArrayColumn) -> int:

@@ -33,7 +33,7 @@ def look_up(tables: Mapping[str, Array], batch: Batch) -> Batch:
       batch: name -> int [n] row numbers for those names; others are unchanged. `where` bool [n]: other rows are zero,
         but for unpaired items, which have no padding.
 
-    >>> tables = {"a": jnp.array([[1.0], [2.0]], jnp.float16)}
+    >>> tables = {"a": jnp.array([[1.0], [2.0]], jnp.bfloat16)}
     >>> batch = {"a": jnp.array([1, 0, 0]), "where": jnp.array([True, True, False])}
     >>> look_up(tables, batch)["a"].ravel().tolist()
     [2.0, 1.0, 0.0]

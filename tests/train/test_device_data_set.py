@@ -10,6 +10,7 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax import data
+from alignment_jax.assembly import device_data
 from alignment_jax.assembly.build import build
 from alignment_jax.assembly.device_data import device_tables
 from alignment_jax.core.errors import ConfigError, RunError
@@ -132,6 +133,13 @@ def test_a_bad_step_is_reported_with_its_own_metrics(resident, tmp_path, data_fi
 
 @pytest.mark.slow
 @pytest.mark.optimized
+def test_float16_becomes_float32_where_the_compiler_cannot_convert_it(monkeypatch):
+    monkeypatch.setattr(device_data, "compiles_float16", lambda: False)
+    tables, _ = device_tables(configs.default().input, split_with_views())
+    assert tables["b"].dtype == np.float32
+
+
+@pytest.mark.skipif(not device_data.compiles_float16(), reason="the compiler cannot convert float16")
 def test_half_width_tables_stay_half_width(data_file):
     """A compiler that widens the table before it picks rows would need its memory twice over, at every call."""
     experiment = build(make_config(data_file)).experiment

@@ -9,6 +9,7 @@ import pytest
 
 from alignment_jax import config as configs
 from alignment_jax.assembly.build import build
+from alignment_jax.assembly.device_data import compiles_float16
 from alignment_jax.cli.main import main
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.report import parse_bytes
@@ -17,6 +18,7 @@ from alignment_jax.train.memory_plan import MemoryPlan
 from alignment_jax.train.start import placed_initial_state, placement_of
 
 FLOAT = INT = 4  # bytes
+HALF = 2 if compiles_float16() else FLOAT
 ROWS = 16
 SMALL = {
     "input.batch_size": ROWS,
@@ -60,7 +62,7 @@ def test_sizes_of_the_state(latents):
     assert (found.trained, found.frozen, found.frozen_bytes) == (count, 0, 0)
     assert found.trained_bytes == found.average_bytes == FLOAT * count
     assert 0 <= found.optimizer_bytes - 3 * FLOAT * count <= 16 * INT
-    assert found.table_bytes == ROWS * 12 * 2 + ROWS * 10 * FLOAT
+    assert found.table_bytes == ROWS * 12 * HALF + ROWS * 10 * FLOAT
     assert found.total == sum(value for name, value in vars(found).items() if name.endswith("_bytes"))
 
 
