@@ -1,18 +1,19 @@
-"""Compiles the training step of two large towers for a TPU slice, its state replicated or sharded: no TPU is needed.
+"""Compiles the training step of two towers for a TPU slice, its state replicated or sharded: no TPU is needed.
 
     pip install 'jax[tpu]'
     python benchmarks/tpu_sharded_state.py --write
 
-CLIP's ViT-L/14 and the text encoder of E5-large in bfloat16, layers recomputed in the backward pass, InfoNCE over 4,096
-pairs in micro-batches, AdamW and a moving average. Only shapes are used. For each value of `train.shard`: what a chip
-must hold, and the bytes of whole arrays that its collectives gather or add up, counted in the traced program. Nothing
-is measured. A compilation takes minutes.
+Towers in bfloat16 (`CASES`), layers recomputed in the backward pass, InfoNCE over the whole batch in micro-batches,
+AdamW and a moving average. Only shapes are used. For each value of `train.shard`: what a chip must hold, and the bytes
+of whole arrays that its collectives gather or add up, counted in the traced program. Nothing is measured. A compilation
+takes minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -24,7 +25,7 @@ import time
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SLICE, BATCH, MICRO_BATCH, TOKENS = "v5e:2x4", 4096, 64, 64
+MICRO_BATCH, TOKENS = 64, 64
 CHIP_MEMORY = 16 * 2**30  # of a v5e
 NAMES = {
     "all_gather": "all-gather",
@@ -34,18 +35,37 @@ NAMES = {
 }
 
 
-def two_tower() -> Any:
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Names of the towers in `tpu_encoders.CASES`, a slice, and the pairs of a batch."""
+
+    title: str
+    vision: str
+    text: str
+    topology: str
+    chips: int
+    batch: int
+
+
+CASES = (
+    Case("ViT-L/14 and E5-large", "CLIP ViT-L/14, 224 px", "E5-large, 64 tokens", "v5e:2x4", 8, 4096),
+    Case("ViT-B/16 and BGE-base", "ViT-B/16, 224 px", "BGE-base, 64 tokens", "v5e:16x16", 256, 32_768),
+)
+
+
+def two_tower(case: Case) -> Any:
     """The module: pixels and token ids to unit vectors of 768 numbers, and a temperature."""
     import flax.linen as nn
     import jax.numpy as jnp
-    from tpu_encoders import CASES, tower
+    from tpu_encoders import CASES as ENCODERS
+    from tpu_encoders import tower
 
     from alignment_jax.core import l2_normalize
     from alignment_jax.models.pretrained import ImagePreprocess
 
     vision, text = (
         dataclasses.replace(module, numerics=dataclasses.replace(module.numerics, remat=True))
-        for module in (tower(CASES[name]) for name in ("CLIP ViT-L/14, 224 px", "E5-large, 64 tokens"))
+        for module in (tower(ENCODERS[name]) for name in (case.vision, case.text))
     )
 
     class Towers(nn.Module):
@@ -63,7 +83,7 @@ def two_tower() -> Any:
     return Towers()
 
 
-def traced(shard: str, devices: list[Any]) -> tuple[Any, int, int]:
+def traced(case: Case, shard: str, devices: list[Any]) -> tuple[Any, int, int]:
     """(the step, traced for the devices; bytes of the parameters; bytes of the state on a chip)."""
     import jax
     import jax.numpy as jnp
@@ -77,7 +97,7 @@ def traced(shard: str, devices: list[Any]) -> tuple[Any, int, int]:
     from alignment_jax.train.state import create_state
     from alignment_jax.train.step import AXIS, Placement, make_sharded_step, make_step
 
-    module = two_tower()
+    module, n = two_tower(case), case.batch
 
     def init():
         return module.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3), jnp.uint8), jnp.ones((1, 2), int))["params"]
@@ -109,10 +129,10 @@ def traced(shard: str, devices: list[Any]) -> tuple[Any, int, int]:
     state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
     rows = NamedSharding(placement.mesh, P(AXIS))
     batch = {
-        "a": jax.ShapeDtypeStruct((BATCH, 224, 224, 3), jnp.uint8, sharding=rows),
-        "b": jax.ShapeDtypeStruct((BATCH, TOKENS), jnp.int32, sharding=rows),
-        "index": jax.ShapeDtypeStruct((BATCH,), jnp.int32, sharding=rows),
-        "where": jax.ShapeDtypeStruct((BATCH,), jnp.bool_, sharding=rows),
+        "a": jax.ShapeDtypeStruct((n, 224, 224, 3), jnp.uint8, sharding=rows),
+        "b": jax.ShapeDtypeStruct((n, TOKENS), jnp.int32, sharding=rows),
+        "index": jax.ShapeDtypeStruct((n,), jnp.int32, sharding=rows),
+        "where": jax.ShapeDtypeStruct((n,), jnp.bool_, sharding=rows),
     }
     parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
     held = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
@@ -145,16 +165,16 @@ def collective_bytes(jaxpr: Any) -> dict[str, float]:
     return total
 
 
-def compile_one(shard: str) -> dict[str, Any]:
+def compile_one(case: Case, shard: str) -> dict[str, Any]:
     """Compiles the step; sizes are bytes a chip."""
     import jax
     from jax.experimental import topologies
 
     jax.default_backend = lambda: "tpu"  # forms are chosen as they would be there
-    devices = list(topologies.get_topology_desc(platform="tpu", topology_name=SLICE).devices)
-    program, parameters, state = traced(shard, devices)
+    devices = list(topologies.get_topology_desc(platform="tpu", topology_name=case.topology).devices)
+    program, parameters, state = traced(case, shard, devices)
     collectives = collective_bytes(program.jaxpr)
-    line = {"shard": shard, "parameters": parameters, "state": state, "collectives": collectives}
+    line = {"title": case.title, "shard": shard, "parameters": parameters, "state": state, "collectives": collectives}
     start = time.perf_counter()
     try:
         memory = program.lower().compile().memory_analysis()
@@ -177,8 +197,13 @@ def text(lines: list[dict[str, Any]]) -> str:
         sizes = [f"{line[name] / 2**30:.2f}" for name in ("state", "temporary")]
         fits = line["state"] + line["temporary"] < CHIP_MEMORY
         moved = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in line["collectives"].items())
-        rows.append([f"`{line['shard']}`", *sizes, "yes" if fits else "no", moved])
+        (case,) = (case for case in CASES if case.title == line["title"])
+        model = f"{case.title}, {line['parameters'] / 4e6:,.0f} M"
+        place = f"{case.batch:,} on v5e-{case.chips}"
+        rows.append([model, place, f"`{line['shard']}`", *sizes, "yes" if fits else "no", moved])
     names = [
+        "towers, parameters",
+        "batch",
         "`train.shard`",
         "state, GiB a chip",
         "temporary, GiB a chip",
@@ -186,18 +211,18 @@ def text(lines: list[dict[str, Any]]) -> str:
         "collectives of the traced program, GiB a chip",
     ]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "libtpu"))
-    count = lines[0]["parameters"] / 4e6
-    head = f"`python benchmarks/tpu_sharded_state.py --write`, {versions}. {count:,.0f} million parameters in float32."
+    head = f"`python benchmarks/tpu_sharded_state.py --write`, {versions}. Parameters in float32."
     return f"{head}\n\n{to_markdown(table(names, rows))}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--shard", help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help="rewrite the table in benchmarks/results/tpu.md")
     arguments = parser.parse_args()
     if arguments.shard:
-        print(json.dumps(compile_one(arguments.shard)))
+        print(json.dumps(compile_one(CASES[arguments.case], arguments.shard)))
         return
     from sections import write_section
 
@@ -206,8 +231,9 @@ def main() -> None:
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": paths}
     lines = []
-    for shard in SHARDED:  # one process each: libtpu describes one slice per process
-        command = [sys.executable, __file__, "--shard", shard]
+    # One process each: libtpu describes one slice per process.
+    for number, shard in itertools.product(range(len(CASES)), SHARDED):
+        command = [sys.executable, __file__, "--case", str(number), "--shard", shard]
         found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         lines.append(json.loads(found.stdout.strip().splitlines()[-1]))
     shown = text(lines)

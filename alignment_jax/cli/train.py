@@ -23,7 +23,7 @@ from alignment_jax.cli.main import status_of
 from alignment_jax.cli.run_identity import extension_note, holds_run, write_identity
 from alignment_jax.cli.run_results import RESULTS, write_run_results
 from alignment_jax.core.errors import UserError
-from alignment_jax.inference.forgetting import control_split
+from alignment_jax.inference.forgetting import control_metrics
 from alignment_jax.inference.renamed_data import renamed_source
 from alignment_jax.inference.wise_ft import interpolated
 from alignment_jax.train import checkpoint, processes
@@ -75,8 +75,7 @@ def _run(config: ConfigDict, folder: pathlib.Path, *, quiet: bool) -> int:
         print("choosing settings by cross-validation inside train", flush=True)
     # Building writes nothing: a mistake in the configuration or the data is found before the workdir is touched.
     built, renamed = _build_resumed(config, folder, before) if resuming else (build(config), False)
-    if config.eval.control:
-        control_split(built, config)  # its errors come before hours of training
+    control_metrics(built, config)  # its errors come before hours of training
     if not resuming:
         check_source_files(built.source, threads=config.input.threads, quiet=quiet)
     with _locked_workdir(built, config, folder, renamed=renamed) as built:

@@ -352,6 +352,7 @@ def default() -> ConfigDict:
             # "nnn:k=16,strength=0.5"; auto: chosen on val, or by init.selection=cross_validation.
             "hubness": "none",
             "control": "",  # SPEC of other data: metrics before and after fine-tuning, to show what was forgotten
+            "control_prompts": "",  # file of class prompts: zero-shot accuracy on eval.control, which has labels then
             "bank_size": 4096,  # training items of each side kept as its queries; 0: none
         }
     )

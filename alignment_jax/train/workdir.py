@@ -23,6 +23,7 @@ _FREE = (
     "eval.hubness",
     "eval.bank_size",
     "eval.control",
+    "eval.control_prompts",
     *(f"model.encoder_{side}.model" for side in "abc"),
 )
 
@@ -38,6 +39,7 @@ _BEFORE = {
     "eval.bank_size": 4096,
     "log.wandb": False,
     "eval.control": "",
+    "eval.control_prompts": "",
     "train.interpolate": "none",
 }
 _BEFORE_OF_MODEL = {"two_tower": {"projection": "linear"}}

@@ -8,12 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
+from alignment_jax import data
 from alignment_jax.assembly.build import build
 from alignment_jax.assembly.saved_run import BASES, SIGNATURE, read_run
 from alignment_jax.config import load
-from alignment_jax.core import ConfigError, l2_normalize
+from alignment_jax.core import ConfigError, DataError, l2_normalize
 from alignment_jax.core.nested import flatten
+from alignment_jax.inference.forgetting import before_and_after, comparison_lines
+from alignment_jax.inference.trained_model import TrainedModel, signature
 from alignment_jax.models import pretrained
 from alignment_jax.models.pretrained import tiny_folder
 from alignment_jax.train import checkpoint
@@ -153,6 +157,42 @@ def test_a_finished_run_opens_with_its_base_and_refuses_another(folders, tmp_pat
         read_run(tmp_path / "run").best()
     monkeypatch.chdir(tmp_path)
     assert main([*command, "--config.optimizer.learning_rate=0.3", "--config.train.duration=6 steps"]) == 2
+
+
+def test_zero_shot_classification_before_and_after(config_of, tmp_path):
+    """The control set is labelled; the models are the start and one whose image tower is negated."""
+    rng, labels = np.random.default_rng(0), ["cat", "dog", "bird"] * 4
+    for k in range(len(labels)):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / f"{k}.png")
+    rows = "".join(f"{k}.png,{label}\n" for k, label in enumerate(labels))
+    (tmp_path / "animals.csv").write_text(f"image,label\n{rows}")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a photo of a {}\ncat\ndog\nbird\n")
+    control = {"eval.control": f"labelled:{tmp_path}/animals.csv", "eval.control_prompts": str(prompts)}
+    config = config_of("tune=all", **control)
+    built = build(config)
+    start = evaluation_variables(initial_state(built.experiment))
+    changed = jax.tree.map(lambda x: x, start)
+    projection = changed["params"]["encoder_a"]["tower"]["projection"]
+    projection["kernel"] = -projection["kernel"]
+    found = before_and_after(built, config, changed)
+
+    names = ["cat", "dog", "bird"]
+    reads = signature(built.splits["train"], built.experiment.first_batch)
+    trained = TrainedModel(config, 0, built.inputs, start, built.experiment.model, reads=reads)
+    (split,) = data.load(control["eval.control"]).splits.values()
+    images, classes = trained.embed(split).a, trained.embed_texts([f"a photo of a {name}" for name in names])
+    number = np.array([names.index(label) for label in labels])
+    for when, sign in (("before", 1), ("after", -1)):
+        expected = 100 * np.mean(np.argmax(sign * images @ classes.T, axis=1) == number)
+        assert found["control"][when]["accuracy@1"] == pytest.approx(expected)
+    assert comparison_lines(found, config.eval.metric)[-1].startswith("control: accuracy@1 ")
+    prompts.write_text("cat\ndog\n")
+    with pytest.raises(DataError, match=r"eval\.control_prompts: class 'bird'"):
+        before_and_after(built, config, start)
+    config.eval.control = ""
+    with pytest.raises(ConfigError, match=r"eval\.control_prompts.*no labelled data"):
+        before_and_after(built, config, start)
 
 
 @pytest.mark.parametrize(
