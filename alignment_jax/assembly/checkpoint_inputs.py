@@ -47,6 +47,13 @@ def checkpoint_encoders(model: ConfigDict) -> tuple[CheckpointEncoder, ...]:
     return tuple(found)
 
 
+def trailing_padding(model: ConfigDict) -> dict[str, int]:
+    """Side -> id at the end of short rows of token ids, where the side's encoder does not read it."""
+    texts = [one for one in checkpoint_encoders(model) if SIDES[one.settings.name] == "text"]
+    ids = {one.option.removeprefix("encoder_"): one.checkpoint.preprocess.texts.trailing_padding for one in texts}
+    return {side: padding for side, padding in ids.items() if padding is not None}
+
+
 def base_digests(model: ConfigDict) -> dict[str, dict[str, str]]:
     """Encoder -> name, absolute folder and digest of the checkpoint that it starts from."""
     found = {}

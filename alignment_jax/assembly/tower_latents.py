@@ -78,5 +78,9 @@ def _embedded(prepared: PreparedData, column: data.Column, side: str, encoder: C
         return tower.apply({"params": params}, items, method="encode_text")
 
     (batches, *_) = item_batches(prepared.config.eval, side, column, prepared.inputs)
-    found = evals.embed_items(lambda items: encode(params, np.asarray(items)), batches())
+    padding = None if images is not None else checkpoint.preprocess.texts.trailing_padding
+    if padding is None:
+        found = evals.embed_items(lambda items: encode(params, np.asarray(items)), batches())
+    else:
+        found = evals.embed_tokens(lambda items: encode(params, items), batches(), padding=padding)
     return data.ArrayColumn(found, name=f"vectors of side {side}")

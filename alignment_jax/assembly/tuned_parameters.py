@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from alignment_jax.assembly.checkpoint_inputs import CheckpointEncoder, checkpoint_encoders
+from alignment_jax.assembly.checkpoint_inputs import CheckpointEncoder, checkpoint_encoders, trailing_padding
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.nested import flatten, unflatten
 from alignment_jax.core.types import PyTree
@@ -88,6 +88,7 @@ def with_checkpoints(model: Model, config: ConfigDict) -> Model:
         encode_b=joined(model.encode_b),
         predict=joined(model.predict),
         frozen=frozen,
+        padding=trailing_padding(config),
     )
 
 

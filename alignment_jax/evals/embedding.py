@@ -25,6 +25,45 @@ def embed_items(encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray
     return np.concatenate([np.asarray(encode(items), np.float32)[where] for items, where in batches])
 
 
+def embed_tokens(
+    encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray, np.ndarray]], *, padding: int
+) -> np.ndarray:
+    """`embed_items` for rows of token ids, short rows first: batches of them are cut to fewer columns.
+
+    Args:
+      encode: int [k, L'] -> embeddings [k, d], for at most four lengths L' up to L.
+      batches: (token ids [k, L], where [k] bool) with one k and L for all.
+      padding: id at the end of short rows, which `encode` does not read.
+
+    Returns:
+      float32 [n, d], in the order of the batches.
+
+    >>> batches = [(np.array([[5, 6, 0], [7, 0, 0]]), np.array([True, True]))]
+    >>> embed_tokens(lambda ids: ids.sum(axis=1, keepdims=True), batches, padding=0).tolist()
+    [[11.0], [7.0]]
+    """
+    batches = list(batches)
+    if len(batches) < 2:
+        return embed_items(encode, batches)
+    size, longest = batches[0][0].shape
+    rows = np.concatenate([items[where] for items, where in batches])
+    # A column more than a row's own: some towers end a text with the id that also fills it up.
+    lengths = np.minimum(longest - np.argmax(rows[:, ::-1] != padding, axis=1) + 1, longest)
+    order, widths = np.argsort(lengths, kind="stable"), _widths(longest)
+    found = []
+    for k in range(0, len(order), size):
+        chosen = order[k : k + size]
+        width = widths[np.searchsorted(widths, lengths[chosen[-1]])]
+        filled = np.resize(rows[chosen], (size, longest))[:, :width]
+        found.append(np.asarray(encode(filled), np.float32)[: len(chosen)])
+    return np.concatenate(found)[np.argsort(order)]
+
+
+def _widths(longest: int) -> np.ndarray:
+    """Quarters of `longest`, rounded up to a multiple of 8."""
+    return np.unique(np.minimum(-(-longest * np.arange(1, 5) // 32) * 8, longest))
+
+
 def mean_direction(views: Sequence[np.ndarray]) -> np.ndarray:
     """Normalised mean of several embeddings of the same items: float32 [..., n, d].
 

@@ -35,7 +35,7 @@ class Embedder:
         if model.encode_a is None or model.encode_b is None:
             raise ValueError("model: encode_a and encode_b are required; a classifier makes no embeddings")
         encode = {"a": model.encode_a, "b": model.encode_b}
-        self._encode = {side: jax.jit(one) for side, one in encode.items()}
+        self._encode, self._padding = {side: jax.jit(one) for side, one in encode.items()}, model.padding
         self._measure = jax.jit(_measure_seeds(model))
         self._on_device: dict[int, tuple[EvaluationSplit, tuple[Any, ...]]] = {}
         self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
@@ -49,8 +49,13 @@ class Embedder:
     def embed_side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Embeddings [k, d] of the items of side "a" or "b", from padded batches (items, where)."""
         own, encode = jax.tree.map(_local, variables), self._encode[side]
-        found = evals.embed_items(lambda items: encode(own["params"], own["model_state"], items), batches)
-        return _finite(found, side)
+
+        def embed(items: np.ndarray) -> jax.Array:
+            return encode(own["params"], own["model_state"], items)
+
+        if side in self._padding:
+            return _finite(evals.embed_tokens(embed, batches, padding=self._padding[side]), side)
+        return _finite(evals.embed_items(embed, batches), side)
 
     def embed_seeds(self, variables: PyTree, split: EvaluationSplit) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (a [seeds, n, d], b [seeds, m, d]) for stacked variables, in one pass over the items."""

@@ -29,6 +29,8 @@ class Model:
     whole_apply: `apply` without gradient caching, where `apply` encodes in micro-batches; else None.
     frozen: () -> the collection `state.FROZEN` of the model's state: parameters that are not trained; checkpoints leave
       it out. None where all parameters are trained.
+    padding: side, "a" or "b" -> id at the end of short rows of token ids, which the side's encoder does not read;
+      evaluation cuts it off.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -39,6 +41,7 @@ class Model:
     project: Callable[[PyTree], PyTree] = lambda params: params
     whole_apply: Callable[..., Any] | None = None
     frozen: Callable[[], PyTree] | None = None
+    padding: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

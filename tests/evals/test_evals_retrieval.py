@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alignment_jax.evals import SplitEmbeddings, embed_items, recall_metrics, sample_retrievals
+from alignment_jax.evals import SplitEmbeddings, embed_items, embed_tokens, recall_metrics, sample_retrievals
 
 
 def embedded(n=20, captions=3, seed=0):
@@ -17,6 +17,23 @@ def test_padding_is_dropped_in_order():
     batches = [(np.pad(items[i : i + 3], [(0, 3 - len(items[i : i + 3])), (0, 0)]), np.arange(3) < len(items) - i)
                for i in (0, 3, 6)]  # fmt: skip
     np.testing.assert_array_equal(embed_items(lambda x: 2 * x, batches), 2 * items)
+
+
+def test_short_texts_are_embedded_in_short_batches_and_come_back_in_order():
+    rng, padding, shapes = np.random.default_rng(0), 9, []
+    lengths = np.array([3, 20, 32, 1, 9, 2, 15, 31, 4, 7, 8])
+    rows = np.where(np.arange(32) < lengths[:, None], rng.integers(1, 9, (11, 32)), padding)
+    padded = np.concatenate([rows, np.zeros((1, 32), int)]).reshape(4, 3, 32)
+    batches = list(zip(padded, (np.arange(12) < 11).reshape(4, 3), strict=True))
+
+    def encode(ids):
+        shapes.append(ids.shape)
+        return np.where(ids == padding, 0, ids * 2.0 ** -np.arange(ids.shape[1])).sum(axis=1, keepdims=True)
+
+    expected = embed_items(encode, batches)
+    shapes.clear()
+    np.testing.assert_array_equal(embed_tokens(encode, batches, padding=padding), expected)
+    assert shapes == [(3, 8), (3, 16), (3, 24), (3, 32)]
 
 
 def test_recall_gives_plain_floats_in_percent():

@@ -41,6 +41,7 @@ def config_of(folders):
         names = f"image={image.format(**folders)},text={text.format(**folders)}"
         config = load(f"finetune.py:{names}{',' if arguments else ''}{arguments},data={data}")
         small = {"input.batch_size": 8, "train.duration": "2 steps", "eval.interval": "2 steps", "train.devices": 1}
+        small["eval.batch_size"] = 3
         with config.unlocked():
             for name, value in {**small, "checkpoint.interval": "1 steps", **settings}.items():
                 config.update_from_flattened_dict({name: value})

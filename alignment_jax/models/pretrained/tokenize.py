@@ -72,6 +72,11 @@ class TextPreprocess:
         self._tokenizer = _open(self.file)
         self._tokenizer.no_padding()
 
+    @property
+    def trailing_padding(self) -> int | None:
+        """Id that may be cut off the end of a row; None where the tower reads padding, or it is on the left."""
+        return None if self.fixed or self._left else self.padding
+
     def __call__(
         self, texts: Sequence[str], *, prefix: str | None = None, prompt: str | None = None, length: int | None = None
     ) -> dict[str, np.ndarray]:
