@@ -17,6 +17,7 @@ from alignment_jax.assembly.cross_validated_settings import SELECTIONS, TRAINING
 from alignment_jax.assembly.device_data import CHOICES
 from alignment_jax.assembly.hubness import check_hubness
 from alignment_jax.assembly.inputs import EVALUATION_VIEWS
+from alignment_jax.assembly.loss_precision import PRECISIONS
 from alignment_jax.assembly.methods import ANCHOR_SCALE_SCHEDULES, LOSSES, SMOOTHINGS
 from alignment_jax.assembly.modality_checks import with_vocabulary
 from alignment_jax.assembly.sampling import sampling_criteria
@@ -77,6 +78,7 @@ def allowed_values(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         "input.on_bad_sample": ON_BAD_SAMPLE,
         "loss.name": LOSSES,
         "loss.duplicates": DUPLICATES,
+        "loss.precision": PRECISIONS,
         "temperature.schedule": ANCHOR_SCALE_SCHEDULES,
         "margin.schedule": ANCHOR_SCALE_SCHEDULES,
         "smoothing.schedule": SMOOTHINGS,

@@ -27,6 +27,7 @@ from alignment_jax.assembly.duplicate_ids import duplicate_notes
 from alignment_jax.assembly.hubness import BankItems, choose_bank_items
 from alignment_jax.assembly.inputs import Inputs, scoring_batches, training_batches
 from alignment_jax.assembly.latent_scales import latent_scales
+from alignment_jax.assembly.loss_precision import precision_notes
 from alignment_jax.assembly.methods import build_objective, logit_scale_options, registered_loss
 from alignment_jax.assembly.model_functions import build_model_functions, with_micro_batches
 from alignment_jax.assembly.optimization import build_optimizer, check_accumulation, check_layer_decay
@@ -257,6 +258,7 @@ def _objective(prepared: PreparedData, steps: StepCounts, *, classes: int) -> tu
             "perturb.fusemix=0"
         )
     sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting")
+    notes.extend(precision_notes(config.loss.precision, config.temperature))
     objective = build_objective(
         **{name: config[name] for name in sections},
         steps=steps,

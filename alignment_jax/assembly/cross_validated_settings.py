@@ -128,7 +128,7 @@ def _choose(config: ConfigDict, train: data.PairSplit, batch_size: int) -> dict[
             optimizer=config.optimizer,
             duration=config.train.duration,
             batch_size=batch_size,
-            pair_loss=configured_pair_loss(config.loss),
+            pair_loss=configured_pair_loss(config.loss, config.temperature),
             temperature=config.temperature.init,
             ids_b=ids_b,
             average_views=averaged,

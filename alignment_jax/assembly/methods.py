@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 
 from alignment_jax import schedules, weighting
 from alignment_jax.assembly.latent_scales import LatentScales
+from alignment_jax.assembly.loss_precision import loss_precision
 from alignment_jax.assembly.step_counts import StepCounts
 from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import ConfigError, suggest
 from alignment_jax.core.types import Array
+from alignment_jax.similarity import Implementation
 from alignment_jax.train import objective
 from alignment_jax.train.perturbation import latent_perturbation
 from alignment_jax.weighting.directional import LOSS_SIGNALS
@@ -26,7 +28,8 @@ from alignment_jax.weighting.directional import LOSS_SIGNALS
 class Loss:
     """A loss as `loss.name` selects it, with everything that the rest of a run depends on.
 
-    pair_loss: (`loss.similarity`) -> the loss of each pair; (`loss.similarity`, `loss.duplicates`) where `duplicates`.
+    pair_loss: (similarity) -> the loss of each pair; (similarity, `loss.duplicates`) where `duplicates`. similarity is
+      an `alignment_jax.similarity.Implementation` of `loss.similarity` and `loss.precision`.
     anchor_scale: the section that gives each anchor's scale, "temperature" or "margin"; None for a loss without one.
       Only a loss with a temperature trains the model's temperature and is calibrated at it.
     per_anchor: the scale may change with the step and with the anchor, so the section's `schedule` applies.
@@ -132,7 +135,7 @@ def build_objective(
         )
     sigma = perturb.sigma
     return objective.Contrastive(
-        pair_loss=configured_pair_loss(loss),
+        pair_loss=configured_pair_loss(loss, temperature),
         anchor_scale=anchor_scale,
         temperature=of_temperature,
         smoothing=_smoothing(smoothing, loss.name, steps.total),
@@ -156,10 +159,12 @@ def registered_loss(name: str) -> Loss:
     return LOSSES[name]
 
 
-def configured_pair_loss(section: ConfigDict) -> objective.PairLoss:
-    """The loss of each pair with the options of the section `loss`."""
+def configured_pair_loss(section: ConfigDict, temperature: ConfigDict) -> objective.PairLoss:
+    """The loss of each pair with the options of the section `loss`; `loss.precision` depends on `temperature`."""
     entry = registered_loss(section.name)
-    return entry.pair_loss(section.similarity, *([section.duplicates] if entry.duplicates else []))
+    precision = loss_precision(section.precision, temperature)
+    similarity = dataclasses.replace(Implementation.parse(section.similarity), precision=precision)
+    return entry.pair_loss(similarity, *([section.duplicates] if entry.duplicates else []))
 
 
 def learns_temperature(loss: str, temperature: ConfigDict) -> bool:

@@ -208,6 +208,8 @@ def default() -> ConfigDict:
         {
             "name": "infonce",  # infonce, max_margin, sigmoid
             "similarity": "auto",  # auto, dense, tiled, gathered, ring, pallas, or as in "tiled:512"
+            # Of its products: auto, float32, bfloat16_3x, bfloat16. auto: on accelerators bfloat16_3x.
+            "precision": "auto",
             "duplicates": "mask",  # equal partners in a batch: mask (no candidates), positive, negative
         }
     )

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from alignment_jax.core import Array, l2_normalize, masked_count, masked_sum
 from alignment_jax.core.checks import check_number, check_where
 from alignment_jax.core.varying import vary_together
-from alignment_jax.similarity.dense import MASKED, matmul
+from alignment_jax.similarity.dense import MASKED
+from alignment_jax.similarity.products import matmul
 
 
 def structure(

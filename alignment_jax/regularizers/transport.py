@@ -11,7 +11,8 @@ from alignment_jax.core import Array
 from alignment_jax.core.checks import check_number, check_where
 from alignment_jax.core.masked_reductions import psum_if
 from alignment_jax.core.varying import vary_together
-from alignment_jax.similarity.dense import MASKED, matmul
+from alignment_jax.similarity.dense import MASKED
+from alignment_jax.similarity.products import matmul
 
 
 def transport(

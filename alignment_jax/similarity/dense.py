@@ -15,16 +15,10 @@ from alignment_jax.core.masked_reductions import masked_count
 from alignment_jax.core.types import Array
 from alignment_jax.similarity.accumulators import AnchorAccumulators, sign_and_magnitude
 from alignment_jax.similarity.duplicates import MASK, Duplicates, Mode, equal_in_one, mode_of
+from alignment_jax.similarity.products import matmul
 
 # Far below any logit, yet finite: a row or tile without a single candidate must not become inf - inf.
 MASKED = -1e30
-
-
-def matmul(x: jax.Array, y: jax.Array) -> jax.Array:
-    """x yᵀ in float32. Float32 inputs are multiplied at full precision: at a temperature of 0.01 the bfloat16 or TF32
-    passes that accelerators use by default cause errors of a tenth in the logits."""
-    exact = jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
-    return jnp.einsum("id,jd->ij", x, y, precision=exact, preferred_element_type=jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +89,17 @@ class DenseBlock:
 
 
 def dense_block(
-    za: Array, zb: Array, where: Array | None, axis_name: str | None, duplicates: Duplicates | None = None
+    za: Array,
+    zb: Array,
+    where: Array | None,
+    axis_name: str | None,
+    duplicates: Duplicates | None = None,
+    precision: str = "float32",
 ) -> DenseBlock:
     """Similarities of this device's rows with the columns of all devices; masked rows must be zero."""
     rows, columns = za.shape[0], _gather(zb, axis_name)
     offset = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
-    s = matmul(jnp.asarray(za), columns)
+    s = matmul(za, columns, precision)
     own = jnp.arange(rows) + offset
     where = None if where is None else jnp.asarray(where)
     own_pair, equal = own[:, None] == jnp.arange(columns.shape[0])[None, :], None

@@ -54,7 +54,7 @@ def pairwise_losses(
             function, implementation, za, zb, scale, offset, where, inverse_temperature, duplicates
         )
     else:
-        block, anchors, others = dense_block(za, zb, where, axis_name, duplicates), {}, None
+        block, anchors, others = dense_block(za, zb, where, axis_name, duplicates, implementation.precision), {}, None
         sums = _dense_sums(function, block, scale, offset)
         if function.both and block.mode == MASK:
             others = jnp.sum((block.group(block.in_rows()) & ~block.own_pair).astype(jnp.float32), axis=1)

@@ -20,8 +20,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from alignment_jax.core.varying import result_like
-from alignment_jax.similarity.dense import MASKED, matmul
-from alignment_jax.similarity.tiles import State, weighted_einsum
+from alignment_jax.similarity.dense import MASKED
+from alignment_jax.similarity.products import matmul, weighted_einsum
+from alignment_jax.similarity.tiles import State
 
 Values = dict[str, Any]
 # Constants of an anchor that the kernels read, in this order.

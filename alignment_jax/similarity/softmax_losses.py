@@ -54,7 +54,7 @@ def softmax_losses(
     inverse = jnp.broadcast_to(inverse_temperature, za.shape[:1])
     mode = mode_of(duplicates)
     if implementation.tile is None:
-        block = dense_block(za, zb, where, axis_name, duplicates)
+        block = dense_block(za, zb, where, axis_name, duplicates, implementation.precision)
         accumulators = dense_softmax(block, inverse, statistics=statistics)
         ab, ba = cross_entropies(accumulators, inverse, mode)
         anchors = anchor_statistics(accumulators, inverse, where, axis_name, mode) if statistics else {}

@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from alignment_jax.similarity.dense import matmul
 from alignment_jax.similarity.implementation import ResolvedImplementation
+from alignment_jax.similarity.products import matmul
 from alignment_jax.similarity.tiles import State, Tile
 
 Tree = Any
 Update = Callable[[Tile, State, State], tuple[State, State]]
-# (rows, columns, row_state, column_state, offset) -> (row_state, column_state), as `sweep_tiles` without its update.
+# (rows, columns, row_state, column_state, offset) -> (row_state, column_state), as `sweep_tiles` without its first two.
 Sweep = Callable[[Tree, Tree, State, State, jax.Array | int], tuple[State, State]]
 # Merges the `merged` part of states of the same columns over different rows: leaves [k, ...] -> [...].
 Merge = Callable[[dict[str, jax.Array]], dict[str, jax.Array]]
@@ -52,12 +52,19 @@ def sweep_devices(
 
 
 def sweep_tiles(
-    update: Update, rows: Tree, columns: Tree, row_state: State, column_state: State, offset: jax.Array | int
+    update: Update,
+    precision: str,
+    rows: Tree,
+    columns: Tree,
+    row_state: State,
+    column_state: State,
+    offset: jax.Array | int,
 ) -> tuple[State, State]:
     """Updated (row_state, column_state) after every tile of S, on one device.
 
     Args:
       update: (tile, state of its rows, state of its columns) -> the two states.
+      precision: of the similarities, see `products.matmul`.
       rows, columns: trees of arrays [tiles, t, ...], with the embeddings under "z"; constants of the sweep.
       row_state, column_state: the states before the first tile.
       offset: column tile that the first row tile is paired with; negative when none of the columns are the rows' own.
@@ -70,7 +77,7 @@ def sweep_tiles(
             j, column, column_state = at
             x, y = row["z"], column["z"]
             diagonal = (i + offset == j) & (offset >= 0)
-            return update(Tile(matmul(x, y), x, y, row, column, diagonal), row_state, column_state)
+            return update(Tile(matmul(x, y, precision), x, y, row, column, diagonal), row_state, column_state)
 
         row_state, column_state = jax.lax.scan(column_tile, row_state, (_numbers(columns), columns, column_state))
         return column_state, row_state

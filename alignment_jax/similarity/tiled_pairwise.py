@@ -20,6 +20,7 @@ from alignment_jax.similarity.duplicates import MASK, POSITIVE, Duplicates, mode
 from alignment_jax.similarity.implementation import ResolvedImplementation
 from alignment_jax.similarity.online_softmax import merge, softmax_constants, softmax_states, update_online_softmax
 from alignment_jax.similarity.pair_functions import PairFunction
+from alignment_jax.similarity.products import operand
 from alignment_jax.similarity.sweep import sweep_devices, sweep_tiles
 from alignment_jax.similarity.tiles import (
     State,
@@ -74,7 +75,8 @@ def _sweep(
     """One sweep. `value` adds losses per anchor; `g` (ab [n], ba [n]) the gradients dx, dy of Σ g · loss, unscaled, and
     the derivatives of the losses by their offset; `inverse` the accumulators of the statistics."""
     n, t = x.shape[0], tile_rows(x.shape[0], implementation.tile)
-    mode = mode_of(duplicates)
+    mode, precision = mode_of(duplicates), implementation.precision
+    x, y = operand(x, precision), operand(y, precision)
     rows, columns = {"z": split(x, t)}, {"z": split(y, t)}
     row_state, column_state = State({}, {}), State({}, {})
     if inverse is not None:
@@ -130,10 +132,12 @@ def _sweep(
                 sums["slope"] += jnp.sum(slope, axis=axis)
                 weight = weight + slope * jnp.expand_dims(anchors["g"], axis)
         if g is not None:
-            row_sums["dz"], column_sums["dz"] = add_gradients(tile, weight, row_sums["dz"], column_sums["dz"])
+            row_sums["dz"], column_sums["dz"] = add_gradients(
+                tile, weight, row_sums["dz"], column_sums["dz"], precision
+            )
         return row_state._replace(added=row_sums), column_state._replace(added=column_sums)
 
-    tiles = functools.partial(sweep_tiles, update)
+    tiles = functools.partial(sweep_tiles, update, precision)
     row_state, column_state = sweep_devices(tiles, rows, columns, row_state, column_state, implementation, merge)
     gradients = {}
     if g is not None:
@@ -167,7 +171,7 @@ def _backward(function, implementation, saved, cotangents):
         dx, dy = _for_cotangents(function, implementation, x, y, scale, offset, where, duplicates, known, g)
     d_offset = g[0] * results["slope_ab"] + (g[1] * results["slope_ba"] if function.both else 0.0)
     # Σ_ij W_ij S_ij = Σ_i x_i · (W y)_i: the scale's derivative needs no further pass.
-    d_scale = jnp.sum(x.astype(jnp.float32) * dx)
+    d_scale = jnp.sum(operand(x, implementation.precision).astype(jnp.float32) * dx)
     return (scale * dx).astype(x.dtype), (scale * dy).astype(y.dtype), d_scale, d_offset, None, None, None
 
 

@@ -30,6 +30,7 @@ from alignment_jax.similarity.online_softmax import (
     softmax_states,
     update_online_softmax,
 )
+from alignment_jax.similarity.products import operand
 from alignment_jax.similarity.sweep import Sweep, sweep_devices, sweep_tiles
 from alignment_jax.similarity.tiles import (
     State,
@@ -85,7 +86,8 @@ def sweep_softmax(
 ) -> AnchorAccumulators:
     """Accumulators of each sample (see `accumulators`), in one sweep."""
     n, t = x.shape[0], tile_rows(x.shape[0], implementation.tile or x.shape[0])
-    mode = mode_of(duplicates)
+    mode, precision = mode_of(duplicates), implementation.precision
+    x, y = operand(x, precision), operand(y, precision)
     rows, columns = softmax_constants(
         x, y, inverse, where, t, duplicates, means=statistics, axis_name=implementation.axis_name
     )
@@ -98,7 +100,7 @@ def sweep_softmax(
         column_state = update_online_softmax(tile, column_state, 0, mode)
         return row_state._replace(added=row_state.added | {"positive": positive}), column_state
 
-    tiles: Sweep = functools.partial(sweep_tiles, update)
+    tiles: Sweep = functools.partial(sweep_tiles, update, precision)
     if implementation.kernel and not statistics and duplicates is None:
         from alignment_jax.similarity.pallas_softmax import pallas_statistics
 
@@ -128,10 +130,11 @@ def _forward(implementation, statistics, x, y, inverse, where, duplicates):
 
 def _backward(implementation, statistics, saved, cotangents):
     x, y, inverse, where, duplicates, accumulators = saved
-    mode = mode_of(duplicates)
+    mode, precision = mode_of(duplicates), implementation.precision
     g_ab, g_ba = (cotangent_array(g, inverse) for g in cotangents[:2])
     n, t = x.shape[0], tile_rows(x.shape[0], implementation.tile or x.shape[0])
-    rows, columns = softmax_constants(x, y, inverse, where, t, duplicates)
+    narrow = operand(x, precision), operand(y, precision)
+    rows, columns = softmax_constants(*narrow, inverse, where, t, duplicates)
     rows["max"] = split(accumulators["max_ab"], t)
     rows["weight"] = split(g_ab * inverse / accumulators["sum_exp_ab"], t)
     rows["pair"] = split((g_ab + g_ba) * inverse, t)
@@ -158,11 +161,11 @@ def _backward(implementation, statistics, saved, cotangents):
         if mode is not None:
             for anchors, axis in ((tile.row, 1), (tile.column, 0)):
                 weight += jnp.where(group_members(tile, axis, mode), jnp.expand_dims(anchors["member"], axis), 0.0)
-        dx, dy = add_gradients(tile, weight, row_state.added["dz"], column_state.added["dz"])
+        dx, dy = add_gradients(tile, weight, row_state.added["dz"], column_state.added["dz"], precision)
         return State({"dz": dx}, {}), State({"dz": dy}, {})
 
     zero_x, zero_y = (State({"dz": zero}, {}) for zero in zero_gradients(rows, columns))
-    tiles: Sweep = functools.partial(sweep_tiles, update)
+    tiles: Sweep = functools.partial(sweep_tiles, update, precision)
     if implementation.kernel and duplicates is None:
         from alignment_jax.similarity.pallas_softmax import pallas_gradient
 

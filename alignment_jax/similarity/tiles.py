@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.similarity.duplicates import equal_in_one
+from alignment_jax.similarity.products import weighted_einsum
 
 Tree = Any
 
@@ -89,20 +90,14 @@ def zero_gradients(rows: Tree, columns: Tree) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros_like(rows["z"], jnp.float32), jnp.zeros_like(columns["z"], jnp.float32).swapaxes(1, 2)
 
 
-def add_gradients(tile: Tile, weight: jax.Array, dx: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+def add_gradients(
+    tile: Tile, weight: jax.Array, dx: jax.Array, dy: jax.Array, precision: str = "float32"
+) -> tuple[jax.Array, jax.Array]:
     """dx [t, d] + W y and, transposed, dy [d, t] + xᵀ W; a product with Wᵀ would be slower."""
-    return dx + weighted_einsum("ij,jd->id", weight, tile.y), dy + weighted_einsum("id,ij->dj", tile.x, weight)
+    dx += weighted_einsum("ij,jd->id", weight, tile.y, precision)
+    return dx, dy + weighted_einsum("id,ij->dj", tile.x, weight, precision)
 
 
 def join_gradients(dx: jax.Array, dy: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
     """Accumulated tiles -> (dx [n, d], dy [n, d]) float32."""
     return join(dx, n), join(dy.swapaxes(1, 2), n)
-
-
-def weighted_einsum(product: str, first: jax.Array, second: jax.Array) -> jax.Array:
-    """An einsum of float32 weights and embeddings, in either order; float32."""
-    narrow = jnp.bfloat16 in (first.dtype, second.dtype)
-    # The range of bfloat16 is that of float32, so small weights survive; in float16 they would vanish.
-    first, second = (x.astype(jnp.bfloat16) if narrow else x for x in (first, second))
-    precision = jax.lax.Precision.HIGHEST if first.dtype == second.dtype == jnp.float32 else None
-    return jnp.einsum(product, first, second, precision=precision, preferred_element_type=jnp.float32)

@@ -89,7 +89,7 @@ def model_temperature(step: jax.Array, cluster_size: Array | None, outputs: Mapp
     return outputs["temperature"]
 
 
-def infonce_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
+def infonce_pair_loss(similarity: Any = "auto", duplicates: str = "mask") -> PairLoss:
     """`losses.infonce` with the anchor scale as temperature, also that of the statistics."""
 
     def pair_loss(outputs, anchor_scale, smoothing, where, axis_name, temperature):
@@ -102,7 +102,7 @@ def infonce_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> Pai
     return pair_loss
 
 
-def max_margin_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
+def max_margin_pair_loss(similarity: Any = "auto", duplicates: str = "mask") -> PairLoss:
     """`losses.max_margin` with the anchor scale as margin; it has no targets to smooth."""
 
     def pair_loss(outputs, anchor_scale, smoothing, where, axis_name, temperature):
@@ -116,7 +116,7 @@ def max_margin_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> 
     return pair_loss
 
 
-def sigmoid_pair_loss(similarity: str = "auto", duplicates: str = "mask") -> PairLoss:
+def sigmoid_pair_loss(similarity: Any = "auto", duplicates: str = "mask") -> PairLoss:
     """`losses.sigmoid` with logit scale 1 / temperature and the model's bias; one loss for both directions."""
 
     def pair_loss(outputs, anchor_scale, smoothing, where, axis_name, temperature):

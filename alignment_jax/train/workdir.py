@@ -33,6 +33,7 @@ _FIRST = "; train.duration can be raised once the run has finished"
 _BEFORE = {
     "input.pixel_range": "auto:0,65536",
     "loss.duplicates": "negative",
+    "loss.precision": "float32",
     "train.shard": "none",
     "classification.class_weights": "none",
     "eval.hubness": "none",

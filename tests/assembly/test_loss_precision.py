@@ -1,0 +1,57 @@
+"""What `loss.precision` chooses, and that a run multiplies as it asks."""
+
+import jax
+import pytest
+
+from alignment_jax import config as configs
+from alignment_jax.assembly.build import build
+from alignment_jax.assembly.loss_precision import loss_precision, lowest_temperature, precision_notes
+
+
+def section(**settings):
+    found = configs.default().temperature
+    found.update(settings)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "lowest"),
+    [
+        ({}, 0.001),
+        ({"learned": False, "init": 0.05}, 0.05),
+        ({"schedule": "cosine", "min_shift": 0.04}, 0.04),
+        ({"schedule": "mm_ts", "min_shift": 0.05, "alpha": 0.08}, 0.01),
+    ],
+)
+def test_the_lowest_temperature_of_a_run(settings, lowest):
+    assert lowest_temperature(section(**settings)) == pytest.approx(lowest)
+
+
+def test_auto_is_exact_on_cpus_and_at_temperatures_that_were_not_measured(monkeypatch):
+    assert loss_precision("auto", section()) == "float32"
+    assert precision_notes("auto", section()) == ()
+    assert "slower than float32 on a CPU" in precision_notes("bfloat16", section())[0]
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert loss_precision("auto", section()) == "bfloat16_3x"
+    assert loss_precision("auto", section(min=1e-4)) == "float32"
+    assert [loss_precision(name, section()) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
+    assert precision_notes("auto", section())[0].startswith("loss.precision: bfloat16_3x (")
+
+
+def test_a_run_multiplies_as_its_precision_says():
+    losses = {}
+    for precision in ("float32", "bfloat16_3x", "bfloat16"):
+        config = configs.load("quickstart.py:runlocal,data=synthetic:train=16,val=8,test=8,size=16")
+        config.loss.precision, config.train.devices = precision, 1
+        experiment = build(config).experiment
+        batch = next(experiment.batches(experiment.sampler.order({}, 0).reshape(1, -1)[:, :8], 0, 0))
+        params, state = jax.jit(experiment.model.init)(jax.random.key(0), batch["a"], batch["b"])
+        found = jax.jit(
+            lambda params, batch, e=experiment, state=state: e.objective(
+                e.model.apply, params, state, e.objective.init(), batch, step=0, key=jax.random.key(1), axis_name=None
+            )[0]
+        )(params, batch)
+        losses[precision] = float(found)
+    exact = losses["float32"]
+    assert 0 < abs(losses["bfloat16"] - exact) < 0.1 * exact
+    assert abs(losses["bfloat16_3x"] - exact) < 0.1 * abs(losses["bfloat16"] - exact)
