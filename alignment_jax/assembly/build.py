@@ -258,7 +258,7 @@ def _objective(prepared: PreparedData, steps: StepCounts, *, classes: int) -> tu
             "perturb.fusemix=0"
         )
     sections = ("loss", "temperature", "margin", "smoothing", "perturb", "weighting")
-    notes.extend(precision_notes(config.loss.precision, config.temperature))
+    notes.extend(precision_notes(config.loss, config.temperature))
     objective = build_objective(
         **{name: config[name] for name in sections},
         steps=steps,

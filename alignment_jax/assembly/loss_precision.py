@@ -7,6 +7,7 @@ from typing import get_args
 import jax
 from ml_collections import ConfigDict
 
+from alignment_jax.similarity import Implementation
 from alignment_jax.similarity.products import PrecisionName
 
 AUTO = "auto"
@@ -15,20 +16,20 @@ PRECISIONS = (AUTO, *get_args(PrecisionName))
 LOWEST_TEMPERATURE = 0.001
 
 
-def loss_precision(precision: str, temperature: ConfigDict) -> PrecisionName:
+def loss_precision(loss: ConfigDict, temperature: ConfigDict) -> PrecisionName:
     """`loss.precision` without "auto".
 
     "auto" is the fastest whose gradients are off by less than 1e-3, relative, at the temperatures of the run: on
-    accelerators bfloat16_3x; on CPUs, and at lower temperatures than were measured, float32.
+    accelerators bfloat16_3x; float32 on CPUs, at lower temperatures than were measured, and in the Pallas kernel, which
+    has no bfloat16_3x.
 
     Args:
-      precision: one of `PRECISIONS`.
-      temperature: the section `temperature`.
+      loss, temperature: sections of the configuration.
     """
-    if precision != AUTO:
-        return precision  # type: ignore[return-value]
-    exact = jax.default_backend() == "cpu" or lowest_temperature(temperature) < LOWEST_TEMPERATURE
-    return "float32" if exact else "bfloat16_3x"
+    if loss.precision != AUTO:
+        return loss.precision
+    exact = jax.default_backend() == "cpu" or Implementation.parse(loss.similarity).name == "pallas"
+    return "float32" if exact or lowest_temperature(temperature) < LOWEST_TEMPERATURE else "bfloat16_3x"
 
 
 def lowest_temperature(section: ConfigDict) -> float:
@@ -39,12 +40,11 @@ def lowest_temperature(section: ConfigDict) -> float:
     return float(min(section.min_shift, section.max_shift) - amplitude)
 
 
-def precision_notes(precision: str, temperature: ConfigDict) -> tuple[str, ...]:
-    """A line for the log where products are not float32, or were to be chosen on an accelerator."""
-    found = loss_precision(precision, temperature)
-    if precision == AUTO and jax.default_backend() != "cpu":
-        why = "gradients are off by less than 1e-3" if found != "float32" else "the temperature may be very low"
-        return (f"loss.precision: {found} ({why}); float32 is exact",)
-    if found != "float32" and jax.default_backend() == "cpu":
+def precision_notes(loss: ConfigDict, temperature: ConfigDict) -> tuple[str, ...]:
+    """A line for the log where an accelerator's products are chosen, or a CPU has no such products."""
+    found, on_cpu = loss_precision(loss, temperature), jax.default_backend() == "cpu"
+    if loss.precision == AUTO and not on_cpu:
+        return (f"loss.precision: {found} (gradients are off by less than 1e-3, relative)",)
+    if found != "float32" and on_cpu:
         return (f"loss.precision={found} is slower than float32 on a CPU",)
     return ()

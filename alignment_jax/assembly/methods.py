@@ -162,7 +162,7 @@ def registered_loss(name: str) -> Loss:
 def configured_pair_loss(section: ConfigDict, temperature: ConfigDict) -> objective.PairLoss:
     """The loss of each pair with the options of the section `loss`; `loss.precision` depends on `temperature`."""
     entry = registered_loss(section.name)
-    precision = loss_precision(section.precision, temperature)
+    precision = loss_precision(section, temperature)
     similarity = dataclasses.replace(Implementation.parse(section.similarity), precision=precision)
     return entry.pair_loss(similarity, *([section.duplicates] if entry.duplicates else []))
 

@@ -8,10 +8,18 @@ from alignment_jax.assembly.build import build
 from alignment_jax.assembly.loss_precision import loss_precision, lowest_temperature, precision_notes
 
 
-def section(**settings):
-    found = configs.default().temperature
+def section(name="temperature", **settings):
+    found = configs.default()[name]
     found.update(settings)
     return found
+
+
+def chosen(precision="auto", similarity="auto", **settings):
+    return loss_precision(section("loss", precision=precision, similarity=similarity), section(**settings))
+
+
+def notes(precision):
+    return precision_notes(section("loss", precision=precision), section())
 
 
 @pytest.mark.parametrize(
@@ -28,14 +36,15 @@ def test_the_lowest_temperature_of_a_run(settings, lowest):
 
 
 def test_auto_is_exact_on_cpus_and_at_temperatures_that_were_not_measured(monkeypatch):
-    assert loss_precision("auto", section()) == "float32"
-    assert precision_notes("auto", section()) == ()
-    assert "slower than float32 on a CPU" in precision_notes("bfloat16", section())[0]
+    assert chosen() == "float32"
+    assert notes("auto") == ()
+    assert "slower than float32 on a CPU" in notes("bfloat16")[0]
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert loss_precision("auto", section()) == "bfloat16_3x"
-    assert loss_precision("auto", section(min=1e-4)) == "float32"
-    assert [loss_precision(name, section()) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
-    assert precision_notes("auto", section())[0].startswith("loss.precision: bfloat16_3x (")
+    assert chosen() == "bfloat16_3x"
+    assert chosen(min=1e-4) == chosen(similarity="pallas:128") == "float32"
+    assert [chosen(name) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
+    assert notes("auto")[0].startswith("loss.precision: bfloat16_3x (")
+    assert notes("bfloat16") == ()
 
 
 def test_a_run_multiplies_as_its_precision_says():
