@@ -35,6 +35,7 @@ from alignment_jax.models.two_tower import PROJECTIONS
 from alignment_jax.sampling.orders import ORDERS
 from alignment_jax.sampling.sampler import SCORES
 from alignment_jax.similarity import Implementation
+from alignment_jax.train.diagnostics import parse_steps
 from alignment_jax.train.optimizer import OPTIMIZERS, SCHEDULES
 from alignment_jax.train.parameter_sharding import SHARDED
 from alignment_jax.weighting.directional import MODES, SIGNALS
@@ -132,6 +133,7 @@ def check_settings(config: ConfigDict) -> None:
     check_init(config.init)
     check_hubness(config)
     parse_pixel_range(config.input.pixel_range)
+    parse_steps(config.train.profile)
     for setting in DURATIONS:
         parse_duration(settings[setting], name=setting)
     _check_model(config)

@@ -52,6 +52,7 @@ from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.types import Batch
 from alignment_jax.sampling.sampler import Sampler
+from alignment_jax.train.diagnostics import parse_steps
 from alignment_jax.train.evaluation import Embedder, embedder_of
 from alignment_jax.train.experiment import Experiment, Model, Plan
 from alignment_jax.train.objective import Objective
@@ -311,6 +312,8 @@ def _plan(config: ConfigDict, steps: StepCounts) -> Plan:
         accumulate=config.optimizer.accumulate,
         keep_checkpoints=config.checkpoint.keep,
         evaluate_start=config.init.name != "random" or bool(checkpoint_encoders(config.model)),
+        profile=parse_steps(config.train.profile),
+        debug_nans=config.train.debug_nans,
     )
 
 

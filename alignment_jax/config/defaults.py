@@ -341,6 +341,8 @@ def default() -> ConfigDict:
             "shard": "none",
             # WiSE-FT, after training: none, or val: the average of start and trained weights that is best on val.
             "interpolate": "none",
+            "profile": "",  # steps that JAX's profiler records, as in "100-110"
+            "debug_nans": False,  # repeats a step that makes a NaN, to name the operation; slow
         }
     )
     config.eval = ConfigDict(

@@ -70,6 +70,8 @@ class Plan:
     """Intervals in steps (one batch each); 0 means only at the end.
 
     evaluate_start: evaluate before the first step, too; the initial parameters may be the best.
+    profile: first and last step of a profile, counted from 1; None for none.
+    debug_nans: find the operation that makes a NaN; slow.
     """
 
     total_steps: int
@@ -82,6 +84,8 @@ class Plan:
     accumulate: int = 1
     keep_checkpoints: int = 2
     evaluate_start: bool = False
+    profile: tuple[int, int] | None = None
+    debug_nans: bool = False
 
     def steps_ahead(self, step: int) -> int:
         """Steps from `step` to the next log line, evaluation or checkpoint."""

@@ -17,6 +17,7 @@ from alignment_jax.core.types import PyTree
 from alignment_jax.train import checkpoint, processes
 from alignment_jax.train.best_checkpoint import BestCheckpoint
 from alignment_jax.train.device_data_set import DeviceDataSet
+from alignment_jax.train.diagnostics import StepProfile, nan_check
 from alignment_jax.train.due import DUE_BEFORE_TRAINING, Due, due_after
 from alignment_jax.train.epoch_order import EpochOrder
 from alignment_jax.train.experiment import Experiment
@@ -120,9 +121,12 @@ def fit(
             )
         )
         best = BestCheckpoint(plan, position, checkpoints, placement.replicated, message=progress.message)
-        run = _Run(experiment, placement, checkpoints, progress, writer, best, state, position, stop)
+        profile = StepProfile(plan.profile if primary else None, workdir, message=progress.message)
+        stack.callback(profile.close)
+        run = _Run(experiment, placement, checkpoints, progress, writer, best, state, position, stop, profile)
         best.replace_damaged(state, run.evaluation.evaluate)
-        run.train()
+        with nan_check(plan.debug_nans):
+            run.train()
         checkpoints.wait()
         if run.preempted:
             progress.message(f"stopped by {stop.by} at step {position.step}, saved; run the same command to resume")
@@ -146,10 +150,11 @@ class _Run:
         state: TrainState,
         position: Position,
         stop: StopRequest,
+        profile: StepProfile,
     ):
         self.experiment, self.placement, self.checkpoints = experiment, placement, checkpoints
         self.progress, self.writer, self.best = progress, writer, best
-        self.state, self.position, self.stop = state, position, stop
+        self.state, self.position, self.stop, self.profile = state, position, stop, profile
         self.preempted = False
         self.steps: DeviceDataSet | SingleSteps = SingleSteps(placement)
         if experiment.tables is not None:
@@ -172,12 +177,13 @@ class _Run:
             rows = self.order.rows(self.state, position.epoch)
             local = rows[:, self.placement.local_columns(rows.shape[1])]
             batches = iter(experiment.batches(local, position.epoch, position.batch))
-            # As many steps in one call as possible before the host has something to do.
-            while chunk := list(itertools.islice(batches, min(self.steps.max_steps, plan.steps_ahead(position.step)))):
+            while chunk := list(itertools.islice(batches, self._steps_of_a_call())):
+                self.profile.before(position.step)
                 self.state, metrics = self.steps(self.state, chunk)
                 self.placement.sync_cpu_devices(metrics["loss"])
                 pairs = int(np.sum(rows[position.batch : position.batch + len(chunk)] >= 0))
                 position.advance(len(chunk), pairs=pairs, steps_per_epoch=len(rows))
+                self.profile.after(position.step, metrics)
                 self.finite.add(position.step, metrics, self.state)
                 self.progress.update(position.step, {"loss": metrics["loss"]}, pairs=pairs)
                 self.preempted = self.stop(position.step - len(chunk), position.step)
@@ -185,6 +191,12 @@ class _Run:
                     self._log_evaluate_save(due, metrics)
                 if self._ended():
                     return
+
+    def _steps_of_a_call(self) -> int:
+        """As many as possible before the host has something to do."""
+        step = self.position.step
+        ends = (self.experiment.plan.steps_ahead(step), self.profile.steps_ahead(step))
+        return min(self.steps.max_steps, *(end for end in ends if end is not None))
 
     def _ended(self) -> bool:
         return self.preempted or self.position.stopped_early or self.position.step >= self.experiment.plan.total_steps

@@ -20,6 +20,8 @@ _FREE = (
     "data",
     "input.on_bad_sample",
     "train.shard",
+    "train.profile",
+    "train.debug_nans",
     "eval.hubness",
     "eval.bank_size",
     "eval.control",
@@ -42,6 +44,8 @@ _BEFORE = {
     "eval.control": "",
     "eval.control_prompts": "",
     "train.interpolate": "none",
+    "train.profile": "",
+    "train.debug_nans": False,
 }
 _BEFORE_OF_MODEL = {"two_tower": {"projection": "linear"}}
 

@@ -82,7 +82,15 @@ def test_no_setting_that_is_a_word_is_left_out(make):
         "input.pixel_range",
         *DURATIONS,
     }
-    free |= {"init.shrinkage", "init.dim", "init.power", "eval.hubness", "eval.control", "eval.control_prompts"}
+    free |= {
+        "init.shrinkage",
+        "init.dim",
+        "init.power",
+        "eval.hubness",
+        "eval.control",
+        "eval.control_prompts",
+        "train.profile",
+    }
     words = {setting for setting, value in flatten_config(make().to_dict()).items() if isinstance(value, str)}
     assert words - free - set(allowed_values(make())) == set()
 
@@ -93,6 +101,8 @@ def test_no_setting_that_is_a_word_is_left_out(make):
         *((aligner, setting, "3 epochz") for setting in DURATIONS),
         (aligner, "loss.similarity", "tild"),
         (aligner, "model.input_norm", "l3"),
+        (aligner, "train.profile", "20"),
+        (aligner, "train.profile", "20-10"),
         (aligner, "model.dtype", "float23"),
         (aligner, "init.shrinkage", "much"),
         (aligner, "init.dim", "half"),
