@@ -5,8 +5,10 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 import alignment_jax as aj
+from alignment_jax.assembly.device_data import compiles_float16
 
 pytestmark = pytest.mark.costly
+FLOAT16 = pytest.mark.skipif(not compiles_float16(), reason="the compiler cannot convert float16")
 
 gaussian, fusemix, row_keys = aj.perturb.gaussian, aj.perturb.fusemix, aj.perturb.row_keys
 KEY = jax.random.key(3)
@@ -58,7 +60,7 @@ def test_relative_of_constant_latents_adds_nothing():
     np.testing.assert_array_equal(gaussian(KEY, jnp.full((4, 3), 2.5), sigma=1.0, relative=True), np.full((4, 3), 2.5))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, pytest.param(jnp.float16, marks=FLOAT16)])
 @pytest.mark.parametrize("relative", [False, True])
 def test_sigma_zero_is_exact_and_the_type_stays(dtype, relative):
     z = latents().astype(dtype)
