@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
+import time
 
 from complete_fit import complete_fit
 from sections import write_section
@@ -95,7 +96,6 @@ def run(config) -> dict[str, float]:
         **{f"averaged_{name}": value for name, value in averaged.items()},
         "alpha": chosen.alpha,
         "best_step": finished.position.best_step,
-        "seconds": finished.cost["seconds"],
     }
 
 
@@ -107,7 +107,8 @@ def train(arguments: argparse.Namespace, file: pathlib.Path) -> None:
         for row in read_rows(file) if file.exists() else ():
             if all(row[part] == value for part, value in key.items()):
                 return row
-        row = {**key, **run(config_of(arguments, name, tune, rate, seed))}
+        start = time.process_time()
+        row = {**key, **run(config_of(arguments, name, tune, rate, seed)), "cpu_seconds": time.process_time() - start}
         append_row(file, row)
         print(row, flush=True)
         return row
@@ -144,10 +145,10 @@ def page(file: pathlib.Path, seeds: int) -> str:
             each = [row for row in tried if row["rate"] == best]
             cells = [mean_std([row[key] for row in each]) for key in ("corrected", "averaged_corrected")]
             trained = sum(row["best_step"] > 0 for row in each)
-            seconds = format_seconds(sum(row["seconds"] for row in each) / len(each))
+            seconds = format_seconds(sum(row["cpu_seconds"] for row in each) / len(each))
             left = f"{trained} of {len(each)}"
             lines.append([titles.pop(0), tune, f"{best:g}", *map(str, cells), left, seconds])
-    names = ["data", "tuned", "learning rate", "rsum", "averaged", "runs that left the start", "time of a run"]
+    names = ["data", "tuned", "learning rate", "rsum", "averaged", "runs that left the start", "CPU time of a run"]
     rates = ", ".join(f"{rate:g}" for rate in TUNES["lora:8"])
     return HEAD.format(seeds=seeds, rates=rates) + to_markdown(table(names, lines))
 
