@@ -15,12 +15,14 @@ import argparse
 import dataclasses
 import pathlib
 import time
+from typing import Any
 
 from complete_fit import complete_fit
 from sections import write_section
 
 from alignment_jax.assembly.build import build
 from alignment_jax.config import load
+from alignment_jax.core.nested import flatten_config
 from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.inference.wise_ft import interpolated
 from alignment_jax.report import append_row, format_seconds, mean_std, read_rows, table, to_markdown
@@ -44,6 +46,8 @@ SETS = {
     "multi30k_text": Set("Multi30k, 1,100 pictures, German to English", "b_text", 10, 0.1, "multilingual-e5-small"),
 }
 LATENTS = "latents of the file"
+# Settings of the start that cross-validation chooses, from data that is the same for every run.
+CHOSEN = ("init.shrinkage", "init.dim", "init.power", "eval.hubness")
 TUNES = {"lora:8": (3e-4, 1e-3)}
 HEAD = """## Fine-tuning a text encoder
 
@@ -58,10 +62,11 @@ equal the recipe. Batches of 100. Made by
 """
 
 
-def config_of(arguments: argparse.Namespace, name: str, tune: str, rate: float, seed: int):
+def config_of(arguments: argparse.Namespace, name: str, tune: str, rate: float, seed: int, settings):
+    """The configuration of a run; `settings` are those that cross-validation chose for the start, by name."""
     one, file = SETS[name], arguments.data / name / "features.npz"
     if tune == LATENTS:
-        config = load(f"flickr8k_frozen.py:method=recipe,data=embeddings:{file}")
+        config = load(f"flickr8k_frozen.py:data=embeddings:{file}")
     else:
         spec = f"embeddings:{file},text={one.texts}"
         config = load(f"finetune.py:text=st:{arguments.model},tune={tune},data={spec}")
@@ -72,6 +77,7 @@ def config_of(arguments: argparse.Namespace, name: str, tune: str, rate: float, 
         config.eval.interval = f"{max(1, one.epochs // 5)} epochs"
     else:
         config.train.duration = "0 steps"
+    config.update_from_flattened_dict(settings)
     return config
 
 
@@ -82,15 +88,17 @@ def measured(built, variables) -> dict[str, float]:
     return {"val": val["rsum"], "test": test["rsum"], "corrected": corrected}
 
 
-def run(config) -> dict[str, float]:
+def run(config) -> dict[str, Any]:
     """Metrics of the start, of the best checkpoint on val and of the average of weights."""
     built = build(config)
     if built.experiment.plan.total_steps == 0:
-        return measured(built, evaluation_variables(initial_state(built.experiment)))
+        settings = flatten_config(built.experiment.config)
+        found = measured(built, evaluation_variables(initial_state(built.experiment)))
+        return {**found, "settings": {name: settings[name] for name in CHOSEN}}
     finished = complete_fit(built.experiment)
     variables, chosen = interpolated(built, finished.variables)
     found = measured(built, finished.variables)
-    averaged = measured(built, variables)
+    averaged = found if chosen.alpha == 1.0 else measured(built, variables)
     return {
         **found,
         **{f"averaged_{name}": value for name, value in averaged.items()},
@@ -102,26 +110,30 @@ def run(config) -> dict[str, float]:
 def train(arguments: argparse.Namespace, file: pathlib.Path) -> None:
     """Makes the missing runs."""
 
-    def result(name: str, tune: str, rate: float, seed: int) -> dict[str, float]:
+    def result(name: str, tune: str, rate: float, seed: int, settings=None) -> dict[str, Any]:
         key = {"data": name, "tune": tune, "rate": rate, "seed": seed}
         for row in read_rows(file) if file.exists() else ():
             if all(row[part] == value for part, value in key.items()):
                 return row
         start = time.process_time()
-        row = {**key, **run(config_of(arguments, name, tune, rate, seed)), "cpu_seconds": time.process_time() - start}
+        row = {
+            **key,
+            **run(config_of(arguments, name, tune, rate, seed, settings or {})),
+            "cpu_seconds": time.process_time() - start,
+        }
         append_row(file, row)
         print(row, flush=True)
         return row
 
     for name in arguments.only.split(","):
-        result(name, "none", 0.0, 0)
+        settings = result(name, "none", 0.0, 0)["settings"]
         if SETS[name].encoder != "MiniLM":
             result(name, LATENTS, 0.0, 0)
         for tune, rates in TUNES.items():
-            tried = {rate: result(name, tune, rate, 0)["val"] for rate in rates}
+            tried = {rate: result(name, tune, rate, 0, settings)["val"] for rate in rates}
             best = max(tried, key=lambda rate: tried[rate])
             for seed in range(1, arguments.seeds):
-                result(name, tune, best, seed)
+                result(name, tune, best, seed, settings)
 
 
 def page(file: pathlib.Path, seeds: int) -> str:
