@@ -155,11 +155,11 @@ def page(file: pathlib.Path, seeds: int) -> str:
                 continue
             best = max((row for row in tried if row["seed"] == 0), key=lambda row: row["val"])["rate"]
             each = [row for row in tried if row["rate"] == best]
-            cells = [mean_std([row[key] for row in each]) for key in ("corrected", "averaged_corrected")]
+            cells = [mean_std([row[key] for row in each]).text() for key in ("corrected", "averaged_corrected")]
             trained = sum(row["best_step"] > 0 for row in each)
             seconds = format_seconds(sum(row["cpu_seconds"] for row in each) / len(each))
             left = f"{trained} of {len(each)}"
-            lines.append([titles.pop(0), tune, f"{best:g}", *map(str, cells), left, seconds])
+            lines.append([titles.pop(0), tune, f"{best:g}", *cells, left, seconds])
     names = ["data", "tuned", "learning rate", "rsum", "averaged", "runs that left the start", "CPU time of a run"]
     rates = ", ".join(f"{rate:g}" for rate in TUNES["lora:8"])
     return HEAD.format(seeds=seeds, rates=rates) + to_markdown(table(names, lines))
