@@ -33,7 +33,7 @@ def parse_steps(text: str) -> tuple[int, int] | None:
 
 
 class StepProfile:
-    """Records a range of steps with JAX's profiler.
+    """Records a range of steps with JAX's profiler. `Plan.steps_ahead` ends calls of several steps at its ends.
 
     Args:
       steps: first and last step, counted from 1; None records nothing.
@@ -42,22 +42,18 @@ class StepProfile:
     """
 
     def __init__(self, steps: tuple[int, int] | None, workdir: pathlib.Path, *, message: Callable[[str], None]):
-        self._steps, self._folder, self._message, self._running = steps, workdir / FOLDER, message, False
-
-    def steps_ahead(self, step: int) -> int | None:
-        """Steps from `step` to the next start or end of the range; None where there is none."""
-        ends = () if self._steps is None else (self._steps[0] - 1, self._steps[1])
-        return min((end - step for end in ends if end > step), default=None)
+        self._first, self._last = steps or (0, 0)
+        self._folder, self._message, self._running = workdir / FOLDER, message, False
 
     def before(self, step: int) -> None:
         """Starts where the step after `step` belongs to the range."""
-        if self._steps is not None and not self._running and self._steps[0] - 1 <= step < self._steps[1]:
+        if not self._running and self._first - 1 <= step < self._last:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 
     def after(self, step: int, outputs: Any) -> None:
         """Ends once `step` is the last of the range; `outputs` are those of that step."""
-        if self._steps is not None and self._running and step >= self._steps[1]:
+        if self._running and step >= self._last:
             jax.block_until_ready(outputs)
             self.close()
 

@@ -88,9 +88,11 @@ class Plan:
     debug_nans: bool = False
 
     def steps_ahead(self, step: int) -> int:
-        """Steps from `step` to the next log line, evaluation or checkpoint."""
+        """Steps from `step` to the next log line, evaluation or checkpoint, and to the ends of the profile."""
         intervals = [i for i in (self.log_every, self.evaluate_every, self.save_every) if i > 0]
-        return min([self.total_steps - step, *(i - step % i for i in intervals)])
+        first, last = self.profile or (0, 0)
+        ends = [end - step for end in (first - 1, last) if end > step]
+        return min([self.total_steps - step, *ends, *(i - step % i for i in intervals)])
 
     def due(self, step: int, interval: int) -> bool:
         """Whether an action with this interval is due after `step` steps."""

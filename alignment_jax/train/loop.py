@@ -177,7 +177,8 @@ class _Run:
             rows = self.order.rows(self.state, position.epoch)
             local = rows[:, self.placement.local_columns(rows.shape[1])]
             batches = iter(experiment.batches(local, position.epoch, position.batch))
-            while chunk := list(itertools.islice(batches, self._steps_of_a_call())):
+            # As many steps in one call as possible before the host has something to do.
+            while chunk := list(itertools.islice(batches, min(self.steps.max_steps, plan.steps_ahead(position.step)))):
                 self.profile.before(position.step)
                 self.state, metrics = self.steps(self.state, chunk)
                 self.placement.sync_cpu_devices(metrics["loss"])
@@ -191,12 +192,6 @@ class _Run:
                     self._log_evaluate_save(due, metrics)
                 if self._ended():
                     return
-
-    def _steps_of_a_call(self) -> int:
-        """As many as possible before the host has something to do."""
-        step = self.position.step
-        ends = (self.experiment.plan.steps_ahead(step), self.profile.steps_ahead(step))
-        return min(self.steps.max_steps, *(end for end in ends if end is not None))
 
     def _ended(self) -> bool:
         return self.preempted or self.position.stopped_early or self.position.step >= self.experiment.plan.total_steps

@@ -9,6 +9,7 @@ from alignment_jax import config as configs
 from alignment_jax.assembly.build import build
 from alignment_jax.core.errors import RunError
 from alignment_jax.train.diagnostics import FOLDER, StepProfile, nan_check
+from alignment_jax.train.experiment import Plan
 from alignment_jax.train.loop import fit
 
 
@@ -30,10 +31,11 @@ def calls(monkeypatch):
     ],
 )
 def test_calls_of_several_steps_end_where_the_profile_does(first, expected, calls, tmp_path):
-    profile, step = StepProfile((4, 6), tmp_path, message=print), first
-    while step < 9:
+    plan = Plan(total_steps=9, log_every=0, evaluate_every=0, save_every=0, profile=(4, 6))
+    profile, step = StepProfile(plan.profile, tmp_path, message=print), first
+    while step < plan.total_steps:
         profile.before(step)
-        step += min(2, 9 - step, profile.steps_ahead(step) or 9)
+        step += min(2, plan.steps_ahead(step))
         calls.append(step)
         profile.after(step, jnp.zeros(()))
     assert calls == expected
