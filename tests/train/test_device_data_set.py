@@ -131,14 +131,14 @@ def test_a_bad_step_is_reported_with_its_own_metrics(resident, tmp_path, data_fi
         fit(changed, tmp_path, quiet=True, tensorboard=False)
 
 
-@pytest.mark.slow
-@pytest.mark.optimized
 def test_float16_becomes_float32_where_the_compiler_cannot_convert_it(monkeypatch):
     monkeypatch.setattr(device_data, "compiles_float16", lambda: False)
     tables, _ = device_tables(configs.default().input, split_with_views())
     assert tables["b"].dtype == np.float32
 
 
+@pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.skipif(not device_data.compiles_float16(), reason="the compiler cannot convert float16")
 def test_half_width_tables_stay_half_width(data_file):
     """A compiler that widens the table before it picks rows would need its memory twice over, at every call."""
