@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import data, evals
-from alignment_jax.assembly.checkpoint_inputs import CheckpointEncoder, checkpoint_encoders
+from alignment_jax.assembly.checkpoint_inputs import CheckpointEncoder, checkpoint_encoders, trailing_padding
 from alignment_jax.assembly.inputs import item_batches
 from alignment_jax.assembly.prepared_data import PreparedData
 from alignment_jax.core.errors import ConfigError
@@ -78,9 +78,6 @@ def _embedded(prepared: PreparedData, column: data.Column, side: str, encoder: C
         return tower.apply({"params": params}, items, method="encode_text")
 
     (batches, *_) = item_batches(prepared.config.eval, side, column, prepared.inputs)
-    padding = None if images is not None else checkpoint.preprocess.texts.trailing_padding
-    if padding is None:
-        found = evals.embed_items(lambda items: encode(params, np.asarray(items)), batches())
-    else:
-        found = evals.embed_tokens(lambda items: encode(params, items), batches(), padding=padding)
+    padding = trailing_padding(prepared.config.model).get(side)
+    found = evals.embed_items(lambda items: encode(params, np.asarray(items)), batches(), padding=padding)
     return data.ArrayColumn(found, name=f"vectors of side {side}")

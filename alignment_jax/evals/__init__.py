@@ -10,7 +10,7 @@ from alignment_jax.evals.collapse import (
     variance_and_participation,
 )
 from alignment_jax.evals.device_evaluation import evaluate_on_device, metrics_of_seeds
-from alignment_jax.evals.embedding import embed_items, embed_tokens, mean_direction
+from alignment_jax.evals.embedding import embed_items, mean_direction
 from alignment_jax.evals.embedding_map import PERPLEXITIES, embedding_map, modality_gap
 from alignment_jax.evals.head_accuracy import (
     SplitLogits,
@@ -62,7 +62,6 @@ __all__ = [
     "collapsed_sides",
     "effective_rank",
     "embed_items",
-    "embed_tokens",
     "embedding_map",
     "evaluate_on_device",
     "fit_temperature",

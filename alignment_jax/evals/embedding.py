@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 
-def embed_items(encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def embed_items(
+    encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray, np.ndarray]], *, padding: int | None = None
+) -> np.ndarray:
     """Runs `encode` over batches and drops the padding.
 
     Args:
       encode: [k, ...] -> embeddings [k, d].
       batches: (items [k, ...], where [k] bool) with one k for all, so that `encode` compiles once.
+      padding: items are rows of token ids [k, L], and `encode` does not read this id at their end. Rows are then
+        encoded in order of length, at up to four lengths [k, L'], L' <= L. None: all as they are.
 
     Returns:
       float32 [n, d], n the number of rows whose `where` is true, in order.
@@ -22,29 +26,14 @@ def embed_items(encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray
     >>> embed_items(lambda x: x, batches).shape
     (1, 3)
     """
+    if padding is not None:
+        batches = list(batches)
+        if len(batches) > 1:
+            return _embed_by_length(encode, batches, padding)
     return np.concatenate([np.asarray(encode(items), np.float32)[where] for items, where in batches])
 
 
-def embed_tokens(
-    encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray, np.ndarray]], *, padding: int
-) -> np.ndarray:
-    """`embed_items` for rows of token ids, short rows first: batches of them are cut to fewer columns.
-
-    Args:
-      encode: int [k, L'] -> embeddings [k, d], for at most four lengths L' up to L.
-      batches: (token ids [k, L], where [k] bool) with one k and L for all.
-      padding: id at the end of short rows, which `encode` does not read.
-
-    Returns:
-      float32 [n, d], in the order of the batches.
-
-    >>> batches = [(np.array([[5, 6, 0], [7, 0, 0]]), np.array([True, True]))]
-    >>> embed_tokens(lambda ids: ids.sum(axis=1, keepdims=True), batches, padding=0).tolist()
-    [[11.0], [7.0]]
-    """
-    batches = list(batches)
-    if len(batches) < 2:
-        return embed_items(encode, batches)
+def _embed_by_length(encode, batches: list[tuple[np.ndarray, np.ndarray]], padding: int) -> np.ndarray:
     size, longest = batches[0][0].shape
     rows = np.concatenate([items[where] for items, where in batches])
     # A column more than a row's own: some towers end a text with the id that also fills it up.

@@ -49,13 +49,10 @@ class Embedder:
     def embed_side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Embeddings [k, d] of the items of side "a" or "b", from padded batches (items, where)."""
         own, encode = jax.tree.map(_local, variables), self._encode[side]
-
-        def embed(items: np.ndarray) -> jax.Array:
-            return encode(own["params"], own["model_state"], items)
-
-        if side in self._padding:
-            return _finite(evals.embed_tokens(embed, batches, padding=self._padding[side]), side)
-        return _finite(evals.embed_items(embed, batches), side)
+        found = evals.embed_items(
+            lambda items: encode(own["params"], own["model_state"], items), batches, padding=self._padding.get(side)
+        )
+        return _finite(found, side)
 
     def embed_seeds(self, variables: PyTree, split: EvaluationSplit) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (a [seeds, n, d], b [seeds, m, d]) for stacked variables, in one pass over the items."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alignment_jax.evals import SplitEmbeddings, embed_items, embed_tokens, recall_metrics, sample_retrievals
+from alignment_jax.evals import SplitEmbeddings, embed_items, recall_metrics, sample_retrievals
 
 
 def embedded(n=20, captions=3, seed=0):
@@ -32,7 +32,7 @@ def test_short_texts_are_embedded_in_short_batches_and_come_back_in_order():
 
     expected = embed_items(encode, batches)
     shapes.clear()
-    np.testing.assert_array_equal(embed_tokens(encode, batches, padding=padding), expected)
+    np.testing.assert_array_equal(embed_items(encode, batches, padding=padding), expected)
     assert shapes == [(3, 8), (3, 16), (3, 24), (3, 32)]
 
 
