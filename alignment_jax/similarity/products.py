@@ -63,25 +63,25 @@ def weighted_einsum(product: str, first: jax.Array, second: jax.Array, precision
 
 def _einsum(product: str, first: jax.Array, second: jax.Array, precision: str) -> jax.Array:
     if not first.dtype == second.dtype == jnp.float32:
-        return jnp.einsum(product, first, second, preferred_element_type=jnp.float32)
+        return _sum(product, first, second)
     if precision == "float32":
-        return _float32(product, first, second)
+        return _sum(product, first, second, jax.lax.Precision.HIGHEST)
     return _narrow(product, first, second, precision)
 
 
-def _float32(product: str, first: jax.Array, second: jax.Array) -> jax.Array:
-    return jnp.einsum(product, first, second, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+def _sum(product: str, first: jax.Array, second: jax.Array, precision=None) -> jax.Array:
+    return jnp.einsum(product, first, second, precision=precision, preferred_element_type=jnp.float32)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 3))
 def _narrow(product: str, first: jax.Array, second: jax.Array, precision: str) -> jax.Array:
     if jax.default_backend() != "cpu":
-        return _preset(product, first, second, precision)
+        return _sum(product, first, second, _PRESETS[precision])
     # A CPU has no such products. The same ones are computed from parts, so that tests see their rounding.
     (high, low), (other_high, other_low) = _parts(first), _parts(second)
-    total = _bfloat16(product, high, other_high)
+    total = _sum(product, high, other_high)
     if precision == "bfloat16_3x":
-        total += _bfloat16(product, high, other_low) + _bfloat16(product, low, other_high)
+        total += _sum(product, high, other_low) + _sum(product, low, other_high)
     return total
 
 
@@ -89,20 +89,9 @@ def _narrow(product: str, first: jax.Array, second: jax.Array, precision: str) -
 def _narrow_jvp(product: str, precision: str, primals, tangents):
     # Not the derivative of the rounding: that would round gradients to bfloat16 numbers.
     (first, second), (d_first, d_second) = primals, tangents
-    exact = functools.partial(_float32 if jax.default_backend() == "cpu" else _preset_of(precision), product)
-    return _narrow(product, first, second, precision), exact(d_first, second) + exact(first, d_second)
-
-
-def _preset_of(precision: str):
-    return lambda product, first, second: _preset(product, first, second, precision)
-
-
-def _preset(product: str, first: jax.Array, second: jax.Array, precision: str) -> jax.Array:
-    return jnp.einsum(product, first, second, precision=_PRESETS[precision], preferred_element_type=jnp.float32)
-
-
-def _bfloat16(product: str, first: jax.Array, second: jax.Array) -> jax.Array:
-    return jnp.einsum(product, first, second, preferred_element_type=jnp.float32)
+    inner = jax.lax.Precision.HIGHEST if jax.default_backend() == "cpu" else _PRESETS[precision]
+    tangent = _sum(product, d_first, second, inner) + _sum(product, first, d_second, inner)
+    return _narrow(product, first, second, precision), tangent
 
 
 def _parts(x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -91,7 +91,7 @@ def zero_gradients(rows: Tree, columns: Tree) -> tuple[jax.Array, jax.Array]:
 
 
 def add_gradients(
-    tile: Tile, weight: jax.Array, dx: jax.Array, dy: jax.Array, precision: str = "float32"
+    tile: Tile, weight: jax.Array, dx: jax.Array, dy: jax.Array, precision: str
 ) -> tuple[jax.Array, jax.Array]:
     """dx [t, d] + W y and, transposed, dy [d, t] + xᵀ W; a product with Wᵀ would be slower."""
     dx += weighted_einsum("ij,jd->id", weight, tile.y, precision)
