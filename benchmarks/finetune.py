@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
@@ -100,7 +102,7 @@ def check_same_work(case: Case, ours: list[list[float]], theirs: list[list[float
 
 
 def measure(name: str, tune: str, rounds: int) -> dict[str, Any]:
-    """A line of the record."""
+    """A line of the record, but for its key."""
     from turns import Side, alternate
 
     case = CASES[name]
@@ -122,7 +124,7 @@ def measure(name: str, tune: str, rounds: int) -> dict[str, Any]:
         alternate(list(sides.values()), rounds=rounds, steps=case.steps)
         for each in sides.values():
             each.close()
-    found = {"case": name, "tune": tune, "machine": machine(), "load": os.getloadavg()[2], "compiled": compiled}
+    found = {"machine": machine(), "load": os.getloadavg()[2], "compiled": compiled}
     for side, each in sides.items():
         cpu = [turn["cpu"] for turn in each.turns]
         values = {**each.first, "losses": [loss for loss, _ in first[side]], "cpu": cpu, "wall": each.median("wall")}
@@ -186,15 +188,14 @@ def main() -> None:
     parser.add_argument("--record", type=pathlib.Path, default=RECORD, help="one line for each measured case")
     parser.add_argument("--write", action="store_true", help=f"rewrite the table in {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
+    from kept_rows import kept_row
     from sections import write_section
 
-    from alignment_jax.report import append_row, read_rows
+    from alignment_jax.report import read_rows
 
-    for name in arguments.cases:
-        for tune in arguments.tune:
-            key = {"case": name, "tune": tune}
-            if not any(line.items() >= key.items() for line in read_rows(arguments.record)):
-                append_row(arguments.record, measure(name, tune, arguments.rounds))
+    for name, tune in itertools.product(arguments.cases, arguments.tune):
+        key = {"case": name, "tune": tune}
+        kept_row(arguments.record, key, functools.partial(measure, name, tune, arguments.rounds))
     shown = text(in_order(read_rows(arguments.record)))
     if arguments.write:
         write_section("steps", shown, page=PAGE)

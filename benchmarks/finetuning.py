@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from complete_fit import complete_fit
+from kept_rows import kept_row
 from sections import write_section
 
 from alignment_jax.assembly.build import build
@@ -25,7 +26,7 @@ from alignment_jax.config import load
 from alignment_jax.core.nested import flatten_config
 from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.inference.wise_ft import interpolated
-from alignment_jax.report import append_row, format_seconds, mean_std, read_rows, table, to_markdown
+from alignment_jax.report import format_seconds, mean_std, read_rows, table, to_markdown
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 
@@ -111,19 +112,12 @@ def train(arguments: argparse.Namespace, file: pathlib.Path) -> None:
     """Makes the missing runs."""
 
     def result(name: str, tune: str, rate: float, seed: int, settings=None) -> dict[str, Any]:
-        key = {"data": name, "tune": tune, "rate": rate, "seed": seed}
-        for row in read_rows(file) if file.exists() else ():
-            if all(row[part] == value for part, value in key.items()):
-                return row
-        start = time.process_time()
-        row = {
-            **key,
-            **run(config_of(arguments, name, tune, rate, seed, settings or {})),
-            "cpu_seconds": time.process_time() - start,
-        }
-        append_row(file, row)
-        print(row, flush=True)
-        return row
+        def measure() -> dict[str, Any]:
+            start = time.process_time()
+            found = run(config_of(arguments, name, tune, rate, seed, settings or {}))
+            return {**found, "cpu_seconds": time.process_time() - start}
+
+        return kept_row(file, {"data": name, "tune": tune, "rate": rate, "seed": seed}, measure)
 
     for name in arguments.only.split(","):
         settings = result(name, "none", 0.0, 0)["settings"]
@@ -137,7 +131,7 @@ def train(arguments: argparse.Namespace, file: pathlib.Path) -> None:
 
 
 def page(file: pathlib.Path, seeds: int) -> str:
-    rows = list(read_rows(file))
+    rows = read_rows(file)
     lines = []
     for name, one in SETS.items():
         own = [row for row in rows if row["data"] == name]

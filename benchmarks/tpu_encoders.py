@@ -169,25 +169,24 @@ def compile_one(name: str, devices: list[Any]) -> dict[str, Any]:
     }
 
 
-def compile_slice(topology: str, chips: int, record: pathlib.Path, names: list[str]) -> None:
-    """Compiles what the record lacks of some chips of a slice, and appends a line for each case."""
+def versions() -> dict[str, str]:
+    """Those of the compilers."""
     import importlib.metadata
 
+    return {package: importlib.metadata.version(package) for package in ("jax", "libtpu")}
+
+
+def compile_slice(topology: str, chips: int, record: pathlib.Path, names: list[str]) -> None:
+    """Compiles what the record lacks of some chips of a slice, and appends a line for each case."""
     import jax
     from jax.experimental import topologies
-
-    from alignment_jax.report import append_row, read_rows
+    from kept_rows import kept_row
 
     jax.default_backend = lambda: "tpu"  # forms are chosen as they would be there
     devices = list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)[:chips]
-    versions = {package: importlib.metadata.version(package) for package in ("jax", "libtpu")}
     for name in names:
         key = {"slice": topology, "chips": chips, "encoder": name}
-        if any(line.items() >= key.items() for line in read_rows(record)):
-            continue
-        line = key | compile_one(name, devices) | versions
-        append_row(record, line)
-        print(line, flush=True)
+        kept_row(record, key, lambda name=name: compile_one(name, devices) | versions())
 
 
 def bound(line: dict[str, Any]) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -26,7 +27,6 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECORD = ROOT / "benchmarks" / "results" / "tpu_sharded_state.jsonl"
-VERSIONED = ("jax", "libtpu")
 MICRO_BATCH, TOKENS = 64, 64
 CHIP_MEMORY = 16 * 2**30  # of a v5e
 NAMES = {
@@ -188,13 +188,6 @@ def compile_one(case: Case, shard: str) -> dict[str, Any]:
     return line | {"temporary": memory.temp_size_in_bytes, "seconds": time.perf_counter() - start}
 
 
-def versions() -> dict[str, str]:
-    """Those of the compilers."""
-    import importlib.metadata
-
-    return {name: importlib.metadata.version(name) for name in VERSIONED}
-
-
 def text(lines: list[dict[str, Any]]) -> str:
     """The section of the page."""
     from alignment_jax.report import table, to_markdown
@@ -217,7 +210,7 @@ def text(lines: list[dict[str, Any]]) -> str:
         "fits 16 GiB",
         "collectives of the traced program, GiB a chip",
     ]
-    compilers = ", ".join(f"{name} {lines[0][name]}" for name in VERSIONED)
+    compilers = ", ".join(f"{name} {lines[0][name]}" for name in ("jax", "libtpu"))
     head = f"`python benchmarks/tpu_sharded_state.py --write`, {compilers}. Parameters in float32."
     return f"{head}\n\n{to_markdown(table(names, rows))}"
 
@@ -232,24 +225,25 @@ def main() -> None:
     if arguments.shard:
         print(json.dumps(compile_one(CASES[arguments.case], arguments.shard)))
         return
+    from kept_rows import kept_row
     from sections import write_section
+    from tpu_encoders import versions
 
-    from alignment_jax.report import append_row, read_rows
     from alignment_jax.train.parameter_sharding import SHARDED
 
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": paths}
-    lines = []
-    # One process each: libtpu describes one slice per process.
-    for (number, case), shard in itertools.product(enumerate(CASES), SHARDED):
-        key = {"title": case.title, "shard": shard}
-        known = [line for line in read_rows(arguments.record) if line.items() >= key.items()]
-        if not known:
-            command = [sys.executable, __file__, "--case", str(number), "--shard", shard]
-            found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-            known = [json.loads(found.stdout.strip().splitlines()[-1]) | versions()]
-            append_row(arguments.record, known[0])
-        lines.append(known[0])
+
+    def compiled(number: int, shard: str) -> dict[str, Any]:
+        # One process each: libtpu describes one slice per process.
+        command = [sys.executable, __file__, "--case", str(number), "--shard", shard]
+        found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        return json.loads(found.stdout.strip().splitlines()[-1]) | versions()
+
+    lines = [
+        kept_row(arguments.record, {"title": case.title, "shard": shard}, functools.partial(compiled, number, shard))
+        for (number, case), shard in itertools.product(enumerate(CASES), SHARDED)
+    ]
     shown = text(lines)
     if arguments.write:
         write_section("sharded", shown, page=ROOT / "benchmarks" / "results" / "tpu.md")

@@ -1,6 +1,7 @@
 """Eight CPU devices and the compilation cache, both set before JAX starts."""
 
 import gc
+import importlib
 import importlib.util
 import os
 import pathlib
@@ -71,6 +72,13 @@ def compiled_programs_are_let_go():
 def repository() -> pathlib.Path:
     """The checkout that the tests run from."""
     return REPOSITORY
+
+
+@pytest.fixture
+def benchmark_script(repository, monkeypatch):
+    """name -> the module of a script in benchmarks/."""
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    return importlib.import_module
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,13 @@
 """The comparison of fine-tuning steps refuses different work; its page is its record."""
 
-import importlib
-import pathlib
-
 import pytest
 
 from alignment_jax.report import read_rows
 
-BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks"
-
 
 @pytest.fixture
-def finetune(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("finetune")
+def finetune(benchmark_script):
+    return benchmark_script("finetune")
 
 
 def test_different_losses_or_gradients_are_refused(finetune):

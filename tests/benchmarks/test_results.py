@@ -2,23 +2,19 @@
 
 import collections
 import json
-import pathlib
 import sys
 
 import numpy as np
 import pytest
 
 from alignment_jax.core.jsonl import append_row
-
-BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
+from alignment_jax.train.loop import Finished
+from alignment_jax.train.position import Position
 
 
 @pytest.fixture
-def results(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import results
-
-    yield results
+def results(benchmark_script):
+    yield benchmark_script("results")
     for name in ("results", "claims", "noise_table", "sections", "recipe", "bss_av_digits", "unpaired_latents"):
         sys.modules.pop(name, None)
 
@@ -65,12 +61,10 @@ def test_the_pages_show_the_commands_that_made_them(results):
     assert missing == []
 
 
-def test_pages_equal_the_kept_rows(results):
-    import bss_av_digits
-    import recipe
-
-    page = (BENCHMARKS.parent / "docs" / "results.md").read_text(encoding="utf-8")
-    kept = BENCHMARKS / "results"
+def test_pages_equal_the_kept_rows(results, benchmark_script, repository):
+    bss_av_digits, recipe = benchmark_script("bss_av_digits"), benchmark_script("recipe")
+    page = (repository / "docs" / "results.md").read_text(encoding="utf-8")
+    kept = repository / "benchmarks" / "results"
     rows = recipe.read_rows(kept / "recipe.jsonl")
     part, details = bss_av_digits.pages(kept / "bss_av_digits.jsonl")
     assert recipe.page(rows).strip() in page
@@ -78,13 +72,8 @@ def test_pages_equal_the_kept_rows(results):
     assert details.strip() in bss_av_digits.PAGE.read_text(encoding="utf-8")
 
 
-def test_a_stopped_training_is_no_result(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import complete_fit
-
-    from alignment_jax.train.loop import Finished
-    from alignment_jax.train.position import Position
-
+def test_a_stopped_training_is_no_result(benchmark_script, monkeypatch):
+    complete_fit = benchmark_script("complete_fit")
     for preempted in (False, True):
         finished = Finished(Position(), {}, preempted, {})
         monkeypatch.setattr(complete_fit, "fit", lambda *_, finished=finished, **__: finished)

@@ -1,21 +1,15 @@
 """The operations that the table of compiled encoders counts, and the page against its record."""
 
-import importlib
-import pathlib
-
 import jax
 import numpy as np
 import pytest
 
 from alignment_jax.report import read_rows
 
-BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks"
-
 
 @pytest.fixture
-def encoders(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("tpu_encoders")
+def encoders(benchmark_script):
+    return benchmark_script("tpu_encoders")
 
 
 @pytest.mark.parametrize(
@@ -32,16 +26,16 @@ def test_operations_are_those_of_every_layer(encoders, name, tokens, width, dept
     assert found == 2 * (depth * layer + others) * case.batch * mesh.size
 
 
-def test_the_page_is_the_record(encoders):
+def test_the_page_is_the_record(encoders, repository):
     lines = read_rows(encoders.RECORD)
     assert {(line["slice"], line["chips"]) for line in lines} == set(encoders.SLICES)
     assert len(lines) == len(encoders.SLICES) * len(encoders.CASES)
-    page = (BENCHMARKS / "results" / "tpu.md").read_text(encoding="utf-8")
+    page = (repository / "benchmarks" / "results" / "tpu.md").read_text(encoding="utf-8")
     assert encoders.text(lines).strip() in page
 
 
-def test_collectives_are_counted_with_the_length_of_their_loops(encoders):
-    module = importlib.import_module("tpu_sharded_state")
+def test_collectives_are_counted_with_the_length_of_their_loops(benchmark_script):
+    module = benchmark_script("tpu_sharded_state")
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("batch",))
 
     def layer(x, kernel):

@@ -1,17 +1,11 @@
 """The arithmetic behind the table of predicted times, against numbers worked out by hand."""
 
-import importlib
-import pathlib
-
 import pytest
-
-BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks"
 
 
 @pytest.fixture
-def roofline(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("tpu_roofline")
+def roofline(benchmark_script):
+    return benchmark_script("tpu_roofline")
 
 
 def test_the_loss_of_one_chip_is_four_products(roofline):
@@ -43,6 +37,6 @@ def test_the_ring_hides_from_where_its_products_take_longer(roofline):
         assert smaller.loss < smaller.ring
 
 
-def test_the_table_on_the_page_equals_the_output_of_the_script(roofline):
-    page = (BENCHMARKS / "results" / "tpu.md").read_text(encoding="utf-8")
+def test_the_table_on_the_page_equals_the_output_of_the_script(roofline, repository):
+    page = (repository / "benchmarks" / "results" / "tpu.md").read_text(encoding="utf-8")
     assert roofline.text().strip() in page
