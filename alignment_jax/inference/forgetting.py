@@ -89,9 +89,8 @@ def control_metrics(built: Built, config: ConfigDict) -> Callable[[PyTree], Metr
 
 def comparison_lines(found: dict[str, dict[str, Metrics]], metric: str) -> list[str]:
     """One line for each split: the metric before and after; the first one where a control set has others."""
-    lines = []
+    lines, usual = [], metric.removeprefix("val/")
     for split, each in found.items():
-        name = metric.removeprefix("val/")
-        name = name if name in each["before"] else next(iter(each["before"]))
+        name = usual if usual in each["before"] else next(iter(each["before"]))
         lines.append(f"{split}: {name} {each['before'][name]:.4g} before fine-tuning, {each['after'][name]:.4g} after")
     return lines
