@@ -153,7 +153,7 @@ def build(
     if not task.aligns:
         messages = (*classifier_notes(source), *messages)
     tables, loader_split = device_tables(config.input, train, pools)
-    evaluate = task.evaluation(model, task.heads(config.model, config.classification.predict))
+    evaluate = task.evaluation(model, task.heads(config.model, config.classification.predict), devices)
     experiment = Experiment(
         config=config.to_dict(),
         seed=config.seed,

@@ -239,8 +239,10 @@ def evaluation_split(settings: ConfigDict, split: data.PairSplit, inputs: Inputs
 
 def item_batches(
     settings: ConfigDict, side: str, column: data.Column, inputs: Inputs, *, size: int | None = None
-) -> list[Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]]:
+) -> list[Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]]]:
     """Padded batches of all items of a prepared column, without augmentation: one function for each view to average.
+
+    The functions take `part`, see `data.iterate_items`.
 
     Args:
       settings: the section `eval` of the configuration.
@@ -252,9 +254,9 @@ def item_batches(
     size = min(settings.batch_size, len(column)) if size is None else size
     views = (column, *(_further_views(settings, column) if side == "a" else ()))
 
-    def batches(view: data.Column) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(view: data.Column, part: tuple[int, int] = (0, 1)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         transform = remaining_transform(view, inputs.evaluate[side])
-        return data.iterate_items(view, transform, size, threads=inputs.threads)
+        return data.iterate_items(view, transform, size, threads=inputs.threads, part=part)
 
     return [functools.partial(batches, view) for view in views]
 

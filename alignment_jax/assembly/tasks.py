@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -28,7 +29,7 @@ class Task:
     """One kind of evaluation.
 
     split: (section `eval`, prepared split, inputs) -> the argument of the evaluation.
-    evaluation: (model, heads of a prediction, None for all) -> (variables, such a split) -> metrics.
+    evaluation: (model, heads of a prediction, None for all; devices) -> (variables, such a split) -> metrics.
     heads: (section `model`, `classification.predict`) -> heads of a prediction.
     chance: split -> the same metrics of a random guess, where they are known.
     metrics: section `model` -> the names of all metrics, whatever the data.
@@ -37,7 +38,7 @@ class Task:
     """
 
     split: Callable[[ConfigDict, data.PairSplit, Inputs], Any]
-    evaluation: Callable[[Model, tuple[str, ...] | None], Evaluate]
+    evaluation: Callable[[Model, tuple[str, ...] | None, Sequence[jax.Device]], Evaluate]
     heads: Callable[[ConfigDict, str], tuple[str, ...] | None]
     chance: Callable[[data.PairSplit], dict[str, float]]
     metrics: Callable[[ConfigDict], tuple[str, ...]]
@@ -74,12 +75,12 @@ def check_metric(metric: str, model: ConfigDict, splits: Mapping[str, data.PairS
 def _labelled_split(section: ConfigDict, split: data.PairSplit, inputs: Inputs) -> evaluation.LabelledSplit:
     size = min(section.batch_size, len(split))
     batches, rows = scoring_batches(split, inputs), data.padded_rows(np.arange(len(split)), size)
-    return evaluation.LabelledSplit(lambda: batches(rows))
+    return evaluation.LabelledSplit(lambda part=(0, 1): batches(np.array_split(rows, part[1])[part[0]]))
 
 
 ALIGNMENT = Task(
     split=evaluation_split,
-    evaluation=lambda model, heads: evaluation.RetrievalEvaluation(model),
+    evaluation=lambda model, heads, devices: evaluation.RetrievalEvaluation(model, devices=devices),
     heads=lambda model, predict: None,
     chance=lambda split: report.chance_recall(
         split.b_to_a, n_a=len(split), ids_a=split.content_ids_a, ids_b=split.content_ids_b
@@ -90,7 +91,7 @@ ALIGNMENT = Task(
 )
 CLASSIFICATION = Task(
     split=_labelled_split,
-    evaluation=lambda model, heads: evaluation.ClassificationEvaluation(model, heads=heads),
+    evaluation=lambda model, heads, devices: evaluation.ClassificationEvaluation(model, heads=heads, devices=devices),
     heads=prediction_heads,
     chance=lambda split: evals.chance_classification(split.label),  # type: ignore[arg-type]
     metrics=lambda model: ("accuracy", "macro_f1", "mAP", *(f"accuracy_{head}" for head in head_names(model))),

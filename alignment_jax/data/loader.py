@@ -176,6 +176,7 @@ def iterate_items(
     batch_size: int,
     *,
     threads: int = 2,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Iterates over the items of a column in order, in padded batches, for evaluation.
 
@@ -184,6 +185,7 @@ def iterate_items(
       transform: applied to each item with a fixed generator.
       batch_size: rows of every batch; one shape means one compilation.
       threads: host threads, used if there is a transform.
+      part: (k, n) for the batches of part k of n: the batches are divided in order, the first parts get more.
 
     Yields:
       `(items [batch_size, ...], where bool [batch_size])`; the last batch is padded with zeros.
@@ -194,7 +196,8 @@ def iterate_items(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    rows = padded_rows(np.arange(len(column)), batch_size)
+    number, parts = part
+    rows = np.array_split(padded_rows(np.arange(len(column)), batch_size), parts)[number]
 
     def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
         where = rows[step] >= 0

@@ -7,17 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from alignment_jax.evals.batch_groups import group_batches, start_ahead
+
 
 def embed_items(
-    encode: Callable[[Any], Any], batches: Iterable[tuple[np.ndarray, np.ndarray]], *, padding: int | None = None
+    encode: Callable[[Any], Any],
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    padding: int | None = None,
+    width: int = 1,
 ) -> np.ndarray:
     """Runs `encode` over batches and drops the padding.
 
     Args:
-      encode: [k, ...] -> embeddings [k, d].
+      encode: [width * k, ...] -> embeddings [width * k, d].
       batches: (items [k, ...], where [k] bool) with one k for all, so that `encode` compiles once.
       padding: items are rows of token ids [k, L], and `encode` does not read this id at their end. Rows are then
         encoded in order of length, at up to four lengths [k, L'], L' <= L. None: all as they are.
+      width: batches that `encode` takes at once, one on each of several devices for example.
 
     Returns:
       float32 [n, d], n the number of rows whose `where` is true, in order.
@@ -29,26 +36,29 @@ def embed_items(
     if padding is not None:
         batches = list(batches)
         if len(batches) > 1:
-            return _embed_by_length(encode, batches, padding)
-    return np.concatenate([np.asarray(encode(items), np.float32)[where] for items, where in batches])
+            return _embed_by_length(encode, batches, padding, width)
+    groups = group_batches(batches, width)
+    found = start_ahead(lambda group: encode(group[0][0]), groups)
+    return np.concatenate([np.asarray(z, np.float32)[:rows][where[:rows]] for ((_, where), rows), z in found])
 
 
-def _embed_by_length(encode, batches: list[tuple[np.ndarray, np.ndarray]], padding: int) -> np.ndarray:
+def _embed_by_length(encode, batches: list[tuple[np.ndarray, np.ndarray]], padding: int, width: int) -> np.ndarray:
     size, longest = batches[0][0].shape
+    size *= width
     rows = np.concatenate([items[where] for items, where in batches])
     # A column more than a row's own: some towers end a text with the id that also fills it up.
     lengths = np.minimum(longest - np.argmax(rows[:, ::-1] != padding, axis=1) + 1, longest)
-    order, widths = np.argsort(lengths, kind="stable"), _widths(longest)
-    found = []
-    for k in range(0, len(order), size):
-        chosen = order[k : k + size]
-        width = widths[np.searchsorted(widths, lengths[chosen[-1]])]
-        filled = np.resize(rows[chosen], (size, longest))[:, :width]
-        found.append(np.asarray(encode(filled), np.float32)[: len(chosen)])
-    return np.concatenate(found)[np.argsort(order)]
+    order, choices = np.argsort(lengths, kind="stable"), _lengths(longest)
+
+    def encoded(chosen: np.ndarray):
+        length = choices[np.searchsorted(choices, lengths[chosen[-1]])]
+        return encode(np.resize(rows[chosen], (size, longest))[:, :length])
+
+    each = start_ahead(encoded, (order[k : k + size] for k in range(0, len(order), size)))
+    return np.concatenate([np.asarray(z, np.float32)[: len(chosen)] for chosen, z in each])[np.argsort(order)]
 
 
-def _widths(longest: int) -> np.ndarray:
+def _lengths(longest: int) -> np.ndarray:
     """Quarters of `longest`, rounded up to a multiple of 8."""
     return np.unique(np.minimum(-(-longest * np.arange(1, 5) // 32) * 8, longest))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax import metrics
+from alignment_jax.evals.batch_groups import group_batches, start_ahead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +25,15 @@ class SplitLogits:
 
 
 def classify_items(
-    predict: Callable[[Mapping[str, Any]], Mapping[str, Any]], batches: Iterable[Mapping[str, Any]]
+    predict: Callable[[Mapping[str, Any]], Mapping[str, Any]], batches: Iterable[Mapping[str, Any]], *, width: int = 1
 ) -> SplitLogits:
     """Runs `predict` over labelled batches and drops the padding.
 
     Args:
-      predict: batch -> logits of every head, head -> [k, c].
+      predict: batch of width * k rows -> logits of every head, head -> [width * k, c].
       batches: of one size, so that `predict` compiles once; with `where` [k] and `label` [k], and `has_a` [k] etc. for
         missing modalities.
+      width: batches that `predict` takes at once, one on each of several devices for example.
 
     >>> batches = [{"x": np.eye(2), "label": np.array([0, 1]), "where": np.array([True, False])}]
     >>> classify_items(lambda batch: {"a": batch["x"]}, batches).logits["a"]
@@ -40,10 +42,10 @@ def classify_items(
     parts: dict[str, list[np.ndarray]] = {}
     labels = []
     present: dict[str, list[np.ndarray]] = {}
-    for batch in batches:
-        where = np.asarray(batch["where"])
+    for (batch, rows), predicted in start_ahead(lambda group: predict(group[0]), group_batches(batches, width)):
+        where = np.flatnonzero(np.asarray(batch["where"])[:rows])
         labels.append(np.asarray(batch["label"])[where])
-        for name, logits in predict(batch).items():
+        for name, logits in predicted.items():
             parts.setdefault(name, []).append(np.asarray(logits, np.float32)[where])
             if f"has_{name}" in batch:
                 present.setdefault(name, []).append(np.asarray(batch[f"has_{name}"])[where])

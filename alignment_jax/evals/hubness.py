@@ -72,8 +72,8 @@ def fold_embeddings(embedded: SplitEmbeddings, bank: QueryBank, correction: Hubn
     >>> fold_embeddings(embedded, QueryBank(eye, eye), HubnessCorrection("csls", k=2)).b.shape
     (3, 5)
     """
-    folded = {side: fold_side(side, getattr(embedded, side), bank, correction) for side in ("a", "b")}
-    return dataclasses.replace(embedded, **folded)
+    a, b = (fold_side(side, getattr(embedded, side), bank, correction) for side in ("a", "b"))
+    return dataclasses.replace(embedded, a=a, b=b)
 
 
 def hubness_metrics(embedded: SplitEmbeddings, *, k: int = NEIGHBOURS) -> dict[str, float]:

@@ -19,6 +19,7 @@ class SplitEmbeddings:
     """Both sides of one split: `a` [n, d], `b` [m, d], and `b_to_a` [m], the a-item of every b-item.
 
     `ids_a` [n] and `ids_b` [m] are equal for rows of the same content, which are one item; None: all rows differ.
+    `devices` share the work of the ranks, see `metrics.retrieval_ranks`; None: one device.
     """
 
     a: np.ndarray
@@ -26,13 +27,15 @@ class SplitEmbeddings:
     b_to_a: np.ndarray
     ids_a: np.ndarray | None = None
     ids_b: np.ndarray | None = None
+    devices: tuple[jax.Device, ...] | None = None
 
     @functools.cached_property
     def ranks(self) -> tuple[np.ndarray, np.ndarray]:
         """`metrics.retrieval_ranks` of the split, computed once."""
-        found = metrics.retrieval_ranks(self.a, self.b, self.b_to_a, ids_a=self.ids_a, ids_b=self.ids_b)
-        rank_ab, rank_ba = jax.device_get(found)
-        return rank_ab, rank_ba
+        rank_ab, rank_ba = metrics.retrieval_ranks(
+            self.a, self.b, self.b_to_a, ids_a=self.ids_a, ids_b=self.ids_b, devices=self.devices
+        )
+        return np.asarray(rank_ab), np.asarray(rank_ba)
 
     @functools.cached_property
     def items(self) -> metrics.DistinctItems:

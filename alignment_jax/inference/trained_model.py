@@ -217,7 +217,7 @@ class TrainedModel:
         task = task_of(self.config.model)
         heads = task.heads(self.config.model, self.config.classification.predict)
         prepared = task.split(self.config.eval, self.inputs.prepared(split), self.inputs)
-        evaluation: Any = task.evaluation(self.model, heads)
+        evaluation: Any = task.evaluation(self.model, heads, jax.local_devices())
         if not task.aligns:
             return evaluation(self.variables, prepared)
         embedded = self._evaluator(self.variables, prepared)

@@ -8,17 +8,20 @@ import jax.numpy as jnp
 from alignment_jax.metrics._square_tiles import stack_tiles
 
 
-def row_classes(z: jax.Array, tile: int) -> jax.Array:
-    """Numbers the distinct rows of `z` [n, d]: int32 [n], equal exactly where rows are equal.
-
-    Rows are compared by two independent 32-bit hashes; for a million distinct rows a false match has a chance of 3e-8.
+def row_hashes(z: jax.Array, tile: int) -> tuple[jax.Array, jax.Array]:
+    """Two independent 32-bit hashes of every row of `z` [n, d]; for a million distinct rows a false match of both has a
+    chance of 3e-8.
     """
     first, second = jax.lax.map(_hashes, stack_tiles(z, tile))
-    first, second = first.reshape(-1)[: len(z)], second.reshape(-1)[: len(z)]
+    return first.reshape(-1)[: len(z)], second.reshape(-1)[: len(z)]
+
+
+def number_distinct(first: jax.Array, second: jax.Array) -> jax.Array:
+    """int32 [n], equal exactly where both hashes [n] are equal."""
     order = jnp.lexsort((second, first))
     f, s = first[order], second[order]
     fresh = jnp.concatenate([jnp.zeros(1, bool), (f[1:] != f[:-1]) | (s[1:] != s[:-1])])
-    return jnp.zeros(z.shape[0], jnp.int32).at[order].set(jnp.cumsum(fresh, dtype=jnp.int32))
+    return jnp.zeros(len(first), jnp.int32).at[order].set(jnp.cumsum(fresh, dtype=jnp.int32))
 
 
 def _hashes(rows: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -29,16 +29,30 @@ def scalar(x: Any) -> Any:
 
 def embeddings(name: str, z: Array) -> jax.Array:
     """float32 [n, d]; concrete values are checked to be finite."""
+    check_embeddings(name, z)
+    z = jnp.asarray(z, jnp.float32)
+    check_finite_rows(name, z)
+    return z
+
+
+def check_embeddings(name: str, z: Array) -> None:
+    """Raises ValueError unless the shape is [n, d]."""
     if np.ndim(z) != 2 or 0 in np.shape(z):
         raise ValueError(f"{name} must have shape [n, d] with n, d >= 1, got {np.shape(z)}")
-    z = jnp.asarray(z, jnp.float32)
-    if not traced(z):
+
+
+def check_finite_rows(name: str, z: Array) -> None:
+    """Raises ValueError for concrete values that are not finite; host arrays are checked on the host."""
+    if traced(z):
+        return
+    if isinstance(z, jax.Array):
         # Also where the other side is traced: a gallery may be a constant of a compiled search.
         with jax.ensure_compile_time_eval():
             finite = np.asarray(_finite_rows(z))
-        if not finite.all():
-            raise ValueError(f"{name} is not finite in row {int(finite.argmin())} ({int((~finite).sum())} such rows)")
-    return z
+    else:
+        finite = np.asarray(np.isfinite(np.asarray(z, np.float32)).all(axis=1))
+    if not finite.all():
+        raise ValueError(f"{name} is not finite in row {int(finite.argmin())} ({int((~finite).sum())} such rows)")
 
 
 def class_numbers(name: str, labels: Array, *, length: int, classes: int, of: str) -> Array:

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from alignment_jax.core.deprecation import renamed_keywords
 from alignment_jax.core.types import Array
-from alignment_jax.core.varying import vary_over, varying_axes
-from alignment_jax.metrics._equal_rows import row_classes
 from alignment_jax.metrics._items import content_ids, first_rows
-from alignment_jax.metrics._square_tiles import TILE, fit_tile, similarity_tile, stack_tiles
-from alignment_jax.metrics._value_checks import class_numbers, embeddings
+from alignment_jax.metrics._rank_blocks import rank_blocks
+from alignment_jax.metrics._row_shards import AXIS, RowShards, put_blocks, row_mesh
+from alignment_jax.metrics._square_tiles import TILE, fit_tile
+from alignment_jax.metrics._value_checks import check_embeddings, check_finite_rows, class_numbers, embeddings
+
+Ids = tuple[jax.Array, jax.Array] | None
 
 
 @renamed_keywords(a_of_b="b_to_a")
 def retrieval_ranks(
-    za: Array, zb: Array, b_to_a: Array, *, ids_a: Array | None = None, ids_b: Array | None = None, tile: int = TILE
+    za: Array,
+    zb: Array,
+    b_to_a: Array,
+    *,
+    ids_a: Array | None = None,
+    ids_b: Array | None = None,
+    tile: int = TILE,
+    devices: Sequence[jax.Device] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Zero-based rank of the right answer of every query, both ways; ties count against the query.
 
@@ -36,6 +50,9 @@ def retrieval_ranks(
       ids_a: [n] integers, equal where a-rows have the same content; None where all differ.
       ids_b: [m] integers, the same for b-rows.
       tile: side of the square tiles, rounded up to a multiple of 64.
+      devices: that share the rows of both sides; blocks of zb travel around their ring. With several processes every
+        process makes the same call with the same host arrays. The ranks are those of one device. None: the device of
+        the arrays.
 
     Returns:
       rank_ab int32 [n] and rank_ba int32 [m]. -1 for a row that is no query: an a-item without any b (it has no right
@@ -56,131 +73,55 @@ def retrieval_ranks(
 
     Bitwise equal embeddings always tie, at any position and with any rounding of the device. Similarities are float32.
     """
-    za, zb = embeddings("za", za), embeddings("zb", zb)
-    if za.shape[1] != zb.shape[1]:
-        raise ValueError(f"za and zb must have the same width d, got {za.shape[1]} and {zb.shape[1]}")
-    owner = class_numbers("b_to_a", b_to_a, length=zb.shape[0], classes=za.shape[0], of="row of zb")
-    ids = None
+    for name, z in (("za", za), ("zb", zb)):
+        check_embeddings(name, z)
+    (n, width), (m, other) = np.shape(za), np.shape(zb)
+    if width != other:
+        raise ValueError(f"za and zb must have the same width d, got {width} and {other}")
+    owner: Any = class_numbers("b_to_a", b_to_a, length=m, classes=n, of="row of zb")
+    ids: Any = None
     if ids_a is not None or ids_b is not None:
-        ids = (content_ids("ids_a", ids_a, za.shape[0]), content_ids("ids_b", ids_b, zb.shape[0]))
-    return _ranks(za, zb, jnp.asarray(owner), ids, fit_tile(tile, za.shape[0], zb.shape[0]))
+        ids = (content_ids("ids_a", ids_a, n), content_ids("ids_b", ids_b, m))
+    tile = fit_tile(tile, n, m)
+    one, shards = RowShards(1, tile), RowShards(1 if devices is None else len(devices), tile)
+    if devices is None or _tiles_of_a_device(shards, n, m) >= _tiles_of_a_device(one, n, m):
+        return _ranks(embeddings("za", za), embeddings("zb", zb), owner, ids, one)
+    mesh = row_mesh(devices)
+    for name, z in (("za", za), ("zb", zb)):
+        check_finite_rows(name, z)
+    blocks = (put_blocks(za, mesh, shards), put_blocks(zb, mesh, shards))
+    return _sharded_ranks(*blocks, owner, ids, sizes=(n, m), shards=shards, mesh=mesh)
+
+
+def _tiles_of_a_device(shards: RowShards, n: int, m: int) -> int:
+    """Tiles of similarities that a device computes; blocks are whole tiles, so that they round as on one device."""
+    of_rows, of_columns = (shards.padded(rows) // shards.tile // shards.count for rows in (n, m))
+    return of_rows * of_columns * shards.count
 
 
 @functools.partial(jax.jit, static_argnums=4)
-def _ranks(
-    za: jax.Array, zb: jax.Array, owner: jax.Array, ids: tuple[jax.Array, jax.Array] | None, tile: int
+def _ranks(za: jax.Array, zb: jax.Array, owner: jax.Array, ids: Ids, shards: RowShards) -> tuple[jax.Array, jax.Array]:
+    sizes = (za.shape[0], zb.shape[0])
+    rank_ab, rank_ba = rank_blocks(shards.own(za), shards.own(zb), owner, ids, sizes=sizes, shards=shards)
+    return _of_queries(rank_ab[: sizes[0]], rank_ba[: sizes[1]], owner, ids)
+
+
+@functools.partial(jax.jit, static_argnames=("sizes", "shards", "mesh"))
+def _sharded_ranks(
+    za: jax.Array, zb: jax.Array, owner: jax.Array, ids: Ids, *, sizes: tuple[int, int], shards: RowShards, mesh: Mesh
 ) -> tuple[jax.Array, jax.Array]:
-    n, m = za.shape[0], zb.shape[0]
-    class_a, class_b = row_classes(za, tile), row_classes(zb, tile)
-    duplicates = (class_a.max() < n - 1) | (class_b.max() < m - 1)
-    row_a, row_b = jnp.arange(n, dtype=jnp.int32), jnp.arange(m, dtype=jnp.int32)
-    first_a, first_b = (row_a, row_b) if ids is None else (first_rows(ids[0]), first_rows(ids[1]))
-    # The pairs of items, numbered by their first rows; a pair may repeat.
-    pair_a, pair_b = first_a[owner], first_b
-
-    own = _pair_similarities(za, zb, pair_a, pair_b, tile)
-    best_a, class_of_best_b = _best(own, pair_a, class_b[pair_b], n)
-    best_b, class_of_best_a = _best(own, pair_b, class_a[pair_a], m)
-    rows = {
-        "z": za,
-        "own": best_a,
-        "own_class": class_of_best_b,
-        "candidate_class": class_a,
-        "item": row_a,
-        "counts": first_a == row_a,
-    }
-    columns = {
-        "z": zb,
-        "own": best_b,
-        "own_class": class_of_best_a,
-        "candidate_class": class_b,
-        "item": row_b,
-        "owner": owner,
-        "counts": first_b == row_b,
-    }
-    # Padding is item -1, without partner, and no candidate.
-    numbers = ("item", "owner")
-    rows = {key: stack_tiles(x, tile, fill=-1 if key in numbers else 0) for key, x in rows.items()}
-    columns = {key: stack_tiles(x, tile, fill=-1 if key in numbers else 0) for key, x in columns.items()}
-
-    axes = varying_axes(rows, columns)
-
-    def each_row_tile(count_b, row):
-        def each_column_tile(count_a, column_and_count):
-            column, count = column_and_count
-            s = similarity_tile(row["z"], column["z"])
-            first, last = row["item"][0], row["item"][-1]
-            if ids is None:
-                owned_here = ((column["owner"] >= first) & (column["owner"] <= last)).any()
-
-                def related():
-                    return row["item"][:, None] == column["owner"]
-            else:
-                i, j = pair_a - first, pair_b - column["item"][0]
-                here = (i >= 0) & (i < tile) & (j >= 0) & (j < tile)
-                owned_here = here.any()
-
-                def related():
-                    empty = vary_over(axes, jnp.zeros((tile, tile), bool))
-                    return empty.at[jnp.where(here, i, tile), jnp.where(here, j, tile)].set(True, mode="drop")
-
-            partly = ~(row["counts"].all() & column["counts"].all())
-
-            def careful(s, row, column):
-                return _count_carefully(s, row, column, related())
-
-            # Nearly all tiles have no own pair, no padding and no duplicate: two comparisons and two sums.
-            ahead_a, ahead_b = jax.lax.cond(owned_here | partly | duplicates, careful, _count, s, row, column)
-            return count_a + ahead_a, count + ahead_b
-
-        count_a = vary_over(axes, jnp.zeros_like(row["item"]))
-        count_a, count_b = jax.lax.scan(each_column_tile, count_a, (columns, count_b))
-        return count_b, count_a
-
-    count_b = vary_over(axes, jnp.zeros_like(columns["item"]))
-    rank_ba, rank_ab = jax.lax.scan(each_row_tile, count_b, rows)
-    query_a = jnp.zeros(n, bool).at[pair_a].set(True)
-    rank_ab = jnp.where(query_a, rank_ab.reshape(-1)[:n], -1)
-    return rank_ab, jnp.where(first_b == row_b, rank_ba.reshape(-1)[:m], -1)
+    blocks = functools.partial(rank_blocks, sizes=sizes, shards=shards)
+    mapped = jax.shard_map(blocks, mesh=mesh, in_specs=(P(AXIS), P(AXIS), P(), P()), out_specs=(P(AXIS), P(AXIS)))
+    n, m = sizes
+    rank_ab, rank_ba = mapped(za, zb, owner, ids)
+    found = _of_queries(rank_ab[:n], rank_ba[:m], owner, ids)
+    return jax.lax.with_sharding_constraint(found, NamedSharding(mesh, P()))
 
 
-def _best(own: jax.Array, item: jax.Array, partner_class: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Largest similarity of every item to one of its own, and the class of the first partner that has it."""
-    best = jax.ops.segment_max(own, item, num_segments=count)
-    place = jnp.where(own == best[item], jnp.arange(len(own), dtype=jnp.int32), len(own))
-    first = jnp.minimum(jax.ops.segment_min(place, item, num_segments=count), len(own) - 1)
-    return best, partner_class[first]
-
-
-def _pair_similarities(za: jax.Array, zb: jax.Array, pair_a: jax.Array, pair_b: jax.Array, tile: int) -> jax.Array:
-    """S of every pair [p], from the diagonal of whole tiles, so that it rounds as its rivals do."""
-
-    def one_tile(pairs):
-        own_a, own_b = pairs
-        return jnp.diagonal(similarity_tile(za[own_a], zb[own_b]))
-
-    own = jax.lax.map(one_tile, (stack_tiles(pair_a, tile), stack_tiles(pair_b, tile)))
-    return own.reshape(-1)[: len(pair_a)]
-
-
-def _count(s, row, column) -> tuple[jax.Array, jax.Array]:
-    """How many entries of each row and each column are not below that query's own similarity."""
-    # `not below` instead of `at least`, so that NaN counts against the query.
-    return _sums(~(s < row["own"][:, None]), ~(s < column["own"][None, :]))
-
-
-def _count_carefully(s, row, column, related) -> tuple[jax.Array, jax.Array]:
-    """The same without own pairs, repeated rows and padding, and with every duplicate of the right answer as a tie."""
-    rival = ~related & row["counts"][:, None] & column["counts"]
-    same_as_best_b = row["own_class"][:, None] == column["candidate_class"]
-    same_as_best_a = row["candidate_class"][:, None] == column["own_class"]
-    ahead_a = rival & (~(s < row["own"][:, None]) | same_as_best_b)
-    ahead_b = rival & (~(s < column["own"][None, :]) | same_as_best_a)
-    return _sums(ahead_a, ahead_b)
-
-
-def _sums(ahead_a: jax.Array, ahead_b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # Sums of at most one tile's side in float32 are exact, and faster than integer ones on CPU.
-    count_a = ahead_a.astype(jnp.float32).sum(axis=1).astype(jnp.int32)
-    count_b = ahead_b.astype(jnp.float32).sum(axis=0).astype(jnp.int32)
-    return count_a, count_b
+def _of_queries(rank_ab: jax.Array, rank_ba: jax.Array, owner: jax.Array, ids: Ids) -> tuple[jax.Array, jax.Array]:
+    """The ranks, -1 for a row that is no query."""
+    if ids is None:
+        return jnp.where(jnp.zeros(len(rank_ab), bool).at[owner].set(True), rank_ab, -1), rank_ba
+    first_a, first_b = first_rows(ids[0]), first_rows(ids[1])
+    query_a = jnp.zeros(len(rank_ab), bool).at[first_a[owner]].set(True)
+    return jnp.where(query_a, rank_ab, -1), jnp.where(first_b == jnp.arange(len(rank_ba)), rank_ba, -1)

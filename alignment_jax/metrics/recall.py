@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -26,6 +27,7 @@ def retrieval_recall(
     ids_b: Array | None = None,
     ks: Sequence[int] = (1, 5, 10),
     tile: int = TILE,
+    devices: Sequence[jax.Device] | None = None,
 ) -> dict[str, Any]:
     """Recall at K both ways: the share of queries whose right answer is among the K most similar items.
 
@@ -40,6 +42,7 @@ def retrieval_recall(
       ids_b: [m] integers, the same for b-rows.
       ks: the K, positive and distinct.
       tile: side of the tiles of the similarity matrix; one tile is in memory at a time.
+      devices: that share the rows of both sides, see `retrieval_ranks`.
 
     Returns:
       {"a2b_R@1": ..., ..., "b2a_R@1": ..., ..., "rsum": ...} in percent, floats. A query counts its best-placed
@@ -65,7 +68,7 @@ def retrieval_recall(
     as wrong answers to each other, as this function does without ids.
     """
     cutoffs = _cutoffs(ks)
-    rank_ab, rank_ba = retrieval_ranks(za, zb, b_to_a, ids_a=ids_a, ids_b=ids_b, tile=tile)
+    rank_ab, rank_ba = retrieval_ranks(za, zb, b_to_a, ids_a=ids_a, ids_b=ids_b, tile=tile, devices=devices)
     return recall_from_ranks(rank_ab, rank_ba, ks=cutoffs)
 
 

@@ -1,4 +1,4 @@
-"""Broadcasts from process 0: JSON with arrays, errors and bytes.
+"""Broadcasts from process 0 and gathers from all: JSON with arrays, errors and bytes.
 
 JAX compiles a program for every length of a broadcast, so messages are padded to powers of two.
 """
@@ -66,6 +66,24 @@ def broadcast_bytes(message: bytes) -> bytes:
         return start
     own = np.frombuffer(message[space:], np.uint8) if jax.process_index() == 0 else np.zeros(size - space, np.uint8)
     return start + broadcast_array(own).tobytes()
+
+
+def gather_bytes(own: bytes) -> list[bytes]:
+    """The messages of all processes, of any lengths, in the order of the processes."""
+    lengths = [int.from_bytes(bytes_.tobytes(), "little") for bytes_ in _gather(len(own).to_bytes(_LENGTH, "little"))]
+    parts: list[list[bytes]] = [[] for _ in lengths]
+    for start in range(0, max(lengths), MOST):
+        longest = min(MOST, max(lengths) - start)
+        piece = own[start : start + longest].ljust(max(LEAST, 1 << (longest - 1).bit_length()), b"\0")
+        for part, found in zip(parts, _gather(piece), strict=True):
+            part.append(found[:longest].tobytes())
+    return [b"".join(part)[:length] for part, length in zip(parts, lengths, strict=True)]
+
+
+def _gather(own: bytes) -> np.ndarray:
+    """uint8 [processes, bytes]."""
+    found = multihost_utils.process_allgather(np.frombuffer(own, np.uint8))
+    return np.asarray(found).reshape(jax.process_count(), len(own))
 
 
 def broadcast_array(own: np.ndarray) -> np.ndarray:

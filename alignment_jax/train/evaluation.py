@@ -1,11 +1,14 @@
-"""Evaluates a model on a split: embeddings of both sides, or logits of every head, each compiled once.
+"""Evaluates a model on a split: embeddings of both sides, or logits of every head.
 
-Runs that differ only in their seed share one compiled program; their variables are stacked, leaves [seeds, ...].
+The batches of a split are divided over the devices of this process, and over all processes where `everywhere` is true:
+every process must then make the same call, and gets the whole result. Runs that differ only in their seed share one
+compiled program; their variables are stacked, leaves [seeds, ...].
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,47 +21,63 @@ from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.core.types import Array, Batch, PyTree
+from alignment_jax.metrics._square_tiles import TILE
+from alignment_jax.train import processes
+from alignment_jax.train.batch_parallel import BatchParallel, local_copy
 from alignment_jax.train.classification_objective import batch_inputs, batch_masks
 from alignment_jax.train.experiment import EvaluationSplit, Model
 
 
-def embedded_split(split: EvaluationSplit, a: np.ndarray, b: np.ndarray) -> evals.SplitEmbeddings:
-    """A split with its embeddings."""
-    return evals.SplitEmbeddings(a, b, split.b_to_a, *split.same)
+def embedded_split(
+    split: EvaluationSplit, a: np.ndarray, b: np.ndarray, *, devices: Sequence[jax.Device] | None = None
+) -> evals.SplitEmbeddings:
+    """A split with its embeddings; `devices` share the work of its ranks."""
+    return evals.SplitEmbeddings(a, b, split.b_to_a, *split.same, devices=None if devices is None else tuple(devices))
 
 
 @renamed_attributes({"side": "embed_side", "of_seeds": "embed_seeds", "side_of_seeds": "embed_side_of_seeds"})
 class Embedder:
-    """Embeds splits; compiled once."""
+    """Embeds splits.
 
-    def __init__(self, model: Model):
+    Args:
+      model: with both encoders.
+      devices: over all processes of the run; None for those of this process.
+    """
+
+    def __init__(self, model: Model, *, devices: Sequence[jax.Device] | None = None):
         if model.encode_a is None or model.encode_b is None:
             raise ValueError("model: encode_a and encode_b are required; a classifier makes no embeddings")
         encode = {"a": model.encode_a, "b": model.encode_b}
-        self._encode, self._padding = {side: jax.jit(one) for side, one in encode.items()}, model.padding
+        self._devices, self._local = _all_and_local(devices)
+        self._encode = {side: BatchParallel(one, self._local) for side, one in encode.items()}
+        self._padding = model.padding
         self._measure = jax.jit(_measure_seeds(model))
         self._on_device: dict[int, tuple[EvaluationSplit, tuple[Any, ...]]] = {}
         self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
 
-    def __call__(self, variables: PyTree, split: EvaluationSplit) -> evals.SplitEmbeddings:
-        a, b = self.embed_side("a", variables, split.items_a()), self.embed_side("b", variables, split.items_b())
-        if split.views_a:
-            a = evals.mean_direction([a, *(self.embed_side("a", variables, items()) for items in split.views_a)])
-        return embedded_split(split, a, b)
+    def __call__(self, variables: PyTree, split: EvaluationSplit, *, everywhere: bool = False) -> evals.SplitEmbeddings:
+        def embed(side: str, items: Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]]) -> np.ndarray:
+            return np.concatenate(_parts(items, lambda batches: self.embed_side(side, variables, batches), everywhere))
+
+        views = [embed("a", items) for items in (split.items_a, *split.views_a)]
+        a = evals.mean_direction(views) if split.views_a else views[0]
+        devices = self._devices if everywhere else self._local
+        return embedded_split(split, a, embed("b", split.items_b), devices=devices)
 
     def embed_side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Embeddings [k, d] of the items of side "a" or "b", from padded batches (items, where)."""
-        own, encode = jax.tree.map(_local, variables), self._encode[side]
-        found = evals.embed_items(
-            lambda items: encode(own["params"], own["model_state"], items), batches, padding=self._padding.get(side)
-        )
-        return _finite(found, side)
+        encode, width, batches = self._encode[side].start(variables, batches)
+        return _finite(evals.embed_items(encode, batches, padding=self._padding.get(side), width=width), side)
 
     def embed_seeds(self, variables: PyTree, split: EvaluationSplit) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (a [seeds, n, d], b [seeds, m, d]) for stacked variables, in one pass over the items."""
         views = [self.embed_side_of_seeds("a", variables, items()) for items in (split.items_a, *split.views_a)]
         a = evals.mean_direction(views) if split.views_a else views[0]
         return a, self.embed_side_of_seeds("b", variables, split.items_b())
+
+    def shares_ranks(self, split: EvaluationSplit) -> bool:
+        """Whether the ranks of a split are divided over several devices."""
+        return len(self._devices) > 1 and len(split.b_to_a) > TILE
 
     def measure_seeds(self, variables: PyTree, split: EvaluationSplit) -> list[dict[str, float]]:
         """`evals.metrics_of_seeds` for every seed of stacked variables, in one compiled program over latents.
@@ -109,6 +128,24 @@ def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
     return measure_seeds
 
 
+def _all_and_local(devices: Sequence[jax.Device] | None) -> tuple[list[jax.Device], list[jax.Device]]:
+    found = jax.local_devices() if devices is None else list(devices)
+    return found, [device for device in found if device.process_index == jax.process_index()]
+
+
+def _parts(batches: Callable[..., Iterator[Any]], compute: Callable[[Iterator[Any]], Any], everywhere: bool) -> list:
+    """`compute` of all batches, or of the part of each process, in order; a process without batches has no part."""
+    if not (everywhere and processes.several()):
+        return [compute(batches())]
+
+    def own() -> list:
+        part = batches(part=(jax.process_index(), jax.process_count()))
+        first = next(part, None)
+        return [] if first is None else [compute(itertools.chain([first], part))]
+
+    return [one for found in processes.compute_on_all(own) for one in found]
+
+
 def _finite(found: np.ndarray, side: str) -> np.ndarray:
     if not np.isfinite(found).all():
         raise _overflow(side)
@@ -127,34 +164,53 @@ def _overflow(side: str) -> RunError:
 class LabelledSplit:
     """A split to classify: its samples in order, in padded batches with labels."""
 
-    batches: Callable[[], Iterator[Batch]]
+    batches: Callable[..., Iterator[Batch]]
 
 
 class Classifier:
-    """Logits of every head for splits; compiled once."""
+    """Logits of every head for splits.
 
-    def __init__(self, model: Model):
-        if model.predict is None:
+    Args:
+      model: with `predict`.
+      devices: over all processes of the run; None for those of this process.
+    """
+
+    def __init__(self, model: Model, *, devices: Sequence[jax.Device] | None = None):
+        predict = model.predict
+        if predict is None:
             raise ValueError("model: predict is required; only a classifier has logits")
-        self._predict = jax.jit(model.predict)
 
-    def __call__(self, variables: PyTree, split: LabelledSplit) -> evals.SplitLogits:
-        own = jax.tree.map(_local, variables)
-        return evals.classify_items(
-            lambda batch: self._predict(own["params"], own["model_state"], *batch_inputs(batch), **batch_masks(batch)),
-            split.batches(),
-        )
+        def of_batch(params: PyTree, model_state: PyTree, batch: Batch) -> Any:
+            return predict(params, model_state, *batch_inputs(batch), **batch_masks(batch))
+
+        self._predict = BatchParallel(of_batch, _all_and_local(devices)[1])
+
+    def __call__(self, variables: PyTree, split: LabelledSplit, *, everywhere: bool = False) -> evals.SplitLogits:
+        def classify(batches: Iterator[Batch]) -> dict[str, Any]:
+            found = self._classify(variables, batches)
+            return {"logits": dict(found.logits), "label": found.label, "present": dict(found.present)}
+
+        parts = _parts(split.batches, classify, everywhere)
+        joined = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        return evals.SplitLogits(**joined)
+
+    def _classify(self, variables: PyTree, batches: Iterator[Batch]) -> evals.SplitLogits:
+        predict, width, batches = self._predict.start(variables, batches)
+        return evals.classify_items(predict, batches, width=width)
 
 
 class RetrievalEvaluation:
     """(variables, split) -> recalls in both directions, and multi-instance metrics where the split has relevancy.
 
+    Args:
+      model, devices: as for `Embedder`.
+
     Attributes:
       embed: the model's `Embedder`.
     """
 
-    def __init__(self, model: Model):
-        self.embed = Embedder(model)
+    def __init__(self, model: Model, *, devices: Sequence[jax.Device] | None = None):
+        self.embed = Embedder(model, devices=devices)
 
     def __call__(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
         return self.measure(self.embed(variables, split), split)
@@ -165,16 +221,16 @@ class RetrievalEvaluation:
         return {**evals.recall_metrics(embedded), **graded}
 
     def evaluate_for_log(self, variables: PyTree, split: EvaluationSplit, last: bool = False) -> dict[str, float]:
-        """The metrics and the variability of the embeddings.
+        """The metrics and the variability of the embeddings. Every process must make the same call.
 
         Args:
           variables: {"params", "model_state"}.
           split: to evaluate.
           last: add the effective rank, at the last evaluation of a run.
         """
-        if _measured_on_device(split, last):
-            return self.embed.measure_seeds(jax.tree.map(lambda x: _local(x)[None], variables), split)[0]
-        return self._log_metrics(self.embed(variables, split), split, last)
+        if _measured_on_device(split, last) and not self.embed.shares_ranks(split):
+            return self.embed.measure_seeds(jax.tree.map(lambda x: local_copy(x)[None], variables), split)[0]
+        return self._log_metrics(self.embed(variables, split, everywhere=True), split, last)
 
     def evaluate_seeds_for_log(
         self, variables: PyTree, split: EvaluationSplit, last: bool = False
@@ -212,20 +268,28 @@ class ClassificationEvaluation:
     """(variables, split) -> the metrics of `evals.classification_metrics`.
 
     Args:
-      model: with `predict`.
+      model, devices: as for `Classifier`.
       heads: predict from the sum of these heads; None for all.
     """
 
-    def __init__(self, model: Model, *, heads: Sequence[str] | None = None):
-        self._classify, self._heads = Classifier(model), heads
+    def __init__(
+        self, model: Model, *, heads: Sequence[str] | None = None, devices: Sequence[jax.Device] | None = None
+    ):
+        self._classify, self._heads = Classifier(model, devices=devices), heads
 
     def __call__(self, variables: PyTree, split: LabelledSplit) -> dict[str, float]:
         return evals.classification_metrics(self._classify(variables, split), heads=self._heads)
 
+    def evaluate_for_log(self, variables: PyTree, split: LabelledSplit, last: bool = False) -> dict[str, float]:
+        """The same, for the log of a run. Every process must make the same call.
 
-def _local(x: jax.Array) -> jax.Array:
-    """This process's copy of a replicated array."""
-    return x.addressable_data(0)
+        Args:
+          variables: {"params", "model_state"}.
+          split: to evaluate.
+          last: changes nothing.
+        """
+        found = self._classify(variables, split, everywhere=True)
+        return evals.classification_metrics(found, heads=self._heads)
 
 
 __getattr__ = renamed_names(

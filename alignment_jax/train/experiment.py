@@ -51,16 +51,17 @@ class EvaluationSplit:
     relevancy: () -> (candidates int64 [K], relevancy [N, K] in [0, 1]) for graded relevancy: the b-items to rank, and
       their relevancy for every a-item. None: only an item's partners are relevant.
     views_a: further views of all a-items; the embedding of an item is the normalized mean over its views.
+    items_a, items_b, views_a: (part=(0, 1)) -> the batches of a part, see `data.iterate_items`.
     same: int [N] and [M], equal for items of a side with the same content; None for a side without duplicates.
     latents: () -> (views of a [views, n, d_a], b [m, d_b]) where all items are arrays and fit into device memory; None
       elsewhere.
     """
 
-    items_a: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
-    items_b: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+    items_a: Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]]
+    items_b: Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]]
     b_to_a: np.ndarray
     relevancy: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
-    views_a: tuple[Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]], ...] = ()
+    views_a: tuple[Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]], ...] = ()
     latents: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     same: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
 
@@ -157,7 +158,7 @@ class Experiment:
     names: tuple[str, ...] = ("a", "b")
 
     def log_metrics(self, variables: PyTree, split: Any, last: bool) -> dict[str, float]:
-        """Metrics of an evaluation during training, as metrics.jsonl gets them."""
+        """Metrics of an evaluation during training, as metrics.jsonl gets them. Every process must make this call."""
         return (
             self.evaluate(variables, split)
             if self.evaluate_for_log is None

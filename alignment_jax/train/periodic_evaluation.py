@@ -26,9 +26,9 @@ class PeriodicEvaluation:
         variables = processes.replicate(variables)
         last = step >= experiment.plan.total_steps
         with self._progress.pause():
-            found = processes.compute_on_primary(
-                lambda: experiment.log_metrics(variables, experiment.evaluations["val"], last)
-            )
+            own = experiment.log_metrics(variables, experiment.evaluations["val"], last)
+            # Another machine may round in another way, and all must stop at the same step.
+            found = processes.compute_on_primary(lambda: own)
         results = {key: value for key, value in report.as_percent(found).items() if _is_result(key)}
         self._progress.message(f"step {step}, val: {report.metrics_line(results, experiment.names)}")
         self._warn_of_collapse(found, step)

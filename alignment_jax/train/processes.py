@@ -120,17 +120,41 @@ def compute_on_primary(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """
     if not several():
         return compute()
-    message, failed = b"", None
-    if is_primary():
-        try:
-            message = broadcast.pack({"value": compute()})
-        except AlignmentError as error:
-            failed = error
-            classes = [kind.__name__ for kind in type(error).__mro__]
-            message = broadcast.pack({"error": str(error), "classes": classes})
+    message, failed = _attempt(compute) if is_primary() else (b"", None)
     found = broadcast.unpack(broadcast.broadcast_bytes(message))
     if failed is not None:
         raise failed
+    return _value(found)
+
+
+def compute_on_all(compute: Callable[[], Any]) -> list[Any]:
+    """The results of all processes, in their order, on every process.
+
+    Args:
+      compute: () -> as for `compute_on_primary`, without collectives; another result on every process.
+
+    Raises:
+      AlignmentError: on every process, if `compute` raises one on any.
+    """
+    if not several():
+        return [compute()]
+    message, failed = _attempt(compute)
+    each = [broadcast.unpack(one) for one in broadcast.gather_bytes(message)]
+    if failed is not None:
+        raise failed
+    return [_value(found) for found in each]
+
+
+def _attempt(compute: Callable[[], Any]) -> tuple[bytes, AlignmentError | None]:
+    """The message with the result or the error, and the error."""
+    try:
+        return broadcast.pack({"value": compute()}), None
+    except AlignmentError as error:
+        classes = [kind.__name__ for kind in type(error).__mro__]
+        return broadcast.pack({"error": str(error), "classes": classes}), error
+
+
+def _value(found: dict[str, Any]) -> Any:
     if "error" in found:
         raise broadcast.error_class(found["classes"])(found["error"])
     return found["value"]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from alignment_jax import metrics
 
@@ -75,6 +77,29 @@ def test_rows_with_equal_ids_are_one_item(seed, shape, kinds):
         best = np.where(mine, q, -np.inf).max(axis=1, keepdims=True)
         expected = np.where(mine.any(axis=1), np.sum(~mine & (q >= best), axis=1), -1)
         np.testing.assert_array_equal(np.asarray(got)[rows], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "m", "shared"), [(300, 1500, False), (1000, 130, True), (65, 2000, True)])
+def test_devices_that_share_the_rows_find_the_ranks_of_one(n, m, shared):
+    """Rounded similarities, ties, duplicates, blocks of unequal content and devices without any row."""
+    rng = np.random.default_rng(n)
+    za = rng.integers(-1, 2, size=(n, 5)) + 0.01 * rng.normal(size=(n, 5)) * rng.integers(0, 2, size=(n, 1))
+    owner = rng.integers(0, n, size=m)
+    zb = za[owner] + rng.integers(-1, 2, size=(m, 5))
+    za, zb = za.astype(np.float32), zb.astype(np.float32)
+    ids = {"ids_a": rng.integers(0, n // 2, size=n), "ids_b": rng.integers(0, m // 2, size=m)} if shared else {}
+    want = metrics.retrieval_ranks(za, zb, owner, tile=64, **ids)
+
+    def ranks(za, zb):
+        return metrics.retrieval_ranks(za, zb, owner, tile=64, devices=jax.devices(), **ids)
+
+    for found in (ranks(za, zb), jax.jit(ranks)(za, zb)):
+        for got, expected in zip(found, want, strict=True):
+            np.testing.assert_array_equal(got, expected)
+            assert len(got.sharding.device_set) == len(jax.devices()) == 8
+    with pytest.raises(ValueError, match=r"\bzb\b.*row 3"):
+        ranks(za, np.where(np.arange(m)[:, None] == 3, np.nan, zb))
 
 
 @pytest.mark.slow
@@ -214,15 +239,24 @@ def test_under_jit_a_nan_counts_against_the_query():
 @pytest.mark.slow
 def test_memory_is_linear_in_the_number_of_items():
     """Temporaries of the compiled program for 100,000 x 500,000 pairs; the similarity matrix would be 200 GB."""
-    from alignment_jax.metrics.ranks import _ranks
+    from alignment_jax.metrics._row_shards import AXIS, RowShards, row_mesh
+    from alignment_jax.metrics.ranks import _ranks, _sharded_ranks
 
     n, m, d = 100_000, 500_000, 64
     shapes = [jax.ShapeDtypeStruct(s, t) for s, t in (((n, d), "float32"), ((m, d), "float32"), ((m,), "int32"))]
     ids = tuple(jax.ShapeDtypeStruct((k,), "int32") for k in (n, m))
     for known, numbers in ((None, 0), (ids, n + m)):
-        memory = _ranks.lower(*shapes, known, 1024).compile().memory_analysis()
+        memory = _ranks.lower(*shapes, known, RowShards(1, 1024)).compile().memory_analysis()
         inputs = 4 * (n * d + m * d + m + numbers)
         assert memory.temp_size_in_bytes < 2 * inputs + 64 * 2**20
+    n, m, d = 8 * 12 * 1024, 8 * 60 * 1024, 1024
+    shards, mesh = RowShards(8, 1024), row_mesh(jax.devices())
+    blocks = [jax.ShapeDtypeStruct((k, d), "float32", sharding=NamedSharding(mesh, P(AXIS))) for k in (n, m)]
+    owner = jax.ShapeDtypeStruct((m,), "int32")
+    lowered = _sharded_ranks.lower(*blocks, owner, None, sizes=(n, m), shards=shards, mesh=mesh)
+    memory, own = lowered.compile().memory_analysis(), 4 * (n + m) * d / 8
+    assert memory.argument_size_in_bytes == own + 4 * m
+    assert memory.temp_size_in_bytes < 3 * own  # two blocks of b, on their way, and vectors of all rows
 
 
 def test_recall_at_takes_any_subset_of_queries():
@@ -279,36 +313,42 @@ def test_top_k_never_answers_with_padding():
 @pytest.mark.slow
 @pytest.mark.optimized
 def test_row_classes_are_equal_exactly_where_rows_are():
-    from alignment_jax.metrics._equal_rows import row_classes
+    from alignment_jax.metrics._equal_rows import number_distinct, row_hashes
+
+    def row_classes(z):
+        return np.asarray(number_distinct(*row_hashes(z, 64)))
 
     rng = np.random.default_rng(8)
     z = rng.integers(-1, 2, size=(3000, 4)).astype(np.float32)
-    classes = np.asarray(row_classes(z, 64))
+    classes = row_classes(z)
     _, want = np.unique(z, axis=0, return_inverse=True)
     assert len(np.unique(classes)) == want.max() + 1 == 81
     assert len(np.unique(np.stack([classes, want]), axis=1).T) == 81
     # Signs and the order of columns are part of a row; a hash that only adds bits up would miss both.
-    assert len(set(np.asarray(row_classes(np.float32([[1, -2], [-1, 2], [2, -1], [-2, 1]]), 64)).tolist())) == 4
+    assert len(set(row_classes(np.float32([[1, -2], [-1, 2], [2, -1], [-2, 1]])).tolist())) == 4
 
 
 @pytest.mark.slow
 def test_duplicates_tie_even_where_a_matmul_rounds_by_position(monkeypatch):
     """Some kernels sum the edge of a tile in another order; here every entry gets a different error."""
-    from alignment_jax.metrics import ranks
+    from alignment_jax.metrics import _rank_blocks, ranks
+    from alignment_jax.metrics._row_shards import RowShards
 
     def unsteady(za, zb):
         s = za @ zb.T
         noise = np.random.default_rng(0).uniform(-1e-6, 1e-6, size=s.shape).astype(np.float32)
         return s + noise
 
-    monkeypatch.setattr(ranks, "similarity_tile", unsteady)
+    monkeypatch.setattr(_rank_blocks, "similarity_tile", unsteady)
     rng = np.random.default_rng(9)
     za = rng.normal(size=(100, 32)).astype(np.float32)
     za = np.concatenate([za, za, za])
-    rank_ab, rank_ba = ranks._ranks.__wrapped__(jnp.asarray(za), jnp.asarray(za), jnp.arange(300), None, 64)
+    rank_ab, rank_ba = ranks._ranks.__wrapped__(
+        jnp.asarray(za), jnp.asarray(za), jnp.arange(300), None, RowShards(1, 64)
+    )
     assert set(rank_ab.tolist()) == set(rank_ba.tolist()) == {2}
     alone_ab, alone_ba = ranks._ranks.__wrapped__(
-        jnp.asarray(za[:100]), jnp.asarray(za[:100]), jnp.arange(100), None, 64
+        jnp.asarray(za[:100]), jnp.asarray(za[:100]), jnp.arange(100), None, RowShards(1, 64)
     )
     assert set(alone_ab.tolist()) == set(alone_ba.tolist()) == {0}
 

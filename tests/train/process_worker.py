@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from alignment_jax import baselines, data
+from alignment_jax import baselines, data, evals
 from alignment_jax import config as configs
 from alignment_jax.assembly.build import build
 from alignment_jax.assembly.inputs import build_tokenizer
@@ -22,6 +22,8 @@ from alignment_jax.cli.main import _leave
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
 from alignment_jax.train import processes
 from alignment_jax.train.checkpoint import Checkpoints, abstract, checksums
+from alignment_jax.train.evaluation import RetrievalEvaluation
+from alignment_jax.train.experiment import EvaluationSplit, Model
 
 build_module = sys.modules["alignment_jax.assembly.build"]
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -58,6 +60,7 @@ def talk(devices, folder):
     sharded_state_is_saved_whole_and_restored(devices, folder / f"sharded{number}")
     what_is_computed_of_the_data_is_process_0s(folder / "made")
     tokenizer_is_process_0s()
+    evaluation_is_shared(devices)
     with pytest.raises(RunError, match=r"process 1 .*data set"):
         build(latents(folder / "others", other=number == 1))  # the same names, other numbers
     processes.check_equal("seed", "same")
@@ -196,6 +199,50 @@ def tokenizer_is_process_0s():
         found = build_tokenizer(config.model, train, vocab_size=config.input.vocab_size, saved=None)
     processes.check_equal("tokenizer", found.to_text())
     assert found.decode(found.encode(["a dog"], 8)) == ["a dog"]
+
+
+def evaluation_is_shared(devices):
+    """Every process reads a part of the batches and gets the result of one device; one without batches has no part."""
+    rng, number = np.random.default_rng(0), jax.process_index()
+    params = {"w": jax.numpy.asarray(rng.normal(size=(6, 9)).astype(np.float32))}
+    mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+    replicated = processes.put_from_primary({"params": params, "model_state": {}}, jax.NamedSharding(mesh, jax.P()))
+    model = Model(init=None, apply=None, encode_a=encode, encode_b=encode)
+    a, b = (rng.normal(size=(n, 6)).astype(np.float32) for n in (1500, 2300))
+    read = {"a": [], "b": []}
+
+    def items(side, column):
+        def batches(part=(0, 1)):
+            for rows, where in data.iterate_items(data.ArrayColumn(column), None, 1400, part=part):
+                read[side].append(int(where.sum()))
+                yield rows, where
+
+        return batches
+
+    split = EvaluationSplit(items("a", a), items("b", b), rng.integers(0, 1500, size=2300))
+    evaluation = RetrievalEvaluation(model, devices=devices)
+    found = evaluation.embed(replicated, split, everywhere=True)
+    assert read == {"a": [[1400], [100], []][number], "b": [[1400], [900], []][number]}
+    one = RetrievalEvaluation(model, devices=jax.local_devices()[:1])
+    alone = one.embed(replicated, split)
+    for got, wanted in zip((found.a, found.b, *found.ranks), (alone.a, alone.b, *alone.ranks), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    metrics = evaluation.evaluate_for_log(replicated, split)
+    assert metrics == one.measure(alone, split) | evals.collapse_metrics(alone)
+
+    def unreadable(part=(0, 1)):
+        raise DataError(f"photos.csv, row {part[0]}")
+        yield
+
+    broken = dataclasses.replace(
+        split, items_b=lambda part=(0, 1): (unreadable if part[0] == 1 else split.items_b)(part)
+    )
+    with pytest.raises(DataError, match=r"^photos.csv, row 1$"):  # on every process
+        evaluation.evaluate_for_log(replicated, broken)
+
+
+def encode(params, model_state, x):
+    return jax.numpy.tanh(x @ params["w"])
 
 
 def scaled(sizes, scale):
