@@ -120,6 +120,7 @@ class DeviceDataSet:
     def __init__(self, placement: Placement, tables: Mapping[str, np.ndarray], *, max_steps: int = MAX_STEPS):
         self.max_steps = max_steps
         self._tables: PyTree = processes.put_local(dict(tables), placement.replicated)
+        self._replicated = placement.replicated
         self._batches = NamedSharding(placement.mesh, P(None, AXIS))
         self._run = _compiled(placement)
 
@@ -134,7 +135,8 @@ class DeviceDataSet:
     def _arguments(self, state: TrainState, batches: Sequence[Batch]):
         unused = [batches[0]] * (self.max_steps - len(batches))  # one shape for any number of batches
         stacked = {name: np.stack([batch[name] for batch in (*batches, *unused)]) for name in batches[0]}
-        return state, self._tables, processes.put_local(stacked, self._batches), np.int32(len(batches))
+        count = processes.put_local(np.int32(len(batches)), self._replicated)
+        return state, self._tables, processes.put_local(stacked, self._batches), count
 
 
 __getattr__ = renamed_names(__name__, {"Resident": "DeviceDataSet", "loop_of": "step_loop"})

@@ -10,6 +10,7 @@ written for whole arrays: XLA divides it, and adds the reductions of norms. So e
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from alignment_jax.train.parameter_sharding import gathers_parameters, replicate
 from alignment_jax.train.state import TrainState, abstract
 
 AXIS = "batch"
+_BATCHES_ON_DEVICE = 2  # one that is used, and one that arrives
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics, Metrics]]
 
 
@@ -286,15 +288,23 @@ class Placement:
 
 
 class SingleSteps:
-    """Takes one step per call, on a batch that the host has read; see `DeviceDataSet` for several."""
+    """Takes one step per call, on a batch that the host has read; see `DeviceDataSet` for several.
+
+    A batch is copied to the devices while they compute the step before. They hold two batches at most: JAX alone would
+    start dozens of steps, each with its batch in device memory.
+    """
 
     max_steps = 1
 
     def __init__(self, placement: Placement):
         self._placement = placement
+        self._started: collections.deque[Metrics] = collections.deque()
 
     def __call__(self, state: TrainState, batches: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         """The state after the one batch, and its metrics."""
         (batch,) = batches
+        if len(self._started) == _BATCHES_ON_DEVICE:
+            jax.block_until_ready(self._started.popleft())
         state, metrics, _ = self._placement.run(state, self._placement.put_batch(batch))
+        self._started.append(metrics)
         return state, metrics

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,8 @@ from alignment_jax.assembly.device_data import device_tables
 from alignment_jax.core.errors import ConfigError, RunError
 from alignment_jax.train.checkpoint import checksums
 from alignment_jax.train.device_data_set import DeviceDataSet, look_up
-from alignment_jax.train.loop import fit, initial_state
-from alignment_jax.train.step import Placement, make_step
+from alignment_jax.train.loop import fit, initial_state, placement_of
+from alignment_jax.train.step import Placement, SingleSteps, make_step
 
 pytestmark = pytest.mark.costly
 
@@ -107,6 +108,48 @@ def test_how_steps_are_put_together_does_not_change_a_bit(data_file):
             done += count
         found.append((checksums(state), checksums(metrics)))
     assert found[1:] == found[:1] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("resident", ["on", "off"])
+def test_a_step_transfers_nothing_but_its_batch(resident, devices, data_file):
+    """Every other transfer would wait for the device, or make it wait."""
+    changes = {"input.resident": resident, "train.devices": devices}
+    experiment = build(make_config(data_file, **changes)).experiment
+    placement = placement_of(experiment)
+    steps = SingleSteps(placement) if experiment.tables is None else DeviceDataSet(placement, experiment.tables)
+    state, (first, *others) = (
+        placement.put_state(initial_state(experiment)),
+        experiment.batches(np.random.default_rng(0).permutation(50)[:48].reshape(6, 8), 0, 0),
+    )
+    state, _ = steps(state, [first])
+    with jax.transfer_guard("disallow"):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed"):
+            jax.jit(jnp.sin)(np.float32(1.0))  # so the guard works here
+        for batch in others:
+            state, metrics = steps(state, [batch])
+            placement.sync_cpu_devices(metrics)
+    assert int(state.step) == 6
+
+
+@pytest.mark.slow
+def test_the_devices_hold_two_batches_at_most():
+    slow = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, y: jnp.tanh(y @ x), x))
+    started, running = [], []
+
+    def put_batch(batch):
+        running.append([not one.is_ready() for one in started])
+
+    def run(state, batch):
+        started.append(slow(jnp.full((700, 700), 1e-3)))
+        return state, {"loss": started[-1]}, {}
+
+    steps = SingleSteps(types.SimpleNamespace(put_batch=put_batch, run=run))
+    for _ in range(6):
+        steps(None, [{}])
+    assert [sum(one) <= 1 for one in running] == [True] * 6
+    assert any(one and one[-1] for one in running)  # while the step before still runs
 
 
 @pytest.mark.slow
