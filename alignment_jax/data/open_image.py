@@ -18,6 +18,9 @@ from alignment_jax.data.video import middle_frame
 
 LIMIT = "ALIGNMENT_JAX_MAX_MEGAPIXELS"
 _JPEG_STEPS = (1, 2, 4, 8)  # a JPEG can be decoded at one of these fractions of its size
+# Decoding to this times the target, or more, leaves the final downscaling enough to average (PSNR to the whole image in
+# benchmarks/results/input_cpu.md).
+_MARGIN = 1.5
 _pillow_limit = threading.Lock()
 
 
@@ -87,8 +90,7 @@ def reduce_on_decoding(image: Any, shorter_side: int | None, *, where: str) -> N
     """
     most, size, step = max_megapixels() * 1e6, image.size, 1
     if shorter_side is not None:
-        # Twice the target size, so that the final downscaling still averages.
-        ratio = min(size) / max(1, min(min(size), 2 * shorter_side))
+        ratio = min(size) / max(1.0, min(min(size), _MARGIN * shorter_side))
         step = max(each for each in _JPEG_STEPS if each <= ratio)
     while size[0] * size[1] > most * step**2 and step < _JPEG_STEPS[-1]:
         step *= 2
