@@ -36,6 +36,8 @@ def count_duplicates(split: PairSplit) -> DuplicateCounts:
     DuplicateCounts(a=0, b=1, of_a=4, of_b=4, most_a2b=50.0, most_b2a=75.0)
     """
     content_ids_a, content_ids_b, owner = split.content_ids_a, split.content_ids_b, split.b_to_a
+    if all(ids is None for ids in split.duplicate_ids):
+        return DuplicateCounts(0, 0, len(content_ids_a), len(content_ids_b), 100.0, 100.0)
     count_a = np.bincount(content_ids_a)
     # Texts that belong to one image only: nothing ties with them.
     first = np.full(int(content_ids_b.max()) + 1, len(split), np.int64)

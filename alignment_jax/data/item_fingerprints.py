@@ -15,6 +15,7 @@ import numpy as np
 from alignment_jax.core.errors import DataError, RunError
 from alignment_jax.core.storage import write_bytes_atomic
 from alignment_jax.data.columns import ArrayColumn
+from alignment_jax.data.disk_cache import LARGE, cached_array, content_key
 from alignment_jax.data.shards import StoredTextColumn
 from alignment_jax.data.split import Column, PairSplit
 from alignment_jax.data.validation import file_key
@@ -22,6 +23,7 @@ from alignment_jax.data.validation import file_key
 # Largest memory-mapped array, in bytes, that is read for fingerprints.
 MOST_READ = 2 << 30
 _ROWS = 16384
+_LAST_BITS = 1 << 26
 _REMEMBER_FROM = 500  # smallest number of new entries for which the cache is written
 
 
@@ -90,10 +92,8 @@ def _bytes_on_disk(column: Column) -> int:
 def _column_prints(column: Column, known: dict[int, int]) -> np.ndarray:
     found = np.empty(len(column), np.uint64)
     if isinstance(column, ArrayColumn) or column.kind == "text":
-        for start in range(0, len(column), _ROWS):
-            rows = np.arange(start, min(start + _ROWS, len(column)))
-            found[rows] = [_print(_bytes_of(item)) for item in column.read(rows)]
-        return found
+        content = None if len(column) < LARGE else content_key(column)
+        return cached_array("array_fingerprints", content, len(column), lambda: _row_prints(column))
     keys = [file_key(item) for item in getattr(column, "items", (None,) * len(column))]
     left = [i for i, key in enumerate(keys) if key is None or key not in known]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:  # I/O-bound
@@ -103,6 +103,14 @@ def _column_prints(column: Column, known: dict[int, int]) -> np.ndarray:
         found[i] = _print(_bytes_of(column.describe(i))) if value is None else value
         if key is not None and value is not None:
             known[key] = value
+    return found
+
+
+def _row_prints(column: Column) -> np.ndarray:
+    found = np.empty(len(column), np.uint64)
+    for start in range(0, len(column), _ROWS):
+        rows = np.arange(start, min(start + _ROWS, len(column)))
+        found[rows] = [_print(_bytes_of(item)) for item in column.read(rows)]
     return found
 
 
@@ -166,5 +174,21 @@ def match_splits(
     for side in sides:
         own = getattr(split, side)
         for number, part in enumerate(kept.values()):
-            found[(found < 0) & np.isin(own, getattr(part, side))] = number
+            found[(found < 0) & contained(own, getattr(part, side))] = number
     return found
+
+
+def contained(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """bool [n], whether each of `values` [n] is one of `others` [m], both uint64 fingerprints.
+
+    Of millions few are compared: those that agree in their last bits. Sorting them all would take seconds.
+
+    >>> contained(np.array([3, 1, 9], np.uint64), np.array([1, 3, 3], np.uint64)).tolist()
+    [True, True, False]
+    """
+    if len(others) < LARGE:
+        return np.isin(values, others)
+    last = np.uint64(_LAST_BITS - 1)
+    table = np.zeros(_LAST_BITS, bool)
+    table[values & last] = True
+    return np.isin(values, others[table[others & last]])

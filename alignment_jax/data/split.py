@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -16,6 +17,8 @@ import numpy as np
 
 from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.errors import ConfigError, DataError, one_line
+from alignment_jax.data.disk_cache import LARGE, cached_array, content_key
+from alignment_jax.data.equal_rows import number_equal_rows
 from alignment_jax.data.relevancy import Relevancy
 
 if TYPE_CHECKING:
@@ -129,8 +132,11 @@ class PairSplit:
         alone = np.flatnonzero(np.bincount(self.b_to_a, minlength=n) == 0)
         if alone.size:
             raise DataError(f"{self.a.describe(int(alone[0]))} has no pair ({alone.size} such a-items)")
-        if not all_distinct(self.ids):
-            raise DataError("ids must be unique")
+        if not _is_known_distinct(self.ids):
+            if not all_distinct(self.ids):
+                raise DataError("ids must be unique")
+            # A view, because the caller may change its own array.
+            object.__setattr__(self, "ids", _remember_distinct(self.ids.view()))
 
     def __len__(self) -> int:
         return len(self.a)
@@ -191,11 +197,14 @@ class PairSplit:
         if keep_b is not None:
             kept = keep_b[kept_b]
             kept_b, owner = kept_b[kept], owner[kept]
-        return PairSplit(
+        ids = self.ids[indices]
+        if (indices[1:] > indices[:-1]).all():
+            ids = _remember_distinct(ids)
+        part = PairSplit(
             a=self.a.take(indices),
             b=self.b.take(kept_b),
             b_to_a=owner,
-            ids=self.ids[indices],
+            ids=ids,
             label=None if self.label is None else self.label[indices],
             cluster_size=None if self.cluster_size is None else self.cluster_size[indices],
             cluster_size_b=None if self.cluster_size_b is None else self.cluster_size_b[kept_b],
@@ -208,6 +217,10 @@ class PairSplit:
             original=None if self.original is None else self.original.subset(indices, keep_b=keep_b),
             present={side: has[indices] for side, has in self.present.items()},
         )
+        for side, kept in (("a", indices), ("b", kept_b)):
+            if (known := self.__dict__.get(f"content_ids_{side}")) is not None:
+                part.__dict__[f"content_ids_{side}"] = _renumbered(known[kept])
+        return part
 
     def replace(self, **changes: Any) -> PairSplit:
         """A validated copy with some fields changed."""
@@ -218,6 +231,50 @@ class PairSplit:
             if known is not None and not changes.keys() & {side, "original"}:
                 changed.__dict__[f"content_ids_{side}"] = known
         return changed
+
+
+# Arrays of ids that were compared; a check of ten million takes seconds, and every part and copy would repeat it.
+_DISTINCT: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
+
+
+def _is_known_distinct(ids: np.ndarray) -> bool:
+    return _DISTINCT.get(id(ids)) is ids
+
+
+def _remember_distinct(ids: np.ndarray) -> np.ndarray:
+    if len(ids) >= LARGE:
+        ids.flags.writeable = False
+        _DISTINCT[id(ids)] = ids
+    return ids
+
+
+def row_ids(n: int) -> np.ndarray:
+    """str [n]: the row numbers, which need no comparison.
+
+    >>> row_ids(3).tolist()
+    ['0', '1', '2']
+    """
+    width = len(str(max(0, n - 1)))
+    letters = np.zeros((n, width), np.uint32)
+    for length in range(1, width + 1):
+        start, stop = 10 ** (length - 1) if length > 1 else 0, min(n, 10**length)
+        numbers = np.arange(start, stop)
+        for place in range(length - 1, -1, -1):
+            letters[start:stop, place] = ord("0") + numbers % 10
+            numbers //= 10
+    return _remember_distinct(letters.view(f"U{width}").reshape(n))
+
+
+def _renumbered(numbers: np.ndarray) -> np.ndarray:
+    """int32 [n], equal where `numbers` are: 0, 1, ... in the order of first occurrence.
+
+    >>> _renumbered(np.array([7, 3, 7])).tolist()
+    [0, 1, 0]
+    """
+    _, first, group = np.unique(numbers, return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int32)
+    place[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    return place[group]
 
 
 def _rows_of(values: np.ndarray | Column, rows: np.ndarray) -> np.ndarray | Column:
@@ -339,6 +396,11 @@ def content_groups(*columns: Column) -> list[np.ndarray]:
 
     A cheap key (the size of a file) is compared first; content is read only if the keys are equal.
     """
+    if all(hasattr(column, "row_bytes") and len(column) for column in columns):
+        known = [(column.row_bytes, len(column)) for column in columns]  # type: ignore[attr-defined]
+        widths = {rows(np.zeros(1, np.int64)).shape[1] for rows, _ in known}
+        if len(widths) == 1 and (numbered := number_equal_rows(known)) is not None:
+            return numbered
     cheap = [[_identity(column, i, exact=False) for i in range(len(column))] for column in columns]
     count: dict[Hashable, int] = {}
     for key in (key for keys in cheap for key in keys):
@@ -429,21 +491,40 @@ def _joined(group: np.ndarray, group_b: np.ndarray, b_to_a: np.ndarray) -> np.nd
     return np.unique([root(number) for number in group.tolist()], return_inverse=True)[1].astype(np.int64)
 
 
+def _least_of_groups(group: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The smallest id of each group, which represents it: the cut must not depend on the order of the items.
+
+    >>> _least_of_groups(np.array([0, 1, 0]), np.array(["b", "c", "a"])).tolist()
+    ['a', 'c']
+    """
+    count = np.bincount(group)
+    names = np.empty(len(count), ids.dtype)
+    names[group] = ids
+    least: dict[int, str] = {}
+    repeated = np.flatnonzero(count[group] > 1)
+    for number, name in zip(group[repeated].tolist(), ids[repeated].tolist(), strict=True):
+        least[number] = min(least.get(number, name), name)
+    for number, name in least.items():
+        names[number] = name
+    return names
+
+
 def _cut(whole: PairSplit, shares: Mapping[str, float], seed: int, spec: str) -> dict[str, PairSplit]:
     if getattr(whole.a, "mapped", False):
         group, names = np.arange(len(whole)), whole.ids
     else:
-        (group,) = content_groups(whole.a)
+        group = whole.content_ids_a
         if whole.label is None and whole.b.kind in ("image", "audio"):
             group = _joined(group, content_groups(whole.b)[0], whole.b_to_a)
-        # The smallest id represents a group, so that the cut does not depend on the order of the items.
-        least: dict[int, str] = {}
-        for number, name in zip(group.tolist(), whole.ids.tolist(), strict=True):
-            least[number] = min(least.get(number, name), name)
-        names = np.array([least[number] for number in range(len(least))])
+        names = _least_of_groups(group, whole.ids)
     n, k = len(names), len(shares)
-    digests = (hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names)
-    ranked = np.argsort(np.fromiter(digests, "S32", n), kind="stable")
+
+    def by_hash() -> np.ndarray:
+        digests = (hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names)
+        return np.argsort(np.fromiter(digests, "S32", n), kind="stable")
+
+    key = None if n < LARGE else content_key(str(seed), names)
+    ranked = cached_array("split_orders", key, n, by_hash)
     if n < k:
         raise DataError(f"{spec}: {n} different a-items cannot be cut into {', '.join(shares)}; it takes at least {k}")
     ends = np.rint(np.cumsum(list(shares.values())) * n).astype(int)

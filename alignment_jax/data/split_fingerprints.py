@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alignment_jax.data.disk_cache import LARGE, cached_array, content_key
 from alignment_jax.data.shards import StoredTextColumn
 from alignment_jax.data.split import Column, PairSource, PairSplit
 
@@ -32,9 +33,20 @@ def fingerprints(source: PairSource, *, exact: bool = False, probe: int = 0) -> 
     """
     unpaired = [column for _, column in sorted(source.unpaired.items())]
     return {
-        name: _fingerprint(split, unpaired if name == "train" else [], exact, probe)
+        name: _kept_fingerprint(split, unpaired if name == "train" else [], exact, probe)
         for name, split in source.splits.items()
     }
+
+
+def _kept_fingerprint(split: PairSplit, unpaired: Sequence[Column], exact: bool, probe: int) -> str:
+    def compute() -> np.ndarray:
+        return np.frombuffer(_fingerprint(split, unpaired, exact, probe).encode(), np.uint8)
+
+    if len(split) < LARGE:
+        return _fingerprint(split, unpaired, exact, probe)
+    parts = (split.b_to_a, split.label, split.ids, split.a, split.b, split.c, *unpaired)
+    key = content_key(f"{exact} {probe}", *parts)
+    return cached_array("split_fingerprints", key, len(split), compute).tobytes().decode()
 
 
 def _fingerprint(split: PairSplit, unpaired: Sequence[Column], exact: bool, probe: int) -> str:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from alignment_jax import data, report
 from alignment_jax.assembly.classifier import is_classifier
 from alignment_jax.core.errors import DataError, RunError, one_line
-from alignment_jax.data.item_fingerprints import ItemFingerprints, item_fingerprints, match_splits
+from alignment_jax.data.item_fingerprints import ItemFingerprints, contained, item_fingerprints, match_splits
 from alignment_jax.data.leakage import shared_items
 
 FILE = "items.npz"  # in a workdir: SPLIT.SIDE -> uint64, see ItemFingerprints
@@ -131,7 +131,7 @@ def shared_with_train(known: ItemRecord, config: ConfigDict) -> tuple[str, ...]:
                 f"{count} of {len(prints.a)} rows of {name} are also in train: they count in the results of this run, "
                 "and `evaluate` leaves them out"
             )
-        if texts := int(np.isin(prints.b, known[TRAIN].b).sum()):
+        if texts := int(contained(prints.b, known[TRAIN].b).sum()):
             lines.append(shared_items(texts, len(prints.b), name, TRAIN))
     return tuple(lines)
 

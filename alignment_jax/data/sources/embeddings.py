@@ -39,7 +39,7 @@ from alignment_jax.data.npz_files import (
 )
 from alignment_jax.data.sources.embeddings_files import holds_arrays, open_files, unused_notes
 from alignment_jax.data.sources.embeddings_folder import load_folder
-from alignment_jax.data.split import PairSource, PairSplit, all_distinct, split_by_name
+from alignment_jax.data.split import PairSource, PairSplit, all_distinct, row_ids, split_by_name
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -70,11 +70,14 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
     n, m = len(image), len(text)
     owner = _owners(path, arrays, n, m)
     ids = optional_vector(path, arrays, "image_id", n)
-    ids = np.arange(n).astype(str) if ids is None else text_vector(path, "image_id", ids)
     notes = unused_notes(read, path)
-    if "image_id" not in read.exact and not all_distinct(ids):  # image paths that occur in several rows
-        ids = np.arange(n).astype(str)
-    check_unique(path, "image_id", ids)
+    ids = None if ids is None else text_vector(path, "image_id", ids)
+    if ids is None or (
+        "image_id" not in read.exact and not all_distinct(ids)
+    ):  # image paths that occur in several rows
+        ids = row_ids(n)
+    else:
+        check_unique(path, "image_id", ids)
     caption = optional_vector(path, arrays, "caption", m)
     cluster = optional_vector(path, arrays, "cluster_size", m)
     if cluster is not None and not (np.issubdtype(cluster.dtype, np.number) and (cluster >= 1).all()):

@@ -1,0 +1,90 @@
+"""Shortcuts for data of millions of rows give what the plain way gives, and are taken."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignment_jax import data
+from alignment_jax.data import disk_cache, equal_rows, item_fingerprints, split, split_fingerprints
+from alignment_jax.data.columns import ArrayColumn, TextColumn
+from alignment_jax.data.split import content_groups
+
+
+class Plain:
+    """A column without the shortcut."""
+
+    def __init__(self, column):
+        self.identity, self.describe, self.__len = column.identity, column.describe, len(column)
+
+    def __len__(self):
+        return self.__len
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([1, 3, 8, 11]),
+    st.sampled_from([np.float16, np.float32, np.int64, np.uint8]),
+    st.integers(1, 3),
+)
+def test_equal_rows_of_arrays_are_numbered_as_by_their_identities(seed, width, dtype, count):
+    rng = np.random.default_rng(seed)
+    columns = []
+    for _ in range(count):
+        array = rng.integers(0, 2, size=(30, width)).astype(dtype)
+        columns.append(ArrayColumn(array, rows=rng.integers(0, 30, size=20)))
+    found, expected = content_groups(*columns), content_groups(*map(Plain, columns))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_rows_with_one_hash_are_compared(monkeypatch):
+    column = ArrayColumn(np.arange(6.0)[:, None])
+    monkeypatch.setattr(equal_rows, "_hash", lambda rows: np.zeros(len(rows), np.uint64))
+    assert equal_rows.number_equal_rows([(column.row_bytes, 6)]) is None
+    assert content_groups(column)[0].tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_results_of_large_data_are_kept_by_content(texts, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rng, n = np.random.default_rng(0), 60
+    image, text = rng.normal(size=(n, 3)), rng.normal(size=(n, 2)).astype(np.float32)
+    words = tuple(f"text {i}" for i in range(n))
+
+    def results(a=image):
+        b = TextColumn(words) if texts else ArrayColumn(text)
+        whole = data.PairSplit(ArrayColumn(a), b, np.arange(n), np.arange(n).astype(str))
+        cut = data.with_splits(data.PairSource("x", "x", {"all": whole}, has_splits=False))
+        prints = item_fingerprints.item_fingerprints(cut.splits["train"])
+        return [one.ids.tolist() for one in cut.splits.values()], prints.row.tolist(), data.fingerprints(cut)
+
+    expected, other = results(), results(2 * image)
+    for module in (disk_cache, split, item_fingerprints, split_fingerprints):
+        monkeypatch.setattr(module, "LARGE", 1)
+    assert results() == expected  # computed and kept
+    files = sorted((tmp_path / ".cache" / "alignment_jax").glob("*/*.npy"))
+    assert {file.parent.name for file in files} == {"split_orders", "array_fingerprints", "split_fingerprints"}
+
+    def fail(*arguments):
+        raise AssertionError("computed again")
+
+    with monkeypatch.context() as here:
+        here.setattr(split.hashlib, "sha256", fail)
+        here.setattr(item_fingerprints, "_row_prints", fail)
+        here.setattr(split_fingerprints, "_fingerprint", fail)
+        assert results() == expected
+        with pytest.raises(AssertionError, match="computed again"):
+            results(2 * image)
+    assert results(2 * image) == other
+    for file in files:
+        file.write_bytes(b"damaged")
+    assert results() == expected
+
+
+def test_few_results_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for number in range(12):
+        disk_cache.cached_array("kind", disk_cache.content_key(str(number)), 10**7, lambda: np.zeros(1))
+    assert len(list((tmp_path / ".cache" / "alignment_jax" / "kind").iterdir())) == 8
