@@ -104,13 +104,13 @@ def _parsed(form: str) -> tuple[Any, int | None]:
     return one.name, one.tile
 
 
-def frozen_step(pairs: int, batch: int, precision: str) -> Row:
+def frozen_step(pairs: int, batch: int, precision: str, widths: tuple[int, int] = WIDTHS, dim: int = 512) -> Row:
     """A step on latents that stay on the device, 32 in a call, as the trainer takes them."""
     batch, rng = min(batch, pairs), np.random.default_rng(0)
-    module = models.Adapters(dim=512, blocks_a=1, blocks_b=1)
+    module = models.Adapters(dim=dim, blocks_a=1, blocks_b=1)
     tables = {
         side: rng.standard_normal((pairs, width), dtype=np.float32).astype(np.float16)
-        for side, width in zip("ab", WIDTHS, strict=True)
+        for side, width in zip("ab", widths, strict=True)
     }
     params = module.init(jax.random.key(0), *(jnp.asarray(x[:2], jnp.float32) for x in tables.values()))["params"]
 
@@ -194,41 +194,44 @@ def encode(name: str, batch: int) -> Row:
 
 def cases(quick: bool) -> Iterator[tuple[Row, Callable[[], Row]]]:
     """(key of the record, measurement), in order."""
-    n = 512 if quick else 8192
+    n = 64 if quick else 8192
     for dtype, precision in (("bfloat16", "default"), ("float32", "highest"), ("float32", "default")):
         yield (
             {"part": "product", "dtype": dtype, "precision": precision},
             functools.partial(product, n, dtype, precision),
         )
-    sizes, dense = ((512,), 512) if quick else (SIZES, DENSE_UP_TO)
+    sizes, dense = ((64,), 64) if quick else (SIZES, DENSE_UP_TO)
     for rows in sizes:
         for form in ("tiled", "ring", *(["dense"] if rows <= dense else [])):
             for dtype in DTYPES:
                 yield _key("loss", rows, dtype, form), functools.partial(loss, rows, dtype, form)
-    rows = 512 if quick else TILED_ROWS
+    rows = 64 if quick else TILED_ROWS
     for precision in ("bfloat16_3x", "bfloat16"):
         key = {**_key("loss", rows, "float32", "tiled"), "precision": precision}
         yield key, functools.partial(loss, rows, "float32", "tiled", precision)
-    for tile in (128, 256) if quick else TILES:
+    for tile in (32,) if quick else TILES:
         for dtype in DTYPES:
             form = f"tiled:{tile}"
             yield _key("tile", rows, dtype, form), functools.partial(loss, rows, dtype, form)
-    for rows in (256,) if quick else CROSSOVER:
+    for rows in (64,) if quick else CROSSOVER:
         for form in ("dense", "tiled"):
             yield _key("crossover", rows, "bfloat16", form), functools.partial(loss, rows, "bfloat16", form)
     for pairs in (60, 600) if quick else PAIRS:
         for precision in ("float32", "bfloat16_3x"):
             key = {"part": "frozen", "pairs": pairs, "precision": precision}
-            yield key, functools.partial(frozen_step, pairs, 64 if quick else BATCH, precision)
+            yield (
+                key,
+                functools.partial(frozen_step, pairs, *((16, precision, (12, 10), 8) if quick else (BATCH, precision))),
+            )
     if quick:
         tiny = tpu_encoders._sizes(32, 1, 2, 64)
-        vision, text, batch = {**tiny, **CLIP_B32, "image_size": 64}, {**tiny, "vocab_size": 100}, 4
+        vision, text, batch = {**tiny, **CLIP_B32, "image_size": 64}, {**tiny, "vocab_size": 100}, 2
     else:
         vision = {**tpu_encoders._sizes(768, 12, 12, 3072), **CLIP_B32}
         text, batch = tpu_encoders._sizes(512, 12, 8, 2048), 1024
     for precision in ("float32", "bfloat16_3x"):
         key = {"part": "towers", "pairs": batch, "precision": precision}
-        yield key, functools.partial(towers_step, batch, 64, vision, text, precision)
+        yield key, functools.partial(towers_step, batch, 8 if quick else 64, vision, text, precision)
     if quick:
         tpu_encoders.CASES["tiny"] = tpu_encoders.Case("vit", {**tiny, "image_size": 64, "patch_size": 32}, 2)
     for name in ("tiny",) if quick else ENCODERS:
