@@ -23,7 +23,7 @@ from alignment_jax.data.validation import file_key
 # Largest memory-mapped array, in bytes, that is read for fingerprints.
 MOST_READ = 2 << 30
 _ROWS = 16384
-_LAST_BITS = 1 << 26
+_LAST_BITS = 1 << 24
 _REMEMBER_FROM = 500  # smallest number of new entries for which the cache is written
 
 

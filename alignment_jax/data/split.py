@@ -271,6 +271,8 @@ def _renumbered(numbers: np.ndarray) -> np.ndarray:
     >>> _renumbered(np.array([7, 3, 7])).tolist()
     [0, 1, 0]
     """
+    if len(numbers) and (numbers[1:] > numbers[:-1]).all():
+        return np.arange(len(numbers), dtype=np.int32)
     _, first, group = np.unique(numbers, return_index=True, return_inverse=True)
     place = np.empty(len(first), np.int32)
     place[np.argsort(first)] = np.arange(len(first), dtype=np.int32)

@@ -35,6 +35,7 @@ from alignment_jax.evals.retrieval_results import (
     multi_instance_metrics,
     recall_metrics,
     sample_retrievals,
+    shares_ranks,
 )
 from alignment_jax.evals.stress_tests import Noise, latent_noise, retained_share, stress_test, stress_test_models
 from alignment_jax.evals.zero_shot import chance_zero_shot, class_embeddings, zero_shot
@@ -78,6 +79,7 @@ __all__ = [
     "recall_metrics",
     "retained_share",
     "sample_retrievals",
+    "shares_ranks",
     "size_buckets",
     "stress_test",
     "stress_test_models",

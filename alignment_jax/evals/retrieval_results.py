@@ -55,6 +55,15 @@ class SplitEmbeddings:
         return items.rows_a[top], items.belong(top, items.item_b[rows_b][:, None])
 
 
+def shares_ranks(b_to_a: np.ndarray, *, devices: Sequence[jax.Device]) -> bool:
+    """Whether the ranks of a split are faster on these devices than on one, see `metrics.shares_ranks`.
+
+    >>> shares_ranks(np.arange(100), devices=jax.devices())
+    False
+    """
+    return metrics.shares_ranks(int(b_to_a.max()) + 1, len(b_to_a), devices=len(devices))
+
+
 def recall_metrics(embedded: SplitEmbeddings, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
     """`metrics.retrieval_recall` of a split, as plain floats in %.
 

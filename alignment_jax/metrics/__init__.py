@@ -7,7 +7,7 @@ Concrete arrays give Python floats; the same functions under `jax.jit` give trac
 from alignment_jax.core.distinct_items import DistinctItems, distinct_items
 from alignment_jax.metrics.classification import accuracy, macro_f1, mean_average_precision
 from alignment_jax.metrics.multi_instance import multi_instance
-from alignment_jax.metrics.ranks import retrieval_ranks
+from alignment_jax.metrics.ranks import retrieval_ranks, shares_ranks
 from alignment_jax.metrics.recall import recall_at, recall_from_ranks, retrieval_recall
 from alignment_jax.metrics.top_k import top_k
 from alignment_jax.metrics.top_k_accuracy import top_k_accuracy
@@ -23,6 +23,7 @@ __all__ = [
     "recall_from_ranks",
     "retrieval_ranks",
     "retrieval_recall",
+    "shares_ranks",
     "top_k",
     "top_k_accuracy",
 ]

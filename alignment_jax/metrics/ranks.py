@@ -83,20 +83,29 @@ def retrieval_ranks(
     if ids_a is not None or ids_b is not None:
         ids = (content_ids("ids_a", ids_a, n), content_ids("ids_b", ids_b, m))
     tile = fit_tile(tile, n, m)
-    one, shards = RowShards(1, tile), RowShards(1 if devices is None else len(devices), tile)
-    if devices is None or _tiles_of_a_device(shards, n, m) >= _tiles_of_a_device(one, n, m):
-        return _ranks(embeddings("za", za), embeddings("zb", zb), owner, ids, one)
-    mesh = row_mesh(devices)
+    if devices is None or not shares_ranks(n, m, devices=len(devices), tile=tile):
+        return _ranks(embeddings("za", za), embeddings("zb", zb), owner, ids, RowShards(1, tile))
+    mesh, shards = row_mesh(devices), RowShards(len(devices), tile)
     for name, z in (("za", za), ("zb", zb)):
         check_finite_rows(name, z)
     blocks = (put_blocks(za, mesh, shards), put_blocks(zb, mesh, shards))
     return _sharded_ranks(*blocks, owner, ids, sizes=(n, m), shards=shards, mesh=mesh)
 
 
-def _tiles_of_a_device(shards: RowShards, n: int, m: int) -> int:
-    """Tiles of similarities that a device computes; blocks are whole tiles, so that they round as on one device."""
-    of_rows, of_columns = (shards.padded(rows) // shards.tile // shards.count for rows in (n, m))
-    return of_rows * of_columns * shards.count
+def shares_ranks(n: int, m: int, *, devices: int, tile: int = TILE) -> bool:
+    """Whether `retrieval_ranks` of n and m rows is faster on so many devices than on one.
+
+    A device takes whole tiles, so that similarities round as on one device: few tiles leave devices without work.
+
+    >>> shares_ranks(1000, 5000, devices=8), shares_ranks(20_000, 100_000, devices=8)
+    (False, True)
+    """
+
+    def tiles_of_a_device(count: int) -> int:
+        of_rows, of_columns = (-(-rows // (fit_tile(tile, n, m) * count)) for rows in (n, m))
+        return of_rows * of_columns * count
+
+    return tiles_of_a_device(devices) < tiles_of_a_device(1)
 
 
 @functools.partial(jax.jit, static_argnums=4)

@@ -104,7 +104,7 @@ def lower_steps(
         placement.abstract_state(state),
         abstract(tables, placement.replicated),
         abstract(stacked, NamedSharding(placement.mesh, P(None, AXIS))),
-        jax.ShapeDtypeStruct((), np.int32),
+        jax.ShapeDtypeStruct((), np.int32, sharding=placement.replicated),
     )
 
 

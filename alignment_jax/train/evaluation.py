@@ -21,7 +21,6 @@ from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.errors import RunError
 from alignment_jax.core.normalize import l2_normalize
 from alignment_jax.core.types import Array, Batch, PyTree
-from alignment_jax.metrics._square_tiles import TILE
 from alignment_jax.train import processes
 from alignment_jax.train.batch_parallel import BatchParallel, local_copy
 from alignment_jax.train.classification_objective import batch_inputs, batch_masks
@@ -77,7 +76,7 @@ class Embedder:
 
     def shares_ranks(self, split: EvaluationSplit) -> bool:
         """Whether the ranks of a split are divided over several devices."""
-        return len(self._devices) > 1 and len(split.b_to_a) > TILE
+        return evals.shares_ranks(split.b_to_a, devices=self._devices)
 
     def measure_seeds(self, variables: PyTree, split: EvaluationSplit) -> list[dict[str, float]]:
         """`evals.metrics_of_seeds` for every seed of stacked variables, in one compiled program over latents.

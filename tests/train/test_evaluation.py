@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alignment_jax.data import padded_rows
-from alignment_jax.metrics._square_tiles import TILE
+from alignment_jax.metrics.ranks import TILE
 from alignment_jax.train.evaluation import Classifier, Embedder, LabelledSplit, RetrievalEvaluation
 from alignment_jax.train.experiment import EvaluationSplit, Model
 

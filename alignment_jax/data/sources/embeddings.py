@@ -114,7 +114,7 @@ def _source(read: NamedArrays, path: pathlib.Path, *, spec: str, on_bad_sample: 
         a=_column(path, "image", image, views=tuple(views.values())).take(rows_a),
         b=_column(path, "text", text).take(rows_b),
         b_to_a=(np.cumsum(good_a) - 1)[owner[rows_b]],
-        ids=ids[rows_a],
+        ids=ids if len(rows_a) == n else ids[rows_a],
         cluster_size_b=None if cluster is None else cluster[rows_b],
         extra_b={} if caption is None else {"caption": text_vector(path, "caption", caption)[rows_b]},
     )
