@@ -44,7 +44,13 @@ def precision_notes(loss: ConfigDict, temperature: ConfigDict) -> tuple[str, ...
     """A line for the log where an accelerator's products are chosen, or a CPU has no such products."""
     found, on_cpu = loss_precision(loss, temperature), jax.default_backend() == "cpu"
     if loss.precision == AUTO and not on_cpu:
-        return (f"loss.precision: {found} (gradients are off by less than 1e-3 at temperatures from 0.005)",)
+        reason = "gradients are off by less than 1e-3 at temperatures from 0.005"
+        if found == "float32":
+            pallas = Implementation.parse(loss.similarity).name == "pallas"
+            reason = (
+                "the Pallas kernel has no bfloat16_3x" if pallas else "errors were not measured at temperatures so low"
+            )
+        return (f"loss.precision: {found} ({reason})",)
     if found != "float32" and on_cpu:
         return (f"loss.precision={found} is slower than float32 on a CPU",)
     return ()
