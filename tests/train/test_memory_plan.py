@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from alignment_jax import baselines
 from alignment_jax import config as configs
 from alignment_jax.assembly.build import build
 from alignment_jax.assembly.device_data import compiles_float16
@@ -167,6 +168,15 @@ def test_the_command_prints_what_to_type_next_and_writes_nothing(plan, latents, 
     assert main([*command, "--memory=1GiB"]) == 2
     assert "--plan" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_needs_no_closed_form(latents, capsys, monkeypatch):
+    """Fine-tuned towers embed all of train for it, which takes minutes."""
+    command = ["train", "--plan", "--config", f"configs/flickr8k_frozen.py:data=embeddings:{latents}"]
+    monkeypatch.setattr(baselines, "fit_cca", None)
+    monkeypatch.setattr(baselines, "cross_validate_cca", None)
+    assert main(command) == 0
+    assert "optimizer.micro_batch=0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["16", "GiB", "-1GiB", "1 iB", "0.1B", "16GiBs"])
