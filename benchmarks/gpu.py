@@ -13,6 +13,7 @@ the median of repeated calls on a device that does nothing else. Needs jax, flax
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 import statistics
@@ -83,7 +84,7 @@ def loss(n: int, dtype: str, form: str, precision: str = "float32", dim: int = D
     keys = jax.random.split(jax.random.key(0), 2)
     za, zb = (losses.l2_normalize(jax.random.normal(key, (n, dim))).astype(dtype) for key in keys)
     axis = "data" if form.startswith("ring") else None
-    implementation = Implementation(*_parsed(form), precision=precision)
+    implementation = dataclasses.replace(Implementation.parse(form), precision=precision)
 
     def value(za: jax.Array, zb: jax.Array) -> jax.Array:
         pair = losses.infonce(za, zb, temperature=0.05, similarity=implementation, axis_name=axis)
@@ -97,11 +98,6 @@ def loss(n: int, dtype: str, form: str, precision: str = "float32", dim: int = D
     memory: Any = compiled.memory_analysis()
     took = milliseconds(lambda: compiled(za, zb))
     return {"ms": took, "temporary": memory.temp_size_in_bytes, "tflops": 8 * n * n * dim / took / 1e9}
-
-
-def _parsed(form: str) -> tuple[Any, int | None]:
-    one = Implementation.parse(form)
-    return one.name, one.tile
 
 
 def frozen_step(pairs: int, batch: int, precision: str, widths: tuple[int, int] = WIDTHS, dim: int = 512) -> Row:

@@ -12,25 +12,23 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import math
 import pathlib
 import tempfile
 from typing import Any, get_args
 
 import numpy as np
+from complete_fit import complete_fit
 from kept_rows import kept_row
 from precision import PAGE
 from sections import write_section
 
 from alignment_jax.assembly.build import build
+from alignment_jax.compare.paired_differences import compare_paired
 from alignment_jax.config import load
 from alignment_jax.report import mean_std, read_rows, table, to_markdown
 from alignment_jax.similarity.products import PrecisionName
-from alignment_jax.train.loop import fit
 
 STEPS, EVALUATIONS = 400, 8
-# Quantile 0.975 of Student's t with 1 to 9 degrees of freedom.
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def run(file: pathlib.Path, precision: str, seed: int, steps: int) -> dict[str, Any]:
@@ -40,9 +38,7 @@ def run(file: pathlib.Path, precision: str, seed: int, steps: int) -> dict[str, 
     config.train.duration, config.eval.interval = f"{steps} steps", f"{max(1, steps // EVALUATIONS)} steps"
     built = build(config)
     with tempfile.TemporaryDirectory() as folder:
-        finished = fit(built.experiment, pathlib.Path(folder), quiet=True, tensorboard=False)
-        if finished.preempted:
-            raise SystemExit("stopped; the same command trains the missing runs")
+        finished = complete_fit(built.experiment, pathlib.Path(folder))
         rows = [json.loads(line) for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()]
     experiment = built.experiment
     return {
@@ -50,12 +46,6 @@ def run(file: pathlib.Path, precision: str, seed: int, steps: int) -> dict[str, 
         "loss": [row["train/loss"] for row in rows if "train/loss" in row],
         "test": experiment.evaluate(finished.variables, experiment.evaluations["test"])["rsum"],
     }
-
-
-def difference(values: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """Mean of the paired differences, and half of its 95 % interval (Student's t)."""
-    found = values - others
-    return float(found.mean()), float(T[len(found) - 2] * found.std(ddof=1) / math.sqrt(len(found)))
 
 
 def page(rows: list[dict[str, Any]]) -> str:
@@ -70,13 +60,15 @@ def page(rows: list[dict[str, Any]]) -> str:
             continue
         cells = ["–", "–"]
         if name != "float32" and len(own) == len(plain) > 1:
-            mean, half = difference(*(np.array([x["test"] for x in each]) for each in (own, plain)))
-            curves = [np.array([x["val"] for x in each]) for each in (own, plain)]
-            at = [difference(a, b) for a, b in zip(curves[0].T, curves[1].T, strict=True)]
-            outside = sum(abs(mean) > half for mean, half in at)
-            cells = [f"{mean:+.2f} ± {half:.2f}", f"{outside} of {len(at)}"]
+            found = compare_paired([x["test"] for x in plain], [x["test"] for x in own])
+            curves = (np.array([x["val"] for x in each]).T.tolist() for each in (plain, own))
+            at = [compare_paired(one, other).verdict for one, other in zip(*curves, strict=True)]
+            shown = (
+                found.verdict if found.seeds is None else "{:+.2f} [{:+.2f}, {:+.2f}]".format(found.mean, *found.seeds)
+            )
+            cells = [shown, f"{sum(verdict in ('better', 'worse') for verdict in at)} of {len(at)}"]
         lines.append([f"`{name}`", mean_std([x["test"] for x in own]).text(), *cells])
-    names = ["products", "rsum on test", "difference to float32, 95 % interval", "points of val outside the interval"]
+    names = ["products", "rsum on test", "difference to float32, 95 % interval", "points of val that differ"]
     head = (
         "`python benchmarks/precision_training.py --write`: InfoNCE on latents of English and German captions "
         f"(Multi30k, 11,000 pictures), {STEPS} steps, {len(plain)} seeds, the same for every precision."

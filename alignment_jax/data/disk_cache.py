@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import io
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,16 +63,17 @@ def _text_blocks(column: Any) -> Iterator[Any]:
         yield b"".join(texts)
 
 
-def cached_array(kind: str, key: str | None, rows: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array of an earlier call with this key, or `compute()`.
+def cached_array(kind: str, rows: int, parts: Sequence[Any], compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array of an earlier call with these parts, or `compute()`.
 
     Args:
       kind: name of the folder.
-      key: from `content_key`; None keeps nothing.
       rows: of the data; with fewer than `LARGE` nothing is kept.
+      parts: what the result depends on, see `content_key`; a column that is not in memory keeps nothing.
       compute: () -> an array, without Python objects.
     """
-    if key is None or rows < LARGE:
+    key = None if rows < LARGE else content_key(*parts)
+    if key is None:
         return compute()
     path = pathlib.Path.home() / ".cache" / "alignment_jax" / kind / f"{key}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # none yet, or damaged

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from alignment_jax.core.distinct_items import number_items
+
 _ROWS = 1 << 16  # read at a time
 # indices [k] -> the rows as bytes, uint8 [k, w].
 Rows = Callable[[np.ndarray], np.ndarray]
@@ -35,14 +37,10 @@ def number_equal_rows(columns: Sequence[tuple[Rows, int]]) -> list[np.ndarray] |
     ascending = np.sort(found)
     if (ascending[1:] != ascending[:-1]).all():  # nearly always: a sort takes a tenth of what follows
         return [np.arange(start, end) for start, end in itertools.pairwise(ends)]
-    _, first, group, count = np.unique(found, return_index=True, return_inverse=True, return_counts=True)
-    place = np.empty(len(first), np.int64)
-    place[np.argsort(first)] = np.arange(len(first))
-    repeated = np.flatnonzero((count[group] > 1) & (first[group] != np.arange(len(group))))
-    for index in _chunks(repeated):
-        if not np.array_equal(_read(columns, ends, index), _read(columns, ends, first[group[index]])):
+    first, numbers = number_items(found)
+    for index in _chunks(np.flatnonzero(first[numbers] != np.arange(len(numbers)))):
+        if not np.array_equal(_read(columns, ends, index), _read(columns, ends, first[numbers[index]])):
             return None
-    numbers = place[group]
     return [numbers[start:end] for start, end in itertools.pairwise(ends)]
 
 

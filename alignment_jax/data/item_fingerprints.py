@@ -15,7 +15,7 @@ import numpy as np
 from alignment_jax.core.errors import DataError, RunError
 from alignment_jax.core.storage import write_bytes_atomic
 from alignment_jax.data.columns import ArrayColumn
-from alignment_jax.data.disk_cache import LARGE, cached_array, content_key
+from alignment_jax.data.disk_cache import LARGE, cached_array
 from alignment_jax.data.shards import StoredTextColumn
 from alignment_jax.data.split import Column, PairSplit
 from alignment_jax.data.validation import file_key
@@ -92,8 +92,7 @@ def _bytes_on_disk(column: Column) -> int:
 def _column_prints(column: Column, known: dict[int, int]) -> np.ndarray:
     found = np.empty(len(column), np.uint64)
     if isinstance(column, ArrayColumn) or column.kind == "text":
-        content = None if len(column) < LARGE else content_key(column)
-        return cached_array("array_fingerprints", content, len(column), lambda: _row_prints(column))
+        return cached_array("array_fingerprints", len(column), (column,), lambda: _row_prints(column))
     keys = [file_key(item) for item in getattr(column, "items", (None,) * len(column))]
     left = [i for i, key in enumerate(keys) if key is None or key not in known]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:  # I/O-bound

@@ -10,8 +10,9 @@ import numpy as np
 
 from alignment_jax.core.errors import DataError
 from alignment_jax.data.bad_samples import BadSamples
+from alignment_jax.data.distinct_ids import all_distinct
 from alignment_jax.data.shards import ShardedArray
-from alignment_jax.data.split import all_distinct, canonical_split
+from alignment_jax.data.split import canonical_split
 from alignment_jax.data.unsupported_files import pickled_objects_message, refuse_unsupported
 
 # An archive that unpacks to more bytes than this may be compressed by at most this factor.

@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from alignment_jax.core.deprecation import renamed_attributes
+from alignment_jax.core.distinct_items import number_items
 from alignment_jax.core.errors import ConfigError, DataError, one_line
-from alignment_jax.data.disk_cache import LARGE, cached_array, content_key
+from alignment_jax.data.disk_cache import cached_array
+from alignment_jax.data.distinct_ids import all_distinct, is_known_distinct, remember_distinct
 from alignment_jax.data.equal_rows import number_equal_rows
 from alignment_jax.data.relevancy import Relevancy
 
@@ -132,11 +133,11 @@ class PairSplit:
         alone = np.flatnonzero(np.bincount(self.b_to_a, minlength=n) == 0)
         if alone.size:
             raise DataError(f"{self.a.describe(int(alone[0]))} has no pair ({alone.size} such a-items)")
-        if not _is_known_distinct(self.ids):
+        if not is_known_distinct(self.ids):
             if not all_distinct(self.ids):
                 raise DataError("ids must be unique")
             # A view, because the caller may change its own array.
-            object.__setattr__(self, "ids", _remember_distinct(self.ids.view()))
+            object.__setattr__(self, "ids", remember_distinct(self.ids.view()))
 
     def __len__(self) -> int:
         return len(self.a)
@@ -199,7 +200,7 @@ class PairSplit:
             kept_b, owner = kept_b[kept], owner[kept]
         ids = self.ids[indices]
         if (indices[1:] > indices[:-1]).all():
-            ids = _remember_distinct(ids)
+            ids = remember_distinct(ids)
         part = PairSplit(
             a=self.a.take(indices),
             b=self.b.take(kept_b),
@@ -219,7 +220,7 @@ class PairSplit:
         )
         for side, kept in (("a", indices), ("b", kept_b)):
             if (known := self.__dict__.get(f"content_ids_{side}")) is not None:
-                part.__dict__[f"content_ids_{side}"] = _renumbered(known[kept])
+                part.__dict__[f"content_ids_{side}"] = number_items(known[kept])[1].astype(np.int32)
         return part
 
     def replace(self, **changes: Any) -> PairSplit:
@@ -231,52 +232,6 @@ class PairSplit:
             if known is not None and not changes.keys() & {side, "original"}:
                 changed.__dict__[f"content_ids_{side}"] = known
         return changed
-
-
-# Arrays of ids that were compared; a check of ten million takes seconds, and every part and copy would repeat it.
-_DISTINCT: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
-
-
-def _is_known_distinct(ids: np.ndarray) -> bool:
-    return _DISTINCT.get(id(ids)) is ids
-
-
-def _remember_distinct(ids: np.ndarray) -> np.ndarray:
-    if len(ids) >= LARGE:
-        ids.flags.writeable = False
-        _DISTINCT[id(ids)] = ids
-    return ids
-
-
-def row_ids(n: int) -> np.ndarray:
-    """str [n]: the row numbers, which need no comparison.
-
-    >>> row_ids(3).tolist()
-    ['0', '1', '2']
-    """
-    width = len(str(max(0, n - 1)))
-    letters = np.zeros((n, width), np.uint32)
-    for length in range(1, width + 1):
-        start, stop = 10 ** (length - 1) if length > 1 else 0, min(n, 10**length)
-        numbers = np.arange(start, stop)
-        for place in range(length - 1, -1, -1):
-            letters[start:stop, place] = ord("0") + numbers % 10
-            numbers //= 10
-    return _remember_distinct(letters.view(f"U{width}").reshape(n))
-
-
-def _renumbered(numbers: np.ndarray) -> np.ndarray:
-    """int32 [n], equal where `numbers` are: 0, 1, ... in the order of first occurrence.
-
-    >>> _renumbered(np.array([7, 3, 7])).tolist()
-    [0, 1, 0]
-    """
-    if len(numbers) and (numbers[1:] > numbers[:-1]).all():
-        return np.arange(len(numbers), dtype=np.int32)
-    _, first, group = np.unique(numbers, return_index=True, return_inverse=True)
-    place = np.empty(len(first), np.int32)
-    place[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
-    return place[group]
 
 
 def _rows_of(values: np.ndarray | Column, rows: np.ndarray) -> np.ndarray | Column:
@@ -331,25 +286,6 @@ class PairSource:
         if name not in self.splits:
             raise DataError(f"{self.spec}: no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
-
-
-def all_distinct(words: np.ndarray) -> bool:
-    """Whether no two entries of a str [N] array are equal.
-
-    Compares hashes: sorting ten million strings takes minutes, their hashes a second. Equal hashes are verified.
-
-    >>> all_distinct(np.array(["a", "b", "ab"])), all_distinct(np.array(["a", "b", "a"]))
-    (True, False)
-    """
-    if not words.size or not words.dtype.itemsize:
-        return len(words) < 2
-    letters = np.ascontiguousarray(words).view(np.uint32).reshape(len(words), -1)
-    mixed = np.zeros(len(words), np.uint64)
-    for place in range(letters.shape[1]):
-        mixed = (mixed ^ letters[:, place]) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    mixed.sort()
-    return bool((mixed[1:] != mixed[:-1]).all()) or len(np.unique(words)) == len(words)
 
 
 def split_by_name(whole: PairSplit, names: Sequence[str] | None) -> tuple[dict[str, PairSplit], bool]:
@@ -525,8 +461,7 @@ def _cut(whole: PairSplit, shares: Mapping[str, float], seed: int, spec: str) ->
         digests = (hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names)
         return np.argsort(np.fromiter(digests, "S32", n), kind="stable")
 
-    key = None if n < LARGE else content_key(str(seed), names)
-    ranked = cached_array("split_orders", key, n, by_hash)
+    ranked = cached_array("split_orders", n, (str(seed), names), by_hash)
     if n < k:
         raise DataError(f"{spec}: {n} different a-items cannot be cut into {', '.join(shares)}; it takes at least {k}")
     ends = np.rint(np.cumsum(list(shares.values())) * n).astype(int)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alignment_jax.data.disk_cache import LARGE, cached_array, content_key
+from alignment_jax.data.disk_cache import cached_array
 from alignment_jax.data.shards import StoredTextColumn
 from alignment_jax.data.split import Column, PairSource, PairSplit
 
@@ -42,11 +42,8 @@ def _kept_fingerprint(split: PairSplit, unpaired: Sequence[Column], exact: bool,
     def compute() -> np.ndarray:
         return np.frombuffer(_fingerprint(split, unpaired, exact, probe).encode(), np.uint8)
 
-    if len(split) < LARGE:
-        return _fingerprint(split, unpaired, exact, probe)
-    parts = (split.b_to_a, split.label, split.ids, split.a, split.b, split.c, *unpaired)
-    key = content_key(f"{exact} {probe}", *parts)
-    return cached_array("split_fingerprints", key, len(split), compute).tobytes().decode()
+    parts = (f"{exact} {probe}", split.b_to_a, split.label, split.ids, split.a, split.b, split.c, *unpaired)
+    return cached_array("split_fingerprints", len(split), parts, compute).tobytes().decode()
 
 
 def _fingerprint(split: PairSplit, unpaired: Sequence[Column], exact: bool, probe: int) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alignment_jax.core.types import Array, PyTree
-from alignment_jax.core.varying import vary_over, varying_axes
 
 AXIS = "rows"
 
@@ -60,10 +59,6 @@ class RowShards:
         """The blocks of the previous device."""
         neighbours = [(device, (device + 1) % self.count) for device in range(self.count)]
         return jax.tree.map(lambda x: jax.lax.ppermute(x, AXIS, neighbours), tree)
-
-    def varying(self, tree: PyTree) -> PyTree:
-        """The same arrays, cast to vary over the axis as blocks do."""
-        return tree if self.count == 1 else vary_over(varying_axes(jax.lax.axis_index(AXIS)), tree)
 
 
 def row_mesh(devices: Sequence[jax.Device]) -> Mesh:

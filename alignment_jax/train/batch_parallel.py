@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from alignment_jax.core.types import PyTree
-from alignment_jax.train.step import AXIS
+from alignment_jax.train.step import AXIS, batch_mesh
 
 
 class BatchParallel:
@@ -48,7 +47,7 @@ class BatchParallel:
         if width == 1:
             own = jax.tree.map(local_copy, variables)
             return lambda batch: run(own["params"], own["model_state"], batch), width, itertools.chain(first, batches)
-        mesh = Mesh(np.asarray(self._devices[:width]), (AXIS,))
+        mesh = batch_mesh(self._devices[:width])
         own = jax.tree.map(lambda x: _replicated(x, mesh), variables)
         rows = NamedSharding(mesh, P(AXIS))
 
@@ -61,7 +60,7 @@ class BatchParallel:
         if width not in self._compiled:
             function: Any = self._function
             if width > 1:
-                mesh = Mesh(np.asarray(self._devices[:width]), (AXIS,))
+                mesh = batch_mesh(self._devices[:width])
                 # Without replication checks: an encoder needs no casts for them.
                 function = jax.shard_map(
                     function, mesh=mesh, in_specs=(P(), P(), P(AXIS)), out_specs=P(AXIS), check_vma=False

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignment_jax import data
-from alignment_jax.data import disk_cache, equal_rows, item_fingerprints, split, split_fingerprints
+from alignment_jax.data import disk_cache, distinct_ids, equal_rows, item_fingerprints, split, split_fingerprints
 from alignment_jax.data.columns import ArrayColumn, TextColumn
 from alignment_jax.data.split import content_groups
 
@@ -61,7 +61,7 @@ def test_results_of_large_data_are_kept_by_content(texts, monkeypatch, tmp_path)
         return [one.ids.tolist() for one in cut.splits.values()], prints.row.tolist(), data.fingerprints(cut)
 
     expected, other = results(), results(2 * image)
-    for module in (disk_cache, split, item_fingerprints, split_fingerprints):
+    for module in (disk_cache, distinct_ids, item_fingerprints):
         monkeypatch.setattr(module, "LARGE", 1)
     assert results() == expected  # computed and kept
     files = sorted((tmp_path / ".cache" / "alignment_jax").glob("*/*.npy"))
@@ -86,5 +86,5 @@ def test_results_of_large_data_are_kept_by_content(texts, monkeypatch, tmp_path)
 def test_few_results_are_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for number in range(12):
-        disk_cache.cached_array("kind", disk_cache.content_key(str(number)), 10**7, lambda: np.zeros(1))
+        disk_cache.cached_array("kind", 10**7, (str(number),), lambda: np.zeros(1))
     assert len(list((tmp_path / ".cache" / "alignment_jax" / "kind").iterdir())) == 8

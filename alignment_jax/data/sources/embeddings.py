@@ -28,6 +28,7 @@ from alignment_jax.data.array_names import VIEW, NamedArrays, match_arrays
 from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, TextColumn
+from alignment_jax.data.distinct_ids import all_distinct, row_ids
 from alignment_jax.data.encoder_records import Records, by_side, from_array, to_array
 from alignment_jax.data.npz_files import (
     check_unique,
@@ -39,7 +40,7 @@ from alignment_jax.data.npz_files import (
 )
 from alignment_jax.data.sources.embeddings_files import holds_arrays, open_files, unused_notes
 from alignment_jax.data.sources.embeddings_folder import load_folder
-from alignment_jax.data.split import PairSource, PairSplit, all_distinct, row_ids, split_by_name
+from alignment_jax.data.split import PairSource, PairSplit, split_by_name
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
