@@ -58,7 +58,8 @@ from the recipe's closed form on both frozen sides. {seeds} seeds; the learning 
 Runs are chosen by plain rsum on val; the start is a candidate, so a row can equal the recipe. "Averaged": the average
 of start and trained weights that is best on val (WiSE-FT). Batches of 100. Made by
 
-    python benchmarks/finetuning.py --data DIR --model minilm --workdir runs/finetuning --write
+    python benchmarks/finetuning.py --data DIR --model minilm \\
+      --workdir runs/finetuning --write
 
 """
 
