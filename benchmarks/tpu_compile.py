@@ -3,40 +3,66 @@
     pip install 'jax[tpu]'
     python benchmarks/tpu_compile.py --write
 
-For every slice: does it compile, what a chip must hold, which collectives the compiler has put into the program. Times
-are not measured here; `benchmarks/tpu_roofline.py` predicts them.
+For every slice: does it compile, what a chip must hold, which collectives the compiler has put into the program, and
+its operations and bytes (`compiled_operations.py`). Times are not measured here; `benchmarks/tpu_roofline.py` divides
+the counts by the rates of a chip. Each compiled case is a line of the record, so an interrupted run continues.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import time
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# (slice, what, form, batch): one line of the table each, compiled in its own process.
-CASES = [
-    ("v5e:2x2", "infonce, one chip", "tiled", 32768),
-    ("v5e:2x2", "infonce, one chip", "pallas", 32768),
-    ("v6e:2x2", "infonce, one chip", "pallas", 32768),
-    ("v5e:2x4", "infonce", "ring", 32768),
-    ("v5e:2x4", "infonce", "gathered", 32768),
-    ("v5e:16x16", "infonce", "ring", 32768),
-    ("v5p:2x2x2", "infonce", "ring", 32768),
-    ("v6e:2x4", "infonce", "ring", 32768),
-    ("v5e:2x4", "max_margin", "ring", 32768),
-    ("v5e:2x4", "sigmoid", "ring", 32768),
-    ("v5e:2x4", "frozen step", "ring", 32768),
-    ("v6e:2x4", "frozen step", "gathered", 32768),
-    ("v6e:2x4", "pixel step", "ring", 4096),
-]
-COLLECTIVES = ("all-gather", "collective-permute", "reduce-scatter", "all-to-all", "all-reduce")
+RECORD = ROOT / "benchmarks" / "results" / "tpu_compile.jsonl"
 DIM, DIM_A, DIM_B = 512, 1024, 768
+ONE_CHIP = ", one chip"
+LARGE_STEP = "ViT-B/16 and BGE-base step"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One line of the table, compiled in a process of its own: libtpu describes one slice per process.
+
+    what: a loss of bfloat16 embeddings, or a step of the trainer. precision: `loss.precision`, of a step.
+    """
+
+    slice: str
+    what: str
+    form: str
+    batch: int
+    precision: str = "auto"
+
+
+CASES = (
+    Case("v5e:2x2", "infonce, one chip", "tiled", 32768),
+    Case("v5e:2x2", "infonce, one chip", "pallas", 32768),
+    Case("v6e:2x2", "infonce, one chip", "pallas", 32768),
+    Case("v5e:2x4", "infonce", "ring", 32768),
+    Case("v5e:2x4", "infonce", "gathered", 32768),
+    Case("v5e:16x16", "infonce", "ring", 32768),
+    Case("v5p:2x2x2", "infonce", "ring", 32768),
+    Case("v6e:2x4", "infonce", "ring", 32768),
+    Case("v5e:2x4", "max_margin", "ring", 32768),
+    Case("v5e:2x4", "sigmoid", "ring", 32768),
+    Case("v5e:2x4", "frozen step", "ring", 32768, "float32"),
+    Case("v5e:2x4", "frozen step", "ring", 32768),
+    Case("v5e:2x4", "frozen step", "ring", 32768, "bfloat16"),
+    Case("v5e:2x4", "frozen step", "gathered", 32768),
+    Case("v5p:2x2x2", "frozen step", "gathered", 32768),
+    Case("v6e:2x4", "frozen step", "gathered", 32768),
+    Case("v5e:16x16", "frozen step", "ring", 1048576),
+    Case("v6e:2x4", "pixel step", "ring", 4096),
+    Case("v5e:16x16", LARGE_STEP, "gathered", 32768),
+)
 
 
 def mesh_of(topology: str, *, one: bool = False):
@@ -81,7 +107,7 @@ def loss_program(name: str, form: str, batch: int, mesh):
     return jax.jit(mapped).lower(z, z, jax.ShapeDtypeStruct((batch,), jnp.float32, sharding=sharding))
 
 
-def step_program(kind: str, form: str, batch: int, mesh):
+def step_program(kind: str, form: str, batch: int, mesh, precision: str):
     """The trainer's own step, with everything a configuration turns on, lowered for the mesh."""
     import jax
     import numpy as np
@@ -94,7 +120,7 @@ def step_program(kind: str, form: str, batch: int, mesh):
     from alignment_jax.train.step import AXIS, make_step, shard_step
 
     settings = configs.default()
-    settings.loss.similarity = form
+    settings.loss.similarity, settings.loss.precision = form, precision
     settings.model = configs.two_tower() if kind == "pixel step" else configs.adapters()
     settings.model.dim, settings.model.dtype = DIM, "bfloat16"
     settings.weighting.signal = "variance"
@@ -141,87 +167,139 @@ def small_latents():
         return data.load(f"embeddings:{file}")
 
 
-def count_collectives(text: str) -> dict[str, int]:
-    """Name -> how often the compiled program runs it."""
-    return {name: len(re.findall(rf"\b{name}(?:-start)?\(", text)) for name in COLLECTIVES}
+def collectives_of(text: str) -> str:
+    """How often the text of a compiled program names each collective."""
+    from compiled_operations import COLLECTIVES, occurrences
+
+    return ", ".join(f"{count} {name}" for name in COLLECTIVES if (count := occurrences(text, name))) or "none"
 
 
-def compile_one(topology: str, what: str, form: str, batch: int) -> dict:
-    """Compiles one case and says what came out."""
+def compile_one(case: Case) -> dict[str, Any]:
+    """Compiles one case; sizes are bytes a chip."""
     import jax
+    from compiled_operations import count
 
     # Tiles and forms are chosen as they would be there.
     jax.default_backend = lambda: "tpu"
-    mesh = mesh_of(topology, one=what.endswith("one chip"))
-    make = step_program if what.endswith("step") else loss_program
+    if case.what == LARGE_STEP:
+        return trace_large(case)
+    mesh = mesh_of(case.slice, one=case.what.endswith(ONE_CHIP))
     start = time.perf_counter()
-    compiled = make(what.partition(",")[0], form, batch, mesh).compile()
+    if case.what.endswith("step"):
+        program = step_program(case.what, case.form, case.batch, mesh, case.precision)
+    else:
+        program = loss_program(case.what.removesuffix(ONE_CHIP), case.form, case.batch, mesh)
+    compiled = program.compile()
     seconds = time.perf_counter() - start
     text, memory = compiled.as_text(), compiled.memory_analysis()
-    found = count_collectives(text)
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    found = count(text)
+    kernel = "tpu_custom_call" in text  # whose operations are not in the text
     return {
-        "slice": topology,
         "chips": mesh.size,
-        "what": what,
-        "form": form,
-        "batch": batch,
-        "held": held / 2**20,
-        "temporary": memory.temp_size_in_bytes / 2**20,
-        "collectives": ", ".join(f"{count} {name}" for name, count in found.items() if count) or "none",
-        "kernels": text.count("tpu_custom_call"),
+        "held": memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+        "collectives": collectives_of(text),
+        "products": None if kernel else found.products,
+        "passes": None if kernel else found.passes,
+        "sent": dict(found.sent),
         "seconds": seconds,
     }
 
 
-def run_case(case: tuple[str, str, str, int]) -> dict | None:
-    """`compile_one` in its own process: libtpu describes one slice per process. None where it fails."""
+def trace_large(case: Case) -> dict[str, Any]:
+    """The counts of the traced program, for a step that `tpu_sharded_state` compiles, in ten minutes to an hour."""
+    import tpu_sharded_state as large
+    from tpu_encoders import product_flops
+
+    (of,) = (one for one in large.CASES if f"{one.title} step" == case.what)
+    mesh = mesh_of(case.slice)
+    program, _, held = large.traced(of, "none", list(mesh.devices.flat))
+    names = "all-reduce", "all-gather", "reduce-scatter"
+    sizes = large.collective_bytes(program.jaxpr)
+    return {
+        "chips": mesh.size,
+        "held": held,
+        "products": product_flops(program.jaxpr),
+        "passes": product_flops(program.jaxpr, passes=True),
+        # An operand of an all-gather is a part of the whole array.
+        "sent": {name: sizes[name] / (mesh.size if name == "all-gather" else 1) for name in names},
+    }
+
+
+def run_case(case: Case) -> dict[str, Any]:
+    """`compile_one` in its own process."""
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "8",  # the model is built for several devices
         "TPU_SKIP_MDS_QUERY": "1",  # no metadata server is asked
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": paths,
     }
-    command = [sys.executable, __file__, "--case", json.dumps(case)]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if found.returncode != 0:
-        print(f"{case}: {found.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return None
+    command = [sys.executable, __file__, "--case", json.dumps(dataclasses.asdict(case))]
+    found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(found.stdout.strip().splitlines()[-1])
+
+
+def title(line: dict[str, Any]) -> str:
+    """The program of a line of the record."""
+    words = [line["what"], line["form"]]
+    return ", ".join([*words, f"loss.precision={line['precision']}"] if line["what"].endswith("step") else words)
+
+
+def place(line: dict[str, Any]) -> str:
+    """The chips of a line of the record."""
+    return f"{line['slice']} ({line['chips']} chips)" if line["chips"] > 1 else f"{line['slice']}, one of them"
+
+
+def text(lines: list[dict[str, Any]]) -> str:
+    """The section of the page."""
+    from alignment_jax.report import table, to_markdown
+
+    rows = [
+        [
+            place(line),
+            title(line),
+            f"{line['batch']:,}",
+            f"{line['held'] / 2**20:,.0f}",
+            f"{line['temporary'] / 2**20:,.1f}",
+            line["collectives"],
+            f"{line['seconds']:.0f} s",
+        ]
+        for line in lines
+        if "seconds" in line
+    ]
+    names = ["slice", "program", "batch", "held, MiB a chip", "temporary, MiB a chip", "collectives", "compiled in"]
+    versions = "; ".join(sorted({f"jax {line['jax']}, libtpu {line['libtpu']}" for line in lines}))
+    return f"`python benchmarks/tpu_compile.py --write`, {versions}.\n\n" + to_markdown(table(names, rows))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--record", type=pathlib.Path, default=RECORD, help="one line for each compiled case")
     parser.add_argument("--write", action="store_true", help="rewrite the table in benchmarks/results/tpu.md")
     arguments = parser.parse_args()
     if arguments.case:
-        print(json.dumps(compile_one(*json.loads(arguments.case))))
+        print(json.dumps(compile_one(Case(**json.loads(arguments.case)))))
         return
-    import importlib.metadata
-
+    from kept_rows import kept_row
     from sections import write_section
+    from tpu_encoders import versions
 
-    from alignment_jax.report import table, to_markdown
-
-    rows = []
-    for case in CASES:
-        found = run_case(case)
-        print(found or f"failed: {case}", flush=True)
-        shown = f"{case[1]}, {case[2]}"
-        if found is None:
-            rows.append([case[0], shown, f"{case[3]:,}", "does not compile", "", "", ""])
-            continue
-        place = f"{found['slice']} ({found['chips']} chips)" if found["chips"] > 1 else f"{found['slice']}, one of them"
-        sizes = (f"{found['held']:,.0f}", f"{found['temporary']:,.1f}")
-        rows.append([place, shown, f"{case[3]:,}", *sizes, found["collectives"], f"{found['seconds']:.0f} s"])
-    names = ["slice", "program", "batch", "held, MiB a chip", "temporary, MiB a chip", "collectives", "compiled in"]
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "libtpu"))
-    text = f"`python benchmarks/tpu_compile.py --write`, {versions}.\n\n" + to_markdown(table(names, rows))
+    lines = [
+        kept_row(arguments.record, dataclasses.asdict(case), functools.partial(compiled_with, versions(), case))
+        for case in CASES
+    ]
+    shown = text(lines)
     if arguments.write:
-        write_section("compiled", text, page=ROOT / "benchmarks" / "results" / "tpu.md")
-    print(text)
+        write_section("compiled", shown, page=ROOT / "benchmarks" / "results" / "tpu.md")
+    print(shown)
+
+
+def compiled_with(versions: dict[str, str], case: Case) -> dict[str, Any]:
+    """The row of a case, with the versions of the compilers."""
+    return run_case(case) | versions
 
 
 if __name__ == "__main__":

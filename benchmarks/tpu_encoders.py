@@ -118,21 +118,36 @@ def program(case: Case, mesh: Any) -> tuple[Any, list[Any]]:
     return jax.jit(encode, out_shardings=rows), [shapes, batch]
 
 
-def product_flops(jaxpr: Any) -> float:
-    """Operations of all matrix products and convolutions of a traced program, loops of known length included."""
+def product_flops(jaxpr: Any, *, passes: bool = False) -> float:
+    """Operations of all matrix products and convolutions of a traced program, loops of known length included.
+
+    passes: times the bfloat16 passes of each product.
+    """
     total = 0.0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         name, sizes = equation.primitive.name, [math.prod(v.aval.shape) for v in equation.outvars]
+        times = product_passes(equation) if passes else 1
         if name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
-            total += 2 * sizes[0] * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+            total += times * 2 * sizes[0] * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         elif name == "conv_general_dilated":
             kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
-            total += 2 * sizes[0] * math.prod(kernel) / kernel[numbers.rhs_spec[0]]
+            total += times * 2 * sizes[0] * math.prod(kernel) / kernel[numbers.rhs_spec[0]]
         else:
-            inner = sum(product_flops(value) for value in programs(equation.params))
+            inner = sum(product_flops(value, passes=passes) for value in programs(equation.params))
             total += inner * (equation.params["length"] if name == "scan" else 1)
     return total
+
+
+def product_passes(equation: Any) -> int:
+    """The bfloat16 products that a TPU makes for a traced product."""
+    from compiled_operations import ALGORITHMS, PASSES
+
+    precision, kinds = equation.params.get("precision"), [str(v.aval.dtype) for v in equation.invars[:2]]
+    if precision is None or kinds != ["float32", "float32"]:
+        return 1
+    names = [one.name.lower() for one in (precision if isinstance(precision, tuple) else (precision,))]
+    return max(PASSES.get(name) or ALGORITHMS[f"dot_{name}"] for name in names)
 
 
 def programs(parameters: dict[str, Any]) -> Iterator[Any]:
@@ -147,7 +162,7 @@ def compile_one(name: str, devices: list[Any]) -> dict[str, Any]:
     """Compiles an encoder for these chips; sizes are bytes a chip, `flops` of one item."""
     import jax
     import numpy as np
-    from tpu_compile import count_collectives
+    from compiled_operations import COLLECTIVES, occurrences
 
     case = CASES[name]
     function, shapes = program(case, jax.sharding.Mesh(np.array(devices), ("data",)))
@@ -164,7 +179,7 @@ def compile_one(name: str, devices: list[Any]) -> dict[str, Any]:
         "temporary": memory.temp_size_in_bytes,
         "code": memory.generated_code_size_in_bytes,
         "flops": product_flops(traced.jaxpr) / (case.batch * len(devices)),
-        "collectives": sum(count_collectives(compiled.as_text()).values()),
+        "collectives": sum(occurrences(compiled.as_text(), kind) for kind in COLLECTIVES),
         "seconds": seconds,
     }
 

@@ -1,9 +1,10 @@
-"""Predicted time of a contrastive step on TPU slices, from arithmetic, bytes and published peak rates.
+"""The least time of programs on TPU slices: counts of the compiled programs over published peak rates.
 
+    python benchmarks/tpu_compile.py --write
     python benchmarks/tpu_roofline.py --write
 
-Nothing is measured here. Every number is a count divided by a rate that Google publishes for one chip, so the times are
-lower bounds: what a perfect program would take.
+Nothing is measured here. Operations and bytes are those that `tpu_compile.py` reads from each program; the rates are
+what Google publishes for one chip. So the times are lower bounds: what a perfect processor would need for that program.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from sections import write_section
+from tpu_compile import LARGE_STEP, ONE_CHIP, RECORD, title
 
-from alignment_jax.report import table, to_markdown
+from alignment_jax.report import read_rows, table, to_markdown
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -41,147 +45,102 @@ CHIPS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Workload:
-    """A global batch of pairs: embeddings of `dim` numbers, towers of so many parameters and FLOPs a pair.
+class Bounds:
+    """Seconds that a program needs at least: for its products, for its memory, and for the exchange between chips."""
 
-    pair_flops: forward; backward counts twice. width: bytes of a number on the wire.
-    """
-
-    name: str
-    batch: int
-    dim: int
-    parameters: float
-    pair_flops: float
-    width: int = 2
-
-
-def adapters(batch: int) -> Workload:
-    """Latents 1024 and 768, one residual block of expansion 4 a side and a map to 512: two FLOPs a parameter."""
-    parameters = sum(8 * d * d + 512 * d for d in (1024, 768))
-    return Workload("frozen latents, one block", batch, 512, parameters, 2 * parameters)
-
-
-def clip_b16(batch: int) -> Workload:
-    """ViT-B/16 at 224 pixels (17.6 GMAC) and a text transformer of 12 layers, width 512, 77 tokens (2.9 GMAC)."""
-    return Workload("ViT-B/16 and text", batch, 512, 150e6, 2 * (17.6e9 + 2.9e9))
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """Seconds of one step on one chip of many, part by part, and bytes that the loss holds."""
-
-    loss: float
-    towers: float
-    ring: float
-    gather: float
-    gradients: float
-    ring_bytes: float
-    gather_bytes: float
+    products: float
+    memory: float
+    exchange: float
 
     @property
-    def with_ring(self) -> float:
-        """Supposes that the exchange runs beside the loss's own arithmetic as far as that lasts."""
-        return max(self.loss, self.ring) + max(self.towers, self.gradients)
-
-    @property
-    def with_gather(self) -> float:
-        """The gathered side must be there before the work starts."""
-        return self.loss + self.gather + max(self.towers, self.gradients)
+    def program(self) -> float:
+        """Everything at the same time."""
+        return max(self.products, self.memory, self.exchange)
 
 
-def predict(chip: Chip, work: Workload, chips: int) -> Prediction:
-    """One step of `work` on a slice of `chips`.
+def bounds(chip: Chip, chips: int, counts: Mapping[str, Any]) -> Bounds:
+    """The bounds of one program.
 
-    Loss: four products of [batch, dim] with [batch, dim], two FLOPs a multiplication, shared by the chips. Ring: the
-    other side goes round once forward and, with its float32 gradient, once backward, over one link. Gather: the same
-    bytes over all links.
+    Args:
+      chip, chips: of the slice.
+      counts: of one chip. passes: operations of bfloat16 products. held: bytes of inputs and outputs, each of which
+        crosses the memory once. sent: collective -> bytes of its operands.
     """
-    local = work.batch / chips
-    loss = 4 * 2 * work.batch * local * work.dim / chip.flops
-    towers = max(3 * work.pair_flops * local / chip.flops, 3 * 4 * work.parameters / chip.bandwidth)
-    wire = (work.batch - local) * work.dim * (work.width + work.width + 4)
-    # All-reduce of float32 gradients: every number leaves and comes back once.
-    gradients = 2 * 4 * work.parameters * (chips - 1) / chips / (chip.link * chip.links)
-    return Prediction(
-        loss=loss,
-        towers=towers,
-        ring=wire / chip.link if chips > 1 else 0.0,
-        gather=wire / (chip.link * chip.links) if chips > 1 else 0.0,
-        gradients=gradients,
-        # Two blocks in flight with their gradients, or the whole other side with its gradient.
-        ring_bytes=2 * local * work.dim * (work.width + 4),
-        gather_bytes=work.batch * work.dim * (work.width + 4),
+    return Bounds(
+        products=counts["passes"] / chip.flops,
+        memory=counts["held"] / chip.bandwidth,
+        exchange=sum(exchange(chip, chips, kind, size) for kind, size in counts["sent"].items()),
     )
 
 
-def ring_hides_from(chip: Chip, width: int = 2) -> float:
-    """Rows a chip from which the ring's transfers take no longer than its products, forward and backward alike.
+def exchange(chip: Chip, chips: int, collective: str, size: float) -> float:
+    """Seconds of a collective with operands of `size` bytes: a neighbour's over one link, the others over all links."""
+    every = chip.link * chip.links
+    if collective == "collective-permute":
+        return size / chip.link
+    # An all-gather receives the operands of all others; the others move what does not stay on the chip.
+    moved = chips - 1 if collective == "all-gather" else (chips - 1) / chips
+    return size * moved * (2 if collective == "all-reduce" else 1) / every
 
-    Forward a hop moves rows x dim x width bytes beside 2 rows² dim FLOPs; backward (width + 4) beside three times that.
+
+def chip_of(line: Mapping[str, Any]) -> Chip:
+    """The chip of a line of the record."""
+    (chip,) = (chip for chip in CHIPS if line["slice"].startswith(chip.name))
+    return chip
+
+
+def ring_hides_from(chip: Chip, line: Mapping[str, Any]) -> float:
+    """Rows a chip from which a ring's exchange takes no longer than its products.
+
+    Twice the rows a chip need four times the products, and send twice the bytes.
     """
-    return max(width / 2, (width + 4) / 6) * chip.flops / chip.link
+    found = bounds(chip, line["chips"], line)
+    return line["batch"] / line["chips"] * found.exchange / found.products
 
 
-def rows_of(work: Workload, slices: dict[str, tuple[int, ...]]) -> list[list[str]]:
-    rows = []
-    for chip in CHIPS:
-        for chips in slices[chip.name]:
-            found = predict(chip, work, chips)
-            faster = "ring" if found.with_ring < found.with_gather else "gather"
-            limit = 0.25 * chip.memory
-            form = "ring" if found.gather_bytes > limit else faster
+def text(lines: list[dict[str, Any]]) -> str:
+    """The section of the page."""
+    rows, rings = [], {}
+    for line in lines:
+        if line["products"] is None or line["what"].endswith(ONE_CHIP):
+            continue
+        # A traced program is the same for every chip.
+        for chip in CHIPS if line["what"] == LARGE_STEP else (chip_of(line),):
+            found = bounds(chip, line["chips"], line)
+            times = (found.products, found.memory, found.exchange, found.program)
             rows.append(
                 [
-                    f"{chip.name}, {chips:,} chips",
-                    f"{work.batch:,}",
-                    *(f"{1e3 * t:,.3f}" for t in (found.loss, found.towers, found.gradients, found.ring, found.gather)),
-                    f"{1e3 * min(found.with_ring, found.with_gather):,.2f}",
-                    form,
-                    f"{found.ring_bytes / 2**20:,.0f} / {found.gather_bytes / 2**20:,.0f}",
+                    f"{chip.name}, {line['chips']} chips",
+                    title(line),
+                    f"{line['batch']:,}",
+                    f"{line['products'] / 1e9:,.0f}",
+                    f"{line['passes'] / line['products']:.2f}",
+                    f"{sum(line['sent'].values()) / 2**20:,.0f}",
+                    *(f"{1e3 * seconds:,.3f}" for seconds in times),
                 ]
             )
-    return rows
-
-
-COLUMNS = [
-    "slice",
-    "batch",
-    "loss",
-    "towers",
-    "gradients",
-    "ring",
-    "gather",
-    "step",
-    "form",
-    "held, MiB: ring / gather",
-]
-SMALL = {"v5e": (8, 256), "v5p": (8, 256), "v6e": (8, 256)}
-LARGE = {"v5e": (256,), "v5p": (1024,), "v6e": (256,)}
-
-
-def text() -> str:
-    parts = ["`python benchmarks/tpu_roofline.py --write`. Times in milliseconds a step.\n"]
-    cases = [
-        (adapters(32768), SMALL),
-        (clip_b16(32768), SMALL),
-        (adapters(1048576), LARGE),
-        (clip_b16(262144), LARGE),
+            if (line["what"], line["form"], line["chips"]) == ("infonce", "ring", 8):
+                rings[chip.name] = ring_hides_from(chip, line)
+    names = [
+        *("slice", "program", "batch", "products, GFLOP a chip", "bfloat16 passes a product", "sent, MiB a chip"),
+        *("products, ms", "memory, ms", "exchange, ms", "at least, ms"),
     ]
-    for work, slices in cases:
-        parts.append(f"**{work.name}, batch {work.batch:,}**\n")
-        parts.append(to_markdown(table(COLUMNS, rows_of(work, slices))) + "\n")
-    limits = [[chip.name, f"{ring_hides_from(chip):,.0f}"] for chip in CHIPS]
-    parts.append("Rows a chip from which the ring's transfers take no longer than its own arithmetic:\n")
+    parts = [f"`python benchmarks/tpu_roofline.py --write`.\n\n{to_markdown(table(names, rows))}\n"]
+    limits = [[name, f"{found:,.0f}"] for name, found in rings.items()]
+    parts.append("Rows a chip from which the exchange of the compiled ring takes no longer than its products:\n")
     parts.append(to_markdown(table(["chip", "rows, bfloat16"], limits)))
     return "\n".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", type=pathlib.Path, default=RECORD, help="of tpu_compile.py")
     parser.add_argument("--write", action="store_true", help="rewrite the tables in benchmarks/results/tpu.md")
-    if parser.parse_args().write:
-        write_section("roofline", text(), page=ROOT / "benchmarks" / "results" / "tpu.md")
-    print(text())
+    arguments = parser.parse_args()
+    shown = text(read_rows(arguments.record))
+    if arguments.write:
+        write_section("roofline", shown, page=ROOT / "benchmarks" / "results" / "tpu.md")
+    print(shown)
 
 
 if __name__ == "__main__":

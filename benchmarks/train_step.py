@@ -4,9 +4,9 @@
     python benchmarks/train_step.py --torch-python=PATH/python   # with the PyTorch loop, from an interpreter with it
     python benchmarks/train_step.py --quick                      # smaller and fewer rounds, to see that it works
 
-Three tables: the shares of input, model, loss and update in a step, on frozen latents and on pixels; frozen latents
-that live on the device against batches sent there step by step; and pairs per second of CPU time beside PyTorch (the
-same adapters, batch and optimiser, `train_step_torch.py`). Times are CPU times of this process, which other processes
+Four tables: the shares of input, model, loss and update in a step, on frozen latents and on pixels; whole steps against
+their matrix products alone; frozen latents that live on the device against batches sent there step by step; and pairs
+per second of CPU time beside PyTorch (the same adapters, batch and optimiser, `train_step_torch.py`). Times are CPU times of this process, which other processes
 on the machine disturb less than the clock; what is compared takes turns, and the median round is shown.
 
 Prints Markdown and writes it to benchmarks/results/train_step_cpu.md.
@@ -30,6 +30,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matrix_products import products_alone, products_of
 
 from alignment_jax import config as configs
 from alignment_jax import data
@@ -186,6 +187,30 @@ def shares_table(steps: int, rounds: int) -> Iterator[str]:
         yield f"| {name} | {found['step']:.1f} | {parts} |"
 
 
+def products_table(steps: int, rounds: int) -> Iterator[str]:
+    """Whole steps from the device's own training set, against the matrix products of the traced step alone."""
+    yield "| adapters | batch | step, CPU ms | its products alone | outside of products |"
+    yield "|---|---|---|---|---|"
+    source = latents(6_000)
+    for name, changes in (("one affine map", SMALL), ("one block", {})):
+        for batch in (BATCH, 600, 2_048):
+            settings = {"input.resident": "on", "input.batch_size": batch, **changes}
+            training = Training(experiment_of(source, **settings))
+            state, (a, b) = training.state, training.experiment.first_batch
+            rows = {"index": jax.ShapeDtypeStruct((batch,), jnp.int32), "where": jax.ShapeDtypeStruct((batch,), bool)}
+            items = {k: jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype) for k, x in (("a", a), ("b", b))}
+            products = products_alone(products_of(jax.make_jaxpr(training.placement.step)(state, {**items, **rows})))
+            found = alternate(
+                {
+                    "step": lambda t=training: cpu_milliseconds(lambda: t.run(steps), 1) / steps,
+                    "products": lambda run=products: cpu_milliseconds(run, steps),
+                },
+                rounds,
+            )
+            outside = 100 * (1 - found["products"] / found["step"])
+            yield f"| {name} | {batch:,} | {found['step']:.1f} | {found['products']:.1f} | {outside:.0f} % |"
+
+
 def resident_table(sizes: tuple[int, ...], steps: int, rounds: int) -> Iterator[str]:
     yield "| pairs | adapters | step by step, steps/s | on the device, steps/s | ratio of CPU times |"
     yield "|---|---|---|---|---|"
@@ -262,6 +287,9 @@ def main() -> None:
     )
     show("## What a step is made of\n")
     for line in shares_table(steps, rounds):
+        show(line)
+    show("\n## Whole steps and their matrix products\n")
+    for line in products_table(steps, rounds):
         show(line)
     show("\n## The training set on the device, or its batches sent there\n")
     for line in resident_table(sizes, steps, rounds):

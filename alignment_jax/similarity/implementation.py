@@ -10,19 +10,9 @@ import jax
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.similarity.products import PrecisionName, check_precision
+from alignment_jax.similarity.thresholds import GATHER_BYTES, KERNEL_TILE, thresholds
 
 ImplementationName = Literal["auto", "dense", "tiled", "gathered", "ring", "pallas"]
-
-# Up to this many similarities per device dense is as fast as tiled, and simpler.
-# 512 x 512 was measured on CPU; an accelerator holds a larger block in one matmul before memory traffic matters.
-_DENSE_ELEMENTS = {"cpu": 512 * 512}
-_DENSE_ELEMENTS_ACCELERATOR = 2048 * 2048
-# From this size on (bytes, float32) the other side of the whole batch goes around a ring instead of being gathered.
-_GATHER_BYTES = 32 * 2**20
-_TILE = {"cpu": 1024}
-_TILE_ACCELERATOR = 4096
-# Two tiles of embeddings, one of their gradient and a few of S must fit into the vector memory of a TPU core.
-_TILE_KERNEL = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +88,13 @@ def resolve(similarity: str | Implementation, *, rows: int, dim: int, axis_name:
         columns = rows
     else:
         columns = rows * jax.lax.axis_size(axis_name)
-        ring = requested.name == "ring" or (requested.name == "auto" and 4 * columns * dim > _GATHER_BYTES)
+        ring = requested.name == "ring" or (requested.name == "auto" and 4 * columns * dim > GATHER_BYTES)
         exchange = "ring" if ring else "gather"
     # A ring saves memory; half the tile needs a quarter of it and costs a few percent of time.
-    usual = _TILE.get(backend, _TILE_ACCELERATOR) // (2 if exchange == "ring" else 1)
-    tile = requested.tile or (_TILE_KERNEL if kernel else usual)
-    small = rows * columns <= _DENSE_ELEMENTS.get(backend, _DENSE_ELEMENTS_ACCELERATOR)
+    limits = thresholds(backend)
+    usual = limits.tile // (2 if exchange == "ring" else 1)
+    tile = requested.tile or (KERNEL_TILE if kernel else usual)
+    small = rows * columns <= limits.dense_elements
     # A requested tile and a ring are always tiled; otherwise a small block is dense.
     tiled = requested.name in ("tiled", "pallas") or requested.tile is not None or exchange == "ring" or not small
     whole = requested.name == "dense" or not tiled
