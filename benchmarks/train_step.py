@@ -6,8 +6,9 @@
 
 Four tables: the shares of input, model, loss and update in a step, on frozen latents and on pixels; whole steps against
 their matrix products alone; frozen latents that live on the device against batches sent there step by step; and pairs
-per second of CPU time beside PyTorch (the same adapters, batch and optimiser, `train_step_torch.py`). Times are CPU times of this process, which other processes
-on the machine disturb less than the clock; what is compared takes turns, and the median round is shown.
+per second of CPU time beside PyTorch (the same adapters, batch and optimiser, `train_step_torch.py`). Times are CPU
+times of this process, which other processes on the machine disturb less than the clock; what is compared takes turns,
+and the median round is shown.
 
 Prints Markdown and writes it to benchmarks/results/train_step_cpu.md.
 """

@@ -38,8 +38,8 @@ def test_a_loop_counts_as_often_as_it_runs(operations):
     assert found.sent == {"collective-permute": LAYERS * 4 * N * D, "all-reduce": 4}
 
 
-# As libtpu writes it: a loop of 8 turns with a float32 product of six passes, and a bfloat16 product for each of 12 batch
-# elements, which is a convolution with holes: of the 12 x 12 places of its window only 12 meet a number.
+# As libtpu writes it: a loop of 8 turns with a float32 product of six passes, and a bfloat16 product for each of 12
+# batch elements, which is a convolution with holes: of the 12 x 12 places of its window only 12 meet a number.
 TPU = """HloModule jit_program
 
 %body (arg: (s32[], f32[32,16])) -> (s32[], f32[32,16]) {
