@@ -51,15 +51,17 @@ PAIRS = (600, 6_000, 600_000)
 SMALL = {"model.blocks_a": 0, "model.blocks_b": 0, "model.dim": 256}  # one affine map a side
 
 
-def latents(pairs: int) -> data.PairSource:
-    """Frozen latents of the widths of DINOv2-L and MiniLM, stored in half precision."""
+def latents(pairs: int, *, val: int = 8) -> data.PairSource:
+    """Frozen latents of the widths of DINOv2-L and MiniLM, stored in half precision: pairs to train, and for val."""
     rng = np.random.default_rng(0)
 
     def split(n: int) -> data.PairSplit:
         a, b = (data.ArrayColumn(rng.standard_normal((n, w), dtype=np.float32).astype(np.float16)) for w in WIDTHS)
         return data.PairSplit(a=a, b=b, b_to_a=np.arange(n, dtype=np.int32), ids=np.arange(n).astype(str))
 
-    return data.PairSource("latents", "latents", {"train": split(pairs), "val": split(8)}, modalities=("image", "text"))
+    return data.PairSource(
+        "latents", "latents", {"train": split(pairs), "val": split(val)}, modalities=("image", "text")
+    )
 
 
 def experiment_of(source: data.PairSource | None, **changes: Any) -> Experiment:
