@@ -1,16 +1,22 @@
-"""A cache on disk of what is computed row by row from large data, with the data's content as key.
+"""A cache on disk of what is computed row by row from large data, and of indexes of large files.
 
-One pass over bytes takes a second where a hash of each of ten million rows takes minutes.
+The key of an array is the data's content: one pass over bytes takes a second where a hash of each of ten million rows
+takes minutes. The key of an index is the state of its files, which are not read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
+import json
+import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +25,10 @@ from alignment_jax.core.storage import write_bytes_atomic
 
 LARGE = 500_000  # rows from which a result is kept
 _ROWS = 1 << 16
-_FILES = 8  # of a kind; the least recently used ones are removed
+_FILES = 8  # arrays of a kind; the least recently used ones are removed
+_INDEXES = 10_000  # as many indexes of a kind
+_SETTLED = 2.0  # seconds: within the resolution of a file system's clock, a second change keeps the times of the first
+_T = TypeVar("_T")
 
 
 def content_key(*parts: Any) -> str | None:
@@ -73,18 +82,77 @@ def cached_array(kind: str, rows: int, parts: Sequence[Any], compute: Callable[[
       compute: () -> an array, without Python objects.
     """
     key = None if rows < LARGE else content_key(*parts)
+
+    def to_bytes(found: np.ndarray) -> bytes:
+        buffer = io.BytesIO()
+        np.save(buffer, found, allow_pickle=False)
+        return buffer.getvalue()
+
+    def read(path: pathlib.Path) -> np.ndarray:
+        return np.load(path, allow_pickle=False)
+
+    return _kept(kind, key, ".npy", _FILES, compute, read, to_bytes)
+
+
+def files_key(paths: Iterable[str | os.PathLike[str]], *more: str) -> str | None:
+    """A digest of texts and of the state of files: path, size, inode, and the times of the last write and last change.
+
+    Every write sets the time of the last change, and no program can set it back, unlike the time of the last write.
+
+    Returns:
+      None if a file was changed within two seconds, or cannot be found.
+    """
+    state: list[object] = list(more)
+    for path in paths:
+        try:
+            found = os.stat(path)
+        except OSError:  # reading the file reports it
+            return None
+        if time.time() - max(found.st_mtime, found.st_ctime) < _SETTLED:
+            return None
+        state += [os.path.realpath(path), found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
+    return content_key("\0".join(map(str, state)))
+
+
+def cached_index(kind: str, key: str | None, compute: Callable[[], _T]) -> _T:
+    """The value of an earlier call with this key, or `compute()`.
+
+    Args:
+      kind: name of the folder.
+      key: see `files_key`; None keeps nothing.
+      compute: () -> numbers, texts and None in lists and dicts. Errors pass through and keep nothing.
+    """
+
+    def to_bytes(found: _T) -> bytes:
+        return gzip.compress(json.dumps(found).encode(), 1, mtime=0)
+
+    def read(path: pathlib.Path) -> _T:
+        return json.loads(gzip.decompress(path.read_bytes()))
+
+    return _kept(kind, key, ".json.gz", _INDEXES, compute, read, to_bytes)
+
+
+def _kept(
+    kind: str,
+    key: str | None,
+    ending: str,
+    most: int,
+    compute: Callable[[], _T],
+    read: Callable[[pathlib.Path], _T],
+    to_bytes: Callable[[_T], bytes],
+) -> _T:
     if key is None:
         return compute()
-    path = pathlib.Path.home() / ".cache" / "alignment_jax" / kind / f"{key}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):  # none yet, or damaged
-        found = np.load(path, allow_pickle=False)
+    path = pathlib.Path.home() / ".cache" / "alignment_jax" / kind / f"{key}{ending}"
+    with contextlib.suppress(OSError, ValueError, EOFError, zlib.error):  # none yet, or damaged
+        found = read(path)
         path.touch()
         return found
     found = compute()
-    buffer = io.BytesIO()
-    np.save(buffer, found, allow_pickle=False)
     with contextlib.suppress(OSError, RunError):  # a cache that cannot be written only costs time in the next call
-        write_bytes_atomic(path, buffer.getvalue())
-        for old in sorted(path.parent.glob("*.npy"), key=lambda file: file.stat().st_mtime)[:-_FILES]:
-            old.unlink()
+        write_bytes_atomic(path, to_bytes(found))
+        files = list(path.parent.glob(f"*{ending}"))
+        if len(files) > most:
+            for old in sorted(files, key=lambda file: file.stat().st_mtime)[:-most]:
+                old.unlink()
     return found

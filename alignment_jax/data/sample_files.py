@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from alignment_jax.core.errors import DataError
-from alignment_jax.data.tars import FileSlice
+from alignment_jax.data.tars import TEXTS, FileSlice
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "heic", "img", "image")
 RECORDINGS = ("wav", "flac", "mp3", "ogg", "m4a", "opus")
-TEXTS = ("txt", "text", "caption", "captions", "cap")
 _LONGEST = 1 << 20  # bytes of a caption file or a JSON file
 _FIELDS = ("caption", "text", "sentence", "title", "description", "comment")  # of JSON, also plural or numbered
 File: TypeAlias = FileSlice | pathlib.Path

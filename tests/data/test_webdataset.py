@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import tarfile
 
 import mock_data_sets as mock
 import numpy as np
@@ -10,6 +12,7 @@ from shard_inputs import COUNT, plain, write_shards
 
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError, DataError
+from alignment_jax.data import disk_cache, tars
 
 
 def texts(spec, split="all"):
@@ -182,3 +185,49 @@ def test_a_packed_shard_is_unpacked_by_its_own_program(tmp_path):
     (tmp_path / "a.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     with pytest.raises(DataError, match=r"unzstd .*a\.tar\.zst"):
         data.load(f"webdataset:{tmp_path}")
+
+
+def test_the_index_of_a_shard_is_kept_until_the_shard_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tars, "_LARGE", 0)
+    monkeypatch.setattr(disk_cache, "_SETTLED", 0.0)
+    folder = tmp_path / "shards"
+    write_shards(folder, sample("txt", "picture #"))
+
+    def opened():
+        source = data.load(f"webdataset:{folder}")
+        return texts(f"webdataset:{folder}"), [item.read_bytes() for item in source.splits["all"].a.items]
+
+    expected = opened()
+    kept = sorted((tmp_path / "home").rglob("*.json.gz"))
+    assert len(kept) == len(list(folder.iterdir()))
+    with monkeypatch.context() as here:
+        here.setattr(tars.tarfile, "open", lambda *a: pytest.fail("read the archive"))
+        assert opened() == expected
+    for damage in (lambda content: content[:50], lambda content: content[:30] + b"xx" + content[32:], lambda _: b""):
+        for file in kept:
+            file.write_bytes(damage(file.read_bytes()))
+        assert opened() == expected
+    # The same size and the same time of the last write: only the time of the last change differs.
+    for shard in folder.iterdir():
+        before = shard.stat()
+        shard.write_bytes(shard.read_bytes().replace(b"picture", b"drawing"))
+        os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert shard.stat().st_size == before.st_size
+    assert opened()[0] == [text.replace("picture", "drawing") for text in expected[0]]
+    # Lines about files that are left out come from the index, too.
+    with tarfile.open(next(folder.iterdir()), "a") as archive:
+        member = tarfile.TarInfo("link")
+        member.type, member.linkname = tarfile.SYMTYPE, "s0001.png"
+        archive.addfile(member)
+    for _ in range(2):
+        with pytest.raises(DataError, match="'link' is not a regular file"):
+            opened()
+
+
+def test_the_index_of_a_shard_that_is_being_written_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tars, "_LARGE", 0)
+    write_shards(tmp_path / "shards", plain)
+    data.load(f"webdataset:{tmp_path / 'shards'}")
+    assert not list((tmp_path / "home").rglob("*.gz"))

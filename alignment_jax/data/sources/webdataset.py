@@ -8,7 +8,8 @@ The files of a sample share a name: an image (jpg, jpeg, png, webp, ..., img, al
 caption, cap, also outputs.txt) with one caption per line, or a json with a field such as caption, captions or text. If
 there are several, choose with `image=EXTENSION`, `caption=EXTENSION` or `caption=FIELD`.
 
-Archives are not unpacked: opening builds an index, and images are read in place.
+Archives are not unpacked: opening builds an index, and images are read in place. The index is kept in
+~/.cache/alignment_jax until the archive changes.
 """
 
 from __future__ import annotations
@@ -113,8 +114,9 @@ def _load(
     captions: list[Caption] = []
     images: dict[str, FileSlice] = {}
     several = 0
+    shard_names = {path: _relative(path, root).as_posix() for path in splits}
     for path, key, files in samples:
-        where, item = f"{path}: {key!r}", f"{_relative(path, root).as_posix()}/{key}"
+        where, item = f"{path}: {key!r}", f"{shard_names[path]}/{key}"
         try:
             images[item] = sample_image(files, where=where, named=image.lower())
             texts = sample_captions(files, where=where, named=caption)
