@@ -8,7 +8,8 @@ import pytest
 
 from alignment_jax import data
 from alignment_jax.core.errors import ConfigError, DataError
-from alignment_jax.data import builders
+from alignment_jax.data import builders, disk_cache
+from alignment_jax.data.sources import tfds_index
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -43,6 +44,31 @@ def test_images_stay_in_their_records_until_they_are_read(prepared):
     prepared_column = column.prepared(8, factor=1.0)
     assert prepared_column.take(np.array([2, 0])).read(np.array([0]))[0].shape[0] == 8
     assert column.identity(0, exact=True) != column.identity(1, exact=True)
+
+
+def test_the_index_is_kept_until_a_file_changes(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tfds_index, "_LARGE", 1)
+    monkeypatch.setattr(disk_cache, "_SETTLED", 0.0)
+
+    def opened():
+        splits = data.load(f"tfds:aligned_flickr8k,data_dir={prepared / 'data'}").splits
+        texts = [split.b.read(np.arange(len(split.b))) for split in splits.values()]
+        return texts, [(split.ids.tolist(), split.b_to_a.tolist(), split.a.items[-1].size) for split in splits.values()]
+
+    expected = opened()
+    assert len(list(tmp_path.rglob("tfds_indexes/*.json.gz"))) == 3
+
+    def fail(*arguments):
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as here:
+        here.setattr(tfds_index, "_index", fail)
+        assert opened() == expected
+        next((prepared / "data").rglob("*train.array_record*")).touch()
+        with pytest.raises(AssertionError, match="read again"):
+            opened()
+    assert opened() == expected
 
 
 def test_batches_in_any_order(prepared):

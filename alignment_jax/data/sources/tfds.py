@@ -9,7 +9,6 @@ class name; `label` is the feature `label`. A sequence of texts is several capti
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from alignment_jax.data.bad_samples import BadSamples
 from alignment_jax.data.class_labels import number_classes
 from alignment_jax.data.columns import ArrayColumn, ImageColumn, TextColumn
 from alignment_jax.data.record_audio import RecordAudioColumn
-from alignment_jax.data.record_fields import RecordField, pick
+from alignment_jax.data.record_fields import RecordField
+from alignment_jax.data.sources.tfds_index import feature_of, flat_features, split_index
 from alignment_jax.data.spec import parse_options
 from alignment_jax.data.split import ALL, Column, PairSource, PairSplit, canonical_split
 from alignment_jax.data.validation import decoding_errors
 
 OPTIONS = {"data_dir": "", "split": "", "a": "", "b": "", "label": "", "id": "", "rate": ""}
-_CHUNK = 256  # records per read while the index is built
 
 
 def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairSource:
@@ -60,7 +59,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     problems = bad.finish()
     classes = None
     if any(labels.values()):
-        known = getattr(_feature(builder.info.features, roles["label"]), "names", None)
+        known = getattr(feature_of(builder.info.features, roles["label"]), "names", None)
         classes = tuple(known) if known else number_classes([x for each in labels.values() for x in each])[1]
         number = {each: k for k, each in enumerate(classes)}
         splits = {
@@ -126,7 +125,7 @@ def _splits(name: str, known: list[str], wanted: str) -> dict[str, str | None]:
 
 def _roles(name: str, features: Any, options: dict[str, str]) -> dict[str, str]:
     """The feature of each role, "" for none."""
-    kinds = {field: _kind(feature) for field, feature in _flat(features)}
+    kinds = {field: _kind(feature) for field, feature in flat_features(features)}
     roles = {role: options[role] for role in ("a", "b", "label", "id", "rate")}
     for role, field in roles.items():
         if field and field not in kinds:
@@ -155,19 +154,6 @@ def _roles(name: str, features: Any, options: dict[str, str]) -> dict[str, str]:
     return {**roles, "kind_a": kinds[roles["a"]], "kind_b": kinds[roles["b"]]}
 
 
-def _flat(features: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, feature in features.items():
-        inner = getattr(feature, "feature", feature)
-        if hasattr(inner, "items"):  # a dict, or a sequence of dicts
-            yield from _flat(inner, f"{before}{name}/")
-        else:
-            yield before + name, feature
-
-
-def _feature(features: Any, field: str) -> Any:
-    return dict(_flat(features)).get(field)
-
-
 def _kind(feature: Any) -> str:
     """The kind of a feature: "image", "audio", "embedding", "text", "texts", "class", or "" for others."""
     kind = type(feature).__name__
@@ -187,36 +173,39 @@ def _kind(feature: Any) -> str:
 def _read(
     name: str, builder: Any, parts: list[str], roles: dict[str, str], bad: BadSamples
 ) -> tuple[PairSplit, list[str]]:
-    """Reads the pairs of some splits: one pass over the records builds the index; images are read on demand."""
+    """Reads the pairs of some splits: images and recordings are read on demand."""
     tfds = require("tensorflow_datasets", extra="tfds", purpose="read tfds: data sets")
     images = [
-        field for field, feature in _flat(builder.info.features) if _kind(feature) == "image" and "/" not in field
+        field
+        for field, feature in flat_features(builder.info.features)
+        if _kind(feature) == "image" and "/" not in field
     ]
-    columns: dict[str, list[Any]] = {"a": [], "b": [], "rate_a": [], "rate_b": []}
+    columns: dict[str, list[Any]] = {"a": [], "b": [], "rate": []}
     owner: list[int] = []
     ids: list[str] = []
     labels: list[str] = []
     where: list[str] = []
     for part in parts:
         source = builder.as_data_source(part, decoders={field: tfds.decode.SkipDecoding() for field in images})
-        for start in range(0, len(source), _CHUNK):
-            rows = range(start, min(start + _CHUNK, len(source)))
-            for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-                origin = f"tfds:{name}/{part}, record {row}"
-                texts = _texts(record, roles) if roles["kind_b"] != "class" else [_label(builder, record, roles["b"])]
-                if roles["kind_b"] in ("text", "texts", "class") and not texts:
-                    bad.add(f"{origin}: {roles['b']} is empty")
-                    continue
-                for side in ("a", "b"):
-                    if roles[f"kind_{side}"] in ("image", "audio", "embedding"):
-                        columns[side].append(_item(source, row, roles, side, record, f"tfds:{name}/{part}"))
-                        columns[f"rate_{side}"].append(int(pick(record, roles["rate"])) if roles["rate"] else 16000)
-                columns["b"] += texts
-                owner += [len(ids)] * max(1, len(texts))
-                ids.append(_string(pick(record, roles["id"])) if roles["id"] else f"{part}/{row}")
-                where.append(origin)
-                if roles["label"]:
-                    labels.append(_label(builder, record, roles["label"]))
+        index = split_index(builder, part, source, roles)
+        for row, texts in enumerate(index["texts"]):
+            origin = f"tfds:{name}/{part}, record {row}"
+            if roles["kind_b"] in ("text", "texts", "class") and not texts:
+                bad.add(f"{origin}: {roles['b']} is empty")
+                continue
+            for side in ("a", "b"):
+                if roles[f"kind_{side}"] in ("image", "audio"):
+                    size = index[side][row]
+                    columns[side].append(RecordField(source, row, roles[side], f"tfds:{name}/{part}", size))
+                elif roles[f"kind_{side}"] == "embedding":
+                    columns[side].append(index[side][row])
+            columns["rate"].append(index["rate"][row])
+            columns["b"] += texts
+            owner += [len(ids)] * max(1, len(texts))
+            ids.append(index["id"][row] if roles["id"] else f"{part}/{row}")
+            where.append(origin)
+            if roles["label"]:
+                labels.append(index["label"][row])
     if not ids:
         raise DataError(f"tfds:{name}: splits {', '.join(parts)} hold no usable record")
     split = PairSplit(
@@ -234,36 +223,12 @@ def _read(
     return split, labels
 
 
-def _texts(record: Any, roles: dict[str, str]) -> list[str]:
-    kind, value = roles["kind_b"], pick(record, roles["b"])
-    if kind == "texts" or (kind == "text" and isinstance(value, list | np.ndarray)):
-        return [text for text in map(_string, value) if text]
-    return [text for text in [_string(value)] if text] if kind == "text" else []
-
-
-def _item(source: Any, row: int, roles: dict[str, str], side: str, record: Any, name: str) -> Any:
-    value = pick(record, roles[side])
-    if roles[f"kind_{side}"] == "embedding":
-        return np.asarray(value)
-    size = len(value) if isinstance(value, bytes) else np.asarray(value).nbytes
-    return RecordField(source, row, roles[side], name, size)
-
-
 def _column(columns: dict[str, list[Any]], side: str, roles: dict[str, str], where: list[str]) -> Column:
     items, kind = columns[side], roles[f"kind_{side}"]
     if kind == "image":
         return ImageColumn(tuple(items))
     if kind == "audio":
-        return RecordAudioColumn(tuple(items), rates=tuple(columns[f"rate_{side}"]))
+        return RecordAudioColumn(tuple(items), rates=tuple(columns["rate"]))
     if kind == "embedding":
         return ArrayColumn(np.stack(items), name=roles[side])
     return TextColumn(tuple(items), tuple(where))
-
-
-def _string(value: Any) -> str:
-    return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else str(value).strip()
-
-
-def _label(builder: Any, record: Any, field: str) -> str:
-    feature, value = _feature(builder.info.features, field), pick(record, field)
-    return feature.int2str(int(value)) if hasattr(feature, "int2str") else _string(value)
