@@ -28,6 +28,7 @@ from alignment_jax.assembly.saved_run import (
 from alignment_jax.cli import common
 from alignment_jax.cli.run_results import RESULTS
 from alignment_jax.core.errors import ConfigError, DataError, RunError
+from alignment_jax.data.disk_cache import hash_once
 from alignment_jax.inference.item_record import (
     ItemRecord,
     load_item_record,
@@ -71,6 +72,7 @@ def extension_note(built: Built, folder: pathlib.Path, before: str) -> str:
     )
 
 
+@hash_once()
 def write_identity(built: Built, folder: pathlib.Path, *, resuming: bool, renamed: bool) -> list[str]:
     """Writes the files; config.json last, because it marks the folder as a run's.
 

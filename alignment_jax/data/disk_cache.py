@@ -7,6 +7,7 @@ takes minutes. The key of an index is the state of its files, which are not read
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import gzip
 import hashlib
 import io
@@ -31,21 +32,45 @@ _SETTLED = 2.0  # seconds: within the resolution of a file system's clock, a sec
 _T = TypeVar("_T")
 
 
+# The digests of columns that `hash_once` remembers, by identity, with the columns so that no other takes their place.
+_DIGESTS: contextvars.ContextVar[dict[int, tuple[Any, bytes]] | None] = contextvars.ContextVar("digests", default=None)
+
+
+@contextlib.contextmanager
+def hash_once() -> Iterator[None]:
+    """In the block `content_key` reads a column or array once; their contents must not change."""
+    token = _DIGESTS.set({})
+    try:
+        yield
+    finally:
+        _DIGESTS.reset(token)
+
+
 def content_key(*parts: Any) -> str | None:
     """A digest of columns, arrays, texts and None; None for a column whose content is not in memory.
 
     >>> content_key(np.arange(3), "a", None) == content_key(np.arange(3), "b", None)
     False
     """
+    found = [_digest(part) for part in parts]
+    if None in found:
+        return None
+    return hashlib.blake2b(b"".join(found), digest_size=16).hexdigest()  # type: ignore[arg-type]
+
+
+def _digest(part: Any) -> bytes | None:
+    known = _DIGESTS.get()
+    if known is not None and id(part) in known:
+        return known[id(part)][1]
+    blocks = _blocks(part)
+    if blocks is None:
+        return None
     digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        blocks = _blocks(part)
-        if blocks is None:
-            return None
-        for block in blocks:
-            digest.update(block)
-        digest.update(b"\n")
-    return digest.hexdigest()
+    for block in blocks:
+        digest.update(block)
+    if known is not None:
+        known[id(part)] = part, digest.digest()
+    return digest.digest()
 
 
 def _blocks(part: Any) -> Iterator[Any] | None:

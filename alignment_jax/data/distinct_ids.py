@@ -34,12 +34,21 @@ def row_ids(n: int) -> np.ndarray:
     width = len(str(max(0, n - 1)))
     letters = np.zeros((n, width), np.uint32)
     for length in range(1, width + 1):
-        start, stop = 10 ** (length - 1) if length > 1 else 0, min(n, 10**length)
-        numbers = np.arange(start, stop)
-        for place in range(length - 1, -1, -1):
-            letters[start:stop, place] = ord("0") + numbers % 10
-            numbers //= 10
+        following, block = _padded(length - 1), 10 ** (length - 1)
+        for first in range(length > 1, 10):
+            part = letters[first * block : (first + 1) * block]
+            part[:, 0] = ord("0") + first
+            part[:, 1:length] = following[: len(part)]
     return remember_distinct(letters.view(f"U{width}").reshape(n))
+
+
+def _padded(width: int) -> np.ndarray:
+    """uint32 [10^width, width]: the letters of all numbers of this width, with leading zeros."""
+    letters = np.zeros((1, 0), np.uint32)
+    for _ in range(width):
+        digit = np.repeat(np.arange(10, dtype=np.uint32) + ord("0"), len(letters))
+        letters = np.column_stack([digit, np.tile(letters, (10, 1))])
+    return letters
 
 
 def all_distinct(words: np.ndarray) -> bool:

@@ -128,11 +128,12 @@ class PairSplit:
         for side, has in self.present.items():
             if np.shape(has) != (n,) or np.asarray(has).dtype != bool:
                 raise DataError(f"present[{side!r}] must be bool [{n}], got {np.asarray(has).dtype} {np.shape(has)}")
-        if m and (self.b_to_a.min() < 0 or self.b_to_a.max() >= n):
-            raise DataError(f"b_to_a must be in [0, {n}), got {self.b_to_a.min()} to {self.b_to_a.max()}")
-        alone = np.flatnonzero(np.bincount(self.b_to_a, minlength=n) == 0)
-        if alone.size:
-            raise DataError(f"{self.a.describe(int(alone[0]))} has no pair ({alone.size} such a-items)")
+        if not self._one_to_one:
+            if m and (self.b_to_a.min() < 0 or self.b_to_a.max() >= n):
+                raise DataError(f"b_to_a must be in [0, {n}), got {self.b_to_a.min()} to {self.b_to_a.max()}")
+            alone = np.flatnonzero(np.bincount(self.b_to_a, minlength=n) == 0)
+            if alone.size:
+                raise DataError(f"{self.a.describe(int(alone[0]))} has no pair ({alone.size} such a-items)")
         if not is_known_distinct(self.ids):
             if not all_distinct(self.ids):
                 raise DataError("ids must be unique")
@@ -143,7 +144,15 @@ class PairSplit:
         return len(self.a)
 
     @functools.cached_property
+    def _one_to_one(self) -> bool:
+        """Whether b-item i belongs to a-item i: what follows from that is not computed for millions of rows."""
+        return len(self.a) == len(self.b) and np.array_equal(self.b_to_a, np.arange(len(self.a), dtype=np.int32))
+
+    @functools.cached_property
     def _by_a(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._one_to_one:
+            places = np.arange(len(self.a) + 1)
+            return places[:-1], places
         order = np.argsort(self.b_to_a, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(self.b_to_a, minlength=len(self.a)))])
         return order, starts
@@ -189,12 +198,16 @@ class PairSplit:
     def subset(self, indices: np.ndarray, *, keep_b: np.ndarray | None = None) -> PairSplit:
         """These a-items, in this order, with all their b-items, or with those of `keep_b`, bool [M]."""
         indices = np.asarray(indices, np.int64)
-        order, starts = self._by_a
-        count = starts[indices + 1] - starts[indices]
-        owner = np.repeat(np.arange(len(indices), dtype=np.int32), count)
-        # The k-th b-item of an a-item is k places after its first one.
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-        kept_b = order[np.repeat(starts[indices], count) + place]
+        owner = np.arange(len(indices), dtype=np.int32)
+        if self._one_to_one:
+            kept_b = indices
+        else:
+            order, starts = self._by_a
+            count = starts[indices + 1] - starts[indices]
+            owner = np.repeat(owner, count)
+            # The k-th b-item of an a-item is k places after its first one.
+            place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+            kept_b = order[np.repeat(starts[indices], count) + place]
         if keep_b is not None:
             kept = keep_b[kept_b]
             kept_b, owner = kept_b[kept], owner[kept]
@@ -435,6 +448,8 @@ def _least_of_groups(group: np.ndarray, ids: np.ndarray) -> np.ndarray:
     >>> _least_of_groups(np.array([0, 1, 0]), np.array(["b", "c", "a"])).tolist()
     ['a', 'c']
     """
+    if np.array_equal(group, np.arange(len(group))):
+        return ids
     count = np.bincount(group)
     names = np.empty(len(count), ids.dtype)
     names[group] = ids

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alignment_jax.core.optional import require
@@ -27,7 +29,8 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, resume_step: int | None = None) -> None:
-        tensorboardx = require("tensorboardX", extra="train", purpose="write TensorBoard scalars")
+        with _without_torch():
+            tensorboardx = require("tensorboardX", extra="train", purpose="write TensorBoard scalars")
         self._writer = tensorboardx.SummaryWriter(
             os.fspath(folder),
             # TensorBoard hides events with step >= purge_step; the resumed step itself is kept.
@@ -62,3 +65,16 @@ class TensorBoardLog:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Imports of torch in the block fail: tensorboardX works without it, and importing it takes seconds."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]

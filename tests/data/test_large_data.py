@@ -88,3 +88,33 @@ def test_few_results_are_kept(monkeypatch, tmp_path):
     for number in range(12):
         disk_cache.cached_array("kind", 10**7, (str(number),), lambda: np.zeros(1))
     assert len(list((tmp_path / ".cache" / "alignment_jax" / "kind").iterdir())) == 8
+
+
+def test_a_column_is_hashed_once_in_the_block_and_again_after_it():
+    array = np.arange(6.0).reshape(3, 2)
+    column = ArrayColumn(array)
+    before = disk_cache.content_key("x", column)
+    with disk_cache.hash_once():
+        assert disk_cache.content_key("x", column) == before
+        array[0] = 7  # not allowed; here to find out whether it is read
+        assert disk_cache.content_key("x", column) == before
+        assert disk_cache.content_key("y", column) != before
+    assert disk_cache.content_key("x", column) != before
+
+
+@pytest.mark.parametrize("n", [0, 1, 9, 10, 11, 100, 1234, 20_001])
+def test_row_ids_are_the_row_numbers(n):
+    assert distinct_ids.row_ids(n).tolist() == list(map(str, range(n)))
+
+
+def test_pairs_one_to_one_are_as_other_pairs():
+    n, rows = 7, np.array([4, 0, 6, 2])
+    one, two = ArrayColumn(np.arange(7.0)[:, None]), ArrayColumn(np.arange(8.0)[:, None])
+    # The second has one more b-item at its end, so that it takes the general way.
+    plain = data.PairSplit(one, one, np.arange(n), np.arange(n).astype(str))
+    other = data.PairSplit(one, two, np.append(np.arange(n), 5), np.arange(n).astype(str))
+    found, expected = plain.subset(rows), other.subset(rows)
+    np.testing.assert_array_equal(found.b.read(np.arange(4)), expected.b.read(np.arange(4)))
+    np.testing.assert_array_equal(found.b_to_a, expected.b_to_a)
+    np.testing.assert_array_equal(plain.pick_b(rows), other.pick_b(rows))
+    assert plain.b_of_a(3).tolist() == other.b_of_a(3).tolist()

@@ -1,5 +1,8 @@
 """TensorBoard reads the scalars, without the steps that a resumed run repeats."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -32,3 +35,14 @@ def test_a_resumed_run_takes_back_later_steps_and_no_earlier_ones(tmp_path):
         log.write(4, {"x": 40.0})
     assert len(list(tmp_path.iterdir())) == 2
     assert _scalars(tmp_path, "x") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0)]
+
+
+def test_writing_imports_no_torch(tmp_path):
+    """It takes seconds, of every start of a run; afterwards it can be imported."""
+    code = (
+        "import sys; from alignment_jax.report import TensorBoardLog\n"
+        f"with TensorBoardLog({str(tmp_path)!r}) as log: log.write(1, {{'x': 3.0}})\n"
+        "assert 'torch' not in sys.modules, 'imported torch'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert _scalars(tmp_path, "x") == [(1, 3.0)]
