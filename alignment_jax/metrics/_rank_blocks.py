@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from alignment_jax.core.varying import vary_over, varying_axes
 from alignment_jax.metrics._equal_rows import number_distinct, row_hashes
-from alignment_jax.metrics._items import first_rows
 from alignment_jax.metrics._row_shards import RowShards
 from alignment_jax.metrics._square_tiles import similarity_tile, stack_tiles
 
@@ -16,7 +15,7 @@ def rank_blocks(
     za: jax.Array,
     zb: jax.Array,
     owner: jax.Array,
-    ids: tuple[jax.Array, jax.Array] | None,
+    first: tuple[jax.Array, jax.Array] | None,
     *,
     sizes: tuple[int, int],
     shards: RowShards,
@@ -25,8 +24,8 @@ def rank_blocks(
 
     Args:
       za, zb: blocks of the embeddings, padded to `shards.padded(rows) / shards.count` rows.
-      owner: [m], the a-row of every b-row; whole, as are the ids.
-      ids: [n] and [m], equal where rows are one item; None: all rows differ.
+      owner: [m], the a-row of every b-row; whole, as is `first`.
+      first: [n] and [m], the first row of every row's item; None: all rows differ.
       sizes: n and m, without padding.
       shards: of the rows of both sides.
 
@@ -37,7 +36,7 @@ def rank_blocks(
     class_a, class_b = _row_classes(za, n, shards), _row_classes(zb, m, shards)
     duplicates = (class_a.max() < n - 1) | (class_b.max() < m - 1)
     row_a, row_b = jnp.arange(n, dtype=jnp.int32), jnp.arange(m, dtype=jnp.int32)
-    first_a, first_b = (row_a, row_b) if ids is None else (first_rows(ids[0]), first_rows(ids[1]))
+    first_a, first_b = (row_a, row_b) if first is None else first
     # The pairs of items, numbered by their first rows; a pair may repeat.
     pair_a, pair_b = first_a[owner], first_b
 
@@ -68,14 +67,14 @@ def rank_blocks(
         def each_column_tile(count_a, column_and_count):
             column, count = column_and_count
             s = similarity_tile(row["z"], column["z"])
-            first, last = row["item"][0], row["item"][-1]
-            if ids is None:
-                owned_here = ((column["owner"] >= first) & (column["owner"] <= last)).any()
+            start, end = row["item"][0], row["item"][-1]
+            if first is None:
+                owned_here = ((column["owner"] >= start) & (column["owner"] <= end)).any()
 
                 def related():
                     return row["item"][:, None] == column["owner"]
             else:
-                i, j = pair_a - first, pair_b - column["item"][0]
+                i, j = pair_a - start, pair_b - column["item"][0]
                 here = (i >= 0) & (i < tile) & (j >= 0) & (j < tile)
                 owned_here = here.any()
 

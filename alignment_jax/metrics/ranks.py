@@ -20,7 +20,7 @@ from alignment_jax.metrics._row_shards import AXIS, RowShards, put_blocks, row_m
 from alignment_jax.metrics._square_tiles import TILE, fit_tile
 from alignment_jax.metrics._value_checks import check_embeddings, check_finite_rows, class_numbers, embeddings
 
-Ids = tuple[jax.Array, jax.Array] | None
+Pair = tuple[jax.Array, jax.Array] | None
 
 
 @renamed_keywords(a_of_b="b_to_a")
@@ -109,28 +109,33 @@ def shares_ranks(n: int, m: int, *, devices: int, tile: int = TILE) -> bool:
 
 
 @functools.partial(jax.jit, static_argnums=4)
-def _ranks(za: jax.Array, zb: jax.Array, owner: jax.Array, ids: Ids, shards: RowShards) -> tuple[jax.Array, jax.Array]:
+def _ranks(za: jax.Array, zb: jax.Array, owner: jax.Array, ids: Pair, shards: RowShards) -> tuple[jax.Array, jax.Array]:
     sizes = (za.shape[0], zb.shape[0])
-    rank_ab, rank_ba = rank_blocks(shards.own(za), shards.own(zb), owner, ids, sizes=sizes, shards=shards)
-    return _of_queries(rank_ab[: sizes[0]], rank_ba[: sizes[1]], owner, ids)
+    first = _first_rows(ids)
+    rank_ab, rank_ba = rank_blocks(shards.own(za), shards.own(zb), owner, first, sizes=sizes, shards=shards)
+    return _of_queries(rank_ab[: sizes[0]], rank_ba[: sizes[1]], owner, first)
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "shards", "mesh"))
 def _sharded_ranks(
-    za: jax.Array, zb: jax.Array, owner: jax.Array, ids: Ids, *, sizes: tuple[int, int], shards: RowShards, mesh: Mesh
+    za: jax.Array, zb: jax.Array, owner: jax.Array, ids: Pair, *, sizes: tuple[int, int], shards: RowShards, mesh: Mesh
 ) -> tuple[jax.Array, jax.Array]:
     blocks = functools.partial(rank_blocks, sizes=sizes, shards=shards)
     mapped = jax.shard_map(blocks, mesh=mesh, in_specs=(P(AXIS), P(AXIS), P(), P()), out_specs=(P(AXIS), P(AXIS)))
-    n, m = sizes
-    rank_ab, rank_ba = mapped(za, zb, owner, ids)
-    found = _of_queries(rank_ab[:n], rank_ba[:m], owner, ids)
+    (n, m), first = sizes, _first_rows(ids)
+    rank_ab, rank_ba = mapped(za, zb, owner, first)
+    found = _of_queries(rank_ab[:n], rank_ba[:m], owner, first)
     return jax.lax.with_sharding_constraint(found, NamedSharding(mesh, P()))
 
 
-def _of_queries(rank_ab: jax.Array, rank_ba: jax.Array, owner: jax.Array, ids: Ids) -> tuple[jax.Array, jax.Array]:
+def _first_rows(ids: Pair) -> Pair:
+    return None if ids is None else (first_rows(ids[0]), first_rows(ids[1]))
+
+
+def _of_queries(rank_ab: jax.Array, rank_ba: jax.Array, owner: jax.Array, first: Pair) -> tuple[jax.Array, jax.Array]:
     """The ranks, -1 for a row that is no query."""
-    if ids is None:
+    if first is None:
         return jnp.where(jnp.zeros(len(rank_ab), bool).at[owner].set(True), rank_ab, -1), rank_ba
-    first_a, first_b = first_rows(ids[0]), first_rows(ids[1])
+    first_a, first_b = first
     query_a = jnp.zeros(len(rank_ab), bool).at[first_a[owner]].set(True)
     return jnp.where(query_a, rank_ab, -1), jnp.where(first_b == jnp.arange(len(rank_ba)), rank_ba, -1)
