@@ -272,7 +272,12 @@ def _objective(prepared: PreparedData, steps: StepCounts, *, classes: int) -> tu
 
 def _cca_options(prepared: PreparedData) -> dict[str, Any]:
     config = prepared.config
-    return dict(views=config.eval.views, seed=config.data_seed, names=prepared.source.modalities[:2])
+    return dict(
+        views=config.eval.views,
+        seed=config.data_seed,
+        names=prepared.source.modalities[:2],
+        devices=training_devices(config.train.devices),
+    )
 
 
 def _start(

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alignment_jax import baselines, data, evals, models
+from alignment_jax.assembly.training_moments import latents, subsample, training_moments
 from alignment_jax.assembly.weighted_cosine import WEIGHTS
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.normalize import l2_normalize
@@ -24,8 +25,6 @@ SIMILARITIES = ("cosine", "weighted_cosine")
 AUTO = "auto"
 SHRINKAGES = (0.1, 0.5, 0.8, 0.95)
 POWERS = (0.5, 1.0)
-# More items would take memory and time without a better covariance or choice.
-MAX_TRAINING_ITEMS = 32768
 MAX_VALIDATION_ITEMS = 1000
 
 
@@ -39,6 +38,7 @@ def start_from_cca(
     views: str,
     seed: int,
     names: Sequence[str] = ("a", "b"),
+    devices: Sequence[jax.Device] | None = None,
     place: Callable[..., Any] = models.init_projection,
 ) -> tuple[Model, tuple[str, ...]]:
     """The model whose `init` gives the closed form, and a line for the log on the chosen settings.
@@ -52,14 +52,14 @@ def start_from_cca(
       views: `eval.views`, for the choice.
       seed: chooses the items where there are too many.
       names: of the modalities.
+      devices: of the run, for many training pairs; None for those of this process.
       place: (params, side, matrix, bias) -> params with this map.
 
     Raises:
       ConfigError: a number out of range, or a model or data without a linear solution.
     """
     check_linear(adapters)
-    # LAPACK gives other bits on another processor, and another setting may then be the best on val.
-    found = processes.compute_on_primary(lambda: _solve(section, adapters, train, val, views, seed, names))
+    found = _solve(section, adapters, train, val, views, seed, names, devices)
 
     def init(key: jax.Array, *inputs: Any):
         params, model_state = model.init(key, *inputs)
@@ -81,11 +81,12 @@ def linear_teacher(
     views: str,
     seed: int,
     names: Sequence[str],
+    devices: Sequence[jax.Device] | None = None,
 ) -> tuple[Callable[[str, Any], jax.Array], str]:
     """(side, latents [n, d]) -> unit vectors [n, dim] by CCA on the training pairs, and a line for the log.
 
     Args:
-      section, train, val, views, seed, names: see `start_from_cca`.
+      section, train, val, views, seed, names, devices: see `start_from_cca`.
       model: the section `model` of the configuration; any model of latents.
 
     Raises:
@@ -93,7 +94,7 @@ def linear_teacher(
     """
     norm = model.get("input_norm", "none")
     linear = ConfigDict({"dim": model.dim, "input_norm": norm})
-    found = processes.compute_on_primary(lambda: _solve(section, linear, train, val, views, seed, names))
+    found = _solve(section, linear, train, val, views, seed, names, devices)
 
     def teacher(side: str, z: Any) -> jax.Array:
         matrix, bias = found[side]
@@ -110,9 +111,25 @@ def _solve(
     views: str,
     seed: int,
     names: Sequence[str],
+    devices: Sequence[jax.Device] | None,
 ) -> dict[str, Any]:
     """(matrix, bias) of "a" and "b", "weights" [model.dim] of a weighted cosine, and the "message" on the settings."""
-    project_a, project_b, choice = _fit(section, adapters, train, val, views, seed)
+    moments = training_moments(train, adapters.input_norm, seed=seed, devices=devices)
+    # LAPACK gives other bits on another processor, and another setting may then be the best on val.
+    return processes.compute_on_primary(lambda: _solve_here(section, adapters, train, val, views, seed, names, moments))
+
+
+def _solve_here(
+    section: ConfigDict,
+    adapters: ConfigDict,
+    train: data.PairSplit,
+    val: data.PairSplit | None,
+    views: str,
+    seed: int,
+    names: Sequence[str],
+    moments: baselines.Moments | None,
+) -> dict[str, Any]:
+    project_a, project_b, choice = _fit(section, adapters, train, val, views, seed, moments)
     # Embeddings have length about one before normalization, so a learning rate has the same effect as elsewhere.
     a, b = (
         _scaled(adapters.input_norm, project, column)
@@ -158,18 +175,20 @@ def _fit(
     val: data.PairSplit | None,
     views: str,
     seed: int,
+    moments: baselines.Moments | None,
 ) -> tuple[baselines.Projection, baselines.Projection, tuple[Any, str]]:
-    some = subsample(train, MAX_TRAINING_ITEMS, seed)
     norm = adapters.input_norm
-    za, zb = latents(norm, some.a), latents(norm, some.b)[0]
-    most = min(adapters.dim, za.shape[-1], zb.shape[-1])
+    if moments is None:
+        za, zb = latents(norm, train.a), latents(norm, train.b)[0]
+        moments = baselines.paired_moments(za, zb, b_to_a=train.b_to_a)
+    most = min(adapters.dim, *moments.c_ab.shape)
     shrinkages, dims = _shrinkages(section.shrinkage), dim_candidates(section.dim, most)
     powers = power_candidates(section.power)
     weighted = is_weighted(section)
     if len(shrinkages) == len(dims) == len(powers) == 1:
         (shrinkage,), (dim,), (power,) = shrinkages, dims, powers
         before = 0.0 if weighted else power
-        a, b = baselines.fit_cca(za, zb, b_to_a=some.b_to_a, shrinkage=shrinkage, dim=dim, power=before)
+        a, b = baselines.fit_cca_to_moments(moments, shrinkage=shrinkage, dim=dim, power=before)
         return a, b, ((shrinkage, dim, power), "as configured")
     if val is None:
         raise ConfigError("init.shrinkage, init.dim and init.power are chosen on val, but there is none: give numbers")
@@ -196,7 +215,7 @@ def _fit(
             one = evals.SplitEmbeddings(a, b, held_out.b_to_a, *held_out.duplicate_ids)
             return evals.recall_metrics(one)["rsum"]
 
-        found = baselines.tune_cca(za, zb, score, b_to_a=some.b_to_a, shrinkages=shrinkages, dims=dims, powers=powers)
+        found = baselines.tune_cca_to_moments(moments, score, shrinkages=shrinkages, dims=dims, powers=powers)
         return found, found[2].power if after is None else after
 
     candidates = [tuned((0.0,), after=power) for power in powers] if weighted else [tuned(powers)]
@@ -218,20 +237,6 @@ def _message(found: tuple[Any, int, float], how: str, names: Sequence[str]) -> s
     shrinkages, dim, power = found
     each = " and ".join(f"{value:g} ({name})" for value, name in zip(shrinkages, names, strict=True))
     return f"CCA start: shrinkage {each}, {dim} dimensions, power {power:g}; {how}"
-
-
-def subsample(split: data.PairSplit, most: int, seed: int) -> data.PairSplit:
-    """The split, or `most` of its a-items."""
-    if len(split) <= most:
-        return split
-    return split.subset(np.sort(np.random.default_rng(seed).permutation(len(split))[:most]))
-
-
-def latents(norm: str, column: data.Column) -> np.ndarray:
-    """[views, n, d], the input of the linear maps; `norm` is `model.input_norm`."""
-    views = (column, *column.further_views()) if isinstance(column, data.ArrayColumn) else (column,)
-    rows = np.arange(len(column))
-    return np.stack([np.asarray(models.normalized_input(v.read(rows), norm)) for v in views])
 
 
 def _scaled(

@@ -11,17 +11,15 @@ from ml_collections import ConfigDict
 from alignment_jax import baselines, data
 from alignment_jax.assembly.cca_start import (
     AUTO,
-    MAX_TRAINING_ITEMS,
     check_linear,
     dim_candidates,
     is_weighted,
-    latents,
     power_candidates,
     shrinkage_texts,
-    subsample,
 )
 from alignment_jax.assembly.methods import configured_pair_loss, registered_loss
 from alignment_jax.assembly.prepared_data import PreparedData
+from alignment_jax.assembly.training_moments import MAX_TRAINING_ITEMS, latents, subsample
 from alignment_jax.assembly.trial_training import trial_scores
 from alignment_jax.config.durations import parse_duration
 from alignment_jax.core.errors import ConfigError

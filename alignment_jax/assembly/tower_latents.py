@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from alignment_jax import data, evals
+from alignment_jax.assembly.cca_start import MAX_VALIDATION_ITEMS
 from alignment_jax.assembly.checkpoint_inputs import CheckpointEncoder, checkpoint_encoders, trailing_padding
+from alignment_jax.assembly.devices import training_devices
 from alignment_jax.assembly.inputs import item_batches
 from alignment_jax.assembly.prepared_data import PreparedData
+from alignment_jax.assembly.training_moments import MAX_TRAINING_ITEMS, subsample
 from alignment_jax.core.errors import ConfigError
+from alignment_jax.train.batch_parallel import BatchParallel
 
 # Settings that cross-validation chooses.
 _CHOSEN = ("init", "eval", "train")
@@ -45,12 +49,17 @@ def as_latents(prepared: PreparedData) -> PreparedData:
     config = prepared.config.copy_and_resolve_references()
     linear = {"name": "adapters", "dim": config.model.dim, "blocks_a": 0, "blocks_b": 0, "input_norm": "l2"}
     encoders = {one.option.removeprefix("encoder_"): one for one in checkpoint_encoders(config.model)}
+    # The items that the closed form reads, no more: towers take far longer than the fit.
+    splits = {
+        name: subsample(prepared.prepared[name], most, config.data_seed)
+        for name, most in (("train", MAX_TRAINING_ITEMS), ("val", MAX_VALIDATION_ITEMS))
+        if name in prepared.prepared
+    }
     splits = {
         name: split.replace(
             **{side: _embedded(prepared, getattr(split, side), side, one) for side, one in encoders.items()}
         )
-        for name, split in prepared.prepared.items()
-        if name in ("train", "val")
+        for name, split in splits.items()
     }
     with config.unlocked():
         config.model = ConfigDict({**linear, "final_norm": False, "zero_init": True})
@@ -68,16 +77,18 @@ def with_settings_of(prepared: PreparedData, latents: PreparedData) -> PreparedD
 def _embedded(prepared: PreparedData, column: data.Column, side: str, encoder: CheckpointEncoder) -> data.ArrayColumn:
     """The vectors of a column, float32, before any tuning."""
     settings, checkpoint = encoder.settings, encoder.checkpoint
-    tower, params = checkpoint.tower(), checkpoint.params()
+    config, tower = prepared.config, checkpoint.tower()
     images = checkpoint.images(int(settings.get("image_size") or 0)) if checkpoint.side == "image" else None
 
-    @jax.jit
-    def encode(params, items):
+    def encoded(params, model_state, items):
         if images is not None:
             return tower.apply({"params": params}, images.normalize(items), method="encode_image")
         return tower.apply({"params": params}, items, method="encode_text")
 
-    (batches, *_) = item_batches(prepared.config.eval, side, column, prepared.inputs)
-    padding = trailing_padding(prepared.config.model).get(side)
-    found = evals.embed_items(lambda items: encode(params, np.asarray(items)), batches(), padding=padding)
+    (batches, *_) = item_batches(config.eval, side, column, prepared.inputs)
+    padding = trailing_padding(config.model).get(side)
+    devices = [one for one in training_devices(config.train.devices) if one.process_index == jax.process_index()]
+    params = jax.tree.map(jnp.asarray, checkpoint.params())
+    encode, width, items = BatchParallel(encoded, devices).start({"params": params, "model_state": {}}, batches())
+    found = evals.embed_items(encode, items, padding=padding, width=width)
     return data.ArrayColumn(found, name=f"vectors of side {side}")

@@ -96,6 +96,13 @@ def fit_cca(
     True
     """
     moments = paired_moments(za, zb, b_to_a=b_to_a, weights=weights)
+    return fit_cca_to_moments(moments, dim=dim, shrinkage=shrinkage, power=power)
+
+
+def fit_cca_to_moments(
+    moments: Moments, *, dim: int, shrinkage: float | tuple[float, float], power: float = 0.5
+) -> tuple[Projection, Projection]:
+    """`fit_cca` of the pairs that have these moments, see `chunk_moments`."""
     _check(moments, dim, power)
     return decompose(moments).solve(_pair(shrinkage)).projections(dim, power)
 
@@ -144,6 +151,18 @@ def tune_cca(
     4
     """
     moments = paired_moments(za, zb, b_to_a=b_to_a)
+    return tune_cca_to_moments(moments, score, shrinkages=shrinkages, dims=dims, powers=powers)
+
+
+def tune_cca_to_moments(
+    moments: Moments,
+    score: Callable[[Projection, Projection], float],
+    *,
+    shrinkages: Sequence[float | tuple[float, float]],
+    dims: Sequence[int],
+    powers: Sequence[float],
+) -> tuple[Projection, Projection, CcaChoice]:
+    """`tune_cca` of the pairs that have these moments, see `chunk_moments`."""
     best: tuple[Projection, Projection, CcaChoice] | None = None
     candidates = len(shrinkages) * len(dims) * len(powers)
     for dim, power in itertools.product(dims, powers):
@@ -174,6 +193,9 @@ def _check(moments: Moments, dim: int, power: float) -> None:
         raise ConfigError(f"dim must be between 1 and {most}, the smaller number of features, got {dim}")
     if not power >= 0:
         raise ConfigError(f"power must not be negative, got {power}")
+    for name, mean, square in (("za", moments.mean_a, moments.c_aa), ("zb", moments.mean_b, moments.c_bb)):
+        if np.trace(square) <= np.square(np.finfo(moments.dtype).eps * np.linalg.norm(mean)):
+            raise ValueError(f"{name} must vary between rows, but all rows are equal")
 
 
 def decompose(moments: Moments) -> Problem:
@@ -199,8 +221,8 @@ class Problem:
           squared: decompose the smaller of M'M and MM' in float32, in place of M in float64. Many times faster;
             directions with a correlation below 1e-3 of the largest are inaccurate.
         """
-        root_a = _inverse_root("za", self.eigen_a[0], shrinkage[0])
-        root_b = _inverse_root("zb", self.eigen_b[0], shrinkage[1])
+        root_a = _inverse_root("za", self.eigen_a[0], shrinkage[0], self.moments)
+        root_b = _inverse_root("zb", self.eigen_b[0], shrinkage[1], self.moments)
         whitened = root_a[:, None] * self.c_ab * root_b
         u, r, v = _squared_svd(whitened.astype(np.float32)) if squared else _svd(whitened)
         a = self.eigen_a[1].astype(u.dtype) @ (root_a[:, None].astype(u.dtype) * u)
@@ -246,11 +268,11 @@ class Solution:
         )
 
 
-def _inverse_root(name: str, values: np.ndarray, shrinkage: float) -> np.ndarray:
+def _inverse_root(name: str, values: np.ndarray, shrinkage: float, moments: Moments) -> np.ndarray:
     if not 0.0 <= shrinkage <= 1.0:
         raise ConfigError(f"shrinkage must be in [0, 1], got {shrinkage}")
     shrunk = (1.0 - shrinkage) * values + shrinkage * values.mean()
-    if shrunk[0] <= len(values) * np.finfo(np.float64).eps * shrunk[-1]:
+    if shrunk[0] <= moments.resolution(len(values)) * shrunk[-1]:
         raise ConfigError(
             f"shrinkage must be larger than {shrinkage}: the covariance of {name} ({len(values)} features) cannot be "
             f"inverted, as when there are fewer rows than features"

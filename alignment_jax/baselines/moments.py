@@ -14,13 +14,27 @@ _CHUNK = 8192
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Of n pairs: `mean_a` [d_a], `mean_b` [d_b], `c_aa` [d_a, d_a], `c_bb` [d_b, d_b], `c_ab` [d_a, d_b]; float64."""
+    """Means and covariances of pairs, float64.
+
+    mean_a, mean_b: [d_a] and [d_b].
+    c_aa, c_bb, c_ab: [d_a, d_a], [d_b, d_b] and [d_a, d_b].
+    count: of the pairs.
+    dtype: name of the type of the products that were summed.
+    """
 
     mean_a: np.ndarray
     mean_b: np.ndarray
     c_aa: np.ndarray
     c_bb: np.ndarray
     c_ab: np.ndarray
+    count: int
+    dtype: str = "float64"
+
+    def resolution(self, features: int) -> float:
+        """The share of the largest eigenvalue of a covariance below which an eigenvalue is only rounding."""
+        # Errors of float32 products are many and independent: they add up to the root of their number.
+        worst = features if self.dtype == "float64" else np.sqrt(features)
+        return float(worst * np.finfo(self.dtype).eps)
 
 
 def paired_moments(za: Array, zb: Array, *, b_to_a: Array | None = None, weights: Array | None = None) -> Moments:
@@ -60,7 +74,7 @@ def paired_moments(za: Array, zb: Array, *, b_to_a: Array | None = None, weights
         rows = order[start : start + _CHUNK]
         a = za[:, owner[rows]].mean(axis=0, dtype=np.float64) - mean_a
         c_ab += (a * share[rows, None]).T @ (zb[:, rows].mean(axis=0, dtype=np.float64) - mean_b)
-    return Moments(mean_a, mean_b, _covariance(za, mean_a, share_a), _covariance(zb, mean_b, share), c_ab)
+    return Moments(mean_a, mean_b, _covariance(za, mean_a, share_a), _covariance(zb, mean_b, share), c_ab, count=m)
 
 
 def _covariance(z: np.ndarray, mean: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment_jax.evals.batch_groups import group_batches, start_ahead
+from alignment_jax.core.batch_groups import group_batches, start_ahead
 
 
 def embed_items(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alignment_jax import metrics
-from alignment_jax.evals.batch_groups import group_batches, start_ahead
+from alignment_jax.core.batch_groups import group_batches, start_ahead
 
 
 @dataclasses.dataclass(frozen=True)

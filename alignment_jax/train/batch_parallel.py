@@ -31,7 +31,7 @@ class BatchParallel:
     def start(
         self, variables: PyTree, batches: Iterable[PyTree]
     ) -> tuple[Callable[[PyTree], PyTree], int, Iterator[PyTree]]:
-        """The function of a group of batches, see `evals.group_batches`.
+        """The function of a group of batches, see `core.batch_groups`.
 
         Args:
           variables: {"params", "model_state"}, on any devices of this process, or replicated over all processes.

@@ -8,7 +8,9 @@ import pytest
 
 from alignment_jax import baselines, evals
 from alignment_jax import config as configs
+from alignment_jax.assembly import training_moments
 from alignment_jax.assembly.build import build
+from alignment_jax.baselines import device_moments
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.losses import l2_normalize
 from alignment_jax.train.device_data_set import look_up
@@ -79,6 +81,21 @@ def test_a_run_without_a_step_is_the_closed_form(latents, tmp_path):
     assert row["val/rsum"] == pytest.approx(evals.recall_metrics(val)["rsum"])
     log = (tmp_path / "log.txt").read_text()
     assert all(part in log for part in ("0.4 (image)", "0.2 (text)", "5 dimensions", "power 0.5"))
+
+
+@pytest.mark.parametrize("changes", [{"init.shrinkage": "0.4+0.2", "init.dim": "5"}, {}])
+def test_many_pairs_are_summed_on_the_devices(changes, latents, monkeypatch):
+    def start():
+        experiment = build(make_config(latents, **{"train.devices": 4, **changes})).experiment
+        return experiment.messages, initial_state(experiment).params
+
+    messages, few = start()
+    monkeypatch.setattr(training_moments, "MAX_TRAINING_ITEMS", 10)
+    monkeypatch.setattr(device_moments, "CHUNK", 16)
+    found, many = start()
+    assert found == messages
+    # Float32 moments are off by 1e-7 of their size; shrunk covariances have eigenvalues of similar size.
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), many, few)
 
 
 @pytest.mark.slow

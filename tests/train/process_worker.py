@@ -14,9 +14,11 @@ from absl import flags
 
 from alignment_jax import baselines, data, evals
 from alignment_jax import config as configs
+from alignment_jax.assembly import training_moments
 from alignment_jax.assembly.build import build
 from alignment_jax.assembly.inputs import build_tokenizer
 from alignment_jax.assembly.methods import build_objective
+from alignment_jax.baselines import device_moments
 from alignment_jax.cli import common
 from alignment_jax.cli.main import _leave
 from alignment_jax.core.errors import AlignmentError, ConfigError, DataError, MissingPackageError, RunError, UserError
@@ -60,6 +62,7 @@ def talk(devices, folder):
     sharded_state_is_saved_whole_and_restored(devices, folder / f"sharded{number}")
     what_is_computed_of_the_data_is_process_0s(folder / "made")
     tokenizer_is_process_0s()
+    moments_are_shared()
     evaluation_is_shared(devices)
     with pytest.raises(RunError, match=r"process 1 .*data set"):
         build(latents(folder / "others", other=number == 1))  # the same names, other numbers
@@ -173,7 +176,7 @@ def what_is_computed_of_the_data_is_process_0s(folder):
         return fitted
 
     with pytest.MonkeyPatch.context() as here:
-        here.setattr(baselines, "fit_cca", off(baselines.fit_cca))
+        here.setattr(baselines, "fit_cca_to_moments", off(baselines.fit_cca_to_moments))
         std, clustered = np.std, data.cluster_sizes
         here.setattr(np, "std", lambda *arguments, **options: std(*arguments, **options) * scale)
         here.setattr(data, "cluster_sizes", lambda *a, **o: scaled(clustered(*a, **o), scale))
@@ -199,6 +202,32 @@ def tokenizer_is_process_0s():
         found = build_tokenizer(config.model, train, vocab_size=config.input.vocab_size, saved=None)
     processes.check_equal("tokenizer", found.to_text())
     assert found.decode(found.encode(["a dog"], 8)) == ["a dog"]
+
+
+def moments_are_shared():
+    """Every process reads a part of the training pairs; all get the moments of all pairs, or the error of one."""
+    rng, number, read = np.random.default_rng(0), jax.process_index(), []
+    b = rng.normal(size=(20, 4)).astype(np.float32)
+    a = b[::2, :3] + 100.0
+    a_column, b_column = (data.ArrayColumn(z) for z in (a, b))
+    train = data.PairSplit(a_column, b_column, np.repeat(np.arange(10), 2), ids=np.arange(10).astype(str))
+    original = data.ArrayColumn.read
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(training_moments, "MAX_TRAINING_ITEMS", 9)
+        here.setattr(device_moments, "CHUNK", 4)
+        here.setattr(
+            data.ArrayColumn, "read", lambda self, rows: (read.append(len(rows)), original(self, np.asarray(rows)))[1]
+        )
+        found = training_moments.training_moments(train, "none", seed=0)
+        assert read == [[4, 4, 4, 4], [4, 4, 4, 4], [4, 4]][number]
+        b[18, 1] = np.nan
+        with pytest.raises(DataError, match=r"train.* pairs 16 to 19"):
+            training_moments.training_moments(train, "none", seed=0)
+        b[18, 1] = 0.0
+    expected = baselines.paired_moments(a, np.nan_to_num(b), b_to_a=train.b_to_a)
+    processes.check_equal("moments", found.c_ab.tobytes().hex())
+    assert found.count == 20
+    np.testing.assert_allclose(found.mean_a, expected.mean_a, rtol=1e-6)
 
 
 def evaluation_is_shared(devices):

@@ -1,4 +1,4 @@
-"""Batches for an encoder that takes several at once, with the next group started before the last result is read."""
+"""Batches for a function that takes several at once, with the next group started before the last result is read."""
 
 from __future__ import annotations
 
