@@ -15,12 +15,12 @@ from alignment_jax.core.errors import ConfigError
 from alignment_jax.retrieval import HubnessCorrection
 
 AUTO = "auto"
-Batches = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+Batches = Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class BankItems:
-    """A subset of the training items of each side, in padded batches as for evaluation.
+    """A subset of the training items of each side, in padded batches as for evaluation: (part=(0, 1)) -> batches.
 
     views_a: the views of each a-item whose embeddings are averaged, at least one.
     b: the b-items.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -19,6 +20,7 @@ from alignment_jax.inference.forgetting import before_and_after, comparison_line
 from alignment_jax.inference.query_bank import RunHubness, save_query_bank
 from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.retrieval import NONE
+from alignment_jax.train import processes
 from alignment_jax.train.loop import Finished
 
 BEFORE_AND_AFTER = "before_and_after.json"
@@ -30,17 +32,37 @@ def write_run_results(
 ) -> None:
     """Evaluates every split, writes results.json and the report, and prints the table; `lines` are notes of the report.
 
-    A run that fine-tunes also writes before_and_after.json.
+    A run that fine-tunes also writes before_and_after.json. Every process must make the same call: all share the
+    embeddings and the ranks, and process 0 writes and prints.
 
     Raises:
-      DataError: a split can no longer be read. The results of the others have been written.
+      DataError: on every process; a split can no longer be read. The results of the others have been written.
     """
-    models = SeedModels(built, [finished.variables]) if task_of(config.model).aligns else None
+    models = SeedModels(built, [finished.variables], everywhere=True) if task_of(config.model).aligns else None
     unread: dict[str, DataError] = {}
     hubness = _save_query_bank(built, folder, finished, models, unread)
     results = _evaluate_splits(built, finished.variables, models, unread)
-    report.write_json_atomic(folder / RESULTS, results)
+    _on_primary(lambda: report.write_json_atomic(folder / RESULTS, results))
     lines = (*lines, *_before_and_after(built, config, folder, finished))
+    _on_primary(lambda: _write_report(built, config, folder, finished, models, results, hubness, lines, unread))
+
+
+def _on_primary(write: Callable[[], Any]) -> Any:
+    """What process 0 returns, on every process; so are its errors."""
+    return processes.compute_on_primary(lambda: {"returned": write()})["returned"]
+
+
+def _write_report(
+    built: Built,
+    config: ConfigDict,
+    folder: pathlib.Path,
+    finished: Finished,
+    models: SeedModels | None,
+    results: dict[str, dict[str, float]],
+    hubness: Sequence[str],
+    lines: Sequence[str],
+    unread: dict[str, DataError],
+) -> None:
     shown = "test" if "test" in results else next(iter(results), None)
     gallery = None
     if shown is not None and models is not None and config.report.gallery > 0:
@@ -86,7 +108,7 @@ def _before_and_after(built: Built, config: ConfigDict, folder: pathlib.Path, fi
         found = before_and_after(built, config, finished.variables)
     except DataError:  # of a split that `write_run_results` reports
         return []
-    report.write_json_atomic(folder / BEFORE_AND_AFTER, found)
+    _on_primary(lambda: report.write_json_atomic(folder / BEFORE_AND_AFTER, found))
     return comparison_lines(found, config.eval.metric)
 
 
@@ -103,12 +125,16 @@ def _save_query_bank(
         except DataError as error:
             unread["the training data of the query bank"] = error
             models.hubness = None  # the metrics without a correction need no bank
-    save_query_bank(folder, found, step=step, seed=config["data_seed"])
-    if found is None or config["eval"]["hubness"] == NONE:
-        return ()
-    print(found.line())
-    report.append_to_log(folder / "log.txt", found.line())
-    return (found.line(),)
+    line = None if found is None or config["eval"]["hubness"] == NONE else found.line()
+
+    def write() -> None:
+        save_query_bank(folder, found, step=step, seed=config["data_seed"])
+        if line is not None:
+            print(line)
+            report.append_to_log(folder / "log.txt", line)
+
+    _on_primary(write)
+    return () if line is None else (line,)
 
 
 def _evaluate_splits(
@@ -118,7 +144,10 @@ def _evaluate_splits(
     results = {}
     for name, split in built.experiment.evaluations.items():
         try:
-            (results[name],) = models.metrics(name) if models else [built.experiment.evaluate(variables, split)]
+            if models:
+                (results[name],) = models.metrics(name)
+            else:
+                results[name] = built.experiment.evaluate(variables, split, everywhere=True)
         except DataError as error:
             unread[name] = error
     return results

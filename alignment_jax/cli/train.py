@@ -124,12 +124,7 @@ def _train(built: Built, config: ConfigDict, folder: pathlib.Path, *, quiet: boo
         return status_of(finished.stopped_by)
 
     finished, lines = _interpolate(built, config, folder, finished)
-
-    def write_results() -> dict[str, Any]:
-        write_run_results(built, config, folder, finished, lines=lines)
-        return {}
-
-    processes.compute_on_primary(write_results)
+    write_run_results(built, config, folder, finished, lines=lines)
     return 0
 
 

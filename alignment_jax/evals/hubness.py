@@ -9,14 +9,13 @@ from all scores of one query changes no ranking, so one pair of folded vectors s
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import numpy as np
 
 from alignment_jax import retrieval
-from alignment_jax.core.types import CORRECTED, Array
+from alignment_jax.core.types import CORRECTED
 from alignment_jax.evals.retrieval_results import SplitEmbeddings, recall_metrics
 from alignment_jax.retrieval import HubnessCorrection
 
@@ -89,12 +88,13 @@ def hubness_metrics(embedded: SplitEmbeddings, *, k: int = NEIGHBOURS) -> dict[s
     """
     items = embedded.items
     a, b = embedded.a[items.rows_a], embedded.b[items.rows_b]
-    return {"a2b_skewness": float(_skewness(a, b, k)), "b2a_skewness": float(_skewness(b, a, k))}
+    return {
+        f"{way}_skewness": float(_skewness(retrieval.k_occurrence(*sides, k=k, devices=embedded.devices)))
+        for way, sides in (("a2b", (a, b)), ("b2a", (b, a)))
+    }
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _skewness(queries: Array, candidates: Array, k: int) -> jax.Array:
-    return retrieval.skewness(retrieval.k_occurrence(queries, candidates, k=k))
+_skewness = jax.jit(retrieval.skewness)
 
 
 def metrics_with_hubness(

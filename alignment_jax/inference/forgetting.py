@@ -14,6 +14,7 @@ from alignment_jax.core.errors import ConfigError, DataError
 from alignment_jax.core.types import PyTree
 from alignment_jax.inference.class_prompts import class_numbers, zero_shot_accuracy
 from alignment_jax.inference.trained_model import TrainedModel, signature
+from alignment_jax.train import processes
 from alignment_jax.train.loop import evaluation_variables, initial_state
 
 Metrics = dict[str, float]
@@ -22,6 +23,8 @@ CONTROL = "control"
 
 def before_and_after(built: Built, config: ConfigDict, variables: PyTree) -> dict[str, dict[str, Metrics]]:
     """Name of a split, and "control" for `eval.control` -> "before" and "after" -> metrics.
+
+    Every process must make the same call: all share the embeddings and the ranks.
 
     Args:
       built: the run.
@@ -34,10 +37,13 @@ def before_and_after(built: Built, config: ConfigDict, variables: PyTree) -> dic
     experiment = built.experiment
     ends = {"before": evaluation_variables(initial_state(experiment)), "after": variables}
     found = {
-        name: {when: experiment.evaluate(one, split) for when, one in ends.items()}
+        name: {when: experiment.evaluate(one, split, everywhere=True) for when, one in ends.items()}
         for name, split in experiment.evaluations.items()
     }
-    if (measure := control_metrics(built, config)) is not None:
+    # A control set that one process cannot read is an error of all.
+    loaded: list[Callable[[PyTree], Metrics] | None] = []
+    processes.compute_on_all(lambda: loaded.append(control_metrics(built, config)))
+    if (measure := loaded[0]) is not None:
         found[CONTROL] = {when: measure(one) for when, one in ends.items()}
     return found
 
@@ -51,7 +57,7 @@ def control_metrics(built: Built, config: ConfigDict) -> Callable[[PyTree], Metr
         accuracy of zero-shot classification in place of the metrics of the run's task.
 
     Returns:
-      None without a control set.
+      A function that every process must call alike; None without a control set.
 
     Raises:
       ConfigError: prompts without a control set, or for a classifier.
@@ -75,7 +81,7 @@ def control_metrics(built: Built, config: ConfigDict) -> Callable[[PyTree], Metr
         )
     if not settings.control_prompts:
         evaluated = task.split(settings, prepared, built.inputs)
-        return lambda variables: built.experiment.evaluate(variables, evaluated)
+        return lambda variables: built.experiment.evaluate(variables, evaluated, everywhere=True)
     prompts = data.load_prompts(pathlib.Path(settings.control_prompts).expanduser())
     class_numbers(source, split, prompts, setting="eval.control_prompts")  # its errors come before the training
 
@@ -84,7 +90,7 @@ def control_metrics(built: Built, config: ConfigDict) -> Callable[[PyTree], Metr
         trained = TrainedModel(config, 0, built.inputs, variables, model, reads=own)
         return zero_shot_accuracy(trained, source, split, prompts)
 
-    return classify
+    return lambda variables: processes.compute_on_primary(lambda: classify(variables))
 
 
 def comparison_lines(found: dict[str, dict[str, Metrics]], metric: str) -> list[str]:

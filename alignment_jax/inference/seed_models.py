@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,10 @@ from alignment_jax.assembly.build import Built
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.types import PyTree
 from alignment_jax.inference.query_bank import RunHubness, run_hubness
-from alignment_jax.retrieval import NONE
-from alignment_jax.train.evaluation import embedded_split
+from alignment_jax.retrieval import NONE, HubnessCorrection
+from alignment_jax.train import processes
 
-Batches = Iterable[tuple[np.ndarray, np.ndarray]]
+Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 class SeedModels:
@@ -27,13 +28,17 @@ class SeedModels:
       built: the run of any of the seeds.
       variables: {"params", "model_state"} of every model. The encoders of several models are mapped over the seeds, so
         they must be able to train together (see `train.vmapped_seeds.vmap_obstacle`).
+      everywhere: of one model, all processes share the work: every process must make the same calls in the same order.
 
     Raises:
-      ValueError: the run is a classifier.
+      ValueError: the run is a classifier, or several models are to be shared.
     """
 
-    def __init__(self, built: Built, variables: Sequence[PyTree]):
+    def __init__(self, built: Built, variables: Sequence[PyTree], *, everywhere: bool = False):
         self.built, self.variables = built, list(variables)
+        self._everywhere = everywhere
+        if everywhere and len(self.variables) > 1:
+            raise ValueError(f"everywhere: processes share the work of one model, got {len(self.variables)}")
         self._evaluator = built.evaluator
         self._stacked = None
         if len(self.variables) > 1:
@@ -46,17 +51,16 @@ class SeedModels:
         if split not in self._embedded:
             items = self.built.experiment.evaluations[split]
             if self._stacked is None:
-                found = [self._evaluator(self.variables[0], items)]
+                found = [self._evaluator(self.variables[0], items, everywhere=self._everywhere)]
             else:
-                a, b = self._evaluator.embed_seeds(self._stacked, items)
-                found = [embedded_split(items, x, y) for x, y in zip(a, b, strict=True)]
+                found = self._evaluator.embedded_seeds(self._stacked, items)
             self._embedded[split] = found
         return self._embedded[split]
 
-    def side(self, side: str, batches: Callable[[], Batches]) -> np.ndarray:
-        """[models, k, d]: the items of side "a" or "b" in padded batches (items, where)."""
+    def side(self, side: str, batches: Callable[..., Batches]) -> np.ndarray:
+        """[models, k, d]: the items of side "a" or "b" in padded batches, see `Embedder.embed_all`."""
         if self._stacked is None:
-            return self._evaluator.embed_side(side, self.variables[0], batches())[None]
+            return self._evaluator.embed_all(side, self.variables[0], batches, everywhere=self._everywhere)[None]
         return self._evaluator.embed_side_of_seeds(side, self._stacked, batches())
 
     @functools.cached_property
@@ -68,9 +72,17 @@ class SeedModels:
         views = [self.side("a", batches) for batches in items.views_a]
         sides_a, sides_b = evals.mean_direction(views) if len(views) > 1 else views[0], self.side("b", items.b)
         return [
-            run_hubness(self.built, evals.QueryBank(a, b), functools.partial(self._embedded_val, k))
+            self._agreed(run_hubness(self.built, evals.QueryBank(a, b), functools.partial(self._embedded_val, k)))
             for k, (a, b) in enumerate(zip(sides_a, sides_b, strict=True))
         ]
+
+    def _agreed(self, own: RunHubness) -> RunHubness:
+        """Process 0's choice: another machine may round a bias in another way, and choose another correction."""
+        if not self._everywhere:
+            return own
+        found = processes.compute_on_primary(lambda: {"correction": str(own.correction), "origin": own.origin})
+        correction = HubnessCorrection.parse(found["correction"])
+        return dataclasses.replace(own, correction=correction, origin=found["origin"])
 
     def _embedded_val(self, k: int) -> evals.SplitEmbeddings:
         return self.embedded("val")[k]

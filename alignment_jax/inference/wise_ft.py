@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import jax
+
 from alignment_jax.assembly.build import Built
 from alignment_jax.core.types import PyTree
 from alignment_jax.models.tuning import interpolate_trained
 from alignment_jax.train import processes
+from alignment_jax.train.batch_parallel import local_copy
 from alignment_jax.train.loop import initial_state
 from alignment_jax.train.state import evaluation_params
 
@@ -40,6 +43,8 @@ class Interpolation:
 def interpolated(built: Built, variables: PyTree, *, alphas: Sequence[float] = ALPHAS) -> tuple[PyTree, Interpolation]:
     """The variables of the best share on val, and the choice; the trained model wins where shares are equal.
 
+    Every process must make the same call: all share the embeddings and the ranks.
+
     Source: Wortsman et al. 2022, Robust fine-tuning of zero-shot models.
 
     Args:
@@ -48,17 +53,18 @@ def interpolated(built: Built, variables: PyTree, *, alphas: Sequence[float] = A
       alphas: shares to try, 0 and 1 among them.
     """
     experiment = built.experiment
+    if processes.several():  # the start is on this process alone
+        variables = jax.tree.map(local_copy, variables)
     start, tuned = evaluation_params(initial_state(experiment)), variables["params"]
     name = experiment.plan.metric.removeprefix("val/")
 
     def at(alpha: float) -> PyTree:
         return {**variables, "params": interpolate_trained(start, tuned, alpha=alpha)}
 
-    def measure() -> dict[str, list[float]]:
-        found = [experiment.evaluate(at(alpha), experiment.evaluations["val"])[name] for alpha in alphas]
-        return {"values": found}
-
-    found = processes.compute_on_primary(measure)["values"]
+    val = experiment.evaluations["val"]
+    own = [experiment.evaluate(at(alpha), val, everywhere=True)[name] for alpha in alphas]
+    # Another machine may round in another way, and all must choose the same.
+    found = processes.compute_on_primary(lambda: {"values": own})["values"]
     values = dict(zip(alphas, map(float, found), strict=True))
     alpha = max(alphas, key=lambda one: (values[one], one))
     return at(alpha), Interpolation(alpha, name, values)

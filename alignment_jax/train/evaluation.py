@@ -52,16 +52,34 @@ class Embedder:
         self._padding = model.padding
         self._measure = jax.jit(_measure_seeds(model))
         self._on_device: dict[int, tuple[EvaluationSplit, tuple[Any, ...]]] = {}
-        self._encode_seeds = {side: jax.jit(jax.vmap(one, in_axes=(0, 0, None))) for side, one in encode.items()}
+        # The rows come first, so that each device can embed a batch of its own.
+        of_seeds = {side: jax.vmap(one, in_axes=(0, 0, None), out_axes=1) for side, one in encode.items()}
+        self._encode_seeds = {side: BatchParallel(one, self._local) for side, one in of_seeds.items()}
 
     def __call__(self, variables: PyTree, split: EvaluationSplit, *, everywhere: bool = False) -> evals.SplitEmbeddings:
-        def embed(side: str, items: Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]]) -> np.ndarray:
-            return np.concatenate(_parts(items, lambda batches: self.embed_side(side, variables, batches), everywhere))
-
-        views = [embed("a", items) for items in (split.items_a, *split.views_a)]
+        views = [
+            self.embed_all("a", variables, items, everywhere=everywhere) for items in (split.items_a, *split.views_a)
+        ]
         a = evals.mean_direction(views) if split.views_a else views[0]
-        devices = self._devices if everywhere else self._local
-        return embedded_split(split, a, embed("b", split.items_b), devices=devices)
+        b = self.embed_all("b", variables, split.items_b, everywhere=everywhere)
+        return embedded_split(split, a, b, devices=self._devices if everywhere else self._local)
+
+    def embed_all(
+        self,
+        side: str,
+        variables: PyTree,
+        items: Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]],
+        *,
+        everywhere: bool = False,
+    ) -> np.ndarray:
+        """Embeddings [k, d] of all items of side "a" or "b".
+
+        Args:
+          side, variables: as for `embed_side`.
+          items: () -> padded batches; where they are divided over all processes also (part=), see `data.iterate_items`.
+          everywhere: divide them over all processes.
+        """
+        return np.concatenate(_parts(items, lambda batches: self.embed_side(side, variables, batches), everywhere))
 
     def embed_side(self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Embeddings [k, d] of the items of side "a" or "b", from padded batches (items, where)."""
@@ -73,6 +91,11 @@ class Embedder:
         views = [self.embed_side_of_seeds("a", variables, items()) for items in (split.items_a, *split.views_a)]
         a = evals.mean_direction(views) if split.views_a else views[0]
         return a, self.embed_side_of_seeds("b", variables, split.items_b())
+
+    def embedded_seeds(self, variables: PyTree, split: EvaluationSplit) -> list[evals.SplitEmbeddings]:
+        """`embed_seeds` as a split of every seed; the devices of this process share the work of its ranks."""
+        both = zip(*self.embed_seeds(variables, split), strict=True)
+        return [embedded_split(split, a, b, devices=self._local) for a, b in both]
 
     def shares_ranks(self, split: EvaluationSplit) -> bool:
         """Whether the ranks of a split are divided over several devices."""
@@ -99,12 +122,8 @@ class Embedder:
         self, side: str, variables: PyTree, batches: Iterable[tuple[np.ndarray, np.ndarray]]
     ) -> np.ndarray:
         """`embed_side` for every seed of stacked variables: [seeds, k, d]."""
-        encode = self._encode_seeds[side]
-        parts = [
-            np.asarray(encode(variables["params"], variables["model_state"], items), np.float32)[:, where]
-            for items, where in batches
-        ]
-        return _finite(np.concatenate(parts, axis=1), side)
+        encode, width, batches = self._encode_seeds[side].start(variables, batches)
+        return _finite(np.moveaxis(evals.embed_items(encode, batches, width=width), 1, 0), side)
 
 
 def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
@@ -211,8 +230,8 @@ class RetrievalEvaluation:
     def __init__(self, model: Model, *, devices: Sequence[jax.Device] | None = None):
         self.embed = Embedder(model, devices=devices)
 
-    def __call__(self, variables: PyTree, split: EvaluationSplit) -> dict[str, float]:
-        return self.measure(self.embed(variables, split), split)
+    def __call__(self, variables: PyTree, split: EvaluationSplit, *, everywhere: bool = False) -> dict[str, float]:
+        return self.measure(self.embed(variables, split, everywhere=everywhere), split)
 
     def measure(self, embedded: evals.SplitEmbeddings, split: EvaluationSplit) -> dict[str, float]:
         """The metrics of an embedded split."""
@@ -237,9 +256,7 @@ class RetrievalEvaluation:
         """`evaluate_for_log` for every seed of stacked variables."""
         if _measured_on_device(split, last):
             return self.embed.measure_seeds(variables, split)
-        a, b = self.embed.embed_seeds(variables, split)
-        each = [embedded_split(split, one, other) for one, other in zip(a, b, strict=True)]
-        return [self._log_metrics(embedded, split, last) for embedded in each]
+        return [self._log_metrics(one, split, last) for one in self.embed.embedded_seeds(variables, split)]
 
     def _log_metrics(self, embedded: evals.SplitEmbeddings, split: EvaluationSplit, last: bool) -> dict[str, float]:
         found = self.measure(embedded, split) | evals.collapse_metrics(embedded)
@@ -276,8 +293,9 @@ class ClassificationEvaluation:
     ):
         self._classify, self._heads = Classifier(model, devices=devices), heads
 
-    def __call__(self, variables: PyTree, split: LabelledSplit) -> dict[str, float]:
-        return evals.classification_metrics(self._classify(variables, split), heads=self._heads)
+    def __call__(self, variables: PyTree, split: LabelledSplit, *, everywhere: bool = False) -> dict[str, float]:
+        found = self._classify(variables, split, everywhere=everywhere)
+        return evals.classification_metrics(found, heads=self._heads)
 
     def evaluate_for_log(self, variables: PyTree, split: LabelledSplit, last: bool = False) -> dict[str, float]:
         """The same, for the log of a run. Every process must make the same call.
@@ -287,8 +305,7 @@ class ClassificationEvaluation:
           split: to evaluate.
           last: changes nothing.
         """
-        found = self._classify(variables, split, everywhere=True)
-        return evals.classification_metrics(found, heads=self._heads)
+        return self(variables, split, everywhere=True)
 
 
 __getattr__ = renamed_names(

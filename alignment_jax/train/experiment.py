@@ -145,7 +145,7 @@ class Experiment:
     batches: Callable[[np.ndarray, int, int], Iterator[Batch]]
     first_batch: tuple[np.ndarray, ...]
     evaluations: Mapping[str, Any]
-    evaluate: Callable[[PyTree, Any], dict[str, float]]
+    evaluate: Callable[..., dict[str, float]]
     devices: list[jax.Device]
     halves: bool = False
     shard: str = "none"

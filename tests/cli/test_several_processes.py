@@ -1,5 +1,6 @@
 """The train command in several processes: results of one process; killed and resumed with another number of them."""
 
+import io
 import json
 import os
 import signal
@@ -71,6 +72,39 @@ def test_four_processes_one_killed_resumed_by_two_equal_one_process(tmp_path):
     assert "resumed at step" in (workdir / "log.txt").read_text()
     assert_same_run(rows_of(workdir), rows_of(tmp_path / "one"))
     assert (workdir / "report.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["alignment", "classification"])
+def test_two_processes_make_the_report_of_one(kind, tmp_path):
+    """Of the same checkpoint: the command is repeated after the run has finished."""
+    items = 6600 if kind == "alignment" else 66  # ranks of 1,100 items are divided
+    arguments = write_run(tmp_path, kind, epochs=1, n=items)
+    arguments += ["--config.input.batch_size=512", "--config.eval.batch_size=400", "--config.report.gallery=3"]
+    if kind == "alignment":
+        arguments += ["--config.eval.hubness=auto", "--config.eval.bank_size=1000"]
+    else:
+        arguments += ["--config.eval.batch_size=4"]
+    workdir = tmp_path / "w"
+    assert main([*arguments, "--quiet", "--workdir", str(workdir)]) == 0
+    names = ["results.json", "report.json", *(["query_bank.npz", "gallery.npz"] if kind == "alignment" else [])]
+    before = {name: (workdir / name).read_bytes() for name in names}
+    for name in (*names, "report.html"):
+        (workdir / name).unlink()
+    with Processes(["-m", "alignment_jax", *arguments, "--workdir", workdir], tmp_path, count=2) as run:
+        assert run.wait() == [0, 0], "\n".join(log.read_text() for log in run.logs)
+    for name, content in before.items():
+        if name.endswith(".json"):
+            found, expected = json.loads((workdir / name).read_text()), json.loads(content)
+            found.pop("cost", None), expected.pop("cost", None)
+            assert found == expected, name
+        else:
+            with np.load(workdir / name) as found, np.load(io.BytesIO(content)) as expected:
+                for key in expected:
+                    np.testing.assert_array_equal(found[key], expected[key], err_msg=f"{name}, {key}")
+    assert (workdir / "report.html").is_file()
+    assert "report:" in run.logs[0].read_text()
+    assert "report:" not in run.logs[1].read_text()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from alignment_jax import retrieval
+from alignment_jax.retrieval import hubness
 
 MEAN_OF_LARGEST = {"nnn": (retrieval.nnn_bias, {"k": 5, "strength": 0.7}), "csls": (retrieval.csls_bias, {"k": 7})}
 BIASES = {**MEAN_OF_LARGEST, "inverted_softmax": (retrieval.inverted_softmax_bias, {"temperature": 0.02})}
@@ -111,6 +112,18 @@ def test_a_constant_bias_changes_no_neighbour():
     plain = retrieval.k_occurrence(queries, candidates, k=5)
     np.testing.assert_array_equal(retrieval.k_occurrence(queries, candidates, k=5, bias=np.full(40, 0.5)), plain)
     assert int(plain.sum()) == 250
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_k_occurrence_on_several_devices_counts_alike(count, monkeypatch):
+    monkeypatch.setattr(hubness, "TILE", 64)
+    rng = np.random.default_rng(0)
+    queries, candidates = rng.normal(size=(333, 5)), rng.normal(size=(150, 5))
+    candidates[60:90] = candidates[:30]  # ties
+    bias = rng.normal(size=150)
+    options = dict(k=7, bias=bias)
+    found = retrieval.k_occurrence(queries, candidates, **options, devices=jax.devices()[:count])
+    np.testing.assert_array_equal(found, retrieval.k_occurrence(queries, candidates, **options))
 
 
 @pytest.mark.slow

@@ -67,6 +67,22 @@ def test_embeddings_of_several_devices_have_the_bits_of_one(batches):
 
 
 @pytest.mark.slow
+def test_seeds_on_several_devices_have_the_bits_of_one_device():
+    rng = np.random.default_rng(2)
+    split = split_of(rng, 120, 200)
+    seeds = [{"params": {"w": rng.normal(size=(WIDTH, 8)).astype(np.float32)}, "model_state": {}} for _ in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+    embedder = Embedder(Encoder().model, devices=jax.devices())
+    found = embedder.embedded_seeds(stacked, split)
+    one = Embedder(Encoder().model, devices=jax.devices()[:1]).embedded_seeds(stacked, split)
+    for variables, got, wanted in zip(seeds, found, one, strict=True):
+        assert got.devices == tuple(jax.devices())
+        for side in ("a", "b"):
+            np.testing.assert_array_equal(getattr(got, side), getattr(wanted, side))
+        # Another program: each tanh is of a sum of 24 products of numbers around 1, off by at most γ(24) 24 = 4e-5.
+        np.testing.assert_allclose(got.a, embedder(variables, split).a, atol=8e-5)
+
+
 def test_a_classifier_on_several_devices_has_the_logits_of_one():
     rng = np.random.default_rng(0)
     items, label = rng.normal(size=(SIZE * 9 + 3, WIDTH)).astype(np.float32), rng.integers(0, 4, size=SIZE * 9 + 3)
