@@ -38,30 +38,22 @@ def retrieval_items(
 _CORRECTED = "corrected/"  # prefix of metrics and arrays
 
 
-def classification_items(logits: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
-    """The array that a classifier's run keeps: whether each test sample is classified correctly.
-
-    >>> classification_items(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([0, 1]))["correct"].tolist()
-    [True, False]
-    """
-    return {"correct": np.argmax(logits, axis=1) == label}
-
-
 def item_scores(metric: str, arrays: Arrays) -> ItemScores | None:
-    """Each item's contribution to a metric, in %; None where it is not a mean over queries (mAP, nDCG, macro F1).
+    """Each item's contribution to a metric, in %; None where the arrays do not give it (mAP and nDCG of a retrieval).
 
     Args:
-      metric: "rsum", "a2b_R@1" and the like, the same after "corrected/", or "accuracy".
-      arrays: of `retrieval_items` or `classification_items`.
+      metric: "rsum", "a2b_R@1" and the like, the same after "corrected/"; or, of a classifier, "accuracy",
+        "accuracy_a" and the like (over the samples with that modality), "macro_f1", "mAP", "mAP_occurring", "gain_a"
+        (the prediction minus the head of a, over the samples with a), "chance_a" (always the most frequent class).
+      arrays: of `retrieval_items` or `evals.head_items`.
 
     >>> kept = retrieval_items(np.array([0, 7]), np.array([0, 3, 12]), np.array([0, 0, 1]))
     >>> found = item_scores("b2a_R@5", kept)
     >>> found.value.tolist(), found.count.tolist()
     ([[200.0, 0.0]], [[2.0, 1.0]])
     """
-    if metric == "accuracy" and "correct" in arrays:
-        correct = np.asarray(arrays["correct"], np.float64)
-        return ItemScores(100.0 * correct[None], np.ones((1, correct.size)))
+    if "correct" in arrays:
+        return _of_classifier(metric, arrays)
     if metric.startswith(_CORRECTED):
         own = {name.removeprefix(_CORRECTED): x for name, x in arrays.items() if name.startswith(_CORRECTED)}
         return item_scores(metric.removeprefix(_CORRECTED), {**arrays, **own}) if own else None
@@ -71,6 +63,25 @@ def item_scores(metric: str, arrays: Arrays) -> ItemScores | None:
         return None
     parts = [_part(arrays, match[1], int(match[2])) for match in matches if match]
     return ItemScores(np.stack([value for value, _ in parts]), np.stack([count for _, count in parts]))
+
+
+def _of_classifier(metric: str, arrays: Arrays) -> ItemScores | None:
+    kind, _, head = metric.rpartition("_")
+    count = np.asarray(arrays.get(f"has_{head}", np.ones(len(arrays["correct"]))), np.float64)
+    correct = 100.0 * np.asarray(arrays["correct"])
+    if metric == "accuracy":
+        value = correct
+    elif metric in ("macro_f1", "mAP", "mAP_occurring") and metric in arrays:
+        value = np.asarray(arrays[metric], np.float64)
+    elif f"correct_{head}" not in arrays or kind not in ("accuracy", "gain", "chance") or not count.any():
+        return None
+    elif kind == "chance":
+        label = arrays["label"]
+        value = 100.0 * (label == np.bincount(label, weights=count).argmax())
+    else:
+        own = 100.0 * np.asarray(arrays[f"correct_{head}"])
+        value = own if kind == "accuracy" else correct - own
+    return ItemScores((count * value)[None], count[None])
 
 
 def _part(arrays: Arrays, way: str, k: int) -> tuple[np.ndarray, np.ndarray]:

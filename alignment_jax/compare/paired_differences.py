@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -113,8 +113,43 @@ def compare_paired(
     seeds = _limits(weights @ each)
     both = None
     if items is not None:
-        both = _limits(np.sum(weights * _resampled_differences(rng, *items, resamples), axis=1))
+        count = items[0][0].count
+        differences = np.stack([m.value - b.value for b, m in zip(*items, strict=True)])
+        both = _limits(np.sum(weights * _resampled_means(rng, count, differences, resamples).sum(axis=-1), axis=1))
     return Difference(mean, float(each.std(ddof=1)), seeds, both, sign_flip(each))
+
+
+def metric_intervals(
+    metrics: Mapping[str, Sequence[ItemScores]], *, resamples: int = RESAMPLES
+) -> dict[str, tuple[float, float]]:
+    """The 95 % intervals of several metrics of one method, each of its mean over seeds.
+
+    The draws of seeds and test items are those of `compare_paired`, the same for all metrics. With a single seed the
+    intervals cover the test items alone.
+
+    Args:
+      metrics: name -> an `ItemScores` for each seed; all of one number of seeds and over the same test items.
+      resamples: draws of the bootstrap, from a fixed random state.
+
+    >>> right = np.array([[1, 1, 1, 0]] * 25).reshape(1, 100)
+    >>> found = metric_intervals({"accuracy": [ItemScores(100.0 * right, np.ones((1, 100)))]})
+    >>> [round(limit) for limit in found["accuracy"]]
+    [66, 83]
+    """
+    if not metrics:
+        return {}
+    rng = np.random.default_rng(0)
+    names, (seeds, *_) = list(metrics), {len(each) for each in metrics.values()}
+    parts = [len(metrics[name][0].count) for name in names]
+    count = np.concatenate([metrics[name][0].count for name in names])
+    value = np.stack([np.concatenate([metrics[name][k].value for name in names]) for k in range(seeds)])
+    weights = _stretched_weights(rng, seeds, resamples) if seeds > 1 else np.ones((resamples, 1))
+    means = np.einsum("rs,rsp->rp", weights, _resampled_means(rng, count, value, resamples))
+    ends = np.cumsum(parts)
+    return {
+        name: _limits(means[:, end - size : end].sum(axis=1))
+        for name, size, end in zip(names, parts, ends, strict=True)
+    }
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
@@ -157,20 +192,21 @@ def _stretched_weights(rng: np.random.Generator, n: int, resamples: int) -> np.n
     return 1 / n + stretch * (counts / n - 1 / n)
 
 
-def _resampled_differences(
-    rng: np.random.Generator, baseline: Sequence[ItemScores], method: Sequence[ItemScores], resamples: int
-) -> np.ndarray:
-    """The difference of every seed for each draw of test items: [resamples, seeds]."""
-    count = baseline[0].count.astype(np.float64)
-    difference = np.stack([m.value - b.value for b, m in zip(baseline, method, strict=True)]).astype(np.float64)
-    seeds, parts, n = difference.shape
+def _resampled_means(rng: np.random.Generator, count: np.ndarray, value: np.ndarray, resamples: int) -> np.ndarray:
+    """Sum of the values over that of the counts, for each draw of test items: [resamples, seeds, parts].
+
+    Args:
+      count: [parts, n]. value: [seeds, parts, n].
+    """
+    value = value.astype(np.float64)
+    seeds, parts, n = value.shape
     # One matrix product for all sums over the drawn items.
-    columns = np.concatenate([count, difference.reshape(seeds * parts, n)]).T
+    columns = np.concatenate([count.astype(np.float64), value.reshape(seeds * parts, n)]).T
     found = []
     for drawn in _item_draws(rng, n, resamples):
         sums = drawn.astype(np.float64) @ columns
         queries, totals = sums[:, :parts], sums[:, parts:].reshape(-1, seeds, parts)
-        found.append(np.sum(totals / np.maximum(queries, 1.0)[:, None], axis=-1))
+        found.append(totals / np.maximum(queries, 1.0)[:, None])
     return np.concatenate(found)
 
 

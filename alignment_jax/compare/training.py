@@ -12,11 +12,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alignment_jax import report
+from alignment_jax import evals, report
 from alignment_jax.assembly.build import Built, with_seed
 from alignment_jax.assembly.classifier import prediction_heads
 from alignment_jax.assembly.tasks import task_of
-from alignment_jax.compare.item_scores import classification_items, retrieval_items
+from alignment_jax.compare.item_scores import retrieval_items
 from alignment_jax.core.types import PyTree
 from alignment_jax.inference.analysis import analyse, analyse_models, embedding_arrays
 from alignment_jax.inference.seed_models import SeedModels
@@ -198,14 +198,11 @@ def _evaluate_classifiers(
         experiment, variables = run.built.experiment, run.variables
         test = experiment.evaluations["test"]
         classified = Classifier(experiment.model)(variables, test)
-        heads = prediction_heads(
-            ConfigDict(experiment.config).model, experiment.config["classification"]["predict"]
-        ) or tuple(classified.logits)
-        items = classification_items(np.sum([classified.logits[name] for name in heads], axis=0), classified.label)
-        report.write_npz_atomic(folder / ITEMS, items)
+        heads = prediction_heads(ConfigDict(experiment.config).model, experiment.config["classification"]["predict"])
+        report.write_npz_atomic(folder / ITEMS, evals.head_items(classified, heads=heads))
         results.append(
             {
-                "test": experiment.evaluate(variables, test),
+                "test": evals.classification_metrics(classified, heads=heads),
                 "analysis": analyse(run.built, variables, stress=stress),
                 "items": folder / ITEMS,
             }

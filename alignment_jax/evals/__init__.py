@@ -19,6 +19,7 @@ from alignment_jax.evals.head_accuracy import (
     classification_metrics,
     classify_items,
 )
+from alignment_jax.evals.head_items import head_items
 from alignment_jax.evals.hubness import (
     CORRECTED,
     QueryBank,
@@ -68,6 +69,7 @@ __all__ = [
     "fit_temperature",
     "fold_embeddings",
     "fold_side",
+    "head_items",
     "hubness_metrics",
     "latent_noise",
     "long_tail_recall",

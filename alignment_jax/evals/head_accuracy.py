@@ -76,22 +76,31 @@ def classification_metrics(classified: SplitLogits, *, heads: Sequence[str] | No
 
     Source: BSS (Guan et al., IJCAI 2025), evaluation.
     """
-    names = tuple(classified.logits) if heads is None else tuple(heads)
-    unknown = [name for name in names if name not in classified.logits]
-    if unknown or not names:
-        raise ValueError(f"heads must be some of {', '.join(classified.logits)}, got {', '.join(names) or 'none'}")
-    scores = np.sum([classified.logits[name] for name in names], axis=0)
+    scores = predicted_scores(classified, heads)
     label = classified.label
     found = {
         "accuracy": metrics.accuracy(scores, label),
         "macro_f1": metrics.macro_f1(scores, label),
-        "mAP": metrics.mean_average_precision(_softmax(scores), label),
+        "mAP": metrics.mean_average_precision(softmax(scores), label),
     }
     for name, logits in classified.logits.items():
         has = classified.present.get(name, np.ones(len(label), bool))
         if has.any():
             found[f"accuracy_{name}"] = metrics.accuracy(logits[has], label[has])
     return {name: float(value) for name, value in found.items()}
+
+
+def predicted_scores(classified: SplitLogits, heads: Sequence[str] | None) -> np.ndarray:
+    """The summed logits [n, c] of some heads, None for all; the prediction is the class of the highest.
+
+    Raises:
+      ValueError: no head, or one that the model does not have.
+    """
+    names = tuple(classified.logits) if heads is None else tuple(heads)
+    unknown = [name for name in names if name not in classified.logits]
+    if unknown or not names:
+        raise ValueError(f"heads must be some of {', '.join(classified.logits)}, got {', '.join(names) or 'none'}")
+    return np.sum([classified.logits[name] for name in names], axis=0)
 
 
 def balance(metrics_of_heads: Mapping[str, float]) -> dict[str, float]:
@@ -125,6 +134,7 @@ def chance_classification(label: np.ndarray) -> dict[str, float]:
     return {"accuracy": float(100.0 * count.max() / count.sum())}
 
 
-def _softmax(x: np.ndarray) -> np.ndarray:
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Probabilities [n, c] of logits."""
     e = np.exp(x - x.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)

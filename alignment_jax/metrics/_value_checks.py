@@ -71,6 +71,21 @@ def class_numbers(name: str, labels: Array, *, length: int, classes: int, of: st
     return x.astype(jnp.int32)
 
 
+def class_scores(scores: Array, labels: Array) -> tuple[Any, Any, ModuleType]:
+    """Scores [n, c], labels [n] and the module of their functions; concrete values are checked."""
+    if np.ndim(scores) != 2 or 0 in np.shape(scores):
+        raise ValueError(f"scores must have shape [n, c] with n, c >= 1, got {np.shape(scores)}")
+    n, c = np.shape(scores)
+    labels = class_numbers("labels", labels, length=n, classes=c, of="row of scores")
+    xp = namespace(scores, labels)
+    scores = xp.asarray(scores)
+    if not traced(scores):
+        broken = np.isnan(scores).any(axis=1)
+        if broken.any():
+            raise ValueError(f"scores is NaN in row {int(broken.argmax())} ({int(broken.sum())} such rows)")
+    return scores, labels, xp
+
+
 @jax.jit
 def _finite_rows(z: jax.Array) -> jax.Array:
     return jnp.isfinite(z).all(axis=1)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from alignment_jax.core.types import Array
-from alignment_jax.metrics._value_checks import class_numbers, namespace, scalar, traced
+from alignment_jax.metrics._value_checks import class_scores, scalar, traced
 
 
 def accuracy(scores: Array, labels: Array) -> Any:
@@ -28,7 +28,7 @@ def accuracy(scores: Array, labels: Array) -> Any:
     >>> accuracy(np.array([[2.0, 1.0], [0.0, 3.0], [5.0, 1.0]]), np.array([0, 1, 1]))
     66.66...
     """
-    scores, labels, xp = _checked(scores, labels)
+    scores, labels, xp = class_scores(scores, labels)
     return scalar(100.0 * xp.mean(scores.argmax(axis=1) == labels))
 
 
@@ -50,7 +50,7 @@ def macro_f1(scores: Array, labels: Array) -> Any:
 
     Source: macro-F1 of Twitter2015, Sarcasm and NVGesture in BSS (Guan et al., IJCAI 2025).
     """
-    scores, labels, xp = _checked(scores, labels)
+    scores, labels, xp = class_scores(scores, labels)
     classes = xp.arange(scores.shape[1])
     true = labels[:, None] == classes
     predicted = scores.argmax(axis=1)[:, None] == classes
@@ -83,7 +83,7 @@ def mean_average_precision(scores: Array, labels: Array, *, skip_absent: bool = 
     Source: mAP of CREMA-D, Kinetics-Sounds and VGGSound in BSS, which counts absent classes as 0 (as scikit-learn
     does); with few samples of many classes that lowers the number, hence `skip_absent`.
     """
-    scores, labels, xp = _checked(scores, labels)
+    scores, labels, xp = class_scores(scores, labels)
     classes = xp.arange(scores.shape[1])
 
     def one_class(column, number):
@@ -106,17 +106,3 @@ def _average_precision(score: Array, positive: Array, xp: ModuleType) -> Any:
     retrieved = len(score) - first
     hits = xp.cumsum(positive[::-1])[::-1][first]
     return xp.where(positive, hits / retrieved, 0).sum() / xp.maximum(positive.sum(), 1)
-
-
-def _checked(scores: Array, labels: Array) -> tuple[Any, Any, ModuleType]:
-    if np.ndim(scores) != 2 or 0 in np.shape(scores):
-        raise ValueError(f"scores must have shape [n, c] with n, c >= 1, got {np.shape(scores)}")
-    n, c = np.shape(scores)
-    labels = class_numbers("labels", labels, length=n, classes=c, of="row of scores")
-    xp = namespace(scores, labels)
-    scores = xp.asarray(scores)
-    if not traced(scores):
-        broken = np.isnan(scores).any(axis=1)
-        if broken.any():
-            raise ValueError(f"scores is NaN in row {int(broken.argmax())} ({int(broken.sum())} such rows)")
-    return scores, labels, xp

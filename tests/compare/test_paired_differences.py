@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from alignment_jax.compare.item_scores import classification_items, item_scores, retrieval_items
+from alignment_jax import evals
+from alignment_jax.compare.item_scores import item_scores, retrieval_items
 from alignment_jax.compare.paired_differences import (
     ItemScores,
     compare_paired,
     mean_and_deviation,
+    metric_intervals,
     sign_flip,
 )
 from alignment_jax.metrics import retrieval_ranks, retrieval_recall
@@ -130,4 +132,33 @@ def test_item_shares_add_up_to_the_metric():
         found = item_scores(metric, kept)
         assert (found.value.sum(1) / found.count.sum(1)).sum() == pytest.approx(float(recall[metric]), abs=1e-3)
     assert item_scores("mAP", kept) is None
-    assert item_scores("rsum", classification_items(np.eye(3), np.arange(3))) is None
+
+
+def test_item_shares_of_a_classifier_add_up_to_its_metrics():
+    rng = np.random.default_rng(0)
+    label, has = rng.integers(0, 4, 60), rng.random(60) < 0.7
+    logits = {name: rng.normal(size=(60, 4)).astype(np.float32) + np.eye(4)[label] for name in ("a", "b", "fused")}
+    classified = evals.SplitLogits(logits, label, {"b": has})
+    kept, found = evals.head_items(classified), evals.classification_metrics(classified)
+    for metric, value in found.items():
+        own = item_scores(metric, kept)
+        assert own.value.sum() / own.count.sum() == pytest.approx(value, abs=1e-4), metric
+    right = 100.0 * (sum(logits.values()).argmax(1) == label)
+    gain = item_scores("gain_b", kept)
+    assert gain.value.sum() / gain.count.sum() == pytest.approx(right[has].mean() - found["accuracy_b"])
+    chance = item_scores("chance_b", kept)
+    assert chance.value.sum() / chance.count.sum() == pytest.approx(100 * np.bincount(label[has]).max() / has.sum())
+    assert item_scores("rsum", kept) is item_scores("accuracy_c", kept) is None
+    assert item_scores("macro_f1", {"correct": kept["correct"]}) is None  # of an earlier version
+
+
+def test_intervals_of_one_seed_cover_the_items_and_those_of_several_the_seeds_too():
+    rng = np.random.default_rng(0)
+    hit = 100.0 * (rng.random((5, 1, 80)) < np.array([0.5, 0.6, 0.7, 0.8, 0.9])[:, None, None])
+    items = [ItemScores(one, np.ones((1, 80))) for one in hit]
+    half = 1.96 * hit[2].std() / np.sqrt(80)
+    (found,) = metric_intervals({"accuracy": items[2:3]}).values()
+    assert found == pytest.approx((hit[2].mean() - half, hit[2].mean() + half), abs=1.5)
+    zero = [ItemScores(np.zeros((1, 80)), np.ones((1, 80)))] * 5
+    both = compare_paired([0.0] * 5, hit.mean((1, 2)), items=(zero, items)).both
+    assert metric_intervals({"accuracy": items, "none": zero}) == {"accuracy": pytest.approx(both), "none": (0.0, 0.0)}
