@@ -14,6 +14,8 @@ from alignment_jax.cli import common
 from alignment_jax.cli.encoder_flags import define_encoders, encoders_of
 from alignment_jax.cli.extract_progress import ExtractProgress
 from alignment_jax.cli.hubness_flag import define_hubness, hubness_of_flag_or_run, refuse_hubness
+from alignment_jax.cli.run_results import fusion_lines
+from alignment_jax.compare.fusion_gain import fusion_of_run
 from alignment_jax.core.errors import DataError, one_line
 from alignment_jax.data.split import ALL
 from alignment_jax.inference.class_prompts import zero_shot_accuracy
@@ -68,6 +70,7 @@ def run(values: flags.FlagValues) -> int:
     notes = (*source.notes, *source.problems, *missing, *lines, *trained.truncation_notes({name: split}))
     for line in (*notes, *hubness_lines):
         print(line)
+    fusion: list[str] = []
     if values["zero_shot"].value:
         prompts = data.load_prompts(pathlib.Path(values["zero_shot"].value).expanduser())
         prompts = dataclasses.replace(prompts, column=encoders.column("b", prompts.column))
@@ -75,13 +78,19 @@ def run(values: flags.FlagValues) -> int:
             zero_shot_accuracy(trained, source, split, prompts),
             evals.chance_zero_shot(len(prompts.classes)),
         )
-    else:
+    elif task_of(config.model).aligns:
         found, chance = trained.evaluate(split, hubness=hubness), task_of(config.model).chance(split)
+    else:
+        classified, heads = trained.classify(split), trained.prediction_heads
+        found, chance = evals.classification_metrics(classified, heads=heads), task_of(config.model).chance(split)
+        fusion = fusion_lines(fusion_of_run(name, classified, heads=heads), source.modalities)
     names = source.modalities
     counts = f"{len(split.a)} of {names[0]}, {len(split.b)} of {names[1]}"
     print(f"{one_line(source.spec)}, split {name}: {counts}; checkpoint of step {trained.step}")
     print(report.to_plain(report.metrics_table({name: found}, names=names, chance={name: chance})))
     if not task_of(config.model).aligns:
+        for line in fusion:
+            print(line)
         for line in data.absent_class_notes({name: split}, source.label_names):
             print(line)
     if values["json"].value:

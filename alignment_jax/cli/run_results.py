@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data, report
 from alignment_jax.assembly.build import Built
+from alignment_jax.assembly.classifier import head_names, prediction_heads
 from alignment_jax.assembly.tasks import task_of
 from alignment_jax.cli import run_report
 from alignment_jax.cli.gallery_examples import make_gallery
+from alignment_jax.compare.fusion_gain import fusion_of_run, learning_speeds
 from alignment_jax.core.errors import DataError
 from alignment_jax.core.types import PyTree
 from alignment_jax.inference.forgetting import before_and_after, comparison_lines
@@ -21,6 +23,8 @@ from alignment_jax.inference.query_bank import RunHubness, save_query_bank
 from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.retrieval import NONE
 from alignment_jax.train import processes
+from alignment_jax.train.classification_objective import FUSED
+from alignment_jax.train.evaluation import Classifier
 from alignment_jax.train.loop import Finished
 
 BEFORE_AND_AFTER = "before_and_after.json"
@@ -71,6 +75,8 @@ def _write_report(
             gallery = make_gallery(built.splits[shown], embedded, count=config.report.gallery, seed=config.seed)
         except DataError as error:
             unread[shown] = error
+    fusion = None if models is not None else _fusion(built, config, folder, finished, shown, unread)
+    verdict = fusion_lines(fusion, built.source.modalities)
     position, task = finished.position, task_of(config.model)
     evaluated = {name: built.splits[name] for name in results}
     absent = [] if task.aligns else data.absent_class_notes(evaluated, built.source.label_names)
@@ -82,22 +88,64 @@ def _write_report(
             *hubness,
             *lines,
             *absent,
+            *verdict[-1:],
             *(f"{name} could not be read: {error}" for name, error in unread.items()),
         ),
         "chance": {name: task.chance(built.splits[name]) for name in results},
         "best_step": position.best_step if position.best_step >= 0 else None,
         "best_metric": config.eval.metric,
         "names": built.source.modalities,
+        "fusion": [] if fusion is None else [fusion],
         "parameters": count_parameters(finished.variables["params"]),
         "cost": {**finished.cost, "steps": position.step, "pairs": position.pairs, "seconds": position.seconds},
     }
     run_report.save_report_inputs(folder, facts, gallery)
-    print("\n".join([run_report.write_run_report(folder), *lines, *absent]))
+    print("\n".join([run_report.write_run_report(folder), *verdict, *lines, *absent]))
     for name, cause in unread.items():
         raise DataError(
             f"training is complete, but {name} could not be read: {cause}; mend the file or leave it out with "
             "--config.input.on_bad_sample=skip, and repeat the command to evaluate"
         ) from cause
+
+
+def _fusion(
+    built: Built,
+    config: ConfigDict,
+    folder: pathlib.Path,
+    finished: Finished,
+    shown: str | None,
+    unread: dict[str, DataError],
+) -> dict[str, Any] | None:
+    """Fusion against the modalities of a classifier on one split; the error of one that cannot be read: `unread`."""
+    if shown is None:
+        return None
+    try:
+        classified = Classifier(built.experiment.model)(finished.variables, built.experiment.evaluations[shown])
+    except DataError as error:
+        unread[shown] = error
+        return None
+    heads, val = head_names(config.model), built.splits.get("val")
+    learned = {}
+    if val is not None and val.label is not None:
+        history = report.read_metrics(folder / "metrics.jsonl")
+        learned = learning_speeds(history, [head for head in heads if head != FUSED], val_label=val.label)
+    summed = prediction_heads(config.model, config.classification.predict)
+    return fusion_of_run(shown, classified, heads=summed, learned=learned)
+
+
+def fusion_lines(row: Mapping[str, Any] | None, names: Sequence[str]) -> list[str]:
+    """The tables of `compare.fusion_gain.fusion_of_run` for the terminal and, last, the verdict; none for None."""
+    if row is None:
+        return []
+    tables = report.fusion_table([row], names, first="split"), report.learning_table([row], names, first="split")
+    shown = [report.to_plain(found) for found in tables if found is not None]
+    sentence = report.fusion_sentence(row, names)
+    return [
+        "",
+        *"\n\n".join(shown).split("\n"),
+        "",
+        f"{row['method']}: {sentence}; the interval covers samples, not seeds.",
+    ]
 
 
 def _before_and_after(built: Built, config: ConfigDict, folder: pathlib.Path, finished: Finished) -> list[str]:

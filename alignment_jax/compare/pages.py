@@ -12,7 +12,7 @@ from alignment_jax import data, report
 from alignment_jax.assembly.build import load_source
 from alignment_jax.compare import run_records as records
 from alignment_jax.compare.result_files import comparison_text, write_results
-from alignment_jax.compare.summary import MethodSummary, summarize
+from alignment_jax.compare.summary import MethodSummary, summarize, summarize_fusion
 from alignment_jax.core.errors import AlignmentError
 
 _OVER_BOTH = "The interval of a difference covers the seeds and the test items (a paired bootstrap over both)."
@@ -50,9 +50,15 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
     runs = [run for run in runs if run["method"] in about["methods"]]
     names = (*about["modalities"], "a", "b")[:2]
     rows = summarize(folder, runs, methods=about["methods"], baseline=about["baseline"], metric=about["metric"])
-    write_results(folder, about, rows, runs, trials)
+    fusion = summarize_fusion(folder, runs, methods=about["methods"]) if about.get("task") == "classification" else []
+    write_results(folder, about, rows, runs, trials, fusion)
     text = comparison_text(
-        rows, metric=about["metric"], baseline=about["baseline"], names=(names[0], names[1]), about=about
+        rows,
+        metric=about["metric"],
+        baseline=about["baseline"],
+        names=(names[0], names[1]),
+        about=about,
+        fusion=fusion,
     )
     page = report.write_comparison(
         folder,
@@ -62,6 +68,7 @@ def write_outputs(folder: pathlib.Path, about: Mapping[str, Any], *, source: dat
         images=_images(about, source),
         notes=[note] if (note := interval_note(rows)) is not None else [],
         trials=trials,
+        fusion=fusion,
     )
     return f"{text}\nreport: {page}"
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from alignment_jax import report
 from alignment_jax.compare.equivalent_methods import equivalent_under
-from alignment_jax.compare.run_matrix import DataCondition
+from alignment_jax.compare.run_matrix import DataCondition, condition_of
 from alignment_jax.compare.summary import MethodSummary
 from alignment_jax.core.types import CORRECTED
 from alignment_jax.report import Cell, Table, is_percent, metric_label, table
 
 CSV, JSON, LATEX = "results.csv", "results.json", "results.tex"
-_BESIDE = ("a2b_R@1", "b2a_R@1", "accuracy_a", "accuracy_b", "macro_f1", "mAP")
+_BESIDE = ("a2b_R@1", "b2a_R@1", "macro_f1", "mAP")
 
 
 def format_mean_sd(mean: float, deviation: float | None, digits: int = 1) -> str:
@@ -134,8 +134,9 @@ def comparison_text(
     baseline: str,
     names: tuple[str, str],
     about: Mapping[str, Any] | None = None,
+    fusion: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The tables for the terminal; `about` as for `conditions_table`."""
+    """The tables for the terminal; `about` as for `conditions_table`, `fusion` from `summarize_fusion`."""
     if not rows:
         return "no run has finished yet"
     first = rows[0].condition
@@ -153,7 +154,17 @@ def comparison_text(
             f"{label} by training data (* the interval of the difference to {baseline} excludes 0):",
             report.to_plain(others),
         ]
+    modalities = (about or {}).get("modalities") or names
+    parts += fusion_text([row for row in fusion if condition_of(row) == first], modalities)
     return "\n".join(parts)
+
+
+def fusion_text(rows: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> list[str]:
+    """Fusion against single modalities under one condition, as lines for the terminal; none for an alignment."""
+    tables = report.fusion_table(rows, modalities), report.learning_table(rows, modalities)
+    lines = ["", "fusion and each modality alone; in brackets 95 % intervals:"] if rows else []
+    lines += [line for found in tables if found is not None for line in (report.to_plain(found), "")]
+    return lines + report.fusion_sentences(rows, modalities)
 
 
 def write_results(
@@ -162,8 +173,12 @@ def write_results(
     rows: Sequence[MethodSummary],
     runs: Sequence[Mapping[str, Any]],
     trials: Sequence[Mapping[str, Any]],
+    fusion: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Writes results.csv (a row per run and per trial), results.json (summary, runs, trials) and results.tex."""
+    """Writes results.csv (a row per run and per trial), results.json (summary, runs, trials) and results.tex.
+
+    results.json of a classifier holds `fusion`, from `summarize_fusion`, too.
+    """
     report.write_text_atomic(folder / CSV, csv_text(runs, trials))
     shown = [
         {key: run[key] for key in run if key not in ("analysis", "history", "embeddings", "items")} for run in runs
@@ -174,6 +189,7 @@ def write_results(
             **{key: comparison.get(key) for key in ("title", "metric", "baseline", "methods", "seeds", "complete")},
             "same": list(comparison.get("same", ())),
             "summary": [row.to_json() for row in rows],
+            **({"fusion": list(fusion)} if fusion else {}),
             "runs": shown,
             "trials": list(trials),
         },

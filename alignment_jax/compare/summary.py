@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from alignment_jax.compare.fusion_gain import FusionGain, fusion_gain
 from alignment_jax.compare.item_scores import item_scores
 from alignment_jax.compare.paired_differences import Difference, compare_paired, mean_and_deviation
 from alignment_jax.compare.run_matrix import DataCondition, condition_of
@@ -99,6 +100,41 @@ def summarize(
     return rows
 
 
+def summarize_fusion(
+    folder: pathlib.Path, runs: Sequence[RunRecord], *, methods: Sequence[str]
+) -> list[dict[str, Any]]:
+    """`FusionGain.to_json` of every method and condition with runs of a classifier, the largest fraction first.
+
+    Args:
+      folder, runs, methods: as for `summarize`.
+
+    Returns:
+      Its keys with `method`, `fraction`, `mismatched` and `seeds`; nothing for alignments.
+
+    Raises:
+      RunError: a file of item scores cannot be read.
+    """
+    rows = []
+    for condition in sorted({condition_of(run) for run in runs}, key=lambda c: (-c.fraction, c.mismatched)):
+        for method in methods:
+            own = [run for run in runs if run["method"] == method and condition_of(run) == condition]
+            found = _fusion(folder, sorted(own, key=lambda run: run["seed"]))
+            if found is not None:
+                seeds = sorted(run["seed"] for run in own)
+                rows.append({"method": method, **condition.to_json(), "seeds": seeds, **found.to_json()})
+    return rows
+
+
+def _fusion(folder: pathlib.Path, runs: Sequence[RunRecord]) -> FusionGain | None:
+    if not runs or not all("accuracy_a" in run["test"] or "accuracy_b" in run["test"] for run in runs):
+        return None
+    arrays = [_kept_arrays(folder, run) for run in runs]
+    kept = [one for one in arrays if one is not None and "label" in one]
+    same = len(kept) == len(runs) and all(np.array_equal(one["label"], kept[0]["label"]) for one in kept)
+    learned = [(run.get("analysis") or {}).get("learning") or {} for run in runs]
+    return fusion_gain([run["test"] for run in runs], kept if same else None, learned)
+
+
 def _row(
     folder: pathlib.Path,
     method: str,
@@ -161,6 +197,12 @@ def _value(run: RunRecord, metric: str) -> float:
 
 
 def _items(folder: pathlib.Path, run: RunRecord, metric: str):
+    arrays = _kept_arrays(folder, run)
+    return None if arrays is None else item_scores(metric, arrays)
+
+
+def _kept_arrays(folder: pathlib.Path, run: RunRecord) -> dict[str, np.ndarray] | None:
+    """The arrays of the test items of a run; None where it has kept none."""
     name = run.get("items")
     if not name:
         return None
@@ -169,7 +211,7 @@ def _items(folder: pathlib.Path, run: RunRecord, metric: str):
         raise RunError(f"{folder}: the file {name!r} of a run is outside of the comparison's folder")
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return item_scores(metric, {key: stored[key] for key in stored.files})
+            return {key: stored[key] for key in stored.files}
     except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); remove its run's line from runs.jsonl to train it again"

@@ -14,13 +14,15 @@ from ml_collections import ConfigDict
 
 from alignment_jax import evals, report
 from alignment_jax.assembly.build import Built, with_seed
-from alignment_jax.assembly.classifier import prediction_heads
+from alignment_jax.assembly.classifier import head_names, prediction_heads
 from alignment_jax.assembly.tasks import task_of
+from alignment_jax.compare.fusion_gain import learning_speeds
 from alignment_jax.compare.item_scores import retrieval_items
 from alignment_jax.core.types import PyTree
-from alignment_jax.inference.analysis import analyse, analyse_models, embedding_arrays
+from alignment_jax.inference.analysis import analyse_models, embedding_arrays
 from alignment_jax.inference.seed_models import SeedModels
 from alignment_jax.report.metrics_log import encode_line
+from alignment_jax.train.classification_objective import FUSED
 from alignment_jax.train.evaluation import Classifier
 from alignment_jax.train.loop import fit, placement_of
 from alignment_jax.train.vmapped_seeds import fit_seeds, vmap_obstacle
@@ -193,18 +195,29 @@ def _evaluate_alignment(
 def _evaluate_classifiers(
     runs: Sequence[TrainedRun], folders: Sequence[pathlib.Path], *, stress: str
 ) -> list[dict[str, Any]]:
+    del stress  # noise is added to alignments alone
     results = []
     for run, folder in zip(runs, folders, strict=True):
         experiment, variables = run.built.experiment, run.variables
         test = experiment.evaluations["test"]
         classified = Classifier(experiment.model)(variables, test)
         heads = prediction_heads(ConfigDict(experiment.config).model, experiment.config["classification"]["predict"])
+        found = evals.classification_metrics(classified, heads=heads)
         report.write_npz_atomic(folder / ITEMS, evals.head_items(classified, heads=heads))
         results.append(
             {
-                "test": evals.classification_metrics(classified, heads=heads),
-                "analysis": analyse(run.built, variables, stress=stress),
+                "test": found,
+                "analysis": {"balance": evals.balance(found), "learning": _learning(run)},
                 "items": folder / ITEMS,
             }
         )
     return results
+
+
+def _learning(run: TrainedRun) -> dict[str, float | None]:
+    """Modality -> `report.learning_speed` of its head's accuracy on val; nothing without val."""
+    val = run.built.splits.get("val")
+    if val is None or val.label is None:
+        return {}
+    heads = head_names(ConfigDict(run.built.experiment.config).model)
+    return learning_speeds(run.history, [head for head in heads if head != FUSED], val_label=val.label)

@@ -38,7 +38,7 @@ from alignment_jax.core.types import PyTree
 from alignment_jax.data.split import ALL
 from alignment_jax.inference.item_record import load_item_record, with_run_splits
 from alignment_jax.inference.query_bank import RunHubness
-from alignment_jax.train.evaluation import Embedder
+from alignment_jax.train.evaluation import Classifier, Embedder
 from alignment_jax.train.experiment import Model
 from alignment_jax.train.workdir import changed_names
 
@@ -155,6 +155,24 @@ class TrainedModel:
         prepared = self.inputs.prepared(split)
         return self._evaluator(self.variables, evaluation_split(self.config.eval, prepared, self.inputs))
 
+    @property
+    def prediction_heads(self) -> tuple[str, ...] | None:
+        """The heads whose logits a classifier sums; None for all, and for an alignment."""
+        return task_of(self.config.model).heads(self.config.model, self.config.classification.predict)
+
+    def classify(self, split: data.PairSplit) -> evals.SplitLogits:
+        """Logits of every head for every sample of a split.
+
+        Raises:
+          UserError: the model aligns two modalities.
+        """
+        if task_of(self.config.model).aligns:
+            raise UserError(f"a run of model {self.config.model.name} aligns two modalities: it has no class scores")
+        self.check_reads(split, where="the split to classify")
+        task = task_of(self.config.model)
+        prepared = task.split(self.config.eval, self.inputs.prepared(split), self.inputs)
+        return Classifier(self.model)(self.variables, prepared)
+
     def drop_unused(self, z: np.ndarray) -> np.ndarray:
         """Embeddings [k, d] without the dimensions that are 0 on both sides for every input.
 
@@ -213,13 +231,12 @@ class TrainedModel:
         Returns:
           The metrics; of an alignment also `evals.hubness_metrics`.
         """
-        self.check_reads(split, where="the split to evaluate")
         task = task_of(self.config.model)
-        heads = task.heads(self.config.model, self.config.classification.predict)
-        prepared = task.split(self.config.eval, self.inputs.prepared(split), self.inputs)
-        evaluation: Any = task.evaluation(self.model, heads, jax.local_devices())
         if not task.aligns:
-            return evaluation(self.variables, prepared)
+            return evals.classification_metrics(self.classify(split), heads=self.prediction_heads)
+        self.check_reads(split, where="the split to evaluate")
+        prepared = task.split(self.config.eval, self.inputs.prepared(split), self.inputs)
+        evaluation: Any = task.evaluation(self.model, None, jax.local_devices())
         embedded = self._evaluator(self.variables, prepared)
         folded = None if hubness is None else hubness.fold(embedded)
         return evals.metrics_with_hubness(lambda one: evaluation.measure(one, prepared), embedded, folded)

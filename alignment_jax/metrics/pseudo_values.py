@@ -72,8 +72,9 @@ def mean_average_precision_pseudo_values(scores: Array, labels: Array, *, skip_a
     return 100.0 * found / (len(present) if skip_absent else c)
 
 
-def _average_precision(score: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarray]:
+def _average_precision(score: Array, positive: Array) -> tuple[float, np.ndarray]:
     """Average precision of one class, and its derivative by the weight of every sample."""
+    score, positive = np.asarray(score), np.asarray(positive)
     order = np.argsort(score, kind="stable")
     ascending, right = score[order], positive[order].astype(np.float64)
     # Equal scores share one threshold: each retrieves everything from the first of them upwards.

@@ -19,8 +19,10 @@ from alignment_jax.report.comparison_tables import equivalence_note, equivalent_
 from alignment_jax.report.data_page import DataSample, write_data_page
 from alignment_jax.report.energy import EnergyMeter
 from alignment_jax.report.environment import environment
+from alignment_jax.report.fusion_tables import fusion_sentence, fusion_sentences, fusion_table, learning_table
 from alignment_jax.report.gallery import Gallery, gallery_html, load_gallery, save_gallery
 from alignment_jax.report.hits_page import ShownHit, write_hits_page
+from alignment_jax.report.learning_speed import learning_speed
 from alignment_jax.report.machine import format_bytes, format_seconds, host_memory, parse_bytes, peak_host_memory
 from alignment_jax.report.metric_names import as_percent, is_percent, metric_label, metrics_line
 from alignment_jax.report.metric_writers import METRIC_WRITERS, MetricWriter, writers_of
@@ -70,12 +72,17 @@ __all__ = [
     "escape",
     "format_bytes",
     "format_seconds",
+    "fusion_sentence",
+    "fusion_sentences",
+    "fusion_table",
     "gallery_html",
     "host_memory",
     "is_percent",
     "json_ready",
     "key_value_table",
     "learning_curves",
+    "learning_speed",
+    "learning_table",
     "load_gallery",
     "mean_std",
     "metric_label",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 import urllib.parse
@@ -15,6 +16,7 @@ from alignment_jax.report import comparison_charts as charts
 from alignment_jax.report import comparison_tables as tables
 from alignment_jax.report.bars import Bars, draw_bars
 from alignment_jax.report.blocks import (
+    bullet_list,
     chart_group,
     joined,
     key_value_table,
@@ -27,6 +29,7 @@ from alignment_jax.report.blocks import (
 from alignment_jax.report.charts import Chart
 from alignment_jax.report.comparison_runs import Comparison, Run, number_at
 from alignment_jax.report.disagreements import Images, disagreements, disagreements_html
+from alignment_jax.report.fusion_tables import FusionRow, fusion_sentences, fusion_table, learning_table
 from alignment_jax.report.maps import PairMap, draw_map
 from alignment_jax.report.metric_names import metric_label
 from alignment_jax.report.plots import draw_chart
@@ -46,6 +49,7 @@ def write_comparison(
     images: Images | None = None,
     notes: Sequence[str] = (),
     trials: Sequence[Mapping[str, Any]] = (),
+    fusion: Sequence[FusionRow] = (),
 ) -> pathlib.Path:
     """Writes `folder/report.html` and its pictures; sections without data are left out.
 
@@ -64,6 +68,7 @@ def write_comparison(
       images: item numbers of the test split -> pixels, for the gallery; None where the data has no pictures.
       notes: sentences needed to read the numbers.
       trials: of a search on val: `method`, `trial`, `settings`, `values` (the metric on val, one a seed), `cost`.
+      fusion: of a classifier, see `fusion_tables`, with `fraction` and `mismatched`.
 
     Returns:
       The path of the page.
@@ -81,7 +86,7 @@ def write_comparison(
             section("Amount of data", _amount_of_data(found, verdicts, gallery)),
             section("Learning curves", gallery.html(charts.training_curves(found))),
             section("Weights of the two directions", word_table(tables.weight_table(found), _WEIGHTS)),
-            section("Balance of the modalities", _balance(found, gallery)),
+            section("Balance of the modalities", _balance(found, fusion, gallery)),
             section("Noise at test time", _noise(found, gallery)),
             section("Mismatched pairs in training", _mismatched(found, verdicts, gallery)),
             section("Hubs", _hubness(found, verdicts)),
@@ -264,12 +269,20 @@ def _long_tail(found: Comparison, gallery: _Pictures) -> str:
     return joined([paragraph(_LONG_TAIL), gallery.html([bars]), word_table(table)])
 
 
-def _balance(found: Comparison, gallery: _Pictures) -> str:
-    table = tables.balance_table(found)
+def _balance(found: Comparison, fusion: Sequence[FusionRow], gallery: _Pictures) -> str:
+    names, largest = (*found.names, found.third), found.fractions[-1]
+    rows = [row for row in fusion if math.isclose(row["fraction"], largest) and not row["mismatched"]]
     curves = charts.balance_curves(found) if found.classifies else []
-    if table is None and not curves:
+    if not rows and not curves:
         return ""
-    return joined([paragraph(_BALANCE), word_table(table), gallery.html(curves)])
+    return joined(
+        [
+            bullet_list(fusion_sentences(rows, names)),
+            word_table(fusion_table(rows, names), _BALANCE),
+            word_table(learning_table(rows, names), _LEARNING),
+            gallery.html(curves),
+        ]
+    )
 
 
 def _bars(found: Comparison, name: str, title: str, y_label: str, groups: Mapping[str, tuple[str, ...]]) -> Bars | None:
@@ -383,6 +396,11 @@ _LONG_TAIL = (
     "clusters of training captions, each about a third of the training samples."
 )
 _BALANCE = (
-    "Accuracy of each modality's head and of the prediction. Balanced: a small gap between the modalities without loss "
-    "of accuracy of the prediction."
+    "Accuracy of the prediction and of each modality's own head on test, mean over seeds with its 95 % interval. The "
+    "gain compares both on the samples that have the modality. The best modality is the one that fusion beats least. "
+    "Gap: best minus worst modality."
+)
+_LEARNING = (
+    "Macro F1 weights every class alike, mAP is over the classes that occur in test. A modality has learned when the "
+    "accuracy of its head on val has made 90 % of its way from chance to its best."
 )

@@ -207,32 +207,6 @@ def long_tail_table(comparison: Comparison) -> Table | None:
     return _unless_empty(["method", *columns], rows)
 
 
-def balance_table(comparison: Comparison) -> Table | None:
-    """One row per method: test accuracy of each modality alone and of the prediction, gap, gain of fusion."""
-    names, third = comparison.names, f"{comparison.third} alone [%]"
-    columns = {
-        f"{names[0]} alone [%]": "accuracy_a",
-        f"{names[1]} alone [%]": "accuracy_b",
-        third: "accuracy_c",
-        "prediction [%]": "accuracy",
-        "gap [points]": "gap",
-        "gain of fusion [points]": "gain",
-    }
-    if not any(number_at("analysis", "balance", "accuracy_c")(run) is not None for run in comparison.runs):
-        del columns[third]
-    rows = [
-        [
-            method,
-            *[
-                mean_std_cell(comparison.mean_std(method, number_at("analysis", "balance", key)))
-                for key in columns.values()
-            ],
-        ]
-        for method in comparison.methods
-    ]
-    return _unless_empty(["method", *columns], rows)
-
-
 def settings_table(comparison: Comparison) -> Table | None:
     """Every setting in which the methods differ, one column per method; a dot means the value of the base."""
     chosen: dict[str, dict[str, set[str]]] = {}

@@ -197,7 +197,9 @@ def test_a_classification_is_compared_by_accuracy(tmp_path, repository, recordin
         "--config.train.devices=1",
     ]
     assert main([*command, "--config.input.batch_size=8", "--config.input.fraction=1.0"]) == 0
-    assert "accuracy" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "accuracy" in shown
+    assert "audio alone [%]" in shown
     about = json.loads((tmp_path / "w" / "comparison.json").read_text())
     assert (about["task"], about["metric"], about["baseline"]) == ("classification", "accuracy", "vanilla")
     runs = read_rows(tmp_path / "w" / "runs.jsonl")

@@ -193,7 +193,23 @@ def test_features_of_two_modalities_have_no_third(tmp_path):
     assert source.splits["all"].c is None
 
 
+def test_features_may_lack_a_modality_of_a_sample(tmp_path):
+    arrays = feature_arrays()
+    has = np.arange(N) != 1
+    arrays["b"][1] = np.nan  # of no use, and no error
+    train = data.load(features(tmp_path, {**arrays, "has_b": has, "has_a": np.ones(N, bool)})).splits["train"]
+    assert {side: one.tolist() for side, one in train.present.items()} == {"b": [True, False, True, True]}
+    np.testing.assert_array_equal(train.b.read(np.array([1])), np.zeros_like(arrays["b"][:1]))
+
+
 FEATURES = {
+    "mask of numbers": (lambda a: a.update(has_b=np.ones(N)), ["has_b must be bool"]),
+    "mask of no modality": (lambda a: (a.pop("c"), a.update(has_c=np.ones(N, bool))), ["has_c belongs to no array c"]),
+    "mask without a sample": (lambda a: a.update(has_b=np.zeros(N, bool)), ["no sample has b"]),
+    "sample without anything": (
+        lambda a: a.update({f"has_{side}": np.arange(N) != 3 for side in "abc"}),
+        ["row 3 has no modality (1 such rows)"],
+    ),
     "no label": (lambda a: a.pop("label"), ["no array 'label'", "a, b, c, split"]),
     "label a float": (lambda a: a.update(label=np.ones(N)), ["label ", "whole numbers"]),
     "rows differ": (lambda a: a.update(b=a["b"][1:]), ["b has 7", "a has 8"]),

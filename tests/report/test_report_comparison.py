@@ -276,7 +276,6 @@ def test_tables_for_themselves(comparison):
         *(["80.0", "±", "0.0", "90.0", "±", "0.0"]),
     ]
     assert tables.long_tail_table(comparison).columns == ("method", "head", "middle", "tail", "head minus tail")
-    assert tables.balance_table(comparison) is None
     assert tables.hubness_table(comparison, ()) is None
     hubs = dataclasses.replace(
         comparison,
@@ -296,7 +295,6 @@ def test_a_classification_has_a_balance_and_no_retrieval(tmp_path, undrawn):
         for seed in (0, 1):
             scores = {"accuracy": 80.0 + seed, "accuracy_a": 50.0, "accuracy_b": 70.0, "macro_f1": 79.0}
             rows = [{"step": s, **{f"val/{k}": v - 100 / s for k, v in scores.items()}} for s in (10, 20, 30)]
-            part = {"balance": {**scores, "gap": 20.0, "gain": 10.0 + seed}}
             runs.append(
                 {
                     "method": method,
@@ -305,15 +303,28 @@ def test_a_classification_has_a_balance_and_no_retrieval(tmp_path, undrawn):
                     "seed": seed,
                     "test": scores,
                     "history": rows,
-                    "analysis": part,
                 }
             )
     about = example.about(
         task="classification", metric="accuracy", methods=["baseline", "bss"], modalities=["audio", "image"]
     )
-    found = Page(write_comparison(tmp_path, about, runs).read_text(encoding="utf-8"))
+
+    def estimate(mean):
+        return {"mean": mean, "low": mean - 1.0, "high": mean + 1.0}
+
+    heads = {
+        side: {"accuracy": estimate(accuracy), "samples": 20, "learned": learned, "above_chance": True}
+        for side, accuracy, learned in (("a", 50.0, 0.8), ("b", 70.0, 0.2))
+    }
+    row = {"accuracy": estimate(80.5), "macro_f1": estimate(79.0), "mAP": None, "modalities": heads, "gap": 20.0}
+    row |= {"samples": 20, "best": "b", "gain": estimate(10.5), "verdict": "beats", "fraction": 1.0, "mismatched": 0.0}
+    fusion = [{**row, "method": method} for method in ("baseline", "bss")]
+    found = Page(write_comparison(tmp_path, about, runs, fusion=fusion).read_text(encoding="utf-8"))
     assert found.ids[:3] == ["verdict", "learning-curves", "balance-of-the-modalities"]
-    assert "bss 50.0 ± 0.0 70.0 ± 0.0 80.5 ± 0.7 20.0 ± 0.0 10.5 ± 0.7" in found.text
+    numbers = "80.5 [79.5, 81.5] 50.0 [49.0, 51.0] 70.0 [69.0, 71.0] 20.0 +10.5 [+9.5, +11.5] over image beats"
+    assert f"bss {numbers}" in found.text
+    assert "bss 79.0 [78.0, 80.0] 80 20" in found.text
+    assert "bss: fusion beats its best modality (image) by 10.5 points" in found.text
     assert Comparison(tmp_path, example.about(modalities=["colour", "flow", "depth"]), ()).third == "depth"
     assert {"gap.svg", "balance_bss.svg"} <= {path.name for path in (tmp_path / "report_files").glob("*.svg")}
 

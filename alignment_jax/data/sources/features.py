@@ -1,8 +1,9 @@
 """`features:FILE.npz`: feature arrays of two or three modalities with class labels.
 
 Arrays: `a` [N, ...], `b` [N, ...], optional `c` [N, ...] (floating point; row i of each belongs to sample i), `label`
-[N] (whole numbers or text), optional `split` [N], `id` [N] and `modalities` (names of a, b and c). Arrays of Python
-objects (pickles) are refused.
+[N] (whole numbers or text), optional `split` [N], `id` [N], `modalities` (names of a, b and c) and `has_a`, `has_b`,
+`has_c` bool [N] (whether a sample has that modality; the numbers of a missing one are not used, NaN included). Arrays
+of Python objects (pickles) are refused.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
     ids = np.arange(n).astype(str) if ids is None else text_vector(path, "id", ids)
     check_unique(path, "id", ids)
 
+    present = _present(path, arrays, found, n)
+    found |= {name: _without_missing(found[name], has) for name, has in present.items()}
     bad = BadSamples(on_bad_sample)
     good = np.ones(n, bool)
     for name, array in found.items():
@@ -89,6 +92,7 @@ def load(argument: str, *, seed: int = 0, on_bad_sample: str = "error") -> PairS
         b_to_a=np.arange(len(rows), dtype=np.int32),
         ids=ids[rows],
         label=number,
+        present={name: has[rows] for name, has in present.items() if not has[rows].all()},
     )
     splits, has_splits = split_by_name(whole, None if names is None else names[rows].tolist())
     return PairSource(
@@ -108,3 +112,36 @@ def _features(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"{path}: {name} must be floating point, got {array.dtype}")
     return array
+
+
+def _present(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], features: dict[str, np.ndarray], n: int
+) -> dict[str, np.ndarray]:
+    """Side -> bool [n], whether a sample has it, for the sides with an array `has_a` etc.
+
+    Raises:
+      DataError: such an array is not bool [n], belongs to no modality, or leaves a sample or a modality empty.
+    """
+    present = {}
+    for name in _MODALITIES:
+        has = optional_vector(path, arrays, f"has_{name}", n)
+        if has is None:
+            continue
+        if name not in features:
+            raise DataError(f"{path}: has_{name} belongs to no array {name}; add it, or leave has_{name} out")
+        if has.dtype != bool:
+            raise DataError(f"{path}: has_{name} must be bool, got {has.dtype}; save it with .astype(bool)")
+        if not has.any():
+            raise DataError(f"{path}: no sample has {name}; a classifier needs two modalities")
+        present[name] = has
+    empty = ~np.any([present.get(name, np.ones(n, bool)) for name in features], axis=0)
+    if empty.any():
+        raise DataError(
+            f"{path}: row {int(empty.argmax())} has no modality ({int(empty.sum())} such rows); remove these rows"
+        )
+    return present
+
+
+def _without_missing(array: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """The array with zeros in the rows of samples that lack it."""
+    return np.where(has.reshape(-1, *[1] * (array.ndim - 1)), array, array.dtype.type(0))
