@@ -23,6 +23,7 @@ DATA = {
     "audio_image": "pairs:{recordings}",
     "av_digits_bss": "av:{recordings}",
     "classify": "{sarcasm}",
+    "classify_features": "features:{labelled}",
     "cremad_bss": "{cremad}",
     "kinetics_sounds_bss": "{kinetics_sounds}",
     "vggsound_bss": "{vggsound}",
@@ -38,6 +39,15 @@ def latents(tmp_path_factory):
     rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("latents") / "pairs.npz"
     splits = np.array(["train"] * 32 + ["val"] * 8 + ["test"] * 8)
     np.savez(path, image=rng.normal(size=(48, 12)), text=rng.normal(size=(48, 10)), split=splits)
+    return path
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory):
+    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("labelled") / "features.npz"
+    splits = np.array(["train"] * 32 + ["val"] * 8 + ["test"] * 8)
+    a, b = (rng.normal(size=(48, width)).astype(np.float32) for width in (12, 10))
+    np.savez(path, a=a, b=b, label=np.arange(48) % 3, split=splits)
     return path
 
 
@@ -91,10 +101,9 @@ def test_configs_import_the_subpackage_config_only(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_runlocal_trains(name, tmp_path, latents, recordings, paper_sets):
-    config = get_config(
-        name, "runlocal,data=" + DATA[name].format(latents=latents, recordings=recordings, **paper_sets)
-    )
+def test_runlocal_trains(name, tmp_path, latents, labelled, recordings, paper_sets):
+    spec = DATA[name].format(latents=latents, labelled=labelled, recordings=recordings, **paper_sets)
+    config = get_config(name, f"runlocal,data={spec}")
     config.train.duration, config.eval.interval, config.input.batch_size = "2 steps", "2 steps", 16
     config.train.devices = 1
     config.init.training = "always"
@@ -116,6 +125,12 @@ def test_cremad_has_the_settings_of_the_paper():
     assert (config.optimizer.learning_rate, config.train.duration) == (0.01, "120 epochs")
     assert (config.sampling.start, config.sampling.epochs, config.sampling.floor) == (0.1, 40, 0.01)
     assert get_config("cremad_bss", "method=probabilistic").sampling.rescore_every == 1
+
+
+def test_features_have_two_or_three_modalities():
+    assert "encoder_c" in get_config("classify_features", "modalities=3").model
+    with pytest.raises(ConfigError, match=r"modalities=4: expected 2 or 3"):
+        get_config("classify_features", "modalities=4")
 
 
 @pytest.mark.parametrize("image", ["vit", "convnet", "resnet18"])
