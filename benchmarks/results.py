@@ -43,8 +43,9 @@ from alignment_jax.cli.main import main as alignment_jax
 from alignment_jax.compare import run_records as records
 from alignment_jax.compare.equivalent_methods import equivalent_under
 from alignment_jax.compare.result_files import conditions_table, main_table
-from alignment_jax.compare.summary import summarize
-from alignment_jax.report import format_seconds, to_markdown
+from alignment_jax.compare.run_matrix import condition_of
+from alignment_jax.compare.summary import summarize, summarize_fusion
+from alignment_jax.report import format_seconds, fusion_table, to_markdown
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLES = ROOT / "benchmarks" / "results"
@@ -247,6 +248,10 @@ def text(found: Comparison) -> str:
     same = equivalent_under(about, rows[0].condition)
     main = main_table(first, metric=metric, baseline=baseline, names=found.names, same=same)
     lines += [to_markdown(main), ""]
+    fusion = summarize_fusion(found.folder, runs, methods=about["methods"])
+    fusion = [row for row in fusion if condition_of(row) == rows[0].condition]
+    if (alone := fusion_table(fusion, about["modalities"])) is not None:
+        lines += [to_markdown(alone), ""]
     if (others := conditions_table(rows, baseline=baseline, about=about)) is not None:
         lines += [f"{metric} by training data; * marks an interval of the difference to {baseline} without zero:", ""]
         lines += [to_markdown(others), ""]

@@ -106,6 +106,8 @@ def predicted_scores(classified: SplitLogits, heads: Sequence[str] | None) -> np
 def balance(metrics_of_heads: Mapping[str, float]) -> dict[str, float]:
     """Gap between the accuracies of single modalities, and gain of their fusion.
 
+    Where samples lack a modality, the accuracies are of different samples; `compare.fusion_gain` compares equal ones.
+
     Args:
       metrics_of_heads: `accuracy`, `accuracy_a`, `accuracy_b` (and `accuracy_c`) in %, from `classification_metrics`.
 

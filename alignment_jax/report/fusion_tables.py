@@ -56,7 +56,7 @@ def learning_table(rows: Sequence[FusionRow], names: Sequence[str], *, first: st
         learned = [(row["modalities"].get(side) or {}).get("learned") for side in named]
         cells = [None if one is None else Cell(f"{100 * one:.0f}", 100 * one) for one in learned]
         lines.append([row["method"], *(_cell(row.get(key)) for key in columns.values()), *cells])
-    titles = [first, *columns, *(f"{name} learned after [% of steps]" for name in named.values())]
+    titles = [first, *columns, *(f"{name} learned [% of steps]" for name in named.values())]
     filled = [k for k in range(1, len(titles)) if any(isinstance(line[k], Cell) for line in lines)]
     kept = [0, *filled]
     return table([titles[k] for k in kept], [[line[k] for k in kept] for line in lines]) if filled else None

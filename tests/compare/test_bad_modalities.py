@@ -12,9 +12,9 @@ pytestmark = pytest.mark.slow
 
 N, C = 1000, 4
 TINY = (
-    "--quiet", "--methods=vanilla", "--seeds=4", "--config.train.devices=1", "--config.train.duration=8 epochs",
-    "--config.eval.interval=1 epochs", "--config.model.encoder_a.widths=(32,)", "--config.model.encoder_b.widths=(32,)",
+    "--quiet", "--config.train.devices=1", "--config.train.duration=8 epochs", "--config.eval.interval=1 epochs",
 )  # fmt: skip
+SEEDS = ("--methods=vanilla", "--seeds=4")
 
 
 def samples(rates=(1 / C,) * C, *, strength=(1.0, 1.0)):
@@ -46,13 +46,22 @@ def missing():
 
 
 @pytest.fixture
-def compared(tmp_path, repository, capsys):
-    def run(arrays):
+def config_of(tmp_path, repository):
+    """Arrays -> the flag of a configuration that reads them."""
+
+    def write(arrays):
         split = np.repeat(["train", "val", "test"], [300, 100, 600])
         features = {name: arrays[name].astype(np.float32) for name in ("a", "b")}
         np.savez(tmp_path / "f.npz", **{**arrays, **features}, split=split, modalities=["audio", "image"])
-        config = f"{repository}/configs/av_digits_bss.py:inputs=features,data=features:{tmp_path}/f.npz"
-        assert main(["compare", f"--config={config}", f"--workdir={tmp_path}/w", *TINY]) == 0
+        return f"--config={repository}/configs/classify_features.py:width=32,data=features:{tmp_path}/f.npz"
+
+    return write
+
+
+@pytest.fixture
+def compared(tmp_path, config_of, capsys):
+    def run(arrays):
+        assert main(["compare", config_of(arrays), f"--workdir={tmp_path}/w", *TINY, *SEEDS]) == 0
         shown = capsys.readouterr().out
         (row,) = json.loads((tmp_path / "w" / "results.json").read_text())["fusion"]
         kept = []
@@ -110,3 +119,21 @@ def test_a_modality_that_samples_lack_is_judged_where_it_is(compared):
     assert row["modalities"]["b"]["gain"]["mean"] == pytest.approx(gain)
     assert row["verdict"] == "beats"
     assert f"image alone [%], {has.sum()} of 600 samples" in shown
+
+
+def test_one_run_says_it_too(tmp_path, config_of, capsys):
+    """Only the image is trained: the head of the audio is at chance, and the prediction is the image's head."""
+    alone = ["--config.classification.predict=b", "--config.classification.weight_a=0"]
+    alone += ["--config.classification.weight_fused=0", f"--workdir={tmp_path}/w"]
+    assert main(["train", config_of(samples()), *TINY, *alone]) == 0
+    verdict = "test: fusion does not beat its best modality here: +0.0 points against image"
+    assert verdict in capsys.readouterr().out
+    results = json.loads((tmp_path / "w" / "results.json").read_text())
+    assert results["test"]["accuracy"] == results["test"]["accuracy_b"] > 70
+    page = (tmp_path / "w" / "report.html").read_text(encoding="utf-8")
+    assert "Balance of the modalities" in page
+    assert verdict.removeprefix("test: ") in page
+    assert main(["evaluate", f"--workdir={tmp_path}/w", "--split=val"]) == 0
+    shown = capsys.readouterr().out
+    assert "val: fusion does not beat its best modality here" in shown
+    assert "image alone [%]" in shown
