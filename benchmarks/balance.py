@@ -275,7 +275,8 @@ def main() -> None:
     found = [row for part in PARTS if (row := kept_part(part, workdir / part.name)) is not None]
     rows = keep(found, arguments.kept)
     print(results_text(rows))
-    print(cost_table([workdir / part.name for part in PARTS]))
+    if costs := cost_table([workdir / part.name for part in PARTS]):
+        print(costs)
     if arguments.kept == KEPT:
         write_section("balance", results_text(rows), page=RESULTS)
         write_section("balance", f"{GUIDE}\n{differences_table(rows)}", page=PAGE)
