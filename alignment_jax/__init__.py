@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 _SUBPACKAGES = (
     "assembly",
+    "balance",
     "baselines",
     "compare",
     "config",
@@ -48,6 +49,7 @@ __all__ = ["__version__", *_FUNCTIONS, *_SUBPACKAGES]
 if TYPE_CHECKING:  # lets editors and type checkers see what __getattr__ finds at run time
     from alignment_jax import (  # noqa: F401
         assembly,
+        balance,
         baselines,
         compare,
         config,

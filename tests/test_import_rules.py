@@ -16,6 +16,7 @@ OUTSIDE = {
     "core": {"jax", "numpy", "chex"},
     **dict.fromkeys(
         (
+            "balance",
             "losses",
             "schedules",
             "weighting",

@@ -9,6 +9,7 @@ import pathlib
 
 STORED = pathlib.Path(__file__).resolve().parent / "signatures.txt"
 SUBPACKAGES = (
+    "balance",
     "baselines",
     "losses",
     "metrics",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
-from alignment_jax.core.masked_reductions import psum_if
+from alignment_jax.core.gather import all_rows
 from alignment_jax.core.types import Array, PyTree
 from alignment_jax.train.objective import Metrics, Objective
 
@@ -77,7 +77,7 @@ class ScoreTracking:
 
     def _recycled(self, state: PyTree, per_sample: Metrics, axis_name: str | None) -> dict[str, Any]:
         index = jnp.where(per_sample["where"], per_sample["index"], self.size)  # padding is out of bounds and dropped
-        index = _everywhere(index, axis_name)
+        index = all_rows(index, axis_name)
 
         def total(value: Array) -> jax.Array:
             return jnp.zeros(self.size, jnp.float32).at[index].add(value, mode="drop")
@@ -87,21 +87,10 @@ class ScoreTracking:
         running = {}
         for name, key in self.criteria.items():
             value = jnp.where(per_sample["where"], per_sample[key], 0.0)
-            mean = total(_everywhere(value, axis_name)) / jnp.maximum(count, 1.0)
+            mean = total(all_rows(value, axis_name)) / jnp.maximum(count, 1.0)
             old = state["running"][name]
             running[name] = jnp.where(count > 0, keep * old + (1.0 - keep) * mean, old)
         return {"running": running, "seen": state["seen"] | (count > 0)}
-
-
-def _everywhere(x: jax.Array, axis_name: str | None) -> jax.Array:
-    """The rows of all devices [devices * n], as a sum of arrays that are zero outside a device's rows.
-
-    An all-gather would do the same, but `check_vma` does not accept its result as replicated.
-    """
-    if axis_name is None:
-        return x
-    places = jnp.zeros((jax.lax.axis_size(axis_name), *x.shape), x.dtype)
-    return psum_if(places.at[jax.lax.axis_index(axis_name)].set(x), axis_name).reshape(-1, *x.shape[1:])
 
 
 __getattr__ = renamed_names(__name__, {"Scored": "ScoreTracking"})
