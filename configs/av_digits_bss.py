@@ -9,6 +9,9 @@ relative to the recording's), fraction=SHARE (of the training samples), inputs=r
 
 The middle 0.8 s of each recording are used, at 8 kHz, and images of 28 x 28 pixels. For other data change
 --config.audio.seconds, --config.audio.sample_rate and --config.input.image_size.
+
+balance=none|ogm_ge|ogm|agm|pmr|gradient_blending|mmpareto|qmf|modality_dropout|unimodal_pretraining adds a
+method against unequal modalities.
 """
 
 from alignment_jax import config
@@ -21,7 +24,7 @@ ENCODERS = {
 
 def get_config(arg=None):
     arg = config.parse_arg(
-        arg, method="shuffle", scores="fresh", rescore=1, noise=0.0, fraction=1.0, inputs="recordings"
+        arg, method="shuffle", balance="none", scores="fresh", rescore=1, noise=0.0, fraction=1.0, inputs="recordings"
     )
     if arg.inputs not in ENCODERS:
         raise config.ConfigError(f"config argument inputs={arg.inputs!r}: expected one of {', '.join(ENCODERS)}")
@@ -50,6 +53,7 @@ def get_config(arg=None):
     c.eval.interval = "3 epochs"
     c.eval.metric = "val/accuracy"
     c.checkpoint.interval = "10 epochs"
+    config.apply_balance(c, arg.balance)
     if arg.runlocal:
         c.input.fraction = min(c.input.fraction, 0.3)
         c.sampling.epochs = 2

@@ -11,6 +11,9 @@ and text_encoder=hf:FOLDER or st:FOLDER start from checkpoints; tune=none|head|l
 
 The other encoders are small and trained from scratch, for hundreds to ten thousands of samples. For longer recordings
 and larger images change --config.audio.seconds and --config.input.image_size.
+
+balance=none|ogm_ge|ogm|agm|pmr|gradient_blending|mmpareto|qmf|modality_dropout|unimodal_pretraining adds a
+method against unequal modalities.
 """
 
 from alignment_jax import config
@@ -23,6 +26,7 @@ def get_config(arg=None):
         arg,
         modalities="image+text",
         method="shuffle",
+        balance="none",
         weights="none",
         audio_encoder="convnet",
         image_encoder="convnet",
@@ -48,6 +52,7 @@ def get_config(arg=None):
     c.name = f"Classes from {' and '.join(names)}, {arg.method}"
     c.data = "posts:posts.csv"
     c.model = config.fusion_classifier(*map(encoder, names))
+    config.apply_balance(c, arg.balance)
     if any(config.is_pretrained(arg[f"{name}_encoder"]) for name in names):
         c.input.crop_min_area, c.input.flip = 1.0, False
         c.optimizer.learning_rate, c.optimizer.weight_decay = 3e-4, 0.01

@@ -3,13 +3,16 @@
     alignment-jax train --config configs/cremad_bss.py:data=cremad:DIR,method=probabilistic --workdir runs/cremad
 
 Arguments: method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
+
+balance=none|ogm_ge|ogm|agm|pmr|gradient_blending|mmpareto|qmf|modality_dropout|unimodal_pretraining adds a
+method against unequal modalities.
 """
 
 from alignment_jax import config
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, method="shuffle", scores="fresh")
+    arg = config.parse_arg(arg, method="shuffle", balance="none", scores="fresh")
     c = config.default()
     c.name = f"CREMA-D, {arg.method}"
     c.data = "cremad:CREMA-D"
@@ -20,6 +23,7 @@ def get_config(arg=None):
     c.classification.weight_fused = 0.1
     c.classification.predict = "a+b"
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.01, epochs=120)
+    config.apply_balance(c, arg.balance)
     if arg.runlocal:
         config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)

@@ -5,6 +5,9 @@
 The authors use I3D networks on 64 frames, which are not included. inputs=features reads a vector for each modality,
 such as the output of an I3D network; inputs=frames reads a single frame, which shows little of a gesture. Further
 arguments: method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled.
+
+balance=none|ogm_ge|ogm|agm|pmr|gradient_blending|mmpareto|qmf|modality_dropout|unimodal_pretraining adds a
+method against unequal modalities.
 """
 
 from alignment_jax import config
@@ -16,7 +19,7 @@ ENCODERS = {
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, method="probabilistic", scores="fresh", inputs="features")
+    arg = config.parse_arg(arg, method="probabilistic", balance="none", scores="fresh", inputs="features")
     c = config.default()
     c.name = f"NVGesture, {arg.method}"
     c.data = "nvgesture:nvGesture"
@@ -25,6 +28,7 @@ def get_config(arg=None):
         raise config.ConfigError(f"config argument inputs={arg.inputs!r}: expected one of {', '.join(ENCODERS)}")
     c.model = config.fusion_classifier(*(dict(ENCODERS[arg.inputs]) for _ in range(3)))
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.01, epochs=120)
+    config.apply_balance(c, arg.balance)
     if arg.runlocal:
         config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)

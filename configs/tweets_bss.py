@@ -6,13 +6,18 @@
 The authors fine-tune BERT with a ResNet; here both encoders are trained from scratch, so accuracies are lower.
 Arguments: method=shuffle|curriculum|anti_curriculum|probabilistic, scores=fresh|recycled, text=transformer|lstm,
 image=resnet18|convnet|vit.
+
+balance=none|ogm_ge|ogm|agm|pmr|gradient_blending|mmpareto|qmf|modality_dropout|unimodal_pretraining adds a
+method against unequal modalities.
 """
 
 from alignment_jax import config
 
 
 def get_config(arg=None):
-    arg = config.parse_arg(arg, method="probabilistic", scores="fresh", text="transformer", image="resnet18")
+    arg = config.parse_arg(
+        arg, method="probabilistic", balance="none", scores="fresh", text="transformer", image="resnet18"
+    )
     c = config.default()
     c.name = f"Tweets with pictures, {arg.method}"
     c.data = "twitter2015:twitter2015"
@@ -21,6 +26,7 @@ def get_config(arg=None):
     towers = config.two_tower(arg.image, arg.text)
     c.model = config.fusion_classifier(towers.encoder_a.to_dict(), towers.encoder_b.to_dict())
     config.bss_training(c, method=arg.method, scores=arg.scores, learning_rate=0.001, epochs=100)
+    config.apply_balance(c, arg.balance)
     if arg.runlocal:
         config.shrink_for_runlocal(c)
     config.use_data(c, arg.data)

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alignment_jax import evals, models
+from alignment_jax.assembly.balance import BALANCE, NONE, check_balance
 from alignment_jax.assembly.cca_start import SIMILARITIES, STARTS, check_init
 from alignment_jax.assembly.classifier import CLASS_WEIGHTS, is_classifier, prediction_heads
 from alignment_jax.assembly.cluster_sizes import SOURCES
@@ -51,10 +52,13 @@ DURATIONS = (
     "margin.period",
     "weighting.warmup",
     "structure.warmup",
+    "balance.entropy",
+    "balance.interval",
+    "balance.pretraining",
 )
 INTERPOLATE = ("none", "val")
 # Their values depend on the task of the model.
-TASK_SETTINGS = ("eval.metric", "sampling.similarity", "sampling.difficulty")
+TASK_SETTINGS = ("balance.name", "eval.metric", "sampling.similarity", "sampling.difficulty")
 
 
 def allowed_values(config: ConfigDict) -> dict[str, tuple[str, ...]]:
@@ -87,6 +91,7 @@ def allowed_values(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         "weighting.signal": SIGNALS,
         "weighting.mode": MODES,
         "classification.class_weights": CLASS_WEIGHTS,
+        "balance.name": BALANCE if is_classifier(config.model) else (NONE,),
         "sampling.name": ORDERS,
         "sampling.scores": SCORES,
         **{f"sampling.{criterion}": choices for criterion, choices in sampling_criteria(config.model).items()},
@@ -116,6 +121,7 @@ def check_settings(config: ConfigDict) -> None:
     ...
     alignment_jax.core.errors.ConfigError: optimizer.name is 'adam', did you mean 'adamw'? known: adamw, sgd, lars
     """
+    check_balance(config)
     settings = flatten_config(config.to_dict())
     for setting, known in allowed_values(config).items():
         # An encoder without options may be written as its name.

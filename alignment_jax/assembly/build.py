@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from alignment_jax import data, models
 from alignment_jax.assembly.allowed_values import check_settings
+from alignment_jax.assembly.balance import BalancedRun, build_balance, feature_widths
 from alignment_jax.assembly.cca_start import is_weighted, linear_teacher, start_from_cca
 from alignment_jax.assembly.checkpoint_inputs import checkpoint_encoders
 from alignment_jax.assembly.classifier import build_classification, head_names
@@ -47,12 +48,14 @@ from alignment_jax.assembly.tower_latents import as_latents, needs_tower_latents
 from alignment_jax.assembly.tuned_parameters import tuning_notes
 from alignment_jax.assembly.unpaired import Pools, unpaired_pools, with_unpaired
 from alignment_jax.assembly.warm_start import source_run, start_from_run
+from alignment_jax.balance import BalanceMethod
 from alignment_jax.config.limits import check_limits
 from alignment_jax.core.deprecation import renamed_attributes, renamed_names
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.types import Batch
 from alignment_jax.sampling.sampler import Sampler
 from alignment_jax.train.diagnostics import parse_steps
+from alignment_jax.train.encoder_parameters import encoder_paths
 from alignment_jax.train.evaluation import Embedder, embedder_of
 from alignment_jax.train.experiment import Experiment, Model, Plan
 from alignment_jax.train.objective import Objective
@@ -138,13 +141,13 @@ def build(
         config.train.duration, sampler, batch_size=batch_size, halves=halves, start=str(config.init.name)
     )
     classes = len(source.label_names or ())
-    objective, teacher_notes = _objective(prepared, steps, classes=classes)
+    model = configured_model(config, tokenizer=inputs.tokenizer, classes=classes, several=len(devices) > 1)
+    first_batch = inputs.first_batch(train)
+    objective, teacher_notes = _objective(prepared, steps, model, first_batch, classes=classes)
     pools, pool_notes = unpaired_pools(config.transport, source, train)
     objective = with_score_tracking(objective, sampler, decay=config.sampling.decay)
     check_accumulation(config.optimizer, steps.total)
     optimizer, learning_rate = build_optimizer(config.optimizer, steps)
-    model = configured_model(config, tokenizer=inputs.tokenizer, classes=classes, several=len(devices) > 1)
-    first_batch = inputs.first_batch(train)
     model, start_notes = _start(prepared, linear, model, first_batch, resuming=resuming)
     check_layer_decay(config.optimizer, model, first_batch)
     model = with_micro_batches(model, first_batch, config.optimizer.micro_batch)
@@ -237,12 +240,40 @@ def _sampler(config: ConfigDict, train: data.PairSplit) -> Sampler:
     )
 
 
-def _objective(prepared: PreparedData, steps: StepCounts, *, classes: int) -> tuple[Objective, tuple[str, ...]]:
+def _classification(
+    prepared: PreparedData, steps: StepCounts, model: Model, first_batch: tuple[np.ndarray, ...], *, classes: int
+) -> Objective:
+    config, train = prepared.config, prepared.train
+
+    def shapes() -> tuple[Any, Any]:
+        return jax.eval_shape(model.init, jax.random.key(0), *first_batch)
+
+    def balance(weights: Mapping[str, float]) -> BalanceMethod:
+        run = BalancedRun(
+            steps=steps,
+            weights=weights,
+            widths=lambda: feature_widths(model, shapes(), first_batch),
+            classes=max(2, classes),
+            size=len(train),
+            fusion=config.model.fusion,
+            data_seed=config.data_seed,
+        )
+        method = build_balance(config.balance, run)
+        if method.gradients is not None:
+            encoder_paths(shapes()[0], run.modalities)
+        return method
+
+    heads = head_names(config.model)
+    return build_classification(config.classification, heads=heads, label=train.label, classes=classes, balance=balance)
+
+
+def _objective(
+    prepared: PreparedData, steps: StepCounts, model: Model, first_batch: tuple[np.ndarray, ...], *, classes: int
+) -> tuple[Objective, tuple[str, ...]]:
     """The objective, and lines for the log."""
     config, train = prepared.config, prepared.train
     if not task_of(config.model).aligns:
-        heads = head_names(config.model)
-        return build_classification(config.classification, heads=heads, label=train.label, classes=classes), ()
+        return _classification(prepared, steps, model, first_batch, classes=classes), ()
     notes: list[str] = []
 
     def teacher() -> Teacher:

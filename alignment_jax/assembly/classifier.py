@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from alignment_jax import data, models
 from alignment_jax.assembly.flax_modules import pure_functions
 from alignment_jax.assembly.modality_checks import with_vocabulary
 from alignment_jax.assembly.regularizers import active_regularizers
+from alignment_jax.balance import BalanceMethod
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.train.classification_objective import FUSED, INPUTS, Classification
 from alignment_jax.train.experiment import Model
@@ -92,7 +93,12 @@ def check_classification(config: ConfigDict, split: data.PairSplit, source: data
 
 
 def build_classification(
-    section: ConfigDict, *, heads: Sequence[str], label: np.ndarray | None, classes: int
+    section: ConfigDict,
+    *,
+    heads: Sequence[str],
+    label: np.ndarray | None,
+    classes: int,
+    balance: Callable[[Mapping[str, float]], BalanceMethod] = lambda weights: BalanceMethod(),
 ) -> Classification:
     """The objective with the configured weight of every head and every class.
 
@@ -101,6 +107,7 @@ def build_classification(
       heads: of the model, from `head_names`.
       label: classes of the training samples.
       classes: number of classes, including those that train does not have.
+      balance: (head -> weight) -> the method against unequal modalities.
 
     Raises:
       ConfigError: a weight is negative, or all are 0.
@@ -115,7 +122,7 @@ def build_classification(
     if section.class_weights == "balanced":
         assert label is not None
         class_weights = balanced_weights(label, classes=classes)
-    return Classification(weights=weights, class_weights=class_weights)
+    return Classification(weights=weights, class_weights=class_weights, balance=balance(weights))
 
 
 def balanced_weights(label: np.ndarray, *, classes: int) -> tuple[float, ...]:

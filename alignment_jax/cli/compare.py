@@ -14,6 +14,7 @@ from alignment_jax.compare.engine import compare
 from alignment_jax.compare.plan import ComparisonSettings
 from alignment_jax.compare.run_records import RUNS
 from alignment_jax.compare.training import ComparisonPreempted
+from alignment_jax.config.recipes import BALANCING
 from alignment_jax.core.errors import ConfigError, UserError
 from alignment_jax.core.jsonl import read_rows
 from alignment_jax.train.mirror import is_url
@@ -125,15 +126,28 @@ def _own_config(values: flags.FlagValues, base: ConfigDict, method: str) -> Conf
     """
     if method in _PLAIN:
         return base.copy_and_resolve_references()
-    found = _by_argument(values, method)
-    if found is not None and not (_same(found, base) and _is_ignored(values, base)):
+    balancing = [name for name in method.split("+") if name in BALANCING]
+    if balancing:
+        # `method=` of a file names an order of the samples; these combine with any.
+        order = "+".join(name for name in method.split("+") if name not in balancing)
+        found = _own_config(values, base, order or _PLAIN[0])
+        config.apply_methods(found, "+".join(balancing))
+        _override(values, base, found)
         return found
+    own = _by_argument(values, method)
+    if own is not None and not (_same(own, base) and _is_ignored(values, base)):
+        return own
     changed = base.copy_and_resolve_references()
     config.apply_methods(changed, "" if method in _BASELINES else method)
+    _override(values, base, changed)
+    return changed
+
+
+def _override(values: flags.FlagValues, base: ConfigDict, changed: ConfigDict) -> None:
+    """Gives `changed` the values of the settings that the command line overrides."""
     for name in config_flags.get_override_values(values[_FLAG]):
         section, _, key = name.partition("[")[0].rpartition(".")  # an index is an entry of a tuple
         _section(changed, section)[key] = _section(base, section)[key]
-    return changed
 
 
 def _by_argument(values: flags.FlagValues, method: str) -> ConfigDict | None:

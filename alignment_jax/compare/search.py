@@ -28,6 +28,7 @@ _OF_TRAINING = (
     "structure",
     "transport",
     "sampling",
+    "balance",
 )
 RANGE_KINDS = ("uniform", "log", "times", "choice")
 

@@ -15,7 +15,7 @@ from alignment_jax.config.defaults import (
 )
 from alignment_jax.config.durations import Duration, parse_duration
 from alignment_jax.config.papers import audio_visual_inputs, bss_training, sampling_order, shrink_for_runlocal
-from alignment_jax.config.recipes import apply_methods
+from alignment_jax.config.recipes import apply_balance, apply_methods
 from alignment_jax.config.titles import use_data
 from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
@@ -25,6 +25,7 @@ __all__ = [
     "ConfigError",
     "Duration",
     "adapters",
+    "apply_balance",
     "apply_methods",
     "audio_visual_inputs",
     "bss_training",

@@ -312,6 +312,26 @@ def default() -> ConfigDict:
         }
     )
 
+    # Of model.name=fusion_classifier: methods against unequal modalities.
+    config.balance = ConfigDict(
+        {
+            # none, ogm_ge, agm, pmr, gradient_blending, mmpareto, qmf, modality_dropout, unimodal_pretraining
+            "name": "none",
+            "alpha": 0.8,  # ogm_ge, agm: strength of the factors of the encoders' gradients; 0: none
+            "noise": True,  # ogm_ge: add Gaussian noise to the encoders' gradients (GE)
+            "prototype_weight": 1.0,  # pmr: of the cross-entropies with class prototypes
+            "prototype_decay": 0.9,  # pmr: of the running means of the prototypes
+            "entropy_weight": 0.01,  # pmr: of the entropy of dominant modalities
+            "entropy": "10 percent",  # pmr: until then the entropy counts
+            "held_out": 0.1,  # gradient_blending: share of train that no loss counts, to measure generalization
+            "interval": "10 percent",  # gradient_blending: between two estimates of the heads' weights
+            "rescale": 1.5,  # mmpareto: factor of the encoders' gradients
+            "rank_weight": 1.0,  # qmf: of the loss on the order of confidences
+            "rate": 0.3,  # modality_dropout: share of modalities that are hidden; every sample keeps one
+            "pretraining": "30 percent",  # unimodal_pretraining: of the training, each modality alone
+        }
+    )
+
     config.optimizer = ConfigDict(
         {
             "name": "adamw",  # adamw, sgd, lars

@@ -23,6 +23,13 @@ LIMITS: dict[str, tuple[float, float]] = {
     "transport.weight": (0, INF),
     "transport.iterations": (1, INF),
     "transport.batch_size": (1, INF),
+    "balance.alpha": (0, INF),
+    "balance.prototype_weight": (0, INF),
+    "balance.entropy_weight": (0, INF),
+    "balance.held_out": (0.01, 0.9),
+    "balance.rescale": (1e-3, INF),
+    "balance.rank_weight": (0, INF),
+    "balance.rate": (0, 0.99),
     "optimizer.learning_rate": (0, INF),
     "optimizer.final_learning_rate": (0, INF),
     "optimizer.drop_factor": (0, 1),
@@ -35,7 +42,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "report.gallery": (0, INF),
 }
 # Decays: at 1, a moving average would never change.
-BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema")
+BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema", "balance.prototype_decay")
 
 
 def check_limits(config: ConfigDict) -> None:

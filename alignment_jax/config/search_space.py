@@ -36,4 +36,13 @@ DEFAULT_SEARCH = (
     "bss: sampling.replacement = choice(True, False)",
     "probabilistic: sampling.floor = log(0.003, 0.3)",
     "curriculum: sampling.start = uniform(0.05, 0.5)",
+    "ogm_ge: balance.alpha = uniform(0.1, 1)",
+    "ogm: balance.alpha = uniform(0.1, 1)",
+    "agm: balance.alpha = uniform(0.1, 2)",
+    "pmr: balance.prototype_weight = log(0.1, 10)",
+    "gradient_blending: balance.interval = choice(5 percent, 10 percent, 20 percent)",
+    "mmpareto: balance.rescale = uniform(1, 2)",
+    "qmf: balance.rank_weight = log(0.01, 3)",
+    "modality_dropout: balance.rate = uniform(0.1, 0.6)",
+    "unimodal_pretraining: balance.pretraining = choice(10 percent, 20 percent, 30 percent, 50 percent, 70 percent)",
 )

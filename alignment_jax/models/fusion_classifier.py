@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from alignment_jax.balance import confidence, confidence_fusion
 from alignment_jax.core import Array, ConfigError
 from alignment_jax.models.masking import zero_padded_rows
 
-FUSIONS = ("concat", "sum", "gated")
+CONFIDENCE = "confidence"
+FUSIONS = ("concat", "sum", "gated", CONFIDENCE)  # the last one fuses decisions, the others features
 MODALITIES = ("a", "b", "c")
 FUSED = "fused"
 _CLOSED = -1e9  # the score of the gate of a missing modality
@@ -61,7 +66,9 @@ class FusionClassifier(nn.Module):
       encoder_a, encoder_b, encoder_c: modules `(x, *, train, rows, where) -> features [n, width]`; `encoder_c` may be
         None.
       classes: number of classes.
-      fusion: "concat", "sum" or "gated", see `Fusion`.
+      fusion: "concat", "sum" or "gated", see `Fusion`; or "confidence", the decisions weighted by their confidence as
+        in `balance.confidence_fusion`, without parameters of its own. Its features are then the modalities' times the
+        weights, side by side.
 
     >>> from alignment_jax.models.encoders import MLP
     >>> model = FusionClassifier(MLP(widths=(8,)), MLP(widths=(6,)), classes=3)
@@ -94,7 +101,8 @@ class FusionClassifier(nn.Module):
         rows: Array | None = None,
         where: Array | None = None,
         present: Mapping[str, Array] | None = None,
-    ) -> dict[str, dict[str, jax.Array]]:
+        subsets: bool = False,
+    ) -> dict[str, dict[Any, jax.Array]]:
         """Logits and features of a batch.
 
         Args:
@@ -104,10 +112,13 @@ class FusionClassifier(nn.Module):
           where: [n] bool, false for padding; None means all true.
           present: modality ("a", "b", "c") -> [n] bool, the samples that have it; without an entry, all do. The
             placeholder of a missing one changes neither outputs nor batch statistics nor gradients.
+          subsets: also give the fused logits of every smaller set of modalities, the others missing; the encoders run
+            once.
 
         Returns:
           {"logits": {"a": [n, classes], .., "fused": ..}, "features": {"a": [n, width], .., "fused": ..}}, float32.
           Features and logits of a missing modality are zero, so that a sum of heads is one over present modalities.
+          With `subsets` also "subsets": {("a",): [n, classes], ..}.
 
         Raises:
           ValueError: the number of inputs differs from that of encoders.
@@ -121,12 +132,47 @@ class FusionClassifier(nn.Module):
             real = _both(where, has[name])
             h = encoder(zero_padded_rows(x, real), train=train, rows=rows, where=real)
             features[name] = zero_padded_rows(h.astype(jnp.float32), has[name])
-        features[FUSED] = Fusion(self.fusion, name="fusion")(list(features.values()), list(has.values()))
+        modalities = tuple(features)
         logits = {
-            name: zero_padded_rows(nn.Dense(self.classes, name=f"head_{name}")(h), has.get(name))
+            name: zero_padded_rows(nn.Dense(self.classes, name=f"head_{name}")(h), has[name])
             for name, h in features.items()
         }
-        return {"logits": logits, "features": features}
+        if self.fusion == CONFIDENCE:
+            weights = {name: jax.lax.stop_gradient(confidence(own)) for name, own in logits.items()}
+            features[FUSED] = jnp.concatenate([weights[name][:, None] * features[name] for name in modalities], axis=-1)
+            fused = functools.partial(_fuse_decisions, dict(logits), has)
+            logits[FUSED] = fused(modalities)
+        else:
+            fuse = functools.partial(_fuse_features, Fusion(self.fusion, name="fusion"), dict(features), has)
+            head = nn.Dense(self.classes, name="head_fused")
+            features[FUSED] = fuse(modalities)
+            logits[FUSED] = head(features[FUSED])
+
+            def fused(kept: tuple[str, ...]) -> jax.Array:
+                return head(fuse(kept))
+
+        outputs: dict[str, dict[Any, jax.Array]] = {"logits": logits, "features": features}
+        if subsets:
+            smaller = (itertools.combinations(modalities, k) for k in range(1, len(modalities)))
+            outputs["subsets"] = {kept: fused(kept) for kept in itertools.chain.from_iterable(smaller)}
+        return outputs
+
+
+def _fuse_decisions(
+    logits: Mapping[str, jax.Array], has: Mapping[str, Array | None], kept: tuple[str, ...]
+) -> jax.Array:
+    """Fused logits of some modalities."""
+    present = {name: mask for name in kept if (mask := has[name]) is not None}
+    return confidence_fusion({name: logits[name] for name in kept}, present=present)
+
+
+def _fuse_features(
+    fusion: Fusion, features: Mapping[str, jax.Array], has: Mapping[str, Array | None], kept: tuple[str, ...]
+) -> jax.Array:
+    """Fused features of some modalities; the others are missing in every sample."""
+    own = [h if name in kept else jnp.zeros_like(h) for name, h in features.items()]
+    none = jnp.zeros(own[0].shape[0], bool)
+    return fusion(own, [has[name] if name in kept else none for name in features])
 
 
 def _both(where: Array | None, has: Array | None) -> jax.Array | None:

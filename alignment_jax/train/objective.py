@@ -41,19 +41,31 @@ Regularizer = Callable[[Mapping[str, Array], Batch, jax.Array, str | None, Encod
 
 @dataclasses.dataclass(frozen=True)
 class Aux:
-    """Auxiliary output beside the loss. `per_sample` is the local shard; the rest is global."""
+    """Auxiliary output beside the loss. `per_sample` is the local shard; the rest is global.
+
+    modulation: read by `after_gradients` of an objective that has it.
+    """
 
     model_state: PyTree
     method_state: PyTree
     metrics: Metrics
     per_sample: Metrics
+    modulation: PyTree = ()
 
 
 jax.tree_util.register_dataclass(Aux)
 
 
 class Objective(Protocol):
-    """A differentiable training objective: global under `axis_name`, state in, state out."""
+    """A differentiable training objective: global under `axis_name`, state in, state out.
+
+    An objective may change the gradients. It then has two more attributes:
+
+    loss_terms: int; above 1 it returns a vector of so many losses, whose gradients are taken one by one, each in a
+      backward pass of its own. The loss is their sum.
+    after_gradients: (one tree of gradients of the global batch for each term, modulation, key) -> (gradients, metrics).
+      It sees whole arrays, and its result is what the optimizer gets.
+    """
 
     def init(self) -> PyTree:
         """The state carried from step to step, arrays only: checkpoints hold it."""
@@ -71,6 +83,22 @@ class Objective(Protocol):
         axis_name: str | None,
     ) -> tuple[jax.Array, Aux]:
         """(loss of the global batch, auxiliary output)."""
+
+
+def loss_terms(objective: Objective) -> int:
+    """The losses that an objective returns, see `Objective`."""
+    return getattr(objective, "loss_terms", 1)
+
+
+def after_gradients(
+    objective: Objective, gradients: tuple[PyTree, ...], modulation: PyTree, key: jax.Array
+) -> tuple[PyTree, Metrics]:
+    """The gradients that the optimizer gets, and metrics of their change, see `Objective`."""
+    own = getattr(objective, "after_gradients", None)
+    if own is None:
+        (only,) = gradients
+        return only, {}
+    return own(gradients, modulation, key=key)
 
 
 def global_rows(n: int, axis_name: str | None) -> jax.Array:

@@ -13,7 +13,7 @@ from alignment_jax.core.deprecation import renamed_names
 from alignment_jax.core.errors import ConfigError
 from alignment_jax.core.gather import all_rows
 from alignment_jax.core.types import Array, PyTree
-from alignment_jax.train.objective import Metrics, Objective
+from alignment_jax.train.objective import Metrics, Objective, after_gradients, loss_terms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,17 @@ class ScoreTracking:
         if self.recycle:
             state |= self._recycled(method_state, self._checked(outcome.per_sample), axis_name)
         return loss, dataclasses.replace(outcome, method_state=state)
+
+    @property
+    def loss_terms(self) -> int:
+        """Those of the wrapped objective."""
+        return loss_terms(self.objective)
+
+    def after_gradients(
+        self, gradients: tuple[PyTree, ...], modulation: PyTree, *, key: jax.Array
+    ) -> tuple[PyTree, Metrics]:
+        """The change of the wrapped objective."""
+        return after_gradients(self.objective, gradients, modulation, key)
 
     def score(self, apply, params, model_state, batch, *, step, axis_name) -> Metrics:
         """The scores of every row in evaluation mode."""

@@ -25,12 +25,13 @@ from alignment_jax.core.deprecation import renamed_attributes
 from alignment_jax.core.types import Batch, PyTree
 from alignment_jax.core.varying import varying_axes
 from alignment_jax.train import processes
-from alignment_jax.train.objective import Aux, Metrics, Objective
+from alignment_jax.train.objective import Aux, Metrics, Objective, after_gradients, loss_terms
 from alignment_jax.train.parameter_sharding import gathers_parameters, replicated_specs, state_specs
 from alignment_jax.train.state import TrainState, abstract
 
 AXIS = "batch"
 _BATCHES_ON_DEVICE = 2  # one that is used, and one that arrives
+_AFTER_GRADIENTS = 2  # folded into the key of a step for `Objective.after_gradients`
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics, Metrics]]
 
 
@@ -63,6 +64,7 @@ def make_step(
 
     return _step_of(
         _gradients(objective, apply, axis_name),
+        objective,
         optimizer,
         average_decay=average_decay,
         accumulate=accumulate,
@@ -91,19 +93,23 @@ def make_sharded_step(
       As `make_step`, but for whole arrays and the whole batch: compile it by `jax.jit` alone.
     """
 
-    def gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, Aux, PyTree]:
+    def gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, Aux, tuple[PyTree, ...]]:
         specs = state_specs(state, mesh.size, AXIS)
         whole, rows = cast(Any, P()), cast(Any, P(AXIS))
-        outcome = Aux(model_state=specs.model_state, method_state=whole, metrics=whole, per_sample=rows)
+        outcome = Aux(
+            model_state=specs.model_state, method_state=whole, metrics=whole, per_sample=rows, modulation=whole
+        )
         mapped = jax.shard_map(
             _gradients(objective, gathers_parameters(apply, specs, AXIS), AXIS),
             mesh=mesh,
             in_specs=(_without_optimizer(specs), rows),
-            out_specs=(whole, outcome, specs.params),
+            out_specs=(whole, outcome, (specs.params,) * loss_terms(objective)),
         )
         return mapped(_without_optimizer(state), batch)
 
-    step = _step_of(gradients, optimizer, average_decay=average_decay, accumulate=accumulate, project=project)
+    step = _step_of(
+        gradients, objective, optimizer, average_decay=average_decay, accumulate=accumulate, project=project
+    )
 
     def placed(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Metrics]:
         specs = state_specs(state, mesh.size, AXIS)
@@ -117,10 +123,11 @@ def make_sharded_step(
 
 def _gradients(
     objective: Objective, apply: Callable[..., Any], axis_name: str | None
-) -> Callable[[TrainState, Batch], tuple[jax.Array, Aux, PyTree]]:
-    """(state, batch) -> (loss of the global batch, auxiliary output, gradients of the local parameters)."""
+) -> Callable[[TrainState, Batch], tuple[jax.Array, Aux, tuple[PyTree, ...]]]:
+    """(state, batch) -> (loss of the global batch, auxiliary output, each term's gradients of the local parameters)."""
+    terms = loss_terms(objective)
 
-    def gradients_of(state: TrainState, batch: Batch) -> tuple[jax.Array, Aux, PyTree]:
+    def gradients_of(state: TrainState, batch: Batch) -> tuple[jax.Array, Aux, tuple[PyTree, ...]]:
         key = jax.random.fold_in(state.key, state.step)
 
         def loss_of(params: PyTree):
@@ -135,7 +142,14 @@ def _gradients(
                 axis_name=axis_name,
             )
 
-        (loss, outcome), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        gradients: tuple[PyTree, ...]
+        if terms == 1:
+            (loss, outcome), only = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+            gradients = (only,)
+        else:
+            losses, pull_back, outcome = jax.vjp(loss_of, state.params, has_aux=True)
+            gradients = tuple(pull_back(one)[0] for one in jnp.eye(terms, dtype=losses.dtype))
+            loss = jnp.sum(losses)
         # With `check_vma` JAX has already summed the gradients over the devices.
         if axis_name is not None and not varying_axes(batch):
             gradients = jax.lax.pmean(gradients, axis_name)
@@ -145,7 +159,8 @@ def _gradients(
 
 
 def _step_of(
-    gradients_of: Callable[[TrainState, Batch], tuple[jax.Array, Aux, PyTree]],
+    gradients_of: Callable[[TrainState, Batch], tuple[jax.Array, Aux, tuple[PyTree, ...]]],
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
     average_decay: float,
@@ -153,7 +168,9 @@ def _step_of(
     project: Callable[[PyTree], PyTree],
 ) -> Step:
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Metrics]:
-        loss, outcome, gradients = gradients_of(state, batch)
+        loss, outcome, by_term = gradients_of(state, batch)
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AFTER_GRADIENTS)
+        gradients, changes = after_gradients(objective, by_term, outcome.modulation, key)
         gradient_norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
 
@@ -177,7 +194,7 @@ def _step_of(
         # `cond`, not `where`: writing and reading both versions took three times as long as the update.
         kept = jax.lax.cond(finite & (state.bad_step < 0), updated, lambda: state)
         first_bad = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)
-        metrics = {**outcome.metrics, "gradient_norm": gradient_norm}
+        metrics = {**outcome.metrics, **changes, "gradient_norm": gradient_norm}
         return _with_bad_step(kept, first_bad), metrics, outcome.per_sample
 
     return step

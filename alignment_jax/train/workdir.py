@@ -38,6 +38,19 @@ _BEFORE = {
     "loss.precision": "float32",
     "train.shard": "none",
     "classification.class_weights": "none",
+    "balance.name": "none",
+    "balance.alpha": 0.8,
+    "balance.noise": True,
+    "balance.prototype_weight": 1.0,
+    "balance.prototype_decay": 0.9,
+    "balance.entropy_weight": 0.01,
+    "balance.entropy": "10 percent",
+    "balance.held_out": 0.1,
+    "balance.interval": "10 percent",
+    "balance.rescale": 1.5,
+    "balance.rank_weight": 1.0,
+    "balance.rate": 0.3,
+    "balance.pretraining": "30 percent",
     "eval.hubness": "none",
     "eval.bank_size": 4096,
     "log.wandb": False,
@@ -162,6 +175,8 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); restore it or choose another --workdir") from error
+    if isinstance(found, dict) and "sampling" in found:
+        found.setdefault("balance", {})
     for setting, value in _BEFORE.items() if isinstance(found, dict) else ():
         section, _, name = setting.partition(".")
         if isinstance(found.get(section), dict):

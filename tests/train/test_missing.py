@@ -12,7 +12,7 @@ from alignment_jax import evals, models
 from alignment_jax.assembly.classifier import balanced_weights
 from alignment_jax.assembly.flax_modules import pure_functions
 from alignment_jax.train.batching import batch_rows
-from alignment_jax.train.classification_objective import Classification, measure, sample_loss
+from alignment_jax.train.classification_objective import Classification, measure, weighted_losses
 from alignment_jax.train.evaluation import Classifier, LabelledSplit
 from alignment_jax.train.experiment import Model
 from alignment_jax.train.state import create_state
@@ -109,6 +109,11 @@ def test_its_heads_are_silent(learn):
     metrics = outcome.metrics
     assert float(metrics["loss"]) == pytest.approx(float(value))
     assert set(metrics) >= {"accuracy_a", "loss_b", "accuracy_fused"}
+
+
+def sample_loss(logits, label, **options):
+    losses = {name: optax.softmax_cross_entropy_with_integer_labels(own, label) for name, own in logits.items()}
+    return weighted_losses(losses, **options)
 
 
 def test_losses_and_scores_are_of_the_heads_that_are_there():
