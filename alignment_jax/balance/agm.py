@@ -44,8 +44,8 @@ def modality_contributions(
 
     def value(names: tuple[str, ...]) -> jax.Array:
         v = jnp.asarray(values[names], jnp.float32)
-        masks = [has[m] for m in names]
-        if any(mask is None for mask in masks):
+        masks = [mask for m in names if (mask := has[m]) is not None]
+        if len(masks) < len(names):
             return v
         # Without any of these modalities the sample's set is the empty one.
         return jnp.where(jnp.any(jnp.stack(masks), axis=0)[:, None], v, 0.0)

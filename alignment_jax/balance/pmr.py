@@ -56,7 +56,9 @@ def update_prototypes(
     sums = psum_if(jnp.matmul(member.T, features, precision="highest"), axis_name)
     mean = sums / jnp.maximum(count, 1.0)[:, None]
     keep = jnp.where(seen, decay, 0.0)[:, None]
-    return jnp.where(count[:, None] > 0, keep * prototypes + (1.0 - keep) * mean, prototypes), seen | (count > 0)
+    return jnp.where(count[:, None] > 0, keep * prototypes + (1.0 - keep) * mean, prototypes), jnp.asarray(seen) | (
+        count > 0
+    )
 
 
 def prototype_loss(

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core.masked_reductions import psum_if
+from alignment_jax.core.types import Array
 
 
-def all_rows(x: jax.Array, axis_name: str | None) -> jax.Array:
+def all_rows(x: Array, axis_name: str | None) -> jax.Array:
     """The rows of all devices [devices * n, ...], in the order of the devices; `x` itself without an axis.
 
     A sum of arrays that are zero outside a device's rows. An all-gather would do the same, but `check_vma` does not
@@ -17,6 +18,7 @@ def all_rows(x: jax.Array, axis_name: str | None) -> jax.Array:
     >>> all_rows(jnp.arange(3), None).tolist()
     [0, 1, 2]
     """
+    x = jnp.asarray(x)
     if axis_name is None:
         return x
     if x.dtype == jnp.bool_:

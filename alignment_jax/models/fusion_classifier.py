@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -140,16 +140,14 @@ class FusionClassifier(nn.Module):
         if self.fusion == CONFIDENCE:
             weights = {name: jax.lax.stop_gradient(confidence(own)) for name, own in logits.items()}
             features[FUSED] = jnp.concatenate([weights[name][:, None] * features[name] for name in modalities], axis=-1)
-            fused = functools.partial(_fuse_decisions, dict(logits), has)
+            fused: Callable[[tuple[str, ...]], jax.Array] = functools.partial(_fuse_decisions, dict(logits), has)
             logits[FUSED] = fused(modalities)
         else:
             fuse = functools.partial(_fuse_features, Fusion(self.fusion, name="fusion"), dict(features), has)
             head = nn.Dense(self.classes, name="head_fused")
             features[FUSED] = fuse(modalities)
             logits[FUSED] = head(features[FUSED])
-
-            def fused(kept: tuple[str, ...]) -> jax.Array:
-                return head(fuse(kept))
+            fused = lambda kept: head(fuse(kept))  # noqa: E731
 
         outputs: dict[str, dict[Any, jax.Array]] = {"logits": logits, "features": features}
         if subsets:

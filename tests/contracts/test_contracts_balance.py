@@ -262,7 +262,7 @@ def test_a_model_without_the_encoder_of_a_modality_is_refused_in_one_line():
     with pytest.raises(ConfigError, match=r"encoder_b") as error:
         encoder_paths({"net": {"encoder_a": {"w": 1}, "encoder_b": {}}}, ("a", "b"))
     assert "\n" not in str(error.value)
-    with pytest.raises(ConfigError, match=r"net/encoder_a"):
+    with pytest.raises(ConfigError, match=r"two modules encoder_a"):
         encoder_paths({"heads": {"encoder_a": {"v": 1}}, "net": {"encoder_a": {"w": 1}}}, ("a",))
 
 
