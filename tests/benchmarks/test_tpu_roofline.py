@@ -101,6 +101,17 @@ def test_the_ring_hides_from_where_its_products_take_longer(roofline):
     assert found.products == pytest.approx(found.exchange)
 
 
+def test_every_product_of_the_loss_has_the_passes_that_were_asked_for(benchmark_script):
+    """The TPU compiler may drop some: six in float32, three with `auto`, one with bfloat16; towers always have one."""
+    same = {"slice": "v5e:2x4", "what": "frozen step", "form": "ring"}
+    lines = [line for line in read_rows(benchmark_script("tpu_compile").RECORD) if line.items() >= same.items()]
+    passes = {line["precision"]: line["passes"] for line in lines}
+    assert passes["bfloat16"] == lines[0]["products"]
+    loss = (passes["float32"] - passes["bfloat16"]) / 5
+    assert loss > 4 * 2 * 32_768**2 / 8 * 512 * 0.99
+    assert passes["auto"] - passes["bfloat16"] == pytest.approx(2 * loss, rel=1e-3)
+
+
 def test_the_page_is_the_record(benchmark_script, roofline, repository):
     compiled = benchmark_script("tpu_compile")
     lines = read_rows(compiled.RECORD)
