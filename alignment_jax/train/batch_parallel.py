@@ -69,9 +69,9 @@ class BatchParallel:
         return self._compiled[width]
 
 
-def local_copy(x: jax.Array) -> jax.Array:
-    """A replicated array on the first device of this process that holds it."""
-    return x.addressable_data(0)
+def local_copy(x: Any) -> Any:
+    """A replicated array on the first device of this process that holds it; a host array as it is."""
+    return x.addressable_data(0) if isinstance(x, jax.Array) else x
 
 
 def _replicated(x: Any, mesh: Mesh) -> jax.Array:
