@@ -83,7 +83,7 @@ class _Program:
                     self._entry = found.group(2)
             elif found := _INSTRUCTION.match(line):
                 name, shape, opcode, rest = found.groups()
-                inside, _, attributes = _closed(rest)
+                inside, attributes = _closed(rest)
                 current[name] = Instruction(name, shape, opcode, tuple(re.findall(r"%([\w.\-]+)", inside)), attributes)
                 if opcode == "constant":
                     current[name] = dataclasses.replace(current[name], rest=inside)
@@ -137,14 +137,14 @@ class _Program:
         raise ValueError(f"the length of the loop {loop.name} is not in the program")
 
 
-def _closed(text: str) -> tuple[str, str, str]:
-    """The text up to the bracket that closes it, the bracket, and what follows."""
+def _closed(text: str) -> tuple[str, str]:
+    """The text up to the bracket that closes it, and what follows."""
     depth = 1
     for place, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
         if depth == 0:
-            return text[:place], ")", text[place + 1 :]
-    return text, "", ""
+            return text[:place], text[place + 1 :]
+    return text, ""
 
 
 def _sizes(shape: str) -> tuple[int, ...]:

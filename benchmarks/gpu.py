@@ -29,7 +29,6 @@ import optax
 import tpu_encoders
 from kept_rows import kept_row
 from sections import write_section
-from tpu_sharded_state import Case as Towers
 from tpu_sharded_state import matrices, two_tower
 
 from alignment_jax import losses, models
@@ -131,10 +130,8 @@ def frozen_step(pairs: int, batch: int, precision: str, widths: tuple[int, int] 
 
 def towers_step(batch: int, tokens: int, config: dict[str, Any], text: dict[str, Any], precision: str) -> Row:
     """A step of the size of CLIP ViT-B/32, bfloat16 towers, images and tokens already on the device."""
-    encoders = {"clip": ("clip_vision_model", config), "text": ("bert", text)}
-    for name, (kind, sizes) in encoders.items():
-        tpu_encoders.CASES[name] = tpu_encoders.Case(kind, sizes, batch, 0 if kind != "bert" else tokens)
-    module = two_tower(Towers("", "clip", "text", "", 1, batch))
+    clip = tpu_encoders.Case("clip_vision_model", config, batch)
+    module = two_tower(clip, tpu_encoders.Case("bert", text, batch, tokens))
     size, rng = config["image_size"], np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
     texts = rng.integers(1, text.get("vocab_size", 20_000), (batch, tokens)).astype(np.int32)
@@ -170,9 +167,9 @@ def _training(apply: Callable[..., Any], params: Any, similarity: Implementation
     return placement, placement.put_state(state)
 
 
-def encode(name: str, batch: int) -> Row:
+def encode(case: tpu_encoders.Case) -> Row:
     """Items a second of an encoder in bfloat16, as `extract` runs it, inputs already on the device."""
-    case = tpu_encoders.CASES[name]
+    batch = case.batch
     module: nn.Module = tpu_encoders.tower(case)
     variables = jax.jit(module.init)(jax.random.key(0), *module.example())
     rng = np.random.default_rng(0)
@@ -228,11 +225,11 @@ def cases(quick: bool) -> Iterator[tuple[Row, Callable[[], Row]]]:
     for precision in ("float32", "bfloat16_3x"):
         key = {"part": "towers", "pairs": batch, "precision": precision}
         yield key, functools.partial(towers_step, batch, 8 if quick else 64, vision, text, precision)
+    encoders = {name: tpu_encoders.CASES[name] for name in ENCODERS}
     if quick:
-        tpu_encoders.CASES["tiny"] = tpu_encoders.Case("vit", {**tiny, "image_size": 64, "patch_size": 32}, 2)
-    for name in ("tiny",) if quick else ENCODERS:
-        count = tpu_encoders.CASES[name].batch
-        yield {"part": "encoder", "name": name, "batch": count}, functools.partial(encode, name, count)
+        encoders = {"tiny": tpu_encoders.Case("vit", {**tiny, "image_size": 64, "patch_size": 32}, 2)}
+    for name, case in encoders.items():
+        yield {"part": "encoder", "name": name, "batch": case.batch}, functools.partial(encode, case)
 
 
 def _key(part: str, rows: int, dtype: str, form: str) -> Row:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tpu_encoders import programs
+from tpu_encoders import equations, programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,19 +31,14 @@ def products_of(jaxpr: Any) -> Counter[Product]:
       ValueError: a product in a `while` loop, whose length is not in the program.
     """
     found: Counter[Product] = Counter()
-    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+    for equation, count in equations(jaxpr):
         parameters = equation.params
         if equation.primitive.name == "dot_general":
             left, right = ((v.aval.shape, str(v.aval.dtype)) for v in equation.invars)
             kind = parameters["preferred_element_type"]
-            found[Product(left, right, parameters["dimension_numbers"], parameters["precision"], kind)] += 1
-        else:
-            for inner in programs(parameters):
-                of_inner = products_of(inner)
-                if of_inner and equation.primitive.name == "while":
-                    raise ValueError("a product in a loop of unknown length")
-                times = parameters["length"] if equation.primitive.name == "scan" else 1
-                found.update({product: times * count for product, count in of_inner.items()})
+            found[Product(left, right, parameters["dimension_numbers"], parameters["precision"], kind)] += count
+        elif equation.primitive.name == "while" and any(map(products_of, programs(parameters))):
+            raise ValueError("a product in a loop of unknown length")
     return found
 
 

@@ -124,19 +124,25 @@ def product_flops(jaxpr: Any, *, passes: bool = False) -> float:
     passes: times the bfloat16 passes of each product.
     """
     total = 0.0
-    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+    for equation, count in equations(jaxpr):
         name, sizes = equation.primitive.name, [math.prod(v.aval.shape) for v in equation.outvars]
-        times = product_passes(equation) if passes else 1
+        times = count * (product_passes(equation) if passes else 1)
         if name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             total += times * 2 * sizes[0] * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         elif name == "conv_general_dilated":
             kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
             total += times * 2 * sizes[0] * math.prod(kernel) / kernel[numbers.rhs_spec[0]]
-        else:
-            inner = sum(product_flops(value, passes=passes) for value in programs(equation.params))
-            total += inner * (equation.params["length"] if name == "scan" else 1)
     return total
+
+
+def equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """Each equation of a traced program, those of inner programs too, and how often it runs; in a `while` loop once."""
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield equation, times
+        inside = times * (equation.params["length"] if equation.primitive.name == "scan" else 1)
+        for inner in programs(equation.params):
+            yield from equations(inner, inside)
 
 
 def product_passes(equation: Any) -> int:

@@ -55,11 +55,10 @@ CASES = (
 )
 
 
-def two_tower(case: Case) -> Any:
-    """The module: pixels and token ids to unit vectors of 768 numbers, and a temperature."""
+def two_tower(vision_case: Any, text_case: Any) -> Any:
+    """The module of two `tpu_encoders.Case`: pixels and token ids to unit vectors of 768 numbers, and a temperature."""
     import flax.linen as nn
     import jax.numpy as jnp
-    from tpu_encoders import CASES as ENCODERS
     from tpu_encoders import tower
 
     from alignment_jax.core import l2_normalize
@@ -67,7 +66,7 @@ def two_tower(case: Case) -> Any:
 
     vision, text = (
         dataclasses.replace(module, numerics=dataclasses.replace(module.numerics, remat=True))
-        for module in (tower(ENCODERS[name]) for name in (case.vision, case.text))
+        for module in (tower(vision_case), tower(text_case))
     )
 
     class Towers(nn.Module):
@@ -92,6 +91,7 @@ def traced(case: Case, shard: str, devices: list[Any]) -> tuple[Any, int, int]:
     import optax
     from jax.sharding import NamedSharding
     from jax.sharding import PartitionSpec as P
+    from tpu_encoders import CASES as ENCODERS
 
     from alignment_jax.train.gradient_cache import in_micro_batches
     from alignment_jax.train.objective import Contrastive, infonce_pair_loss, model_temperature
@@ -99,7 +99,7 @@ def traced(case: Case, shard: str, devices: list[Any]) -> tuple[Any, int, int]:
     from alignment_jax.train.state import create_state
     from alignment_jax.train.step import AXIS, Placement, make_sharded_step, make_step
 
-    module, n = two_tower(case), case.batch
+    module, n = two_tower(ENCODERS[case.vision], ENCODERS[case.text]), case.batch
 
     def init():
         return module.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3), jnp.uint8), jnp.ones((1, 2), int))["params"]
@@ -150,20 +150,14 @@ def matrices(params: Any) -> Any:
 
 def collective_bytes(jaxpr: Any) -> dict[str, float]:
     """Collective -> bytes of the whole arrays that a chip gathers or adds up, loops of known length included."""
-    from tpu_encoders import programs
+    from tpu_encoders import equations
 
     total: dict[str, float] = {}
-    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        name = equation.primitive.name
-        found = {}
-        if name in NAMES:
-            arrays = equation.invars if NAMES[name] == "reduce-scatter" else equation.outvars
-            found = {NAMES[name]: sum(v.aval.size * v.aval.dtype.itemsize for v in arrays)}
-        for inner in programs(equation.params):
-            for kind, size in collective_bytes(inner).items():
-                found[kind] = found.get(kind, 0) + size * (equation.params["length"] if name == "scan" else 1)
-        for kind, size in found.items():
-            total[kind] = total.get(kind, 0) + size
+    for equation, times in equations(jaxpr):
+        if kind := NAMES.get(equation.primitive.name):
+            arrays = equation.invars if kind == "reduce-scatter" else equation.outvars
+            size = sum(v.aval.size * v.aval.dtype.itemsize for v in arrays)
+            total[kind] = total.get(kind, 0) + times * size
     return total
 
 
