@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from alignment_jax.balance.method import FUSED, BalanceMethod, BalanceTerms, ForwardPass
 from alignment_jax.core import Array, PyTree, masked_count, masked_sum
 from alignment_jax.core.checks import check_number
+from alignment_jax.core.random_numbers import uniform
 
 _SMALLEST_OVERFITTING = 1e-2
 
@@ -64,7 +65,7 @@ def held_out_rows(index: Array, *, share: float, seed: int = 0) -> jax.Array:
     """
     check_number("share", share, lambda x: 0 < x < 1, "in (0, 1)")
     key = jax.random.key(seed)
-    draw = jax.vmap(lambda row: jax.random.uniform(jax.random.fold_in(key, row)))(jnp.maximum(jnp.asarray(index), 0))
+    draw = jax.vmap(lambda row: uniform(jax.random.fold_in(key, row)))(jnp.maximum(jnp.asarray(index), 0))
     return draw < share
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from alignment_jax.balance.method import BalanceMethod
 from alignment_jax.core import Array
 from alignment_jax.core.checks import check_number
+from alignment_jax.core.random_numbers import uniform
 
 
 def drop_modalities(key: jax.Array, rows: Array, present: Mapping[str, Array], *, rate: float) -> dict[str, jax.Array]:
@@ -37,7 +38,7 @@ def drop_modalities(key: jax.Array, rows: Array, present: Mapping[str, Array], *
     check_number("rate", rate, lambda x: 0 <= x < 1, "in [0, 1)")
     names = sorted(present)
     has = jnp.stack([jnp.asarray(present[m], bool) for m in names], axis=1)
-    draw = jax.vmap(lambda row: jax.random.uniform(jax.random.fold_in(key, row), (len(names),)))(jnp.asarray(rows))
+    draw = jax.vmap(lambda row: uniform(jax.random.fold_in(key, row), (len(names),)))(jnp.asarray(rows))
     draw = jnp.where(has, draw, -1.0)
     kept = has & ((draw >= rate) | (jnp.max(draw, axis=1, keepdims=True) == draw))
     return {m: kept[:, k] for k, m in enumerate(names)}

@@ -19,6 +19,7 @@ from alignment_jax.balance.method import (
 )
 from alignment_jax.core import Array, PyTree, masked_count, masked_mean
 from alignment_jax.core.checks import check_number
+from alignment_jax.core.random_numbers import normal
 
 
 def discrepancy_ratios(
@@ -93,7 +94,7 @@ def add_gradient_noise(key: jax.Array, gradients: PyTree, *, like: PyTree) -> Py
     """
     leaves, structure = jax.tree.flatten(gradients)
     noisy = [
-        g + (jnp.std(own) * jax.random.normal(jax.random.fold_in(key, k), g.shape, jnp.float32)).astype(g.dtype)
+        g + (jnp.std(own) * normal(jax.random.fold_in(key, k), g.shape)).astype(g.dtype)
         for k, (g, own) in enumerate(zip(leaves, jax.tree.leaves(like), strict=True))
     ]
     return jax.tree.unflatten(structure, noisy)

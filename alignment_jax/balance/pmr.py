@@ -130,8 +130,11 @@ def prototype_loss(
 
 def _distances(z: Array, c: Array) -> jax.Array:
     """Euclidean distances [n, c]; the derivative at distance 0 is 0."""
-    difference = jnp.asarray(z, jnp.float32)[:, None, :] - c[None, :, :]
-    square = jnp.sum(difference**2, axis=-1)
+    # Both from the mean of the prototypes: |z|^2 + |c|^2 - 2 z.c of vectors far from 0 would lose its digits.
+    centre = jnp.mean(c, axis=0)
+    z, c = jnp.asarray(z, jnp.float32) - centre, c - centre
+    products = jnp.matmul(z, c.T, precision="highest")
+    square = jnp.sum(z**2, axis=-1)[:, None] + jnp.sum(c**2, axis=-1)[None, :] - 2.0 * products
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 

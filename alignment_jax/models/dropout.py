@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from alignment_jax.core import Array
+from alignment_jax.core.random_numbers import bernoulli
 
 
 def row_dropout(key: Array, x: Array, *, rate: float, rows: Array | None = None) -> jax.Array:
@@ -70,7 +71,7 @@ def stochastic_depth(key: Array, x: Array, *, rate: Array | float, rows: Array |
 def _kept(key: Array, x: jax.Array, rate: Array | float, rows: Array | None, shape: tuple[int, ...]) -> jax.Array:
     """[n, *shape] bool, with one key per row."""
     rows = jnp.arange(x.shape[0]) if rows is None else rows
-    return jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, shape))(rows)
+    return jax.vmap(lambda row: bernoulli(jax.random.fold_in(key, row), 1.0 - rate, shape))(rows)
 
 
 class Dropout(nn.Module):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from alignment_jax.core import Array, masked_count, masked_sum
 from alignment_jax.core.checks import check_number, check_where
+from alignment_jax.core.random_numbers import normal
 from alignment_jax.perturb.keys import is_per_row
 
 
@@ -68,9 +69,9 @@ def gaussian(
     if is_per_row(key):
         if key.shape[0] != z.shape[0]:
             raise ValueError(f"key must hold one key per row of z, got {key.shape[0]} keys for {z.shape[0]} rows")
-        noise = jax.vmap(lambda row_key: jax.random.normal(row_key, z.shape[1:], dtype))(key)
+        noise = jax.vmap(lambda row_key: normal(row_key, z.shape[1:], dtype))(key)
     else:
-        noise = jax.random.normal(key, z.shape, dtype)
+        noise = normal(key, z.shape, dtype)
     amount = jnp.asarray(sigma, dtype)
     _check_broadcasts("sigma", amount, z)
     if relative:

@@ -63,18 +63,21 @@ def step_loop(step: Step) -> Callable[[TrainState, Mapping[str, Array], Batch, A
     step = jax.jit(step)  # traced once, for the shapes of its metrics and for the loop
 
     def run(state: TrainState, tables: Mapping[str, Array], batches: Batch, count: Array):
-        def batch(k: Array) -> Batch:
-            return look_up(tables, {name: x[k] for name, x in batches.items()})
+        def rows(k: Array) -> Batch:
+            return {name: jax.lax.dynamic_index_in_dim(x, k, keepdims=False) for name, x in batches.items()}
 
-        def body(k: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-            state, before = carry
-            after, metrics, _ = step(state, batch(k))
+        # The loop carries the rows of its next step. Sliced within the step, XLA for CPU would put the slice into every
+        # elementwise loop that uses a row, and not vectorize it: 1.2 times the CPU time of a step with 600 pairs.
+        def body(k: Array, carry: tuple[TrainState, Metrics, Batch]) -> tuple[TrainState, Metrics, Batch]:
+            state, before, here = carry
+            after, metrics, _ = step(state, look_up(tables, here))
             good = state.bad_step < 0
-            return after, jax.tree.map(lambda new, old: jnp.where(good, new, old), metrics, before)
+            return after, jax.tree.map(lambda new, old: jnp.where(good, new, old), metrics, before), rows(k + 1)
 
-        shapes = jax.eval_shape(lambda: step(state, batch(jnp.int32(0)))[1])
+        first = rows(jnp.int32(0))
+        shapes = jax.eval_shape(lambda: step(state, look_up(tables, first))[1])
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return jax.lax.fori_loop(0, count, body, (state, nothing))
+        return jax.lax.fori_loop(0, count, body, (state, nothing, first))[:2]
 
     return run
 
