@@ -7,14 +7,36 @@ import jax.numpy as jnp
 
 # A tile of 4 MiB fits into the caches of one core; smaller ones are dominated by the overhead of the loop.
 TILE = 1024
+_STEP = 64
 
 
 def fit_tile(tile: int, *sizes: int) -> int:
     """The tile's side for matrices of these sizes: not much larger than the matrix, a multiple of 64."""
     if tile < 1:
         raise ValueError(f"tile must be >= 1, got {tile}")
-    largest = -(-max(sizes) // 64) * 64
-    return min(-(-tile // 64) * 64, largest)
+    largest = -(-max(sizes) // _STEP) * _STEP
+    return min(-(-tile // _STEP) * _STEP, largest)
+
+
+def similarities_of_a_device(tile: int, n: int, m: int, *, devices: int) -> int:
+    """Similarities that each device computes of a matrix [n, m], whose rows and columns they hold in whole tiles.
+
+    >>> similarities_of_a_device(1024, 12_000, 12_000, devices=8) / 12_000**2, 1 / 8  # 2 of 12 tiles, of 16 padded ones
+    (0.233..., 0.125)
+    """
+    rows, columns = (-(-size // (tile * devices)) for size in (n, m))
+    return rows * columns * devices * tile**2
+
+
+def tile_of_devices(tile: int, n: int, m: int, *, devices: int) -> int:
+    """The side, at most `fit_tile` and at least half of it, with which devices share a matrix [n, m] most evenly.
+
+    >>> tile_of_devices(1024, 12_000, 12_000, devices=8)
+    768
+    """
+    largest = fit_tile(tile, n, m)
+    sides = range(largest, max(largest // 2, _STEP) - 1, -_STEP)
+    return min(sides, key=lambda side: similarities_of_a_device(side, n, m, devices=devices))
 
 
 def stack_tiles(x: jax.Array, tile: int, *, fill: float | int = 0) -> jax.Array:

@@ -17,7 +17,7 @@ from alignment_jax.core.types import Array
 from alignment_jax.metrics._items import content_ids, first_rows
 from alignment_jax.metrics._rank_blocks import rank_blocks
 from alignment_jax.metrics._row_shards import AXIS, RowShards, put_blocks, row_mesh
-from alignment_jax.metrics._square_tiles import TILE, fit_tile
+from alignment_jax.metrics._square_tiles import TILE, fit_tile, similarities_of_a_device, tile_of_devices
 from alignment_jax.metrics._value_checks import check_embeddings, check_finite_rows, class_numbers, embeddings
 
 Pair = tuple[jax.Array, jax.Array] | None
@@ -82,10 +82,10 @@ def retrieval_ranks(
     ids: Any = None
     if ids_a is not None or ids_b is not None:
         ids = (content_ids("ids_a", ids_a, n), content_ids("ids_b", ids_b, m))
-    tile = fit_tile(tile, n, m)
     if devices is None or not shares_ranks(n, m, devices=len(devices), tile=tile):
-        return _ranks(embeddings("za", za), embeddings("zb", zb), owner, ids, RowShards(1, tile))
-    mesh, shards = row_mesh(devices), RowShards(len(devices), tile)
+        shards = RowShards(1, fit_tile(tile, n, m))
+        return _ranks(embeddings("za", za), embeddings("zb", zb), owner, ids, shards)
+    mesh, shards = row_mesh(devices), RowShards(len(devices), tile_of_devices(tile, n, m, devices=len(devices)))
     for name, z in (("za", za), ("zb", zb)):
         check_finite_rows(name, z)
     blocks = (put_blocks(za, mesh, shards), put_blocks(zb, mesh, shards))
@@ -95,17 +95,15 @@ def retrieval_ranks(
 def shares_ranks(n: int, m: int, *, devices: int, tile: int = TILE) -> bool:
     """Whether `retrieval_ranks` of n and m rows is faster on so many devices than on one.
 
-    A device takes whole tiles, so that similarities round as on one device: few tiles leave devices without work.
+    A device takes whole tiles: few of them leave devices without work.
 
-    >>> shares_ranks(1000, 5000, devices=8), shares_ranks(20_000, 100_000, devices=8)
+    >>> shares_ranks(1000, 1000, devices=8), shares_ranks(1000, 5000, devices=8)
     (False, True)
     """
-
-    def tiles_of_a_device(count: int) -> int:
-        of_rows, of_columns = (-(-rows // (fit_tile(tile, n, m) * count)) for rows in (n, m))
-        return of_rows * of_columns * count
-
-    return tiles_of_a_device(devices) < tiles_of_a_device(1)
+    alone = similarities_of_a_device(fit_tile(tile, n, m), n, m, devices=1)
+    shared = tile_of_devices(tile, n, m, devices=devices)
+    # Devices also wait for each other's rows.
+    return similarities_of_a_device(shared, n, m, devices=devices) < 0.75 * alone
 
 
 @functools.partial(jax.jit, static_argnums=4)
