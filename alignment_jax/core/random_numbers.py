@@ -36,7 +36,7 @@ def random_bits(key: Array, shape: tuple[int, ...]) -> jax.Array:
     Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3; Threefry-2x32 with 20 rounds.
     """
     size = math.prod(shape)
-    ours = str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.jax_threefry_partitionable
+    ours = str(jax.random.key_impl(key)) == "threefry2x32" and getattr(jax.config, "jax_threefry_partitionable", True)
     if not ours or size >= 2**32:
         return jax.random.bits(key, shape)
     first, second = jax.random.key_data(key)
