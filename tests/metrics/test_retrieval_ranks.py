@@ -80,8 +80,11 @@ def test_rows_with_equal_ids_are_one_item(seed, shape, kinds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "m", "shared"), [(300, 1500, False), (1000, 130, True), (65, 2000, True)])
-def test_devices_that_share_the_rows_find_the_ranks_of_one(n, m, shared):
+@pytest.mark.parametrize(
+    ("n", "m", "shared", "tile"),
+    [(300, 1500, False, 64), (1000, 130, True, 64), (65, 2000, True, 64), (1300, 2100, True, 256)],
+)
+def test_devices_that_share_the_rows_find_the_ranks_of_one(n, m, shared, tile):
     """Rounded similarities, ties, duplicates, blocks of unequal content and devices without any row."""
     rng = np.random.default_rng(n)
     za = rng.integers(-1, 2, size=(n, 5)) + 0.01 * rng.normal(size=(n, 5)) * rng.integers(0, 2, size=(n, 1))
@@ -89,10 +92,10 @@ def test_devices_that_share_the_rows_find_the_ranks_of_one(n, m, shared):
     zb = za[owner] + rng.integers(-1, 2, size=(m, 5))
     za, zb = za.astype(np.float32), zb.astype(np.float32)
     ids = {"ids_a": rng.integers(0, n // 2, size=n), "ids_b": rng.integers(0, m // 2, size=m)} if shared else {}
-    want = metrics.retrieval_ranks(za, zb, owner, tile=64, **ids)
+    want = metrics.retrieval_ranks(za, zb, owner, tile=tile, **ids)
 
     def ranks(za, zb):
-        return metrics.retrieval_ranks(za, zb, owner, tile=64, devices=jax.devices(), **ids)
+        return metrics.retrieval_ranks(za, zb, owner, tile=tile, devices=jax.devices(), **ids)
 
     for found in (ranks(za, zb), jax.jit(ranks)(za, zb)):
         for got, expected in zip(found, want, strict=True):
