@@ -2,10 +2,11 @@
 
     python benchmarks/evaluation.py --write       # some minutes on two cores
 
-First, embedding 12,000 pairs with adapters and ranking them both ways, on one device, against the same matrix products
-alone. Then the same work with 1, 2 and 8 devices that share the cores of this machine: CPU time of the process, by the
-number of devices, and the operations of one device's matrix products, counted in the compiled programs. Each
-measurement is a process of its own; the programs are compiled before it.
+First, an evaluation of 12,000 pairs while training, on one device, against its matrix products alone: embedding with
+adapters, ranks both ways and the spread of the embeddings, one compiled program. Then embedding and ranks as separate
+programs with 1, 2 and 8 devices that share the cores of this machine: CPU time of the process by the number of devices,
+and the operations of one device's matrix products, counted in the compiled programs. Each measurement is a process of
+its own; the programs are compiled before it.
 
 Prints Markdown; --write keeps it in benchmarks/results/evaluation_cpu.md.
 """
@@ -18,7 +19,6 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections import Counter
 from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -37,7 +37,7 @@ def measure(adapters: str, rows: int, rounds: int) -> dict[str, Any]:
     from train_step import alternate, cpu_milliseconds, experiment_of, latents
 
     from alignment_jax import metrics
-    from alignment_jax.train.evaluation import Embedder
+    from alignment_jax.train.evaluation import Embedder, RetrievalEvaluation, measure_seeds_of
     from alignment_jax.train.loop import initial_state
 
     experiment = experiment_of(latents(8, val=rows), **{"model.dim": DIM, **ADAPTERS[adapters]})
@@ -60,10 +60,11 @@ def measure(adapters: str, rows: int, rounds: int) -> dict[str, Any]:
     operations = sum(times * count(program.lower().compile().as_text()).products for program, times in programs)
     parts = {"evaluation": lambda: cpu_milliseconds(evaluate, 1)}
     if len(devices) == 1:
-        products: Counter[Any] = Counter()
-        for program, times in programs:
-            products.update({product: times * n for product, n in products_of(program.jaxpr).items()})
-        alone = products_alone(products)
+        training = RetrievalEvaluation(model, devices=devices)
+        parts["training"] = lambda: cpu_milliseconds(lambda: training.evaluate_for_log(variables, split), 1)
+        of_one_seed = jax.tree.map(lambda x: x[None], (state.params, state.model_state))
+        arrays = (*split.latents(), np.asarray(split.b_to_a, np.int32), split.same)
+        alone = products_alone(products_of(jax.make_jaxpr(measure_seeds_of(model))(*of_one_seed, *arrays)))
         parts["products"] = lambda: cpu_milliseconds(alone, 1)
     return {**alternate(parts, rounds), "operations": operations}
 
@@ -94,7 +95,7 @@ def main() -> None:
     ratios, shares = [], []
     for (name, count), times in found.items():
         if count == 1:
-            cells = (times["evaluation"], times["products"], times["evaluation"] / times["products"])
+            cells = (times["training"], times["products"], times["training"] / times["products"])
             ratios.append([name, *(f"{x:,.0f}" for x in cells[:2]), f"{cells[2]:.2f}"])
         one = found[name, 1]
         cells = (times["evaluation"], times["evaluation"] / count)
@@ -108,13 +109,13 @@ both ways.
 
 ## Against the matrix products alone
 
-One device. The products of the same programs, and nothing else.
+An evaluation while training, one device. The products of the same program, and nothing else.
 
-{to_markdown(table(["adapters", "embedding and ranks, CPU ms", "their products, CPU ms", "ratio"], ratios))}
+{to_markdown(table(["adapters", "evaluation, CPU ms", "its products, CPU ms", "ratio"], ratios))}
 
 ## On several devices
 
-Virtual devices of one CPU. "Of one device" divides by their number.
+Embedding and ranks on virtual devices of one CPU. "Of one device" divides by their number.
 
 {to_markdown(table(names, shares))}
 """

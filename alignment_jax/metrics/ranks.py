@@ -98,9 +98,11 @@ def shares_ranks(n: int, m: int, *, devices: int, tile: int = TILE) -> bool:
     A device takes whole tiles: few of them leave devices without work. And devices wait for each other's rows: sharing
     must save each of them a tile.
 
-    >>> shares_ranks(1000, 1000, devices=2), shares_ranks(1000, 5000, devices=2)
-    (False, True)
+    >>> shares_ranks(1000, 1000, devices=2), shares_ranks(1000, 5000, devices=2), shares_ranks(5000, 5000, devices=1)
+    (False, True, False)
     """
+    if devices == 1:
+        return False
     alone = similarities_of_a_device(fit_tile(tile, n, m), n, m, devices=1)
     shared = tile_of_devices(tile, n, m, devices=devices)
     return similarities_of_a_device(shared, n, m, devices=devices) <= alone - tile**2

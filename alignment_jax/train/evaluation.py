@@ -50,7 +50,7 @@ class Embedder:
         self._devices, self._local = _all_and_local(devices)
         self._encode = {side: BatchParallel(one, self._local) for side, one in encode.items()}
         self._padding = model.padding
-        self._measure = jax.jit(_measure_seeds(model))
+        self._measure = jax.jit(measure_seeds_of(model))
         self._on_device: dict[int, tuple[EvaluationSplit, tuple[Any, ...]]] = {}
         # The rows come first, so that each device can embed a batch of its own.
         of_seeds = {side: jax.vmap(one, in_axes=(0, 0, None), out_axes=1) for side, one in encode.items()}
@@ -126,7 +126,7 @@ class Embedder:
         return _finite(np.moveaxis(evals.embed_items(encode, batches, width=width), 1, 0), side)
 
 
-def _measure_seeds(model: Model) -> Callable[..., dict[str, Any]]:
+def measure_seeds_of(model: Model) -> Callable[..., dict[str, Any]]:
     """(params, model_state, views_a [views, n, d], b [m, d], b_to_a [m], same) -> `evals.evaluate_on_device` per seed.
 
     Leaves of params, model_state and the result are [seeds, ...]; `same` is that of the split.
