@@ -32,7 +32,7 @@ STEPS, EVALUATIONS = 400, 8
 
 
 def run(file: pathlib.Path, precision: str, seed: int, steps: int) -> dict[str, Any]:
-    """rsum on val at every evaluation, rsum on test of the best, and the lowest temperature."""
+    """rsum on val and the loss over the steps, and rsum on test of the best checkpoint."""
     config = load(f"flickr8k_frozen.py:data=embeddings:{file},method=baseline")
     config.loss.precision, config.seed = precision, seed
     config.train.duration, config.eval.interval = f"{steps} steps", f"{max(1, steps // EVALUATIONS)} steps"
