@@ -73,7 +73,7 @@ class Part:
 DIGITS = "av_digits_bss.py:data=av:av_digits/manifest.csv"
 SMALL = ("--config.model.encoder_a.widths=(8,16,32)", "--config.model.encoder_b.widths=(8,16,32)")
 FULL = (*SMALL, "--config.train.duration=5 epochs", "--config.sampling.epochs=2", "--config.eval.interval=1 epochs")
-# Of the papers that change gradients.
+# OGM-GE, AGM, PMR and MMPareto change gradients, and their papers train with SGD.
 SGD = ("--config.optimizer.name=sgd", "--config.optimizer.learning_rate=0.1", "--config.optimizer.weight_decay=1e-4")
 FEATURES = "classify_features.py"
 PARTS = (
