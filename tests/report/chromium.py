@@ -53,6 +53,12 @@ class Browser:
 
     def page(self, path):
         self.call("POST", "/url", {"url": pathlib.Path(path).resolve().as_uri()})
+        # On a busy machine the driver can return while the same address is still read again.
+        for _ in range(2000):
+            if self.run("return document.readyState") == "complete":
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{path} is not loaded after 100 seconds")
 
     def run(self, script, *arguments):
         return self.call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
