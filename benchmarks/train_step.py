@@ -1,6 +1,6 @@
 """Where the time of a training step goes, and how fast training is beside a plain PyTorch loop.
 
-    python benchmarks/train_step.py                              # about five minutes on two cores
+    python benchmarks/train_step.py                              # five to nine minutes on two cores
     python benchmarks/train_step.py --torch-python=PATH/python   # with the PyTorch loop, from an interpreter with it
     python benchmarks/train_step.py --quick                      # smaller and fewer rounds, to see that it works
 
