@@ -13,7 +13,7 @@ import pathlib
 import platform
 from typing import Any
 
-from turns import Side, serve
+from turns import Side, alternate, serve
 
 RECORD = pathlib.Path(__file__).resolve().parent / "results" / "kept_memory.md"
 KEPT = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592:glibc.malloc.arena_max=1"
@@ -43,12 +43,10 @@ def compare(case: str, *, turns: int, steps: int) -> list[str]:
     """A row of the table."""
     command = [__file__, "--case", case]
     sides = [Side(command), Side(command, {"GLIBC_TUNABLES": KEPT})]
-    for _ in range(turns + 1):
-        for side in sides:
-            side.run(steps)
+    alternate(sides, rounds=turns + 1, steps=steps)
     for side in sides:
         side.close()
-        del side.turns[0]
+        del side.turns[0]  # warm-up
     before, kept = sides
 
     def ratio(key: str) -> str:
@@ -69,15 +67,15 @@ def main() -> None:
     if arguments.case:
         work(arguments.case)
         return
-    from alignment_jax.report import environment, table, to_markdown
+    from train_step import machine
+
+    from alignment_jax.report import table, to_markdown
 
     rows: list[list[Any]] = [compare(case, turns=arguments.turns, steps=arguments.steps) for case in CASES]
     names = ["step", "CPU ms", "kept", "ratio", "wall ms", "kept", "ratio", "peak MiB", "kept"]
-    about = environment(packages=("jax",))
     page = f"""# Memory that is kept between steps
 
-`python benchmarks/kept_memory.py --write`, {about["cpus"]} cores, Python {about["python"].split()[-1]}, jax \
-{about["packages"]["jax"]}, glibc {platform.libc_ver()[1]}: steps as they are, and with
+`python benchmarks/kept_memory.py --write`. {machine()}, glibc {platform.libc_ver()[1]}. Steps as they are, and with
 
     GLIBC_TUNABLES={KEPT}
 
