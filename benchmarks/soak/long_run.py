@@ -40,6 +40,17 @@ RUNS = {
     "classification, BSS, fresh scores every epoch": ("classification", {}),
 }
 _COMPILED = "/jax/core/compile/backend_compile_duration"
+_LOOP = "anon_inode:[eventpoll]"  # a save runs an event loop
+_LONGEST_SAVE = 20.0  # seconds
+
+
+def open_files() -> tuple[str, ...]:
+    """What the file descriptors of this process point to."""
+    links = []
+    for path in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            links.append(os.readlink(f"/proc/self/fd/{path}"))
+    return tuple(sorted(links))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +59,9 @@ class Sample:
 
     step: int
     memory: float  # resident, MiB
-    files: int
+    files: tuple[str, ...]
     threads: int
     compiled: int
-    loops: int  # event loops of saves under way, of three files each, which `files` leaves out
     held: float  # MiB allocated by Python and NumPy since the tracing began and still held
     arrays: int  # arrays on devices
 
@@ -59,31 +69,34 @@ class Sample:
 class Watch:
     """Counts compilations from the moment it is made, and takes samples.
 
+    A sample waits for the saves of checkpoints under `folder` to end: they hold files and arrays for a moment.
     With `trace_from` what Python and NumPy allocate after so many samples is counted, too; that slows what follows.
     """
 
-    def __init__(self, trace_from: int | None = None) -> None:
-        self.compiled, self._trace_from = 0, trace_from
+    def __init__(self, folder: pathlib.Path, trace_from: int | None = None) -> None:
+        self.compiled, self._folder, self._trace_from = 0, str(folder), trace_from
+        self._loops = open_files().count(_LOOP)
         self.samples: list[Sample] = []
         jax.monitoring.register_event_duration_secs_listener(self._heard)
 
     def _heard(self, event: str, duration: float, **more: object) -> None:
         self.compiled += event == _COMPILED
 
+    def _saving(self, files: tuple[str, ...]) -> bool:
+        return files.count(_LOOP) > self._loops or any(path.startswith(self._folder) for path in files)
+
     def sample(self, step: int) -> None:
+        deadline = time.monotonic() + _LONGEST_SAVE
+        while self._saving(files := open_files()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        threads = len(os.listdir("/proc/self/task"))
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-        links = []
-        for path in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
-                links.append(os.readlink(f"/proc/self/fd/{path}"))
-        loops = links.count("anon_inode:[eventpoll]")
-        count = len(links) - 3 * loops, len(os.listdir("/proc/self/task"))
         memory = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
         if tracemalloc.is_tracing():
             gc.collect()  # garbage does not count
         held = tracemalloc.get_traced_memory()[0] / 2**20
         arrays = len(jax.live_arrays())
-        self.samples.append(Sample(step, memory, *count, self.compiled, loops, held, arrays))
+        self.samples.append(Sample(step, memory, files, threads, self.compiled, held, arrays))
         if len(self.samples) == self._trace_from:
             tracemalloc.start()
 
@@ -102,7 +115,7 @@ def watched_run(
     )
     config.update_from_flattened_dict(changes)
     built = build(config)
-    watch, calls = Watch(trace_from), [0]
+    watch, calls = Watch(folder / "run" / "checkpoints", trace_from), [0]
 
     def watched(variables, split, last):
         found = built.experiment.log_metrics(variables, split, last)
@@ -122,7 +135,7 @@ def row(name: str, samples: list[Sample], seconds: float) -> str:
     early, late = samples[len(samples) // 5], samples[-1]
     cells = [
         name, f"{late.step:,}", f"{seconds / 60:.1f}", f"{early.memory:.0f} → {late.memory:.0f}",
-        f"{early.files} → {late.files}", f"{early.threads} → {late.threads}", late.compiled - early.compiled,
+        f"{len(early.files)} → {len(late.files)}", f"{early.threads} → {late.threads}", late.compiled - early.compiled,
     ]  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
 
