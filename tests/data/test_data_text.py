@@ -49,7 +49,7 @@ def test_frequent_words_are_one_token(tokenizer):
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(max_size=40))
 def test_any_text_has_ids(text):
     ids = TOKENIZER.encode([text], 400)

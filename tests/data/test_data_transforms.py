@@ -19,7 +19,7 @@ def gradient(height, width):
     return image
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), size=st.integers(1, 40), seed=st.integers(0, 99))
 def test_every_size_of_image_works(height, width, size, seed):
     image = gradient(height, width)

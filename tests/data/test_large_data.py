@@ -21,7 +21,7 @@ class Plain:
         return self.__len
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([1, 3, 8, 11]),

@@ -20,7 +20,7 @@ def random_case(seed, n, c, levels):
     return scores, rng.integers(0, c, size=n)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(2, 6), st.sampled_from([2, 5, 1000]))
 def test_metrics_are_those_of_scikit_learn(seed, n, c, levels):
     scores, labels = random_case(seed, n, c, levels)

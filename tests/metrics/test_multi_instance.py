@@ -33,7 +33,7 @@ def graded(seed, n, m):
     return rng.permutation(n * m).reshape(n, m) / (n * m), r
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 12))
 def test_both_directions_follow_the_definition(seed, n, m):
     s, r = graded(seed, n, m)

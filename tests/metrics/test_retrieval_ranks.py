@@ -40,7 +40,7 @@ def integer_case(seed, n, m, d, high):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([(1, 1), (1, 7), (5, 3), (12, 60), (70, 65), (64, 128)]),
@@ -57,7 +57,7 @@ def test_ranks_are_the_definition_with_every_kind_of_tie(seed, shape, d, high):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([(1, 7), (12, 60), (70, 65), (64, 128)]), st.sampled_from([1, 20, 200]))
 def test_rows_with_equal_ids_are_one_item(seed, shape, kinds):
     """Against the definition; traced ids, and the recall of the rows without their repetitions, are the same."""

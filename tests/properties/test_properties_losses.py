@@ -14,7 +14,7 @@ import alignment_jax as aj
 pytestmark = pytest.mark.costly
 
 SIZES, DIM = (1, 2, 7, 513), 8
-settings = hypothesis.settings(derandomize=True, max_examples=20, deadline=None)
+settings = hypothesis.settings(max_examples=20)
 few = hypothesis.settings(settings, max_examples=8)
 seeds = st.integers(0, 2**16)
 

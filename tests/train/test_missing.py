@@ -86,7 +86,7 @@ def learn(model):
     return everything
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), junk=st.sampled_from([0.0, 1e4, np.inf, np.nan]))
 def test_placeholders_of_missing_modalities_change_nothing(learn, seed, junk):
     values, has = arrays(seed)
