@@ -4,11 +4,12 @@ import contextlib
 import json
 import pathlib
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
+
+from several_processes import free_port
 
 # No user profile, no network.
 FLAGS = (
@@ -82,9 +83,7 @@ class Browser:
 @contextlib.contextmanager
 def browser(folder):
     """Starts a driver and a session; `folder` takes its empty profile and its log."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with open(folder / "chromedriver.log", "wb") as log:
         driver = subprocess.Popen([browser_path("chromedriver"), f"--port={port}"], stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"

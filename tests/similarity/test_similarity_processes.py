@@ -4,7 +4,6 @@ The processes are this file run as a script: `python test_similarity_processes.p
 """
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -77,26 +76,18 @@ def start(address, process, out):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     import jax
+    from several_processes import free_port  # this file is also run as a script
 
-    for _ in range(3):  # another program may take the port before it is used
-        address = f"127.0.0.1:{free_port()}"
-        processes = [start(address, process, tmp_path / "found.npz") for process in (0, 1)]
-        try:
-            outputs = [process.communicate(timeout=900)[0] for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-        if not any(process.returncode for process in processes) or "in use" not in outputs[0]:
-            break
+    address = f"127.0.0.1:{free_port()}"
+    processes = [start(address, process, tmp_path / "found.npz") for process in (0, 1)]
+    try:
+        outputs = [process.communicate(timeout=900)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     expected = [np.asarray(x) for x in jax.jit(lambda *x: differentiate(*x, similarity="dense"))(*batch())]
     with np.load(tmp_path / "found.npz") as found:
